@@ -130,6 +130,21 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Button:
+    """A button of a message. A click runs the host's action of this name. Notifiers without buttons leave it out."""
+
+    text: str
+    action: str
+    """Name of the action, such as `rollout.approve`. A message has at most one button of each action."""
+    value: str
+    """The action's argument, such as a rollout's id."""
+    style: str = ""
+    """`primary`, `danger` or ""."""
+    confirm: str = ""
+    """Text of the dialog that asks before the click counts; "" for no dialog."""
+
+
+@dataclass(frozen=True)
 class Message:
     """A notification of one alert group, or one notice. It has no markup: each notifier renders it."""
 
@@ -149,6 +164,9 @@ class Message:
     """True when an earlier attempt may have been delivered. The notifier then looks for its id before it posts."""
     notice: Notice | None = None
     """Set for a notice; the message then has no alerts."""
+    buttons: tuple[Button, ...] = ()
+    edit: bool = False
+    """True: the message only replaces the content of its group's message. Nothing is posted, and nobody is notified."""
     undelivered: str = ""
     """Set when the message's receiver refused it for good and another notifier gets it: the receiver, and why."""
 

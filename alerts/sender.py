@@ -199,11 +199,16 @@ class MessageSender:
         return {"place": ref.place} | ({"note": ref.note} if ref.note else {})
 
     async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:
-        """Send a message that its receiver refused to every other receiver, once each, so that people still see it."""
+        """Send a message that its receiver refused to every other receiver, once each, so that people still see it.
+
+        A refused edit is sent to nobody: the others have no message that it could change.
+        """
         try:
             message = message_from_json(entry.payload)
         except NotReadable:
             return  # an unreadable message has no content to pass on
+        if message.edit:
+            return
         message = replace(message, undelivered=f"{entry.receiver} could not deliver it: {failure}")
         others = [notifier for name, notifier in self.notifiers.items() if name != entry.receiver]
         for notifier in others:

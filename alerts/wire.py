@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from alerts.interfaces import AlertInstance, AlertState, Message, Notice
+from alerts.interfaces import AlertInstance, AlertState, Button, Message, Notice
 from alerts.stored import Document, Upgrade, checked, items, only, reading, upgraded
 from collectors.samples import Labels, labels_of
 
@@ -22,8 +22,13 @@ def _unchanged(content: Document) -> Document:
     return content
 
 
+def _message_to_2(content: Document) -> Document:
+    """Add the fields of messages with buttons, which format 1 did not have."""
+    return {"buttons": [], "edit": False, **content}
+
+
 _INSTANCE_UPGRADES: tuple[Upgrade, ...] = (_instance_to_1,)
-_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged,)
+_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged, _message_to_2)
 INSTANCE_FORMAT, MESSAGE_FORMAT = len(_INSTANCE_UPGRADES), len(_MESSAGE_UPGRADES)
 """Current formats. When you add or rename a key, add an upgrade to the list above."""
 _INSTANCE_KEYS = frozenset(field.name for field in fields(AlertInstance))
@@ -97,6 +102,8 @@ def message_to_json(message: Message) -> dict[str, Any]:
         "console_url": message.console_url,
         "sent_at": None if message.sent_at is None else message.sent_at.timestamp(),
         "notice": None if message.notice is None else asdict(message.notice),
+        "buttons": [asdict(button) for button in message.buttons],
+        "edit": message.edit,
     }
 
 
@@ -120,6 +127,8 @@ def message_from_json(content: Document) -> Message:
                 console_url=found["console_url"],
                 sent_at=None if found["sent_at"] is None else datetime.fromtimestamp(found["sent_at"], UTC),
                 notice=Notice(**found["notice"]) if found.get("notice") else None,
+                buttons=tuple(Button(**button) for button in items(found["buttons"])),
+                edit=found["edit"],
             )
         )
 

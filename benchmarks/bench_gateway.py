@@ -14,8 +14,11 @@ prints:
 - latency at 500 requests a second, as p50 and p99, less those of the engine alone;
 - the share of one core that open streams of 20 tokens a second take.
 
-Two workers of the gateway are compared with one by the requests for each second of CPU time, too: with a core for each
-worker they serve twice that ratio.
+A second worker costs what two workers share: the port, and the memory with limits, tickets and metrics. So one gateway
+with two workers is compared with two gateways of one worker each that serve beside each other, each pair under the same
+load. Both pairs have as many processes on the same cores, so a machine that has no core for each worker slows both
+alike. With r for the ratio of their requests for each second of the workers' CPU time, two workers with a core for each
+serve 2 r times as much as one.
 
 wrk and haproxy are Debian's; LiteLLM and SGLang's router have environments of their own
 (`pip install 'litellm[proxy]' prometheus-client`, `pip install sglang-router`). A contender that is not installed is
@@ -34,17 +37,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from contenders import Contender
-from gateway_contenders import GATEWAY, engines, gateway, haproxy, litellm, sglang_router
+from gateway.contenders import GATEWAY, engines, gateway, haproxy, litellm, sglang_router
 
-LOAD = Path(__file__).parent / "gateway_load.py"
+LOAD = Path(__file__).parent / "gateway" / "load.py"
 RATE = 500
-ROUNDS = 3
-"""Rounds of one worker against two."""
+ROUNDS = 6
+"""Rounds of two workers that share against two that do not."""
 SCRIPT = """
 wrk.method = "POST"
 wrk.body = '{"model": "chat", "max_tokens": 16, "messages": [{"role": "user", "content": "What is a control plane?"}]}'
@@ -82,21 +86,39 @@ def throughput(
     """Return small completions a second of CPU, and a second of the wall clock. `more` is added to wrk's script."""
     script = folder / "post.lua"
     script.write_text(SCRIPT % contender.token + more)
-    command = ["wrk", "-t1", f"-c{connections}", "-s", str(script), f"http://{contender.address}/v1/chat/completions"]
-    subprocess.run([*command, "-d1"], capture_output=True, check=True)
-    before = contender.cpu_s()
-    said = subprocess.run([*command, f"-d{seconds:g}"], capture_output=True, check=True, text=True).stdout
-    spent = contender.cpu_s() - before
+    completed(script, contender, 1, connections)
+    before, began = contender.cpu_s(), time.monotonic()
+    requests = completed(script, contender, seconds, connections)
+    took = time.monotonic() - began
+    return requests / max(contender.cpu_s() - before, 0.01), requests / took
+
+
+def completed(script: Path, contender: Contender, seconds: float, connections: int) -> int:
+    """Return the number of small completions that a contender served."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}", "-s", str(script)]
+    command.append(f"http://{contender.address}/v1/chat/completions")
+    said = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         print(f"{contender.name}: some requests failed:\n{said}")
-    found = re.search(r"(\d+) requests in ([0-9.]+)s", said)
+    found = re.search(r"(\d+) requests in", said)
     assert found, said
-    requests = int(found[1])
-    return requests / max(spent, 0.01), requests / float(found[2])
+    return int(found[1])
+
+
+def together(script: Path, pair: Sequence[Contender], seconds: float) -> float:
+    """Return the requests a second of the workers' CPU time while two loads run at once, one on each of the pair.
+
+    Both may be the same contender. Supervisors are left out: a pair has one or two of them.
+    """
+    distinct = set(pair)
+    before = sum(one.cpu_s(children_only=True) for one in distinct)
+    with ThreadPoolExecutor(len(pair)) as threads:
+        requests = sum(threads.map(lambda one: completed(script, one, seconds, 32), pair))
+    return requests / (sum(one.cpu_s(children_only=True) for one in distinct) - before)
 
 
 def load(kind: str, contender: Contender, amount: int, seconds: float) -> tuple[dict[str, float], float]:
-    """Run gateway_load.py; return what it printed, and the share of a core that the contender used."""
+    """Run gateway/load.py; return what it printed, and the share of a core that the contender used."""
     port = contender.address.rpartition(":")[2]
     command = [sys.executable, str(LOAD), kind, port, contender.token or "none", str(amount), str(seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -143,19 +165,24 @@ def show(found: list[Figures], alone: dict[str, float]) -> None:
 
 
 def compare_workers(folder: Path, backends: list[str], options: argparse.Namespace) -> None:
-    """Print what a second worker costs: both are measured in turns, in the same minute."""
+    """Print what a second worker costs. The two pairs are measured in turns."""
     with (
         gateway(folder / "one", backends, 1, options.python) as one,
+        gateway(folder / "other", backends, 1, options.python) as other,
         gateway(folder / "two", backends, 2, options.python) as two,
     ):
-        found: dict[str, list[float]] = {"one": [], "two": []}
-        for _ in range(ROUNDS):
-            for name, contender in (("one", one), ("two", two)):
-                found[name].append(throughput(folder, contender, max(1, options.seconds // 2), 64)[0])
-    single, pair = (statistics.median(found[name]) for name in ("one", "two"))
+        script = folder / "post.lua"
+        script.write_text(SCRIPT % two.token)
+        apart, joined = list[float](), list[float]()
+        for number in range(ROUNDS + 1):
+            for found, pair in ((apart, (one, other)), (joined, (two, two))):
+                rate = together(script, pair, max(1, options.seconds // 2))
+                if number:  # the first round warms up
+                    found.append(rate)
+    ratio = statistics.median(ours / theirs for ours, theirs in zip(joined, apart, strict=True))
     print(
-        f"{single:.0f} requests a CPU second by one worker, {pair:.0f} by two: "
-        f"with a core for each, two serve {2 * pair / single:.2f} x one"
+        f"{statistics.median(apart):.0f} requests a CPU second by two gateways of one worker, "
+        f"{statistics.median(joined):.0f} by one gateway of two: with a core for each, two serve {2 * ratio:.2f} x one"
     )
 
 

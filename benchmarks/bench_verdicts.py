@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from statistics import NormalDist, median
 
 import numpy as np
-from verdict_contenders import FIRST, first, hypergeometric, kayenta, normal_mixture, uncorrected
-from verdict_streams import (
+from verdicts.contenders import FIRST, first, hypergeometric, kayenta, normal_mixture, uncorrected
+from verdicts.streams import (
     LOOKS,
     STEADY,
     STREAMS,

@@ -66,10 +66,10 @@ class Contender:
             found.extend(child for child, parent in parents.items() if parent == pid)
         return found
 
-    def cpu_s(self) -> float:
-        """Return the CPU seconds of all its processes, with those that have ended."""
+    def cpu_s(self, *, children_only: bool = False) -> float:
+        """Return the CPU seconds of all its processes, with those that have ended, or of its children that live."""
         total = 0
-        for pid in self.pids():
+        for pid in self.pids()[children_only:]:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += sum(map(int, fields[11:15] if pid == self.pid else fields[11:13]))
         return total / os.sysconf("SC_CLK_TCK")

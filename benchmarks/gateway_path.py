@@ -19,9 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 import uvloop
-from gateway_contenders import TOKEN, desired_state
-from gateway_engine import ANSWER, FIRST, HEAD
-from gateway_engine import TOKEN as PIECE
+from gateway.contenders import TOKEN, desired_state
+from gateway.engine import ANSWER, FIRST, HEAD
+from gateway.engine import TOKEN as PIECE
 
 from controlplane.gateway.limits.keeper import Keeper
 from controlplane.gateway.process.areas import LIMITS, SIZES

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import uvloop
 from contenders import Contender
-from gateway_contenders import engines, gateway
-from gateway_load import PROMPT
+from gateway.contenders import engines, gateway
+from gateway.load import PROMPT
 
 
 class Counts:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from alerts.goformat import go_float, humanize_duration
-from alerts.interfaces import AlertInstance, Message, Notice
+from alerts.interfaces import AlertInstance, Button, Message, Notice
 from alerts.wire import summary
 
 SHOWN = 10
@@ -42,11 +42,13 @@ class Card:
     links: tuple[Link, ...]
     text: str
     """The whole message in one line, for receivers that show plain text."""
+    buttons: tuple[Button, ...] = ()
 
 
 def render(message: Message) -> Card:
     """Return the card of a message."""
     card = _alerts(message) if message.notice is None else _notice(message, message.notice)
+    card = replace(card, buttons=message.buttons)
     if not message.undelivered:
         return card
     fields = (*card.fields, ("Sent here because", message.undelivered))
@@ -120,7 +122,8 @@ def _fields(message: Message, common: dict[str, str], severity: str) -> list[tup
 
 def _footer(message: Message, common: dict[str, str]) -> str:
     simulated = "simulated · " if common.get("simulated") == "true" else ""
-    return f"{simulated}message {message.sequence} · {message.id}"
+    number = "edited" if message.edit else f"message {message.sequence}"
+    return f"{simulated}{number} · {message.id}"
 
 
 def _links(message: Message, alerts: tuple[AlertInstance, ...]) -> list[Link]:

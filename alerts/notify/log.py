@@ -18,7 +18,9 @@ class LogNotifier:
         self._logger = logger or logging.getLogger("alerts.notifications")
 
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
-        """Write one line: the text, with the message's parts as fields."""
+        """Write one line: the text, with the message's parts as fields. An edit is no news, so it has no line."""
+        if message.edit:
+            return None
         card = render(message)
         level = _LEVELS.get(card.severity, logging.INFO) if message.firing or message.notice else logging.INFO
         fields = {

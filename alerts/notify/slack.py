@@ -1,5 +1,8 @@
 """Delivers to Slack: one message per group, updated in place, with each change as a reply in its thread.
 
+A reply about something else than alerts, such as a rollout's end, is shown in the channel too: its thread has no
+followers yet, and it comes once.
+
 Slack has no idempotency key. Every message has its own id in its metadata. A repeat (after a crash, or a call whose
 outcome is unknown) first looks for that id in the channel or thread, and posts only if it is not there.
 """
@@ -18,8 +21,9 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import Message, MessageRef
+from alerts.interfaces import Button, Message, MessageRef
 from alerts.notify.card import Card, render
+from alerts.notify.slack_text import cut, escape, one_line
 from collectors.http.retry_after import retry_after_s
 
 EVENT_TYPE = "controlplane_alert"
@@ -32,6 +36,7 @@ _CHANNEL_ID = re.compile(r"^[CGD][A-Z0-9]{8,}$")
 # Slack's limits on blocks, docs.slack.dev/reference/block-kit.
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, CONTEXT_LIMIT, FALLBACK_LIMIT = 150, 3000, 2000, 2000, 3000
 FIELDS_LIMIT, BUTTON_URL_LIMIT = 10, 3000
+BUTTON_TEXT_LIMIT, CONFIRM_TITLE_LIMIT, CONFIRM_TEXT_LIMIT, CONFIRM_BUTTON_LIMIT = 75, 100, 300, 30
 # Errors about the message's form, not about its sender or channel: Slack may accept a plainer form.
 _FORM = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_blocks_too_long", "no_text"})
 _FORM_MORE = frozenset({"msg_too_long", "invalid_arguments", "invalid_metadata_format", "invalid_metadata_schema"})
@@ -79,10 +84,14 @@ class SlackNotifier:
     async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
         """Post the group's message, or update it and reply in its thread; return its place.
 
+        An edit only updates. Where the group's message is gone, or was never posted, an edit does nothing.
+
         Raises DeliveryFailed: permanent for refusals (with the cure), with `retry_after` on 429.
         """
         client = self._client()
         card = render(message)
+        if message.edit:
+            return await self._edit(client, message, card, root)
         if root is None and message.repeat:
             root = await self._find(client, message, None)
             if root is not None:
@@ -116,6 +125,17 @@ class SlackNotifier:
         self._channel_id = str(answer.get("channel", self._channel_id))
         return _ref(self._channel_id, str(answer.get("ts", "")), note)
 
+    async def _edit(
+        self, client: AsyncWebClient, message: Message, card: Card, root: MessageRef | None
+    ) -> MessageRef | None:
+        if root is None:
+            return None
+        try:
+            where = {"channel": _channel(root), "ts": _ts(root)}
+            return replace(root, note=(await self._put(client, "chat.update", message, card, where))[1])
+        except _RootGoneError:
+            return None
+
     async def _update(self, client: AsyncWebClient, message: Message, card: Card, root: MessageRef) -> MessageRef:
         _, note = await self._put(client, "chat.update", message, card, {"channel": _channel(root), "ts": _ts(root)})
         if message.sequence == 1 or (message.repeat and await self._find(client, message, root)):
@@ -123,8 +143,9 @@ class SlackNotifier:
         reply = {
             "channel": _channel(root),
             "thread_ts": _ts(root),
-            "text": _escape(_cut(card.text, FALLBACK_LIMIT)),
+            "text": escape(cut(card.text, FALLBACK_LIMIT)),
             "metadata": _metadata(message),
+            "reply_broadcast": message.notice is not None,
         }
         await self._call(client, "chat.postMessage", reply)
         return replace(root, note=note)
@@ -235,24 +256,44 @@ class _FormRefusedError(DeliveryFailed):
 def slack_blocks(card: Card) -> list[dict[str, Any]]:
     """Draw a card as Block Kit, within Slack's limits."""
     sign = ":large_green_circle:" if card.status == "resolved" else _SIGNS.get(card.severity, ":large_blue_circle:")
-    title = _cut(f"{sign} {_one_line(card.title)}", HEADER_LIMIT)
+    title = cut(f"{sign} {one_line(card.title)}", HEADER_LIMIT)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}}]
-    fields = [_mrkdwn(f"*{_escape(name)}*\n{_escape(value)}", FIELD_LIMIT) for name, value in card.fields]
+    fields = [_mrkdwn(f"*{escape(name)}*\n{escape(value)}", FIELD_LIMIT) for name, value in card.fields]
     if fields:
         blocks.append({"type": "section", "fields": fields[:FIELDS_LIMIT]})
-    lines = [f"• {_escape(line)}" for line in card.lines]
+    lines = [f"• {escape(line)}" for line in card.lines]
     lines += [f"… and {card.more} more"] if card.more else []
     if lines:
         blocks.append({"type": "section", "text": _mrkdwn("\n".join(lines), SECTION_LIMIT)})
-    buttons = [
+    buttons = [_button(button) for button in card.buttons]
+    buttons += [
         {"type": "button", "text": {"type": "plain_text", "text": link.text}, "url": link.url, "action_id": link.text}
         for link in card.links
         if len(link.url) <= BUTTON_URL_LIMIT
     ]
     if buttons:
         blocks.append({"type": "actions", "elements": buttons})
-    blocks.append({"type": "context", "elements": [_mrkdwn(_escape(card.footer), CONTEXT_LIMIT)]})
+    blocks.append({"type": "context", "elements": [_mrkdwn(escape(card.footer), CONTEXT_LIMIT)]})
     return blocks
+
+
+def _button(button: Button) -> dict[str, Any]:
+    text = _plain_text(button.text, BUTTON_TEXT_LIMIT)
+    drawn: dict[str, Any] = {"type": "button", "text": text, "action_id": button.action, "value": button.value}
+    if button.style:
+        drawn["style"] = button.style
+    if button.confirm:
+        drawn["confirm"] = {
+            "title": _plain_text(button.text, CONFIRM_TITLE_LIMIT),
+            "text": _plain_text(button.confirm, CONFIRM_TEXT_LIMIT),
+            "confirm": _plain_text(button.text, CONFIRM_BUTTON_LIMIT),
+            "deny": {"type": "plain_text", "text": "Cancel"},
+        } | ({"style": button.style} if button.style else {})
+    return drawn
+
+
+def _plain_text(text: str, limit: int) -> dict[str, Any]:
+    return {"type": "plain_text", "text": cut(one_line(text), limit)}
 
 
 _SIGNS = {"critical": ":red_circle:", "warning": ":large_yellow_circle:"}
@@ -260,7 +301,7 @@ _SIGNS = {"critical": ":red_circle:", "warning": ":large_yellow_circle:"}
 
 def _content(message: Message, card: Card) -> dict[str, Any]:
     return {
-        "text": _escape(_cut(card.text, FALLBACK_LIMIT)),
+        "text": escape(cut(card.text, FALLBACK_LIMIT)),
         "blocks": slack_blocks(card),
         "metadata": _metadata(message),
         "unfurl_links": False,
@@ -272,7 +313,7 @@ def _plain(message: Message, card: Card, *, with_metadata: bool) -> dict[str, An
     lines = [card.title, *(f"{name}: {value}" for name, value in card.fields), *card.lines]
     lines += [f"… and {card.more} more"] if card.more else []
     lines += [*(f"{link.text}: {link.url}" for link in card.links), card.footer]
-    text = _cut("\n".join(_escape(line) for line in lines), FALLBACK_LIMIT)
+    text = cut("\n".join(escape(line) for line in lines), FALLBACK_LIMIT)
     content = {"text": text, "blocks": [], "unfurl_links": False}
     return content | ({"metadata": _metadata(message)} if with_metadata else {})
 
@@ -288,22 +329,7 @@ def _metadata(message: Message) -> dict[str, Any]:
 
 
 def _mrkdwn(text: str, limit: int) -> dict[str, str]:
-    return {"type": "mrkdwn", "text": _cut(text, limit)}
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _escape(text: str) -> str:
-    """Return a text escaped for mrkdwn, in one line: a line break in a label must not add a line to the message."""
-    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _one_line(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c.isspace() else c.encode("unicode_escape").decode() for c in text)
+    return {"type": "mrkdwn", "text": cut(text, limit)}
 
 
 def _ref(channel: str, ts: str, note: str = "") -> MessageRef:

@@ -87,6 +87,15 @@ class Gatekeeper:
         ended = await self._pool.run(self.sessions.ended, sessions, now) if sessions else set()
         return {p for p in principals if p.token_id in dead or p.session in ended}
 
+    def note_refusal(self, kind: str, account: str, door: str, reason: str, now: float) -> None:
+        """Note that a known sender was refused, for the log and the audit trail.
+
+        `kind` and `account` are the sender, such as `slack` and a person's id there. `door` is the thing that was used.
+        """
+        first = self._refusals.note(account, account, door, reason, now, kind=kind)
+        if first is not None:
+            log.warning("access refused: %s", first.sentence)
+
     async def write(self) -> None:
         """Write the uses of tokens and the refusals since the last call.
 

@@ -27,12 +27,14 @@ class RefusedAttempt:
     first_at: float
     last_at: float
     attempts: int = 1
+    kind: str = "token"
+    """The kind of the account: a token, or a person in `slack`."""
 
     @property
     def sentence(self) -> str:
         """The attempts in a sentence."""
         times = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
-        who = f"as token {self.account}" if self.account else "with a malformed token"
+        who = f"as {self.kind} {self.account}" if self.account else "with a malformed token"
         return f"{times} at {self.door} from {self.address} {who}: {self.reason}"
 
 
@@ -44,13 +46,15 @@ class Refusals:
         self._told: dict[tuple[str, str, str], RefusedAttempt] = {}
         self._more = 0
 
-    def note(self, account: str, address: str, door: str, reason: str, now: float) -> RefusedAttempt | None:
+    def note(
+        self, account: str, address: str, door: str, reason: str, now: float, *, kind: str = "token"
+    ) -> RefusedAttempt | None:
         """Count an attempt. Return it if it is the first of its kind, so that the caller logs it; else None."""
         known = self._told.get((account, address, door))
         if known is not None:
             known.attempts, known.last_at = known.attempts + 1, now
             return None
-        return self._add(RefusedAttempt(account, address, door, reason, now, now))
+        return self._add(RefusedAttempt(account, address, door, reason, now, now, kind=kind))
 
     def take(self) -> tuple[list[RefusedAttempt], int]:
         """Return the collected attempts and the number of attempts of other kinds, and begin anew."""
@@ -82,7 +86,7 @@ def write_refusals(db: Database, refusals: Sequence[RefusedAttempt], more: int) 
         return
     with db.transaction() as session:
         for refusal in refusals:
-            subject = f"token/{refusal.account or UNKNOWN}"
+            subject = f"{refusal.kind}/{refusal.account or UNKNOWN}"
             audit(session, refusal.address, REFUSED, subject, refusal.sentence, refusal.last_at)
         if more:
             latest = max(refusal.last_at for refusal in refusals)

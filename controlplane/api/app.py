@@ -18,6 +18,7 @@ from controlplane.api import (
     problems,
     prometheus,
     remote_write,
+    slack,
     targets,
     tokens,
 )
@@ -62,6 +63,7 @@ def create_api(services: Services) -> FastAPI:
     app.state.services = services
     app.state.metrics = own
     app.state.bodies = BodyBudget()
+    app.state.slack_bodies = slack.budget()
     app.state.writers = remote_write.Writers()
     app.state.events = events.EventHub(services.revisions, services.gatekeeper, services.clock)
     problems.install(app)
@@ -85,6 +87,7 @@ def create_api(services: Services) -> FastAPI:
         status,
         endpoints,
         remote_write,
+        slack,
         exports,
         server,
     ):

@@ -97,6 +97,7 @@ class _ServiceCollector(Collector):
             "pools": _pools,
             "leases": _leases,
             "schedules": _schedules,
+            "slack": _slack,
         }
         for name, part in parts.items():
             try:
@@ -373,6 +374,11 @@ def _leases(services: Services) -> Iterable[Metric]:
     held = [((lease,), float(holds)) for lease, holds in services.leases().items()]
     help_text = "1 while this process holds a lease: of all replicas one runs the loop of that name."
     yield _labelled("controlplane_lease_held", help_text, ("lease",), held)
+
+
+def _slack(services: Services) -> Iterable[Metric]:
+    if (count := services.slack_connections()) is not None:
+        yield GaugeMetricFamily("controlplane_slack_connections", "Open connections of Socket Mode.", value=count)
 
 
 def _labelled(

@@ -35,6 +35,7 @@ from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import Plan, RecordedRollout, Rollout
 from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.reporting.reader import ModelStatus
+from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
@@ -69,12 +70,20 @@ class Rollouts(Protocol):
         """Start a promotion. A repeated key returns the same rollout."""
         ...
 
-    async def plan_rollback(self, model: str, to: str | None = None) -> Plan:
+    async def plan_rollback(self, model: str, to: str | None = None, *, quarantine: bool = True) -> Plan:
         """Return the plan of a rollback. Nothing changes."""
         ...
 
     async def rollback(
-        self, model: str, to: str | None = None, *, actor: str, role: str, reason: str, idempotency_key: str | None
+        self,
+        model: str,
+        to: str | None = None,
+        *,
+        actor: str,
+        role: str,
+        reason: str,
+        quarantine: bool = True,
+        idempotency_key: str | None,
     ) -> Rollout:
         """Start the rollback to the previous version, or to version `to`."""
         ...
@@ -205,6 +214,10 @@ class Services:
     """Whether this process holds each lease, by name."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """Returns the status of each endpoint of remote_write."""
+    slack: Callable[[], SlackDoor | None] = lambda: None
+    """Returns the receiver of clicks in Slack over HTTP; None: fleet.yaml names no signing secret."""
+    slack_connections: Callable[[], int | None] = lambda: None
+    """Returns the number of open connections of Socket Mode; None: fleet.yaml names no app-level token."""
 
     @property
     def observe_only(self) -> bool:

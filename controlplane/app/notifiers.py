@@ -9,7 +9,7 @@ from alerts.interfaces import Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from controlplane.app.recipe import Recipe
-from controlplane.app.slack_token import SlackToken
+from controlplane.app.slack_token import bot_token
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifiers import LogSection, NotifierSection, SlackSection
 
@@ -29,11 +29,17 @@ def _recipe(section: NotifierSection) -> Recipe[Notifier]:
         case LogSection():
             return Recipe(LogNotifier, (section.name,), {})
         case SlackSection():
-            token = SlackToken(section.name, section.token_env, section.token_file)
-            told = (section.name, section.channel, token)
+            told = (section.name, section.channel, bot_token(section))
             return Recipe(SlackNotifier, told, {"base_url": section.base_url or SLACK_API})
         case _:
             assert_never(section)
+
+
+def receives_buttons(loaded: LoadedFleet) -> bool:
+    """Return whether messages to the route's receiver have buttons: it is Slack, and clicks come back."""
+    receiver = build_route(loaded).receiver
+    sections = loaded.fleet.notifiers
+    return loaded.fleet.slack is not None and any(s.name == receiver and s.type == "slack" for s in sections)
 
 
 def build_route(loaded: LoadedFleet) -> Route:

@@ -84,6 +84,8 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         alerting_fault=lambda: plane.alerting.fault,
         unread=unread,
         schedules=schedules,
+        slack=lambda: plane.slack.door,
+        slack_connections=lambda: plane.slack.connections,
     )
 
 

@@ -30,6 +30,7 @@ from controlplane.app.parts.part import Configuration, Parts
 from controlplane.app.parts.reporting import Reporting
 from controlplane.app.parts.rolling import Rolling
 from controlplane.app.parts.scraping import Scraping
+from controlplane.app.parts.slack import SlackPart
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
@@ -40,6 +41,8 @@ from controlplane.gateway.limits.shares import shares
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
+from controlplane.slack.actions import Actions
+from controlplane.slack.rollouts import RolloutActions
 from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
@@ -96,6 +99,8 @@ class ControlPlane:
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
+        actions = Actions(RolloutActions(self.rolling.service, clock).actions())
+        self.slack = SlackPart(actions, self.gatekeeper, clock)
         followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
         watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._parts = Parts(
@@ -106,6 +111,7 @@ class ControlPlane:
                 accounts,
                 self.rolling,
                 AccessPart(self.gatekeeper),
+                self.slack,
                 Reporting(db, querier, clock),
                 Housekeeping(db, clock),
                 Beside(db, data_dir, clock),

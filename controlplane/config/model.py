@@ -17,6 +17,7 @@ from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
 from controlplane.config.rollout.section import RolloutsSection
 from controlplane.config.schedules import HousekeepingSection, UsageReportSection
+from controlplane.config.slack import SlackAppSection
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -224,6 +225,7 @@ class Fleet(Model):
     route: RouteSection | None = None
     models: tuple[ModelSection, ...] = ()
     rollouts: RolloutsSection = RolloutsSection()
+    slack: SlackAppSection | None = None
     gateway: GatewaySection = GatewaySection()
     cost: Cost | None = None
     metrics: Metrics = Metrics()

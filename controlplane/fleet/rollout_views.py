@@ -113,6 +113,8 @@ class WishView(View):
     step: int
     """From 1."""
     reason: str
+    ends: str = ""
+    """The wait of the step that a resume ended: `pause`, `time`, `data`, or `hook` and its name."""
 
 
 class QuarantineView(View):

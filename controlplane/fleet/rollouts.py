@@ -210,6 +210,7 @@ def turning_back_view(rollout: Rollout, seen: TrafficObservation | None, past: P
             f"stop rollout {rollout.id} of {plan.model} to {plan.to_version}, which is {rollout.phase.value} now",
             f"send every request to {plan.from_version} again, and load it before that where it is not loaded",
             f"keep {plan.from_version} as the stable version",
+            f"put {plan.to_version} in quarantine, once it got requests: only an admin can lift that",
         ),
         left=way_back(plan, seen, past).words,
     )

@@ -21,7 +21,7 @@ from controlplane.rollout.orders import Verb
 from controlplane.rollout.sentences import judged
 from controlplane.rollout.steps import at, is_judged, share_at
 from controlplane.rollout.verdict import judge
-from controlplane.rollout.wishes import Wait, WaitKind, Wish, full_of, is_patient, pause_of
+from controlplane.rollout.wishes import PAUSED, Wait, WaitKind, Wish, full_of, is_patient, pause_of
 from controlplane.traffic.driver import TrafficObservation
 
 _SKIPPED = frozenset((StepKind.PAUSE, StepKind.ANALYSE, StepKind.MIRROR, StepKind.TESTERS))
@@ -111,7 +111,7 @@ def _paused(rollout: Rollout, outcome: Decision | Rollout, pause: Wish) -> Decis
     """
     because = f": {pause.reason}" if pause.reason else ""
     words = f"Paused by {pause.actor}{because}; `cp rollouts resume {rollout.id}` goes on"
-    wait = Wait(WaitKind.OPERATOR, words)
+    wait = Wait(WaitKind.OPERATOR, words, name=PAUSED)
     if isinstance(outcome, Rollout):
         still = at(rollout, rollout.phase, words)
         return replace(still, wait=wait, verified_since=rollout.verified_since)

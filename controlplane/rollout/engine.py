@@ -19,13 +19,16 @@ from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Phase, Rollout, RolloutKind
 from controlplane.rollout.orders import Verb
+from controlplane.rollout.reporting.progress import way_back
 from controlplane.rollout.running import kept
 from controlplane.rollout.running.orders import Orders
 from controlplane.rollout.running.questions import Questions
 from controlplane.rollout.running.stored import StoredObservations, StoredRollouts
 from controlplane.rollout.running.turns import MOST, Turns
+from controlplane.rollout.running.watching import Watch
 from controlplane.rollout.running.works import Works
 from controlplane.rollout.running.writing import Writer
+from controlplane.rollout.sentences import because
 from controlplane.rollout.steps import is_judged
 from controlplane.rollout.wishes import Wait
 from controlplane.rollout.workers import Worker
@@ -40,8 +43,6 @@ from controlplane.traffic.driver import Driver, TrafficObservation
 log = logging.getLogger(__name__)
 
 
-GAP_S = 10.0
-"""Seconds between two observations beyond which nobody watched: they count for no waiting time. Chosen: many ticks."""
 Look = Callable[[Rollout, float, float], Awaitable[Evidence]]
 """Reads the evidence of (rollout, since, now), times in unix seconds. Never raises."""
 Holds = Callable[[Rollout, float], Wait | None]
@@ -96,12 +97,11 @@ class RolloutEngine:
         self._turns = Turns(most_steps)
         self._writer = Writer(self._log)
         self._rollouts, self._observations = StoredRollouts(self._log), StoredObservations(self._log)
-        self._moved_s = 0.0
-        """Seconds by which the clock was set and by which running rollouts were not shifted yet."""
+        self._watch = Watch()
 
     def clock_was_set(self, by_s: float) -> None:
         """Shift the deadlines of running rollouts by a step of the clock. They measure the time that really passes."""
-        self._moved_s += by_s
+        self._watch.clock_was_set(by_s)
 
     def update(
         self, models: Mapping[str, ModelSection], drivers: Mapping[str, Driver], announcer: Announcer | None = None
@@ -128,17 +128,15 @@ class RolloutEngine:
             marks = await asyncio.to_thread(self._log.seed_all, fresh)
         if self._observe_only:
             active = {}
-        elif self._moved_s:
-            active = {model: rollout.moved_by(self._moved_s) for model, rollout in active.items()}
-            for rollout in active.values():
-                await self._writer.save(StepChange(records.to_record(rollout)), lease)
-                self._rollouts.saved(rollout)
-        moved_s, self._moved_s = self._moved_s, 0.0
+        caught_up = self._watch.caught_up(active, marks, now)
         self._turns.begin()
-        steps = [self._step(name, active.get(name), _moved(marks[name], moved_s), now, lease) for name in self._drivers]
-        steps += [self._wait(rollout, now, lease) for name, rollout in active.items() if name not in self._drivers]
+        steps = [
+            self._step(name, active.get(name), caught_up.get(name), marks[name], now, lease) for name in self._drivers
+        ]
+        steps += [self._wait(active[name], caught_up[name], now, lease) for name in active if name not in self._drivers]
         results = await asyncio.gather(*steps, return_exceptions=True)
         await asyncio.to_thread(self._observations.store, now, lease)
+        self._watch.stored(now)
         failures = [r for r in results if isinstance(r, BaseException)]
         for failure in sorted(failures, key=lambda f: not isinstance(f, LeaseLost)):
             raise failure
@@ -160,32 +158,29 @@ class RolloutEngine:
         self,
         name: str,
         rollout: Rollout | None,
+        caught_up: Rollout | None,
         mark: ModelMark,
         now: float,
         lease: Lease | None,
     ) -> None:
-        """Observe a model, and move its rollout."""
+        """Observe a model, and move its rollout. `caught_up` is the rollout with its times moved (Watch)."""
         driver = self._drivers[name]
         # Replies are noted before observing: what is seen is then younger than every reply that decide() is shown.
-        noted = self._noted(watched(rollout, mark.observed_at, now), now) if rollout else None
+        noted = self._noted(caught_up, now) if caught_up else None
         seen = await driver.observe()
         if rollout is not None and noted is not None:
             evidence = await self._seen_by_others(noted, now)
             await self._advance(driver, rollout, noted, seen, evidence, now, lease)
         words = "" if rollout else drift(mark.stable, seen)
         self._observations.note(name, seen, words)
+        self._watch.watched(name, now)
 
-    async def _wait(self, rollout: Rollout, now: float, lease: Lease | None) -> None:
+    async def _wait(self, rollout: Rollout, caught_up: Rollout, now: float, lease: Lease | None) -> None:
         """Record once that a rollout stands still because its model left fleet.yaml, until the model is back."""
         words = f"Waiting: {rollout.model} is no longer a model of fleet.yaml that can be switched; nothing moves"
-        if rollout.sentence != words:
-            after = replace(rollout, sentence=words, updated_at=now, told_stuck=True, standing=True)
-            event = EventRecord(now, rollout.phase.value, words)
-            messages = self._announcer.messages(rollout, after, now)
-            change = StepChange(records.to_record(after), [event], messages=messages)
-            await self._writer.save(change, lease)
-            self._rollouts.saved(after)
-            log.warning("rollout %s of %s: %s: %s", rollout.id, rollout.model, rollout.phase, words)
+        after = replace(caught_up, sentence=words, told_stuck=True, standing=True)
+        if (after.sentence, after.clock_step) != (rollout.sentence, rollout.clock_step):
+            await self._save(rollout, replace(after, updated_at=now), now, lease, back="")
 
     async def _advance(
         self,
@@ -201,12 +196,16 @@ class RolloutEngine:
         decision = decide(noted, seen, now, evidence, hold)
         after = advance(noted, decision, now)
         after = replace(after, standing=False, told_stuck=after.told_stuck or stuck(after, now))
-        if after != before and not self._turns.take(after.id, urgent=after.phase is Phase.ROLLING_BACK):
+        # Times that were moved must be stored now: the next tick no longer sees the gap (Watch).
+        moved = (noted.clock_step, noted.gap_until) != (before.clock_step, before.gap_until)
+        urgent = after.phase is Phase.ROLLING_BACK or moved
+        if after != before and not self._turns.take(after.id, urgent=urgent):
             return  # nothing is stored, so nothing follows: the next tick notes the same replies, and decides anew
         self._orders.forget(noted)
         if after != before:
             after = replace(after, updated_at=now)
-            await self._save(before, after, now, lease)
+            back = await self._back(after, seen) if self._announcer.offers(before, after) else ""
+            await self._save(before, after, now, lease, back)
         if lease is not None and lease.left_s() <= 0:
             # Another process may hold the lease by now. The holder orders it again from the stored intent.
             log.warning("rollout %s of %s: its lease may have run out; nothing is ordered", after.id, after.model)
@@ -216,11 +215,15 @@ class RolloutEngine:
         self._works.forget(after)
         tasks += [self._questions.ask(driver, after, url) for url in decision.asks]
         tasks += [self._questions.ask(driver, after, url, of_stable=True) for url in decision.asks_stable]
-        tasks += [self._works.begin(after, work) for work in decision.works]
+        tasks += [self._works.begin(after, work, again=before.work(work) is not None) for work in decision.works]
         if tasks and self._patience_s > 0:
             await asyncio.wait(tasks, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None) -> None:
+    async def _back(self, rollout: Rollout, seen: TrafficObservation) -> str:
+        """Return how long a rollback would take now, in words."""
+        return way_back(rollout.plan, seen, await asyncio.to_thread(self._rollouts.past, rollout.model)).words
+
+    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None, back: str) -> None:
         """Store a step with all that follows from it, in one transaction. Raises LeaseLost and Conflict."""
         events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
         if (after.phase, after.sentence) != (before.phase, before.sentence):
@@ -233,7 +236,7 @@ class RolloutEngine:
             for state in after.works
             if state.finding is not None and (state.work, True) not in known_works
         ]
-        messages = self._announcer.messages(before, after, now)
+        messages = self._announcer.messages(before, after, now, back)
         change = StepChange(
             records.to_record(after), events, stable_change(before, after), messages, findings, quarantine(after)
         )
@@ -257,38 +260,22 @@ def _say(before: Rollout, after: Rollout, events: Sequence[EventRecord]) -> None
     """Log one line for each event that was added to the history."""
     bad = after.phase in (Phase.FAILED, Phase.ROLLED_BACK, Phase.ROLLING_BACK) and not after.wished
     for event in events:
-        level = logging.WARNING if bad and after.phase is not before.phase else logging.INFO
+        level = logging.WARNING if after.standing or (bad and after.phase is not before.phase) else logging.INFO
         log.log(level, "rollout %s of %s: %s: %s", after.id, after.model, event.phase, event.sentence)
 
 
-def _moved(mark: ModelMark, by_s: float) -> ModelMark:
-    """Return the mark with its time shifted by a step of the clock."""
-    if mark.observed_at is None or not by_s:
-        return mark
-    return mark._replace(observed_at=mark.observed_at + by_s)
-
-
-def watched(rollout: Rollout, observed_at: float | None, now: float) -> Rollout:
-    """Return the rollout without the time in which nobody watched it: it counts for no pause, watch or deadline.
-
-    `observed_at` is the time of the last observation in unix seconds, by any control plane.
-    """
-    gap_s = 0.0 if observed_at is None else now - max(observed_at, rollout.created_at)
-    if gap_s <= GAP_S:
-        return rollout
-    moved = {
-        name: at + gap_s
-        for name in ("held_since", "verified_since", "progress_at")
-        if (at := getattr(rollout, name)) is not None
-    }
-    return replace(rollout, **moved)
-
-
 def quarantine(after: Rollout) -> Quarantine | None:
-    """Return the quarantine of a version from which a promotion went back, or None."""
-    if after.phase is not Phase.ROLLED_BACK or after.plan.kind is not RolloutKind.PROMOTE:
-        return None
-    return Quarantine(after.model, after.plan.to_version, after.updated_at, after.id, after.reason)
+    """Return the quarantine that the end of a rollout puts a version in, or None.
+
+    It is the version from which a promotion went back, or the one that an operator's rollback left.
+    """
+    plan = after.plan
+    if after.phase is Phase.ROLLED_BACK and plan.kind is RolloutKind.PROMOTE:
+        return Quarantine(after.model, plan.to_version, after.updated_at, after.id, after.reason)
+    if after.finished and after.switched and plan.options.quarantine:
+        reason = because(f"Rollback by {after.created_by}", plan.options.reason)
+        return Quarantine(after.model, plan.from_version, after.updated_at, after.id, reason)
+    return None
 
 
 def stable_change(before: Rollout, after: Rollout) -> StableChange | None:

@@ -275,6 +275,13 @@ class Rollout:
     """Time since which the candidate has had its present share of the requests."""
     ending: Phase | None = None
     """The phase in which the rollout will end as soon as the hooks of its end were called."""
+    clock_step: str = ""
+    """Id of the latest step of the clock by which the times were moved. "": of none."""
+    gap_from: float | None = None
+    """Stored time of the observation before the latest period in which nobody watched. Waiting times were moved by that
+    period. It identifies the period, so a clock that is set does not move it."""
+    gap_until: float | None = None
+    """End of that period."""
 
     @property
     def model(self) -> str:
@@ -308,6 +315,7 @@ class Rollout:
             held_since=moved(self.held_since),
             traffic_since=moved(self.traffic_since),
             weight_since=moved(self.weight_since),
+            gap_until=moved(self.gap_until),
             works=tuple(replace(state, since=state.since + by_s, at=moved(state.at)) for state in self.works),
             intents=tuple(replace(intent, since=intent.since + by_s) for intent in self.intents),
             trials=tuple(replace(trial, since=trial.since + by_s) for trial in self.trials),

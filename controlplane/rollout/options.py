@@ -253,5 +253,9 @@ class Options:
     """Whether the weight also grows inside a freeze window, because an admin overrode it."""
     after: tuple[str, ...] = ()
     """Models that must not be rolling, and must be at their newest promoted version, before this one starts."""
+    reason: str = ""
+    """Why an operator rolls back, in their words. Promotions have none."""
+    quarantine: bool = False
+    """Whether a rollback puts the version that it leaves in quarantine."""
     notes: tuple[str, ...] = field(default=())
     """Sentences about overridden gates: who overrode which, and why."""

@@ -61,7 +61,12 @@ def _to_4(state: Document) -> Document:
     return {**state, "intents": intents, "options": {}, "works": [], "steps_at": [], **progress, **unset}
 
 
-_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4)
+def _to_5(state: Document) -> Document:
+    """Upgrade format 4: moves of its times were not stored with it."""
+    return {**state, "clock_step": "", "gap_from": None, "gap_until": None}
+
+
+_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5)
 FORMAT = len(_UPGRADES)
 """Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
 
@@ -103,6 +108,9 @@ _KEYS = frozenset(
         "traffic_since",
         "weight_since",
         "ending",
+        "clock_step",
+        "gap_from",
+        "gap_until",
     ]
 )
 
@@ -128,46 +136,57 @@ def to_record(rollout: Rollout) -> RolloutRecord:
         finished_at=rollout.finished_at,
         idempotency_key=rollout.idempotency_key,
         request=rollout.request,
-        state={
-            "format": FORMAT,
-            "backends": list(plan.backends),
-            "resident": plan.resident,
-            "config": plan.config,
-            "limits": msgspec.to_builtins(plan.limits),
-            "step": rollout.step,
-            "steps": msgspec.to_builtins(plan.steps),
-            "plan_notes": list(plan.notes),
-            "known": list(plan.known),
-            "check": msgspec.to_builtins(plan.check),
-            "endless_load": plan.endless_load,
-            "phase_at": rollout.phase_at,
-            "reason": rollout.reason,
-            "moved": rollout.moved,
-            "verified_since": rollout.verified_since,
-            "silent_since": rollout.silent_since,
-            "intents": msgspec.to_builtins(rollout.intents),
-            "trials": msgspec.to_builtins(rollout.trials),
-            "verified": rollout.verified,
-            "evidence": rollout.evidence,
-            "counted": rollout.counted,
-            "needs_person": rollout.needs_person,
-            "told_stuck": rollout.told_stuck,
-            "standing": rollout.standing,
-            "notes": list(rollout.notes),
-            "previous": rollout.previous,
-            "options": msgspec.to_builtins(plan.options),
-            "works": [msgspec.to_builtins(without_carry(state)) for state in rollout.works],
-            "wait": msgspec.to_builtins(rollout.wait),
-            "looks_failed": rollout.looks_failed,
-            "progress_at": rollout.progress_at,
-            "steps_at": list(rollout.steps_at),
-            "turned_at": rollout.turned_at,
-            "held_since": rollout.held_since,
-            "traffic_since": rollout.traffic_since,
-            "weight_since": rollout.weight_since,
-            "ending": rollout.ending,
-        },
+        state={"format": FORMAT, **_state_of_plan(plan), **_state(rollout)},
     )
+
+
+def _state_of_plan(plan: Plan) -> Document:
+    return {
+        "backends": list(plan.backends),
+        "resident": plan.resident,
+        "config": plan.config,
+        "limits": msgspec.to_builtins(plan.limits),
+        "steps": msgspec.to_builtins(plan.steps),
+        "plan_notes": list(plan.notes),
+        "known": list(plan.known),
+        "check": msgspec.to_builtins(plan.check),
+        "endless_load": plan.endless_load,
+        "options": msgspec.to_builtins(plan.options),
+    }
+
+
+def _state(rollout: Rollout) -> Document:
+    return {
+        "step": rollout.step,
+        "phase_at": rollout.phase_at,
+        "reason": rollout.reason,
+        "moved": rollout.moved,
+        "verified_since": rollout.verified_since,
+        "silent_since": rollout.silent_since,
+        "intents": msgspec.to_builtins(rollout.intents),
+        "trials": msgspec.to_builtins(rollout.trials),
+        "verified": rollout.verified,
+        "evidence": rollout.evidence,
+        "counted": rollout.counted,
+        "needs_person": rollout.needs_person,
+        "told_stuck": rollout.told_stuck,
+        "standing": rollout.standing,
+        "notes": list(rollout.notes),
+        "previous": rollout.previous,
+        "works": [msgspec.to_builtins(without_carry(state)) for state in rollout.works],
+        "wait": msgspec.to_builtins(rollout.wait),
+        "looks_failed": rollout.looks_failed,
+        "progress_at": rollout.progress_at,
+        "steps_at": list(rollout.steps_at),
+        "turned_at": rollout.turned_at,
+        "held_since": rollout.held_since,
+        "traffic_since": rollout.traffic_since,
+        "weight_since": rollout.weight_since,
+        "ending": rollout.ending,
+        "clock_step": rollout.clock_step,
+        "gap_from": rollout.gap_from,
+        "gap_until": rollout.gap_until,
+    }
 
 
 def from_record(record: RolloutRecord) -> Rollout:
@@ -305,6 +324,9 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         traffic_since=state["traffic_since"],
         weight_since=state["weight_since"],
         ending=None if ending is None else Phase(ending),
+        clock_step=state["clock_step"],
+        gap_from=state["gap_from"],
+        gap_until=state["gap_until"],
     )
 
 

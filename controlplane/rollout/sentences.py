@@ -7,6 +7,11 @@ from controlplane.rollout.orders import Intent, OrderOutcome
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 
+def because(words: str, reason: str) -> str:
+    """Return words with an operator's reason, if there is one."""
+    return f"{words}: {reason}" if reason else words
+
+
 def no_effect(intent: Intent, backend: BackendObservation, version: str) -> str:
     """Return the sentence for a load order that had no effect after all its attempts."""
     if intent.outcome is OrderOutcome.LOST:

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 
 from alerts.interfaces import Clock
 from controlplane.config.models import ModelSection
@@ -20,6 +21,7 @@ from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.reporting.reader import RolloutReader
+from controlplane.rollout.sentences import because
 from controlplane.rollout.steering import wishing
 from controlplane.rollout.steering.again import again
 from controlplane.rollout.verification import Verification
@@ -90,9 +92,10 @@ class RolloutService(RolloutReader):
         request = planning.Request(model, version, RolloutKind.PROMOTE, strategy, overrides, actor, role)
         return self._workable(await self._planner.dry_run(request, await self.quarantines()))
 
-    async def plan_rollback(self, model: str, to: str | None = None) -> Plan:
+    async def plan_rollback(self, model: str, to: str | None = None, *, quarantine: bool = True) -> Plan:
         """Return the plan of `rollback` when no rollout is running. Raises NotFound and Refused."""
-        request = planning.Request(model, await self._target(model, to), RolloutKind.ROLLBACK)
+        target = await self._target(model, to)
+        request = planning.Request(model, target, RolloutKind.ROLLBACK, quarantine=quarantine)
         return await self._planner.dry_run(request, await self.quarantines())
 
     async def start(
@@ -133,11 +136,13 @@ class RolloutService(RolloutReader):
         actor: str,
         role: str = "operator",
         reason: str = "",
+        quarantine: bool = True,
         idempotency_key: str | None = None,
     ) -> Rollout:
         """Roll the running promotion back, or start a rollout to the previous stable version, or to version `to`.
 
-        A rollback that is running already is returned as it is.
+        A rollback that is running already is returned as it is. Its end puts the version that it leaves in quarantine,
+        unless `quarantine` is off. A version from which a running promotion goes back is always put there.
 
         Raises NotFound, Refused when there is no previous version, and Conflict when another version is wanted than
         the running rollout goes back to, or when it is just ending.
@@ -149,9 +154,10 @@ class RolloutService(RolloutReader):
         running = await self._active(model)
         if running is None:
             target = await self._target(model, to)
-            return await self._start(
-                planning.Request(model, target, RolloutKind.ROLLBACK, actor=actor, role=role), idempotency_key
+            request = planning.Request(
+                model, target, RolloutKind.ROLLBACK, actor=actor, role=role, reason=reason, quarantine=quarantine
             )
+            return await self._start(request, idempotency_key)
         self._refuse_observe_only()
         promotes = running.plan.kind is RolloutKind.PROMOTE
         back_to = running.plan.from_version if promotes else running.plan.to_version
@@ -163,7 +169,12 @@ class RolloutService(RolloutReader):
         _refuse_ending(running)
         if not promotes:
             return running  # a repeated request: rolling a rollback back would bring the bad version back
-        return await self._turn_back(running.id, _because(f"Rollback by {actor}", reason), actor, "rollout.rollback")
+        if not quarantine:
+            raise Conflict(
+                f"rollout {running.id} of {model} is running, and a version from which a promotion goes back is always "
+                "put in quarantine; leave out `--no-quarantine`"
+            )
+        return await self._turn_back(running.id, because(f"Rollback by {actor}", reason), actor, "rollout.rollback")
 
     async def abort(self, rollout_id: str, *, actor: str, reason: str = "") -> Rollout:
         """Roll a running rollout back. Raises NotFound, and Conflict when it has finished or already switched."""
@@ -175,7 +186,7 @@ class RolloutService(RolloutReader):
                 f"{rollout.phase}; `cp rollback {rollout.model}` goes back"
             )
         _refuse_ending(rollout)
-        return await self._turn_back(rollout_id, _because(f"Aborted by {actor}", reason), actor, "rollout.abort")
+        return await self._turn_back(rollout_id, because(f"Aborted by {actor}", reason), actor, "rollout.abort")
 
     async def pause(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
         """Stop a running rollout before its next step. Raises NotFound, and Conflict in a state without a next step."""
@@ -185,12 +196,15 @@ class RolloutService(RolloutReader):
         """End a pause. Raises NotFound, and Conflict when the rollout waits for no operator."""
         return await self._wish(rollout_id, wishing.resume, actor, role, reason)
 
-    async def approve(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
-        """Approve the step that a rollout waits for.
+    async def approve(
+        self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "", only: int | None = None
+    ) -> Rollout:
+        """Approve the step that a rollout waits for. `only` is the index of the step that is meant.
 
-        Raises NotFound, Conflict when it waits for no approval, and Forbidden for a person who may not approve.
+        Raises NotFound, Conflict when it waits for no approval or is not at the step that is meant, and Forbidden for a
+        person who may not approve.
         """
-        return await self._wish(rollout_id, wishing.approve, actor, role, reason)
+        return await self._wish(rollout_id, partial(wishing.approve, only=only), actor, role, reason)
 
     async def full(self, rollout_id: str, *, actor: str, role: str = "operator", reason: str = "") -> Rollout:
         """Give the candidate every request at once. Raises NotFound, and Conflict when no share is ahead."""
@@ -253,7 +267,7 @@ class RolloutService(RolloutReader):
             made = make(records.from_record(record), actor, role, reason, self._clock.now())
             if made is None:
                 return None
-            return WishRecord(made.verb.value, made.actor, made.role, made.at, made.step, made.reason)
+            return WishRecord(made.verb.value, made.actor, made.role, made.at, made.step, made.reason, made.ends)
 
         stored = await asyncio.to_thread(self._log.wish, rollout_id, wish)
         self._news()
@@ -286,7 +300,7 @@ class RolloutService(RolloutReader):
             id=f"r-{secrets.token_hex(4)}",
             plan=plan,
             phase=Phase.PLANNED,
-            sentence=f"{request.actor} asked to {switch}",
+            sentence=because(f"{request.actor} asked to {switch}", request.reason),
             created_by=request.actor,
             created_at=now,
             updated_at=now,
@@ -334,10 +348,6 @@ class RolloutService(RolloutReader):
     def _refuse_observe_only(self) -> None:
         if self.observe_only:
             raise Refused("this control plane only observes (--observe-only); start it without that flag to act")
-
-
-def _because(words: str, reason: str) -> str:
-    return f"{words}: {reason}" if reason else words
 
 
 def _refuse_ending(rollout: Rollout) -> None:

@@ -29,6 +29,19 @@ class Wish:
     """Unix seconds."""
     step: int
     reason: str = ""
+    ends: str = ""
+    """Name of the wait of the step that a `resume` ends, as in `Wait.name`. "": in wishes of another verb, and in those
+    of earlier releases."""
+
+
+PAUSED, TIME, DATA = "pause", "time", "data"
+"""Names of the waits that a `resume` ends, besides those of hooks: an operator's pause, the time of a step, and
+missing data. A step has each of them once."""
+
+
+def of_hook(name: str) -> str:
+    """Return the name of the wait after a hook that failed."""
+    return f"hook {name}"
 
 
 class WaitKind(StrEnum):
@@ -53,6 +66,8 @@ class Wait:
     words: str
     until: float | None = None
     """Unix seconds at which the wait ends at the latest. None: not known."""
+    name: str = ""
+    """Name of the wait within its step: PAUSED, TIME, DATA or `of_hook`. "": no `resume` ends it."""
 
 
 _PATIENT = (WaitKind.TIME, WaitKind.APPROVAL, WaitKind.OPERATOR, WaitKind.DATA)
@@ -83,22 +98,13 @@ def full_of(wishes: Sequence[Wish]) -> Wish | None:
     return next((wish for wish in wishes if wish.verb is WishVerb.FULL), None)
 
 
-def resumed(wishes: Sequence[Wish], step: int, since: float) -> Wish | None:
-    """Return the wish that ended a wait of a step which began at unix second `since`, or None.
+def resumed(wishes: Sequence[Wish], step: int, name: str) -> Wish | None:
+    """Return the wish that ended the wait of this name at a step, or None.
 
-    A `resume` that ended an operator's pause ends no other wait: the rest of a timed pause is not skipped by it.
+    Times do not matter: the clock may be set between the wish and its reading, and waiting times move over a gap.
     """
-    paused = False
-    for wish in wishes:
-        if wish.verb is WishVerb.PAUSE:
-            paused = True
-        elif wish.verb is WishVerb.FULL:
-            paused = False
-        elif wish.verb is WishVerb.RESUME:
-            if not paused and wish.step == step and wish.at >= since:
-                return wish
-            paused = False
-    return None
+    found = (wish for wish in wishes if (wish.verb, wish.step, wish.ends) == (WishVerb.RESUME, step, name))
+    return next(found, None)
 
 
 def approvers(wishes: Sequence[Wish], step: int, role: str, but: str) -> tuple[str, ...]:

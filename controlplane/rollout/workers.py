@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from controlplane.rollout.findings import Finding, Work, WorkKind
 from controlplane.rollout.model import Plan, Rollout, StepKind
@@ -20,6 +20,15 @@ class Worker(Protocol):
         A fault of the world (no connection, no metrics) is a finding NOT_ENOUGH with the reason, or FAIL for a hook.
         The caller turns any other exception into NOT_ENOUGH. It cancels the call when nothing waits for the work.
         """
+        ...
+
+
+@runtime_checkable
+class RunsOnce(Protocol):
+    """A worker whose work is not repeated after a crash, because a repetition could exceed a limit."""
+
+    def interrupted(self, rollout: Rollout, work: Work, before: Finding | None) -> Finding:
+        """Return the finding of a work that a process which died may have begun. `before` is that of `run`."""
         ...
 
 

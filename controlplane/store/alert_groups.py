@@ -63,10 +63,15 @@ class SqlGroupLog:
             return read_instances(session, self._db.unread), groups, _deliveries(session)
 
     def root(self, key: str, generation: int) -> MessageRef | None:
-        """Return the place of the first message of this generation of a group, or None when it is not stored."""
+        """Return the place of the first message of this generation of a group, or None when it is not stored.
+
+        Messages about other things than alerts, such as a rollout, have no row here: the outbox has their first place.
+        """
         with self._db.reading() as session:
             row = session.get(AlertGroupRow, key)
-            if row is None or row.generation != generation or row.root_place is None:
+            if row is None:
+                return _first_place(session, f"{key}/{generation}/1")
+            if row.generation != generation or row.root_place is None:
                 return None
             return MessageRef(row.root_place)
 
@@ -118,6 +123,12 @@ def put_root(session: Session, key: str, generation: int, ref: MessageRef) -> No
     row = session.get(AlertGroupRow, key)
     if row is not None and row.generation == generation:
         row.root_place = ref.place
+
+
+def _first_place(session: Session, message_id: str) -> MessageRef | None:
+    result = session.exec(select(OutboxRow.result).where(OutboxRow.message_id == message_id)).first()
+    place = result.get("place") if isinstance(result, Mapping) else None
+    return MessageRef(place) if isinstance(place, str) else None
 
 
 def _deliveries(session: Session) -> Deliveries:

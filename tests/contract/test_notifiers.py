@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Notice, Notifier
+from alerts.interfaces import AlertInstance, AlertState, Button, Message, MessageRef, Notice, Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from tests.fakes.slack import CHANNEL, TOKEN, FakeSlack, running
@@ -381,3 +381,56 @@ async def test_a_notice_is_as_bad_as_it_says(
     assert [r.levelname for r in caplog.records] == ["INFO", "WARNING", "ERROR"]
     titles = [m["blocks"][0]["text"]["text"] for m in slack.roots()]
     assert titles == [":large_blue_circle: chat", ":large_yellow_circle: chat", ":red_circle: chat"]
+
+
+BUTTONS = (
+    Button("Roll back", "rollout.back", "r-1", "danger", 400 * "Really? "),
+    Button("Details", "rollout.details", "r-1"),
+)
+BEGUN = replace(
+    FIRING, status="notice", firing=(), notice=Notice("Promotion of chat to v2 began", "It loads."), buttons=BUTTONS
+)
+
+
+async def test_an_edit_changes_a_message_and_is_no_news(
+    slack: FakeSlack, notifier: SlackNotifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = await notifier.send(BEGUN, None)
+    edit = replace(BEGUN, sequence=17, notice=Notice("Rollout of chat is done", "It serves."), buttons=(), edit=True)
+    assert await notifier.send(edit, root) == root
+    assert await notifier.send(replace(edit, repeat=True), root) == root
+    (message,) = slack.messages
+    assert "Rollout of chat is done" in message["blocks"][0]["text"]["text"]
+    assert [e["action_id"] for b in message["blocks"] if b["type"] == "actions" for e in b["elements"]] == ["Console"]
+    slack.messages.clear()
+    assert await notifier.send(edit, root) is None
+    assert await notifier.send(edit, None) is None
+    assert slack.messages == [], "an edit posts nothing"
+    with caplog.at_level(logging.INFO):
+        caplog.clear()
+        assert await LogNotifier("log").send(edit, None) is None
+    assert caplog.records == []
+
+
+async def test_buttons_fit_slacks_limits_and_ask_before_they_act(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    await notifier.send(replace(BEGUN, buttons=(replace(BUTTONS[0], text=200 * "x"), BUTTONS[1])), None)
+    elements = next(b["elements"] for b in slack.messages[0]["blocks"] if b["type"] == "actions")
+    back, details = elements[:2]
+    assert (back["action_id"], back["value"], back["style"]) == ("rollout.back", "r-1", "danger")
+    assert [len(back["confirm"][part]["text"]) for part in ("title", "text", "confirm")] == [100, 300, 30]
+    assert back["confirm"]["style"] == "danger"
+    assert details == {
+        "type": "button",
+        "text": {"type": "plain_text", "text": "Details"},
+        "action_id": "rollout.details",
+        "value": "r-1",
+    }
+
+
+async def test_a_reply_about_a_rollout_is_shown_in_the_channel_and_one_about_alerts_is_not(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    for first in (BEGUN, FIRING):
+        root = await notifier.send(first, None)
+        await notifier.send(replace(first, sequence=2), root)
+    assert [m["reply_broadcast"] for m in slack.messages if "thread_ts" in m] == [True, False]

@@ -85,6 +85,40 @@ def test_findings_are_kept_and_only_the_latest_of_a_name_has_its_own_data(databa
         log.findings("r-9", 1)
 
 
+def test_of_findings_that_found_too_little_the_first_and_the_latest_stay(database: Database) -> None:
+    log = RolloutLog(database)
+    log.start(record())
+
+    def save(number: int, outcome: str = "not-enough-data", step: int = 3, name: str = "") -> None:
+        made = finding(number, f"data {number}", name=name)._replace(outcome=outcome, step=step)
+        log.save(record(), [], None, None, findings=[made])
+
+    for number in range(1, 2001):
+        save(number)
+    save(1, name="other")
+    save(2001, "pass")
+    for number in range(2002, 2006):
+        save(number)
+    for number in range(2006, 2009):
+        save(number, step=4)
+    save(2009, "fail", 4)
+    found = [(f.name, f.step, f.number, f.outcome) for f in log.findings("r-1", 5000)]
+    few = "not-enough-data"
+    assert found == [
+        ("", 3, 1, few),
+        ("", 3, 2000, few),
+        ("other", 3, 1, few),
+        ("", 3, 2001, "pass"),
+        ("", 3, 2002, few),
+        ("", 3, 2005, few),
+        ("", 4, 2006, few),
+        ("", 4, 2008, few),
+        ("", 4, 2009, "fail"),
+    ]
+    latest = log.latest_finding("r-1", "look", "")
+    assert latest is not None and latest.carry == "data 2009", "what the next look goes on from is kept"
+
+
 def test_a_quarantine_and_a_finding_come_with_their_step_or_not_at_all(database: Database) -> None:
     log, leases = RolloutLog(database), LeaseStore(database)
     log.start(record())

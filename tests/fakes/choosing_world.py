@@ -78,7 +78,7 @@ class FakeTimer:
 
 @dataclass
 class FakeCounters:
-    """Counts what the chooser tells. It is the Counters of gateway/seams.py as far as the chooser uses it."""
+    """Counts what the chooser tells. It is the Counters of gateway/recording.py as far as the chooser uses it."""
 
     waits: Counter[str] = field(default_factory=Counter)
     out: Counter[tuple[str, str, str]] = field(default_factory=Counter)

@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.gateway.desired.document import BackendSpec, Desired, ModelSpec, VersionSpec
 from controlplane.gateway.exchange.server import GatewayServer
-from controlplane.gateway.seams import UsageRecord
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.wire.settings import WireSettings
 from tests.fakes import gateway_stages as stages
 from tests.fakes.engine import DONE

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from controlplane.gateway.desired.document import BackendSpec, ModelSpec
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import (
     Ask,
@@ -24,7 +25,7 @@ from controlplane.gateway.request import (
     RequestHead,
     TokenCounts,
 )
-from controlplane.gateway.seams import Cache, Choice, Route, StoredAnswer, UsageRecord, Waiting
+from controlplane.gateway.seams import Cache, Choice, Route, StoredAnswer, Waiting
 
 CHAT = Operation("openai", "chat", ModelPlace.BODY, Frames.SSE)
 INFER = Operation("triton", "infer", ModelPlace.PATH, Frames.NONE, generates=False)

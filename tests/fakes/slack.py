@@ -1,7 +1,7 @@
 """A fake of Slack's Web API: the same protocol over real HTTP, with a channel in memory, and able to misbehave.
 
-It answers chat.postMessage, chat.update and conversations.{list,history,replies}. `misbehave` queues faults
-for the next calls. `calls` records every call.
+It answers chat.postMessage, chat.update, conversations.{list,history,replies} and apps.connections.open. `misbehave`
+queues faults for the next calls. `calls` records every call. `app` is the half with which people click.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.slack_app import SlackApp
+
 TOKEN = "xoxb-right"
 CHANNEL = "C0000000001"
 """Id of #ops."""
@@ -26,6 +28,7 @@ class FakeSlack:
     """The state of the workspace."""
 
     url: str = ""
+    app: SlackApp = field(default_factory=SlackApp)
     messages: list[dict[str, Any]] = field(default_factory=list)
     """Messages of #ops with their threads, oldest first."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -54,7 +57,8 @@ class FakeSlack:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
-        body = dict(request.query) if request.method == "GET" else await request.json()
+        has_json = request.content_type == "application/json"
+        body = await request.json() if has_json and request.method != "GET" else dict(request.query)
         self.calls.append((method, body))
         fault = self._fault(method)
         if fault in ("", "lost"):
@@ -90,6 +94,8 @@ class FakeSlack:
         return web.json_response({"ok": False, "error": kind})
 
     def _answer(self, method: str, body: dict[str, Any], authorization: str) -> dict[str, Any]:
+        if method == "apps.connections.open":
+            return self.app.connections_open(authorization)
         if authorization != f"Bearer {TOKEN}":
             return {"ok": False, "error": "invalid_auth" if authorization else "not_authed"}
         # As in Slack, only posting accepts a channel's name.
@@ -140,6 +146,8 @@ def _shown(messages: list[dict[str, Any]], body: dict[str, Any]) -> list[dict[st
 def _invalid(body: dict[str, Any]) -> str:
     """Return Slack's error for blocks and metadata that it refuses, or ""."""
     for block in body.get("blocks", ()):
+        if block["type"] == "actions" and _invalid_buttons(block["elements"]):
+            return "invalid_blocks"
         fields = block.get("fields", ())
         texts = [block.get("text", {}), *fields, *(e for e in block.get("elements", ()) if e["type"] == "mrkdwn")]
         limit = {"header": 150, "section": 3000}.get(block["type"], 2000)
@@ -151,19 +159,30 @@ def _invalid(body: dict[str, Any]) -> str:
     return ""
 
 
+def _invalid_buttons(elements: list[dict[str, Any]]) -> bool:
+    """Return whether Slack refuses these buttons: their number, ids, and the lengths of their texts."""
+    ids = [element["action_id"] for element in elements]
+    limits = {"title": 100, "text": 300, "confirm": 30, "deny": 30}
+    dialogs = [element["confirm"] for element in elements if "confirm" in element]
+    lengths = (len(dialog[part]["text"]) > limit for dialog in dialogs for part, limit in limits.items())
+    wrong = (len(e["text"]["text"]) > 75 or len(e.get("value", "")) > 2000 for e in elements)
+    return len(ids) > 25 or len(set(ids)) < len(ids) or any(lengths) or any(wrong)
+
+
 @asynccontextmanager
 async def running() -> AsyncIterator[FakeSlack]:
     """Serve on a free loopback port until the block ends."""
     slack = FakeSlack()
     app = web.Application()
     app.router.add_route("*", "/api/{method}", slack.handle)
+    slack.app.routes(app)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0][:2]
-        slack.url = f"http://{host}:{port}/api/"
+        slack.url, slack.app.base = f"http://{host}:{port}/api/", f"http://{host}:{port}"
         yield slack
     finally:
         slack.released.set()

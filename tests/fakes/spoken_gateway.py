@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from controlplane.gateway.desired.document import BackendSpec, Desired, ModelSpec, VersionSpec
 from controlplane.gateway.dialects.dialects import AllDialects
 from controlplane.gateway.exchange.server import GatewayServer
-from controlplane.gateway.seams import UsageRecord
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.wire.settings import WireSettings
 from controlplane.gateway.wire.timer import TimerWheel
 from tests.fakes import gateway_stages as stages

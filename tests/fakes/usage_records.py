@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.request import Outcome
-from controlplane.gateway.seams import UsageRecord
 
 BACKEND = "http://10.0.0.7:8000"
 

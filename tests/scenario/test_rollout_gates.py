@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from controlplane.metrics.promql.values import QueryValue
 from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind
 from controlplane.rollout.model import Phase, Rollout
@@ -17,6 +19,7 @@ from controlplane.rollout.workers import Worker
 from tests.fakes.gateway_world import GatewayWorld
 from tests.fakes.hook_server import HookServer, status
 from tests.fakes.rollout_world import START
+from tests.fakes.rollouts.strategy_world import StrategyWorld
 from tests.unit.controlplane.metrics.conftest import load
 
 
@@ -166,3 +169,26 @@ async def test_a_rollout_for_which_an_admin_overrode_the_freeze_is_not_held(tmp_
         assert (await made.latest()).phase is Phase.SUCCEEDED
         (note,) = (await made.latest()).plan.options.notes
         assert note.startswith("ann overrode freeze window night (until ") and note.endswith("): outage 12")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_check_that_never_answers_ends_the_rollout_before_anything_is_changed(
+    tmp_path: Path, hangs: bool
+) -> None:
+    section = {"checklist": ["monitoring", "rollback"], "analysis": {"patience": "10m"}}
+    async with StrategyWorld(tmp_path, rollout=section) as world:
+        lost = Finding(Outcome.NOT_ENOUGH, ("monitoring: no answer within 10 s",))
+        world.worker.outcomes[WorkKind.CHECK, "monitoring"] = lost
+        world.worker.hangs = {WorkKind.CHECK} if hangs else set()
+        rollout = await world.promote()
+        for _ in range(60):
+            assert (await world.tick(10.0)).startswith("planned: Checking the checklist")
+        await world.crash()
+        await world.tick(3600.0)
+        latest = await world.finish(limit=20)
+        said = "monitoring: no answer came; rollback: no answer came" if hangs else f"monitoring: {lost.reasons[0]}"
+        words = f"the checklist could not be checked within 10 min: {said}. Nothing was changed"
+        assert (latest.phase, latest.sentence) == (Phase.FAILED, words)
+        assert world.driver.log == []
+        kept = [s.work for s in await world.service.findings(rollout.id) if s.work.name == "monitoring"]
+        assert [work.number == 1 for work in kept] == ([] if hangs else [True, False]), "the first and the latest"

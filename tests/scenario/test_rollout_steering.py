@@ -348,3 +348,52 @@ async def test_a_rollback_goes_to_a_named_version(tmp_path: Path) -> None:
         with pytest.raises(Conflict, match="would go back to v3, not to v1"):
             await world.service.rollback("m", "v1", actor="eve")
         assert (await world.finish()).ok is True
+
+
+async def test_the_version_that_a_rollback_leaves_is_in_quarantine_with_the_operators_reason(tmp_path: Path) -> None:
+    async with StrategyWorld(tmp_path) as world:
+        await world.promote()
+        await world.finish()
+        plan = await world.service.plan_rollback("m")
+        assert plan.known[-1].startswith("v2 will be in quarantine")
+        back = await world.service.rollback("m", actor="eve", reason="it cuts answers")
+        assert back.sentence == "eve asked to roll back m from v2 to v1: it cuts answers"
+        await world.tick()
+        assert await world.service.quarantines() == [], "clients still get v2"
+        assert (await world.finish()).ok is True
+        (held,) = await world.service.quarantines("m")
+        assert (held.version, held.rollout_id, held.reason) == ("v2", back.id, "Rollback by eve: it cuts answers")
+        with pytest.raises(Refused, match=rf"v2 of m is in quarantine since rollout {back.id} .*it cuts answers"):
+            await world.promote()
+
+
+async def test_an_operator_may_leave_the_version_out_of_quarantine_and_that_is_kept(tmp_path: Path) -> None:
+    async with StrategyWorld(tmp_path, rollout={"steps": ["5%", "pause 1h"]}) as world:
+        running = await world.promote()
+        await until(world, "pausing")
+        with pytest.raises(Conflict, match=rf"rollout {running.id} .* always put in quarantine; leave out"):
+            await world.service.rollback("m", actor="eve", quarantine=False)
+        await world.service.resume(running.id, actor="bob")
+        assert (await world.finish()).ok is True
+        back = await world.service.rollback("m", actor="eve", quarantine=False)
+        assert "eve leaves the present version out of quarantine" in back.notes
+        assert (await world.finish()).ok is True
+        assert await world.service.quarantines() == []
+        options = [(e.actor, e.detail) for e in AuditStore(world.db).recent(20) if e.action == "rollout.option"]
+        assert ("eve", f"rollout {back.id}: eve leaves the present version out of quarantine") in options
+
+
+async def test_a_rollback_that_is_aborted_leaves_its_version_where_it_was(tmp_path: Path) -> None:
+    async with StrategyWorld(tmp_path) as world:
+        await world.promote()
+        await world.finish()
+        back = await world.service.rollback("m", actor="eve", reason="it cuts answers")
+        await world.tick()
+        await world.service.abort(back.id, actor="eve")
+        latest = await world.finish()
+        assert latest.phase in (Phase.ROLLED_BACK, Phase.FAILED)
+        assert await world.service.quarantines() == []
+        retried = await world.service.retry(back.id, actor="bob")
+        assert retried.sentence == "bob asked to roll back m from v2 to v1: it cuts answers"
+        await world.finish()
+        assert [q.reason for q in await world.service.quarantines()] == ["Rollback by bob: it cuts answers"]

@@ -63,6 +63,8 @@ class RollbackRequest(BaseModel):
     to: Annotated[str, Field(pattern=NAME)] | None = None
     """The version to go back to. null: the previous one."""
     reason: Text = ""
+    quarantine: bool = True
+    """Whether the version that the rollback leaves is put in quarantine. A running promotion's always is."""
     dry_run: bool = False
 
 

@@ -15,13 +15,10 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet.rollout_views import FindingView, RolloutView
 from controlplane.fleet.rollouts import finding_view, rollout_view, whole_rollout_view
-from controlplane.rollout.reporting.progress import NO_PAST, Past, durations
+from controlplane.rollout.reporting.progress import EARLIER, NO_PAST, Past, durations
 from controlplane.traffic.driver import TrafficObservation
 
 router = APIRouter(route_class=GuardedRoute, tags=["rollouts"])
-
-EARLIER = 10
-"""Number of earlier rollouts of a model that durations of steps are taken from. Chosen."""
 
 
 class RolloutList(BaseModel):

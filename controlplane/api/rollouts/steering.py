@@ -63,13 +63,15 @@ async def rollback(
         running = (await services.rollouts.model(name)).rollout
         if running is not None and turns_back(running, wanted.to):
             return _plan(turning_back_view(running, *await known_of(services, name)))
-        return await _planned(services, await services.rollouts.plan_rollback(name, wanted.to))
+        plan = await services.rollouts.plan_rollback(name, wanted.to, quarantine=wanted.quarantine)
+        return await _planned(services, plan)
     started = await services.rollouts.rollback(
         name,
         wanted.to,
         actor=principal.name,
         role=principal.role.value,
-        reason=wanted.reason,
+        reason=wanted.reason.strip(),
+        quarantine=wanted.quarantine,
         idempotency_key=key,
     )
     return _accepted(services, started)

@@ -12,7 +12,8 @@ from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
-from controlplane.app.slack_token import SlackToken
+from controlplane.app.notifiers import receives_buttons
+from controlplane.app.slack_token import app_token, bot_token, signing_secret
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
@@ -33,10 +34,28 @@ def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
         if whole(notifier) and isinstance(notifier, SlackSection):
             field = "token_env" if notifier.token_env else "token_file"
             try:
-                SlackToken(notifier.name, notifier.token_env, notifier.token_file)()
+                bot_token(notifier)()
             except DeliveryFailed as failure:
                 findings.warn(("notifiers", number, field), str(failure))
+    _check_slack(loaded, findings)
     _check_database(loaded, findings)
+
+
+def _check_slack(loaded: LoadedFleet, findings: Findings) -> None:
+    section = loaded.fleet.slack if loaded.fleet.reads("slack") else None
+    if section is None or not whole(section):
+        return
+    for name, secret in (("app_token", app_token(section)), ("signing_secret", signing_secret(section))):
+        if secret is not None:
+            try:
+                secret()
+            except DeliveryFailed as failure:
+                findings.warn(("slack", f"{name}_env" if secret.env else f"{name}_file"), str(failure))
+    if not section.people:
+        findings.warn(("slack",), "people: is empty, so nobody may click a button; name at least one person")
+    read = loaded.fleet.reads("notifiers", "route") and whole((loaded.fleet.notifiers, loaded.fleet.route))
+    if read and not receives_buttons(loaded):
+        findings.warn(("slack",), "no message has buttons, because route.receiver is no notifier of type slack")
 
 
 def _sections(value: Any, loc: Loc) -> Iterator[tuple[Loc, Model]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alerts.interfaces import Clock
-from controlplane.app.notifiers import build_route
+from controlplane.app.notifiers import build_route, receives_buttons
 from controlplane.app.parts.part import Configuration, Part, difference, kept
 from controlplane.clock.every import Every
 from controlplane.config.models import ModelSection
@@ -55,6 +55,8 @@ class RollingSettings:
     receiver: str
     """Name of the notifier for messages about rollouts."""
     console_url: str
+    buttons: bool
+    """Whether messages about rollouts have buttons."""
     shared: RolloutsSection
     """`rollouts:` of fleet.yaml: gates of all models."""
 
@@ -134,6 +136,7 @@ class Rolling(Part[RollingSettings]):
             verifications=verifications(config.fleet),
             receiver=build_route(config.loaded).receiver,
             console_url=config.console_url,
+            buttons=receives_buttons(config.loaded),
             shared=config.fleet.rollouts,
         )
 
@@ -147,7 +150,7 @@ class Rolling(Part[RollingSettings]):
         gone = [driver for name, driver in self._drivers.items() if name not in stay]
         new = build_drivers((model for model in settings.models.values() if model.name not in stay), self._gateways)
         self._drivers = {**new, **stay}
-        announcer = Announcer(settings.receiver, settings.console_url)
+        announcer = Announcer(settings.receiver, settings.console_url, settings.buttons)
         self.service.update(settings.models, self._drivers, settings.verifications, announcer, settings.shared)
         self.engine.update(settings.models, self._drivers, announcer)
         await asyncio.gather(*(driver.close() for driver in gone))

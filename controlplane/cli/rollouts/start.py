@@ -87,6 +87,7 @@ def rollback(
     model: str,
     to: str | None,
     reason: str | None,
+    no_quarantine: bool,
     dry_run: bool,
     no_watch: bool,
     url: str | None,
@@ -95,6 +96,8 @@ def rollback(
 ) -> None:
     """Switch MODEL back to its previous version, or to a named one. A running rollout is reversed."""
     body = given({"to": to, "reason": reason, "dry_run": dry_run})
+    if no_quarantine:
+        body["quarantine"] = False
     with connect(url, context) as client:
         path = f"/cp/v1/models/{quoted(model)}/rollback"
         begin(client, path, body, dry_run=dry_run, no_watch=no_watch, output=output)

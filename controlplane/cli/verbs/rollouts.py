@@ -83,6 +83,7 @@ SWITCH = (
         (
             Option("to", "The version to go back to; by default the previous one.", "VERSION", offers="versions"),
             REASON,
+            Option("no_quarantine", "Leave the present version out of quarantine: it is not to blame."),
             DRY_RUN,
             NO_WATCH,
             *LISTING,

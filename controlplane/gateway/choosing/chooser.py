@@ -17,9 +17,10 @@ from controlplane.gateway.choosing.pool import Pool, grant
 from controlplane.gateway.choosing.replica import Replicas
 from controlplane.gateway.choosing.vetoes import Vetoes
 from controlplane.gateway.desired.document import Desired, ModelSpec
+from controlplane.gateway.recording import Counters
 from controlplane.gateway.refusal import Refusal
 from controlplane.gateway.request import Ask, Caller
-from controlplane.gateway.seams import Area, Choice, Counters, Route, Wheel
+from controlplane.gateway.seams import Area, Choice, Route, Wheel
 
 TICK_S = 0.1
 """Interval, in seconds, at which waiting requests are looked at: for deadlines, for backends that come back, and for

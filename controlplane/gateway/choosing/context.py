@@ -13,7 +13,7 @@ from controlplane.gateway.choosing.overload.pressure import Drain
 from controlplane.gateway.choosing.replica import Replica, Replicas
 from controlplane.gateway.choosing.vetoes import Vetoes
 from controlplane.gateway.desired.document import ModelSpec
-from controlplane.gateway.seams import Counters
+from controlplane.gateway.recording import Counters
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from controlplane.gateway.exchange.attempt import Attempt
 from controlplane.gateway.exchange.outcomes import of_status
 from controlplane.gateway.exchange.writing import LAST_CHUNK, Framing, answer_head, early_head, own_answer
+from controlplane.gateway.recording import Recorder, Trace
 from controlplane.gateway.request import Fields, Outcome, RequestHead
-from controlplane.gateway.seams import Recorder, Trace
 from controlplane.gateway.wire.client import ClientConnection
 from controlplane.gateway.wire.upstream import AnswerHead
 

@@ -10,7 +10,7 @@ end         settle, release, record: exactly once, on every path
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -340,13 +340,13 @@ class Exchange:
         if self.ended:
             return
         self.ended = True
-        server, tries = self._server, self._tries
+        server, tries, request_id = self._server, self._tries, self.request_id
         now = server.wheel.now()
         if self._waiting is not None:
-            self._safely("leaving the queue", self._waiting.cancel)
+            faults.contained("leaving the queue", request_id, self._waiting.cancel)
         attempt = None
         if tries is not None:
-            self._safely("giving a backend back", tries.end, end.outcome, now)
+            faults.contained("giving a backend back", request_id, tries.end, end.outcome, now)
             attempt = tries.attempt
         charged = counts is not None
         if counts is None:
@@ -354,10 +354,10 @@ class Exchange:
             charged = attempt is not None and attempt.sent and end.outcome not in UNTOUCHED
         if (reservation := self._reservation) is not None:
             if charged:
-                self._safely("settling limits", reservation.settle, counts, now)
+                faults.contained("settling limits", request_id, reservation.settle, counts, now)
             else:
-                self._safely("settling limits", reservation.cancel, now)
-        self._safely("recording a request", self._record, end, attempt, counts, now)
+                faults.contained("settling limits", request_id, reservation.cancel, now)
+        faults.contained("recording a request", request_id, self._record, end, attempt, counts, now)
         self._intake.close()
         if tries is not None:
             tries.close()
@@ -386,6 +386,3 @@ class Exchange:
             None if reader is None else reader.content,
         )
         self._server.recorder.ended(record, opened=attempt is not None and attempt.opened)
-
-    def _safely(self, stage: str, call: Callable[..., None], *arguments: object) -> None:
-        faults.contained(stage, self.request_id, call, *arguments)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from controlplane.gateway.recording import Trace
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Caller, Operation, RequestHead
-from controlplane.gateway.seams import Trace
 from controlplane.gateway.wire.client import ClientConnection
 
 if TYPE_CHECKING:

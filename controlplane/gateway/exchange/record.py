@@ -6,8 +6,9 @@ import time
 
 from controlplane.gateway.desired.document import ModelSpec
 from controlplane.gateway.exchange.answer import End
+from controlplane.gateway.recording import Trace, UsageRecord
 from controlplane.gateway.request import Caller, Content, Operation, TokenCounts
-from controlplane.gateway.seams import Choice, Trace, UsageRecord
+from controlplane.gateway.seams import Choice
 
 
 def record_of(

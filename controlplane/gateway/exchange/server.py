@@ -17,9 +17,10 @@ from controlplane.gateway.exchange.engine_words import EngineWords
 from controlplane.gateway.exchange.exchange import Exchange
 from controlplane.gateway.exchange.listening import Listeners
 from controlplane.gateway.exchange.mirror import MOST_BYTES, MOST_OPEN, Mirror
+from controlplane.gateway.recording import Counters, Recorder, Tracer
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Ask, Outcome, RequestHead
-from controlplane.gateway.seams import Choice, Chooser, Counters, Dialects, Limits, Recorder, Tracer
+from controlplane.gateway.seams import Choice, Chooser, Dialects, Limits
 from controlplane.gateway.wire.client import ClientConnection
 from controlplane.gateway.wire.fields import encoded, status_line
 from controlplane.gateway.wire.pool import Pools

@@ -16,6 +16,12 @@ _WORDS = {
     Kind.CONCURRENT: ("requests at once", "are open"),
 }
 
+_LINES = {
+    unit: b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % ((unit,) * 3)
+    for unit in (b"requests", b"tokens")
+}
+"""The header lines of a unit."""
+
 
 def refuse(over: Over, caller: Caller, unix: float) -> Refusal:
     """Return the refusal of a request that would pass a limit. It says which limit, of whom, and when a retry helps."""
@@ -73,9 +79,7 @@ def quota_lines(unit: bytes, limit: float, left: float, reset_s: float) -> bytes
     most = limit + 1e-6 if limit > 1.0 else 1
     rest = left + 1e-6 if left > 0.0 else 0
     reset = b"%dms" % math.ceil(reset_s * 1000.0 - 1e-6) if 0.0 <= reset_s < 1.0 else duration(reset_s).encode()
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
-        unit, most, unit, rest, unit, reset,
-    )  # fmt: skip
+    return _LINES[unit] % (most, rest, reset)
 
 
 def duration(seconds: float, finest: str = "ms") -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from controlplane.gateway.desired.document import Desired
+from controlplane.gateway.recording import Trace, UsageRecord
 from controlplane.gateway.refusal import RefusalKind
 from controlplane.gateway.request import Content, Outcome, TokenCounts, Traffic
-from controlplane.gateway.seams import Trace, UsageRecord
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry.meters import GONE, Gauge, Meters
 from controlplane.gateway.telemetry.series import OUTCOME_WORDS, BackendSeries, TenantSeries, VersionSeries
@@ -67,7 +67,7 @@ def settle(meters: Meters) -> int:
 
 
 class WorkerRecorder:
-    """`Recorder` and `Counters` of seams.py over the region of this worker.
+    """`Recorder` and `Counters` of recording.py over the region of this worker.
 
     Series of failures exist at 0 before the first failure, so that the first one is an increase.
     """

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.request import Outcome, Traffic
-from controlplane.gateway.seams import UsageRecord
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry.answers import AnswerSeries
 from controlplane.gateway.telemetry.meters import Meters

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from controlplane.gateway.seams import UsageRecord
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.usage.lines import heading, line
 
 FLUSH_S = 0.005

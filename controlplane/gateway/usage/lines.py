@@ -7,14 +7,13 @@ checksum, was not written to its end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import orjson
 
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.request import Outcome
-from controlplane.gateway.seams import UsageRecord
 
 FORMAT = 1
 FIELDS = (
@@ -25,8 +24,7 @@ FIELDS = (
 """Fields of a record, as UsageRecord names them. Its span is not among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line that was read: its sequence number, and its values by field."""
 
     sequence: int

@@ -66,6 +66,8 @@ class Shipper:
     ) -> None:
         self._name, self._client, self._meters, self._unix = name, client, meters, unix
         self._segments = Segments(root, meters.damaged)
+        self._unshipped: Reading | None = None
+        """The batch that the control plane did not take. It is sent again, without a second reading of the journal."""
         self._fault = ""
 
     async def run(self) -> None:
@@ -91,9 +93,10 @@ class Shipper:
 
     async def ship(self) -> bool | None:
         """Send one batch. Return whether it was acknowledged; None: nothing waits."""
-        reading = await asyncio.to_thread(self._segments.next)
+        reading = self._unshipped or await asyncio.to_thread(self._segments.next)
         size, oldest = await asyncio.to_thread(self._segments.waiting)
         self._meters.waiting(size, max(0.0, self._unix() - oldest) if oldest is not None else 0.0)
+        self._unshipped = reading
         if reading is None:
             return None
         try:
@@ -112,6 +115,7 @@ class Shipper:
         if reply.status != 200:
             cure = "; check gateway.control_plane" if reply.status in _SETTINGS else ""
             return self._failed(f"{self._client.name} answered {reply.status}{_said(reply.body)}{cure}")
+        self._unshipped = None
         sequence, batch = _acknowledged(reply.body), reading.batch
         # Below `first` the control plane should have added the batch.
         if sequence is None or sequence < batch.first:

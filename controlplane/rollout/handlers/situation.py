@@ -58,11 +58,11 @@ def waiting(now_is: Situation, wait: Wait) -> Decision:
     return replace(at(held, standing(held), wait.words), wait=wait)
 
 
-def for_operator(now_is: Situation, fault: str) -> Decision:
-    """Return the decision to wait until an operator resumes."""
+def for_operator(now_is: Situation, fault: str, name: str) -> Decision:
+    """Return the decision to wait until an operator resumes. `name` is the name of the wait within the step."""
     rollout = now_is.rollout
     words = f"{fault}; `cp rollouts resume {rollout.id}` goes on, `cp rollouts abort {rollout.id}` goes back"
-    return waiting(now_is, Wait(WaitKind.OPERATOR, words))
+    return waiting(now_is, Wait(WaitKind.OPERATOR, words, name=name))
 
 
 def must_carry(now_is: Situation) -> Decision | None:

@@ -10,14 +10,14 @@ from controlplane.rollout.options import Analysis, Approval
 from controlplane.rollout.sentences import count, uncounted
 from controlplane.rollout.steps import at, phase_of, share_of
 from controlplane.rollout.verdict import judge, nothing_tried
-from controlplane.rollout.wishes import Wait, WaitKind, approvers, resumed
+from controlplane.rollout.wishes import DATA, TIME, Wait, WaitKind, approvers, resumed
 from controlplane.telling import lasting
 
 
 def over(now_is: Situation) -> bool:
     """Return whether the current step's own time is over, or whether it was approved or resumed."""
     rollout = now_is.rollout
-    if resumed(rollout.wishes, rollout.step, now_is.since):
+    if resumed(rollout.wishes, rollout.step, TIME):
         return True
     if now_is.step.until_approved:
         return bool(approvers(rollout.wishes, rollout.step, "operator", ""))
@@ -79,12 +79,14 @@ def analyse(now_is: Situation) -> Decision | Rollout:
         return time_left(now_is, f"{has(rollout)}; analysing{_says(look)}")
     if look is not None and look.finding is not None and look.finding.outcome is Outcome.PASS:
         return rollout
+    if resumed(rollout.wishes, rollout.step, DATA):
+        return rollout
     impatient = now_is.since + now_is.step.hold_s + (rollout.plan.options.analysis or Analysis()).patience_s
     words = f"{has(rollout)}; the analysis has no verdict yet{_says(look)}"
     if now_is.now <= impatient:
         until = look.finding.enough_at if look and look.finding else None
         return waiting(now_is, Wait(WaitKind.DATA, words, until))
-    return rollout if resumed(rollout.wishes, rollout.step, impatient) else for_operator(now_is, words)
+    return for_operator(now_is, words, DATA)
 
 
 def latest_look(rollout: Rollout) -> WorkState | None:

@@ -10,7 +10,8 @@ from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.handlers.situation import AGAIN_S, Situation, for_operator, must_carry, waiting
 from controlplane.rollout.model import Decision, Rollout
 from controlplane.rollout.options import Analysis, Hook, OnFailure
-from controlplane.rollout.wishes import Wait, WaitKind, resumed
+from controlplane.rollout.wishes import DATA, Wait, WaitKind, of_hook, resumed
+from controlplane.telling import lasting
 
 MAX_WARMINGS = 30
 """Number of warm-ups of a backend that find too little before the rollout goes back. Chosen: five minutes."""
@@ -85,11 +86,15 @@ def _hook(now_is: Situation, hook: Hook) -> Decision | None:
     fault = f"hook {hook.name} failed: {_first(state.finding)}"
     if hook.on_failure is OnFailure.ROLL_BACK:
         return turn_back(rollout, now_is.seen, now_is.now, fault)
-    return None if resumed(rollout.wishes, rollout.step, state.at) else for_operator(now_is, fault)
+    name = of_hook(hook.name)
+    return None if resumed(rollout.wishes, rollout.step, name) else for_operator(now_is, fault, name)
 
 
 def check_list(now_is: Situation) -> Decision | Rollout:
-    """Check every item of the checklist. An item that does not hold ends the rollout before anything is changed."""
+    """Check every item of the checklist. An item that does not hold ends the rollout before anything is changed.
+
+    So does an item that cannot be checked for the analysis's patience.
+    """
     rollout = now_is.rollout
     found = {item.name: progress(now_is, WorkKind.CHECK, item.name) for item in rollout.plan.options.checklist}
     failed = [
@@ -99,8 +104,16 @@ def check_list(now_is: Situation) -> Decision | Rollout:
     ]
     if failed:
         return turn_back(rollout, now_is.seen, now_is.now, f"the checklist is not fulfilled: {'; '.join(failed)}")
-    missing = [each for each in found.values() if each.finding is None]
-    return _working(now_is, "Checking the checklist", *missing) if missing else rollout
+    missing = {name: each for name, each in found.items() if each.finding is None}
+    if not missing:
+        return rollout
+    patience_s = (rollout.plan.options.analysis or Analysis()).patience_s
+    if now_is.now - now_is.since > patience_s:
+        # A resume must not pass a check, and nothing was changed yet: the end is harmless.
+        unknown = "; ".join(f"{name}: {each.words or 'no answer came'}" for name, each in missing.items())
+        words = f"the checklist could not be checked within {lasting(patience_s)}: {unknown}"
+        return turn_back(rollout, now_is.seen, now_is.now, words)
+    return _working(now_is, "Checking the checklist", *missing.values())
 
 
 def warm_one(now_is: Situation, url: str) -> Decision | None:
@@ -152,10 +165,10 @@ def judged_by(
         if found.finding.outcome is Outcome.FAIL and not dry_run:
             return turn_back(rollout, now_is.seen, now_is.now, f"{failed}: {_first(found.finding)}")
         return rollout
+    if resumed(rollout.wishes, rollout.step, DATA):
+        return rollout
     impatient = now_is.since + (rollout.plan.options.analysis or Analysis()).patience_s
     if not found.words or now_is.now <= impatient:
         return _working(now_is, doing, found)
-    if resumed(rollout.wishes, rollout.step, impatient):
-        return rollout
     # It is repeated while the operator thinks: what was missing may come.
-    return replace(for_operator(now_is, f"{doing} found too little: {found.words}"), works=found.works)
+    return replace(for_operator(now_is, f"{doing} found too little: {found.words}", DATA), works=found.works)

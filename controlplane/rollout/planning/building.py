@@ -104,10 +104,10 @@ def options_of(
     )
 
 
-def options_of_rollback(gates: Combined) -> Options:
+def options_of_rollback(gates: Combined, reason: str = "", quarantine: bool = False) -> Options:
     """Return the options of a rollback. No gate delays it; it calls the hooks that tell of its beginning and end."""
     hooks = tuple(_hook(hook) for hook in gates.hooks if Moment(hook.at) in _AFTER_ALL)
-    return Options(hooks=hooks, allow_downtime=True, through_freeze=True)
+    return Options(hooks=hooks, allow_downtime=True, through_freeze=True, reason=reason, quarantine=quarantine)
 
 
 def _steps(sections: Sequence[StepSection]) -> tuple[CanaryStep, ...]:

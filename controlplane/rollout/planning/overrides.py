@@ -21,6 +21,9 @@ class Overrides:
     allow_downtime: bool = False
     full: bool = False
     """Whether the candidate gets every request at once, without the steps of a canary."""
+    copied: Mapping[str, str] = field(default_factory=dict)
+    """Origin of attestations that a retry copied, by the item's name: who gave one, when and for which rollout. A
+    request of a person cannot set it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the overrides that are set, as plain JSON. Without any it is empty."""
@@ -30,6 +33,11 @@ class Overrides:
     def from_json(cls, data: Mapping[str, Any]) -> Overrides:
         """Return the overrides of `to_json`. Raises TypeError for an unknown field."""
         return cls(**data)
+
+    def attested(self) -> dict[str, str]:
+        """Return the attestations, those that a retry copied with their origin."""
+        origins = {name: f" ({origin})" for name, origin in self.copied.items()}
+        return {name: f"{text}{origins.get(name, '')}" for name, text in self.attest.items()}
 
     def text(self) -> str:
         """Return the overrides as one line that is the same for equal overrides. Without any it is ""."""

@@ -1,4 +1,4 @@
-"""Options that a request may set beside fleet.yaml, and those that only an admin may set. Pure."""
+"""Options that a request may set beside fleet.yaml. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from controlplane.config.document import dotted
 from controlplane.config.reading import merge_section
-from controlplane.config.rollout.section import ApprovalSection, RolloutSection
+from controlplane.config.rollout.section import RolloutSection
 from controlplane.rollout.planning.building import Combined
 from controlplane.rollout.planning.overrides import Overrides
 
@@ -46,22 +46,13 @@ def replaced(before: Combined, section: RolloutSection, overrides: Overrides) ->
     )
 
 
-def loosened(before: Combined, after: Combined, own: RolloutSection, changed: RolloutSection) -> list[str]:
-    """Return what an operator takes away from the gates of fleet.yaml, one phrase each."""
-    hooks = {hook.name for hook in before.hooks} - {hook.name for hook in after.hooks}
-    items = [item.name for item in before.checklist if item not in after.checklist]
-    earlier = [name for name in own.after if name not in changed.after]
-    found = [f"leave out the hook {name}" for name in sorted(hooks)]
-    found += [f"leave out the check {name}" for name in items]
-    found += [f"ask for less than {_told(one)}" for one in before.approvals if not _covered(one, after.approvals)]
-    found += [f"not wait for {name}" for name in earlier]
-    return found
-
-
 def notes_of(overrides: Overrides, actor: str) -> list[str]:
     """Return one sentence for each thing that an operator set for this rollout."""
     found = [f"{actor} set {path} to {value}" for path, value in _leaves(overrides.section)]
-    found += [f"{actor} attested {name}: {text}" for name, text in overrides.attest.items()]
+    for name, text in overrides.attest.items():
+        origin = overrides.copied.get(name)
+        by = f"{name} was {origin}, copied by {actor}" if origin else f"{actor} attested {name}"
+        found.append(f"{by}: {text}")
     found += [f"{actor} allowed downtime"] if overrides.allow_downtime else []
     return found + ([f"{actor} left out the steps of the canary"] if overrides.full else [])
 
@@ -82,16 +73,6 @@ def _forbidden(given: Mapping[str, Any]) -> Iterator[str]:
         return
     if size > MAX_BYTES:
         yield f"rollout: is larger than {MAX_BYTES} bytes; put the options into fleet.yaml"
-
-
-def _told(approval: ApprovalSection) -> str:
-    return f"{approval.count} approval{'s' if approval.count > 1 else ''} of role {approval.role} at {approval.at}"
-
-
-def _covered(wanted: ApprovalSection, given: tuple[ApprovalSection, ...]) -> bool:
-    """Return whether as many approvals of at least this role are still asked for at that moment."""
-    fits = [one for one in given if one.at == wanted.at and one.role in (wanted.role, "admin")]
-    return any(one.count >= wanted.count for one in fits)
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.config.models import ModelSection
@@ -33,6 +33,10 @@ class Request:
     actor: str = ""
     role: str = ""
     """Role of the actor's token: operator or admin."""
+    reason: str = ""
+    """Why an operator rolls back."""
+    quarantine: bool = True
+    """Whether a rollback puts the version that it leaves in quarantine."""
 
     def fingerprint(self) -> str:
         """Return the text that an idempotency key is bound to. The same key with another request is a conflict."""
@@ -99,18 +103,23 @@ def make(
     made = steps(strategy, Setting(limits, verification.check, options, resident, apart), request.kind)
     against = [f"{b.url} cannot be observed: {b.error}" for b in seen.backends if not b.reachable]
     # A load of any version counts: an engine may carry out one load at a time, so the candidate would wait behind it.
-    against += [
+    loading = [
         f"{b.url} is still loading {version} ({b.served} serves); wait until it is done"
         f"{f'. {capabilities.endless_load}' if capabilities.endless_load else ''}"
         for b in seen.backends
         for version, state in b.versions.items()
         if state is VersionState.LOADING
     ]
+    notes = list(not_needed(loading)) if takes_traffic(request, capabilities, seen) else []
+    against += [] if notes else loading
     against += preparation.unfit(step.weight for step in made if step.weight is not None)
     if against:
         raise Refused(*against)
     odd = [b for b in seen.backends if b.serving != stable]
-    notes = [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
+    after = (
+        f"{stable} will be in quarantine: nobody can promote it until an admin lifts that (or add `--no-quarantine`)"
+    )
+    notes += [f"{b.url} serves {b.served}, not the stable version {stable}; a rollback goes to {stable}" for b in odd]
     return Plan(
         model=request.model,
         from_version=stable,
@@ -123,11 +132,25 @@ def make(
         limits=limits,
         steps=made,
         notes=(*notes, *preparation.notes, *options.notes),
-        known=(*preparation.known, *capabilities.notes),
+        known=(*preparation.known, *capabilities.notes, *((after,) if options.quarantine else ())),
         check=verification.check,
         endless_load=capabilities.endless_load,
         options=options,
     )
+
+
+def takes_traffic(request: Request, capabilities: Capabilities, seen: TrafficObservation) -> bool:
+    """Return whether a rollback only has to move weights: its target is ready on every backend.
+
+    An engine that swaps versions must carry out a load order even then, so what speaks against that still counts.
+    """
+    ready = (b.reachable and b.versions.get(request.version) is VersionState.READY for b in seen.backends)
+    return request.kind is RolloutKind.ROLLBACK and capabilities.weights and bool(seen.backends) and all(ready)
+
+
+def not_needed(reasons: Iterable[str]) -> tuple[str, ...]:
+    """Return reasons against a promotion as notes of a rollback."""
+    return tuple(f"not needed for the way back: {reason}" for reason in reasons)
 
 
 def rollback_target(model: str, stable: str, previous: str | None) -> str:

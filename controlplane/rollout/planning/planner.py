@@ -22,6 +22,7 @@ from controlplane.rollout.planning.checklist import attest_reasons
 from controlplane.rollout.planning.freeze import Freeze, Freezes, windows
 from controlplane.rollout.planning.gates import sentences
 from controlplane.rollout.planning.history import loads_of
+from controlplane.rollout.planning.loosening import loosened
 from controlplane.rollout.planning.memory import GpuMemory, metrics_address
 from controlplane.rollout.planning.order import (
     Quarantined,
@@ -30,7 +31,7 @@ from controlplane.rollout.planning.order import (
     quarantine_reasons,
     running_reasons,
 )
-from controlplane.rollout.planning.permitted import applied, loosened, notes_of, replaced
+from controlplane.rollout.planning.permitted import applied, notes_of, replaced
 from controlplane.rollout.planning.templates import fault_of
 from controlplane.rollout.strategies import RECREATE
 from controlplane.rollout.verification import UNTRIED, Verification
@@ -38,7 +39,14 @@ from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.rollout.work.checks import Checks, Queries
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.records import RolloutRecord
-from controlplane.traffic.driver import Driver, NotSent, TrafficObservation, VersionState
+from controlplane.traffic.driver import (
+    Capabilities,
+    Driver,
+    NotSent,
+    Preparation,
+    TrafficObservation,
+    VersionState,
+)
 
 DOUBT_S = 5.0
 """Seconds that planning waits at most for the stable version's answer to the question. Chosen."""
@@ -138,7 +146,7 @@ class Planner:
         driver = self._drivers.get(request.model)
         capabilities = driver.capabilities if driver else None
         stable = (await asyncio.to_thread(self._log.seed, request.model, section.stable)).stable
-        chosen, against = await self._choose(request, section)
+        chosen, against = await self._choose(request, section, capabilities)
         blocked = [
             *planning.reasons(request, section, stable, capabilities, chosen.strategy, observe_only, chosen.options),
             *await self._of_the_fleet(request, chosen.options, quarantines),
@@ -158,8 +166,7 @@ class Planner:
         self, request: planning.Request, section: ModelSection, stable: str, driver: Driver, chosen: _Chosen
     ) -> tuple[Plan, Capacity | None]:
         """Return the plan for the present state of the engines. Raises Refused with the reasons against it."""
-        preparation = await driver.prepare(request.version)
-        seen = await driver.observe()
+        preparation, seen = await _prepared(request, driver)
         fits: Capacity | None = None
         if request.kind is RolloutKind.PROMOTE and chosen.strategy in (*BESIDE, RECREATE):
             fits = await self._fit(section, stable, request.version, seen)
@@ -179,24 +186,25 @@ class Planner:
         doubt = await _doubt(driver, plan, seen)
         return (replace(plan, notes=(*plan.notes, doubt)) if doubt else plan), fits
 
-    async def _choose(self, request: planning.Request, section: ModelSection) -> tuple[_Chosen, list[str]]:
+    async def _choose(
+        self, request: planning.Request, section: ModelSection, capabilities: Capabilities | None = None
+    ) -> tuple[_Chosen, list[str]]:
         """Return strategy and options of a request, and the reasons against its options."""
         own = section.rollout or RolloutSection()
         gates = combined(self._shared, own)
         if request.kind is RolloutKind.ROLLBACK:
-            # The steps of a canary are for a version that is not known yet.
-            strategy = request.strategy or (
-                own.strategy if own.strategy not in (None, "canary") else planning.PROMOTION
-            )
-            assert strategy is not None
-            return _Chosen(strategy, True, gates, options_of_rollback(gates)), []
+            strategy = request.strategy or _way_back(own.strategy, capabilities)
+            options = options_of_rollback(gates, request.reason, request.quarantine)
+            actor = request.actor or "an operator"
+            told = () if request.quarantine else (f"{actor} leaves the present version out of quarantine",)
+            return _Chosen(strategy, True, gates, options, told), []
         given = request.overrides.section.get("strategy")
         named = request.strategy or (given if isinstance(given, str) else "")
         changed, against = applied(own, request.overrides)
         strategy = named or changed.effective_strategy
         after = replaced(gates, changed, request.overrides)
         notes = notes_of(request.overrides, request.actor or "an operator")
-        for phrase in loosened(gates, after, own, changed):
+        for phrase in loosened(gates, after, own, changed, strategy, request.overrides.full):
             if request.role == ADMIN:
                 notes.append(f"{request.actor} chose to {phrase}")
             else:
@@ -205,7 +213,7 @@ class Planner:
         against += self._of_freezes(request, notes)
         against += _unreadable(changed, after)
         prompts, faults = await _golden(changed)
-        options = options_of(section, changed, after, prompts, strategy, request.overrides.attest)
+        options = options_of(section, changed, after, prompts, strategy, request.overrides.attested())
         options = replace(options, through_freeze=bool(request.overrides.override_freeze))
         if request.overrides.full and strategy == "canary":
             options = replace(options, steps=(CanaryStep(CanaryStepKind.WEIGHT, 1.0),))
@@ -311,6 +319,11 @@ def _with_room(request: planning.Request, chosen: _Chosen, fits: Capacity) -> _C
     if fits.fit is Fit.DRAIN:
         if not permitted or chosen.named:
             raise Refused(f"{fits.sentence}; to accept that: {command}")
+        if chosen.strategy == "canary" and request.overrides.allow_downtime and request.role != ADMIN:
+            raise Refused(
+                f"{fits.sentence}; only an admin may leave out the steps of the canary for that; {request.actor} has "
+                f"role {request.role or 'operator'}"
+            )
         return _recreating(chosen, fits)
     return chosen
 
@@ -321,6 +334,29 @@ def _recreating(chosen: _Chosen, fits: Capacity) -> _Chosen:
     items = (CheckItem(i.name, attested=told) if i.builtin == "capacity" else i for i in chosen.options.checklist)
     options = replace(chosen.options, checklist=tuple(items))
     return replace(chosen, strategy=RECREATE, options=options, notes=(*chosen.notes, fits.sentence))
+
+
+def _way_back(own: str | None, capabilities: Capabilities | None) -> str:
+    """Return the strategy of a rollback. `own` is that of the model's `rollout:`."""
+    # The steps of a canary are for a version that is not known yet.
+    if own is not None and own != "canary":
+        return own
+    return "rolling" if capabilities is not None and capabilities.restarts else planning.PROMOTION
+
+
+async def _prepared(request: planning.Request, driver: Driver) -> tuple[Preparation, TrafficObservation]:
+    """Return the driver's preparation, and its backends observed after it.
+
+    Raises Refused, but not for a rollback whose target takes traffic at once: the reasons are notes then.
+    """
+    try:
+        preparation = await driver.prepare(request.version)
+    except Refused as refused:
+        seen = await driver.observe()
+        if not planning.takes_traffic(request, driver.capabilities, seen):
+            raise
+        return Preparation("", planning.not_needed(refused.reasons)), seen
+    return preparation, await driver.observe()
 
 
 async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:

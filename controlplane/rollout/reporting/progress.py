@@ -19,6 +19,8 @@ from controlplane.rollout.wishes import WaitKind, full_of
 from controlplane.telling import lasting
 from controlplane.traffic.driver import TrafficObservation, VersionState
 
+EARLIER = 10
+"""Rollouts of a model whose durations foresee the next one. Chosen."""
 Past = Mapping[str, float]
 """Measured durations in seconds of earlier steps, by kind of step; of a load by `load` and the version."""
 NO_PAST: Past = MappingProxyType({})

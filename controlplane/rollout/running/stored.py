@@ -8,6 +8,7 @@ from controlplane.rollout import records
 from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.observations import observation_to_json
+from controlplane.rollout.reporting.progress import EARLIER, Past, durations
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.records import Stamp
@@ -39,6 +40,10 @@ class StoredRollouts:
         known = {id_: self._known[id_] for id_ in stamps if id_ in self._known and id_ not in stale}
         self._known = {**known, **fresh}
         return {rollout.model: rollout for _, rollout in self._known.values()}
+
+    def past(self, model: str) -> Past:
+        """Return the durations of earlier steps of a model. Blocking."""
+        return durations(records.readable(self._log.recent(model, EARLIER))[0])
 
     def saved(self, rollout: Rollout) -> None:
         """Note what was stored of a rollout that was read before."""

@@ -11,7 +11,7 @@ from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind, Work
 from controlplane.rollout.handlers.looks import noted
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.running.kept import bounded, readable
-from controlplane.rollout.workers import Worker
+from controlplane.rollout.workers import RunsOnce, Worker
 from controlplane.store.rollout_log import RolloutLog
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ class Works:
         """The works that run, by rollout."""
         self._turns = {kind: asyncio.Semaphore(MAX_RUNNING) for kind in WorkKind}
 
-    def begin(self, rollout: Rollout, work: Work) -> asyncio.Task[Finding]:
-        """Start a work unless it is running."""
+    def begin(self, rollout: Rollout, work: Work, *, again: bool = False) -> asyncio.Task[Finding]:
+        """Start a work unless it is running. `again`: a process that died may have begun it: it was stored then."""
         running = self._running.setdefault(rollout.id, {})
         if work not in running:
             state = rollout.work(work)
             assert state is not None  # advance() stores the work before it begins
-            task = asyncio.create_task(self._run(rollout, state), name=f"rollout {rollout.id} {work.kind}")
+            task = asyncio.create_task(self._run(rollout, state, again), name=f"rollout {rollout.id} {work.kind}")
             task.add_done_callback(self._ended)
             running[work] = task
         return running[work]
@@ -75,7 +75,7 @@ class Works:
         if not task.cancelled():
             self._news()
 
-    async def _run(self, rollout: Rollout, state: WorkState) -> Finding:
+    async def _run(self, rollout: Rollout, state: WorkState, again: bool) -> Finding:
         work = state.work
         # A hook that cannot be called has failed: its meaning of failure says what follows.
         bad = Outcome.FAIL if work.kind is WorkKind.HOOK else Outcome.NOT_ENOUGH
@@ -85,6 +85,8 @@ class Works:
         try:
             async with self._turns[work.kind]:
                 before = await self._before(rollout, work)
+                if again and isinstance(worker, RunsOnce):
+                    return bounded(worker.interrupted(rollout, work, before))
                 return bounded(await worker.run(rollout, work, state.since, before))
         except ControlPlaneError as error:
             return bounded(Finding(bad, (str(error),)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from controlplane.errors import Conflict
 from controlplane.rollout.model import Rollout, RolloutKind
@@ -22,8 +24,23 @@ def again(rollout: Rollout, actor: str, role: str) -> Request:
         raise Conflict(f"rollout {rollout.id} of model {rollout.model} succeeded, so there is nothing to retry")
     strategy, overrides = _asked(rollout)
     if plan.kind is RolloutKind.ROLLBACK:
-        return Request(plan.model, plan.to_version, plan.kind, actor=actor, role=role)
-    return Request(plan.model, plan.to_version, plan.kind, strategy, overrides, actor, role)
+        reason, quarantine = plan.options.reason, plan.options.quarantine
+        return Request(
+            plan.model, plan.to_version, plan.kind, actor=actor, role=role, reason=reason, quarantine=quarantine
+        )
+    return Request(plan.model, plan.to_version, plan.kind, strategy, _copied(rollout, overrides), actor, role)
+
+
+def _copied(rollout: Rollout, overrides: Overrides) -> Overrides:
+    """Return the overrides for a retry by another person.
+
+    An attestation stays that of its author, with its time. An override of a freeze was for its own moment: it is not
+    copied.
+    """
+    given = datetime.fromtimestamp(rollout.created_at, UTC)
+    origin = f"attested by {rollout.created_by} at {given:%Y-%m-%d %H:%M} UTC for rollout {rollout.id}"
+    copied = {name: overrides.copied.get(name, origin) for name in overrides.attest}
+    return replace(overrides, copied=copied, override_freeze="")
 
 
 def _asked(rollout: Rollout) -> tuple[str, Overrides]:

@@ -6,11 +6,13 @@ reason and the cure in a state where the wish is not possible, and Forbidden for
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from controlplane.errors import Conflict, Forbidden
 from controlplane.rollout.model import Phase, Rollout, RolloutKind, Step, StepKind
 from controlplane.rollout.options import Approval
 from controlplane.rollout.steps import share_of
-from controlplane.rollout.wishes import WaitKind, Wish, WishVerb, full_of, includes, pause_of
+from controlplane.rollout.wishes import PAUSED, TIME, WaitKind, Wish, WishVerb, full_of, includes, pause_of, resumed
 
 _TIMED = (StepKind.PAUSE, StepKind.MIRROR, StepKind.TESTERS, StepKind.KEEP)
 """Steps whose time a `resume` ends."""
@@ -40,27 +42,42 @@ def resume(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> 
     Raises Conflict when nothing is paused.
     """
     _running(rollout, WishVerb.RESUME)
-    if pause_of(rollout.wishes) is not None:
-        return _wish(rollout, WishVerb.RESUME, actor, role, reason, now)
+    paused = pause_of(rollout.wishes) is not None
+    ends = PAUSED if paused else _resumable(rollout)
+    if not paused and (ends == PAUSED or resumed(rollout.wishes, rollout.step, ends) is not None):
+        return None  # a repeated request: the machine has not read the first one yet
+    if ends:
+        return replace(_wish(rollout, WishVerb.RESUME, actor, role, reason, now), ends=ends)
     last = next((w for w in reversed(rollout.wishes) if w.verb is not WishVerb.APPROVE), None)
-    if last is not None and last.verb is WishVerb.RESUME and last.step == rollout.step and _unread(rollout, last):
-        return None
-    waits = rollout.wait is not None and rollout.wait.kind is WaitKind.OPERATOR
-    if waits or _step(rollout).kind in _TIMED:
-        return _wish(rollout, WishVerb.RESUME, actor, role, reason, now)
     if last is not None and last.verb is WishVerb.RESUME:
-        return None
+        return None  # a repeated request: the wait that it ended is over
     raise Conflict(f"rollout {rollout.id} is not paused, so nothing can be resumed: {rollout.sentence}")
 
 
-def approve(rollout: Rollout, actor: str, role: str, reason: str, now: float) -> Wish | None:
-    """Return the approval of the step that the rollout waits for.
+def _resumable(rollout: Rollout) -> str:
+    """Return the name of the wait that a `resume` would end now, or ""."""
+    if rollout.wait is not None and rollout.wait.kind is WaitKind.OPERATOR:
+        return rollout.wait.name
+    return TIME if _step(rollout).kind in _TIMED else ""
 
-    Raises Conflict when it waits for none, and Forbidden for a person who may not approve.
+
+def approve(
+    rollout: Rollout, actor: str, role: str, reason: str, now: float, *, only: int | None = None
+) -> Wish | None:
+    """Return the approval of the step that the rollout waits for. `only` is the index of the step that is meant.
+
+    Raises Conflict when it waits for none, or is not at the step that is meant, and Forbidden for a person who may not
+    approve.
     """
     _running(rollout, WishVerb.APPROVE)
     step = _step(rollout)
     given = [w for w in rollout.wishes if w.verb is WishVerb.APPROVE and w.actor == actor]
+    if only is not None and only != rollout.step:
+        if any(wish.step == only for wish in given):
+            return None  # a repeated request: the rollout has gone on
+        raise Conflict(
+            f"rollout {rollout.id} is not at step {only + 1} any more, for which this approval was: {rollout.sentence}"
+        )
     if any(wish.step == rollout.step for wish in given):
         return None
     if step.kind is not StepKind.APPROVE and not step.until_approved:
@@ -119,11 +136,5 @@ def _step(rollout: Rollout) -> Step:
     return rollout.plan.steps[rollout.step]
 
 
-def _unread(rollout: Rollout, wish: Wish) -> bool:
-    """Return whether the machine has not changed the rollout since the wish."""
-    return wish.at >= rollout.updated_at
-
-
 def _wish(rollout: Rollout, verb: WishVerb, actor: str, role: str, reason: str, now: float) -> Wish:
-    # Clocks of replicas differ. A wish is never older than the state that it follows from.
-    return Wish(verb, actor, role, max(now, rollout.updated_at), rollout.step, reason)
+    return Wish(verb, actor, role, now, rollout.step, reason)

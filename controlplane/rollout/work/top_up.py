@@ -29,7 +29,7 @@ from controlplane.rollout.work.replies import said
 from controlplane.traffic.driver import Answer, Driver, NotSent, Question, ServerReply
 
 RUN_S = 60.0
-"""Seconds of one run. Its counts are kept when it ends; a crash loses at most these."""
+"""Seconds of one run. Its counts are kept when it ends; after a crash the whole run counts as sent."""
 TIMEOUT_S = 60.0
 """Deadline of one request. Chosen: a stable version answers sooner, so a later answer counts as failed."""
 MOST_ROLLOUTS = 100
@@ -121,20 +121,39 @@ class TopUpWorker:
         """Send the requests of one minute. PASS says that they were sent, whatever the answers are."""
         plan, options = rollout.plan, rollout.plan.options.top_up
         driver, section = self._drivers(plan.model), self._sections(plan.model)
-        carry = "" if before is None else before.carry
+        fresh = to_carry(TopUpCounts(), rollout.id) if work.number == 1 else ""
+        carry = fresh if before is None else before.carry
         if options is None or not options.prompts:
             return Finding(Outcome.PASS, ("the plan has no synthetic requests",), carry=carry)
         if driver is None or section is None:
             return Finding(Outcome.NOT_ENOUGH, (f"model {plan.model} is not in fleet.yaml",), carry=carry)
-        counts = from_carry(carry, rollout.id)
+        counts = _restored(work, before, rollout.id)
+        if counts is None:
+            return _lost(rollout, options)
         questions = [question_of(plan, section, prompt, TIMEOUT_S) for prompt in options.prompts]
         number = min(options.per_minute, options.at_most - counts.prompts)
         unknown = await self._send(driver, rollout, questions, counts, number, options)
-        self._counts.pop(rollout.id, None)
-        self._counts[rollout.id] = counts
+        self._keep(rollout.id, counts)
+        return _finding(rollout, options, counts, unknown)
+
+    def interrupted(self, rollout: Rollout, work: Work, before: Finding | None) -> Finding:
+        """Return the finding of a run that a process which died may have begun: all its prompts count as sent.
+
+        Nobody knows how many it sent, and to send them again could exceed the limit.
+        """
+        options = rollout.plan.options.top_up
+        counts = _restored(work, before, rollout.id)
+        if options is None or counts is None:
+            return _lost(rollout, options)
+        counts.prompts += min(options.per_minute, options.at_most - counts.prompts)
+        self._keep(rollout.id, counts)
+        return _finding(rollout, options, counts, "the latest ones may have been lost with a process that died")
+
+    def _keep(self, rollout_id: str, counts: TopUpCounts) -> None:
+        self._counts.pop(rollout_id, None)
+        self._counts[rollout_id] = counts
         while len(self._counts) > MOST_ROLLOUTS:
             del self._counts[next(iter(self._counts))]
-        return _finding(rollout, options, counts, unknown)
 
     async def _send(
         self,
@@ -160,7 +179,8 @@ class TopUpWorker:
             answers = await asyncio.gather(*(_asked(driver, backend, version, question) for version in versions))
             faults = [answer for answer in answers if isinstance(answer, NotSent)]
             if faults:
-                # One version without the other would be no comparison.
+                # One version without the other would be no comparison, but its request was sent.
+                counts.prompts += len(faults) < len(answers)
                 return str(faults[0])
             counts.prompts += 1
             for version, answer in zip(versions, answers, strict=True):
@@ -176,6 +196,17 @@ async def _asked(driver: Driver, backend: str, version: str, question: Question)
         return error
 
 
+def _restored(work: Work, before: Finding | None, rollout_id: str) -> TopUpCounts | None:
+    """Return the counts of the runs before. None: there were some, and their counts are lost."""
+    return TopUpCounts() if work.number == 1 else from_carry("" if before is None else before.carry, rollout_id)
+
+
+def _lost(rollout: Rollout, options: TopUp | None) -> Finding:
+    most = 0 if options is None else options.at_most
+    words = f"no synthetic prompts are sent: it is not known how many of at most {most} were sent before"
+    return Finding(Outcome.NOT_ENOUGH, (words,))
+
+
 def _finding(rollout: Rollout, options: TopUp, counts: TopUpCounts, unknown: str) -> Finding:
     plan = rollout.plan
     words = f"{counts.prompts} of at most {options.at_most} synthetic prompts were sent to {plan.from_version} and "
@@ -189,16 +220,16 @@ def to_carry(counts: TopUpCounts, rollout_id: str) -> str:
     return json.dumps({"rollout": rollout_id, **asdict(counts)})
 
 
-def from_carry(carry: str, rollout_id: str) -> TopUpCounts:
-    """Return the counts of a carry. One of another rollout, or that cannot be read, counts as none."""
+def from_carry(carry: str, rollout_id: str) -> TopUpCounts | None:
+    """Return the counts of a carry. None: it is of another rollout, or cannot be read."""
     try:
         kept = json.loads(carry) if carry else {}
         if kept.get("rollout") != rollout_id:
-            return TopUpCounts()
+            return None
         versions = {str(name): _version(counts) for name, counts in kept["versions"].items()}
         return TopUpCounts(int(kept["prompts"]), versions)
     except (ValueError, TypeError, KeyError, AttributeError):
-        return TopUpCounts()
+        return None
 
 
 def _version(kept: Mapping[str, Any]) -> VersionCounts:

@@ -11,7 +11,10 @@ from controlplane.store.tables.rollouts import RolloutWishRow
 
 
 class WishRecord(NamedTuple):
-    """A stored wish. `at` in unix seconds; `step` is the index of the step for which it was made."""
+    """A stored wish. `at` in unix seconds; `step` is the index of the step for which it was made.
+
+    `ends` is the name of the wait of that step that a `resume` ends.
+    """
 
     verb: str
     actor: str
@@ -19,6 +22,7 @@ class WishRecord(NamedTuple):
     at: float
     step: int
     reason: str
+    ends: str = ""
 
 
 def add_wish(session: Session, rollout_id: str, wish: WishRecord) -> None:
@@ -33,6 +37,6 @@ def wishes_of(session: Session, rollout_ids: Collection[str]) -> dict[str, tuple
         return found
     query = select(RolloutWishRow).where(col(RolloutWishRow.rollout_id).in_(rollout_ids))
     for row in session.exec(query.order_by(col(RolloutWishRow.id))):
-        wish = WishRecord(row.verb, row.actor, row.role, row.at, row.step, row.reason)
+        wish = WishRecord(row.verb, row.actor, row.role, row.at, row.step, row.reason, row.ends)
         found[row.rollout_id] = (*found.get(row.rollout_id, ()), wish)
     return found

@@ -81,6 +81,8 @@ class RolloutWishRow(SQLModel, table=True):
     at: float
     step: int
     reason: str = ""
+    ends: str = ""
+    """Name of the wait of the step that a resume ends."""
 
 
 class RolloutFindingRow(SQLModel, table=True):

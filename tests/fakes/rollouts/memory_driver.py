@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from controlplane.errors import Refused
 from controlplane.traffic.driver import (
     Answer,
     BackendObservation,
@@ -45,6 +46,10 @@ class MemoryDriver:
     """Backends of the placements that unload everything first."""
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Questions: backend and version."""
+    refuses: tuple[str, ...] = ()
+    """Why it prepares no version."""
+    loading: set[str] = field(default_factory=set)
+    """Versions that every backend is loading."""
     bad: set[str] = field(default_factory=set)
     """Versions that answer badly."""
     unready_served: list[str] = field(default_factory=list)
@@ -68,7 +73,7 @@ class MemoryDriver:
             BackendObservation(
                 url,
                 True,
-                dict.fromkeys(server.loaded, VersionState.READY),
+                dict.fromkeys(server.loaded, VersionState.READY) | dict.fromkeys(self.loading, VersionState.LOADING),
                 {},
                 dict(server.weights),
                 requests=({v: 1 for v, w in server.weights.items() if w} if self.splits else None),
@@ -80,7 +85,9 @@ class MemoryDriver:
         return TrafficObservation(self.model, tuple(seen))
 
     async def prepare(self, version: str) -> Preparation:
-        """Accept every version."""
+        """Accept every version, unless it refuses all."""
+        if self.refuses:
+            raise Refused(*self.refuses)
         return Preparation("")
 
     async def place(self, backend: str, placement: Placement) -> None:

@@ -196,6 +196,14 @@ async def test_what_a_receiver_refuses_for_good_is_told_to_everybody_else(post: 
     assert ("Sent here because", "ops could not deliver it: is_archived") in render(told).fields
 
 
+async def test_an_edit_that_is_refused_is_sent_to_nobody_else(post: Post) -> None:
+    log = FakeNotifier("log")
+    post.sender.notifiers = {"ops": post.notifier, "log": log}
+    post.notifier.failures = [DeliveryFailed("is_archived", permanent=True)]
+    assert await post.send(replace(message(), edit=True)) == [("dead", "is_archived", 1000.0)]
+    assert log.sent == []
+
+
 async def test_what_had_to_be_done_to_get_through_is_kept(post: Post) -> None:
     post.notifier.ref = replace(REF, note="sent as plain text: invalid_blocks")
     result = {"place": "C1/1.5", "note": "sent as plain text: invalid_blocks"}
@@ -241,7 +249,7 @@ async def test_a_message_that_cannot_be_read_is_given_up_in_the_end(post: Post) 
     newer = message_to_json(message()) | {"format": 99}
     post.outbox.due = [FakeEntry("odd", "ops", newer, attempts=5)]
     await post.sender.tick()
-    told = "the message cannot be read: it is of format 99, and this release knows 1"
+    told = "the message cannot be read: it is of format 99, and this release knows 2"
     assert post.outbox.outcomes == [("dead", told, 1000.0)]
 
 

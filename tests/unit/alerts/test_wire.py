@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from alerts.interfaces import AlertInstance, AlertState, Message, Notice
+from alerts.errors import NotReadable
+from alerts.interfaces import AlertInstance, AlertState, Button, Message, Notice
 from alerts.notify.card import SHOWN, render
 from alerts.wire import instance_from_json, instance_to_json, message_from_json, message_to_json
 
@@ -84,6 +85,23 @@ def test_a_notice_survives_strict_json_and_is_drawn_as_news() -> None:
     assert (card.title, card.severity, card.text) == ("v2 of chat failed", "warning", "v2 of chat failed: It broke.")
     assert card.fields == (("Model", "chat"), ("Switch", "v1 -> v2"))
     assert [link.url for link in card.links] == ["http://c"]
+
+
+def test_buttons_and_edits_survive_strict_json() -> None:
+    button = Button("Roll back", "rollout.back", "r-1", "danger", "Send every request to v1 again?")
+    message = replace(NOTICE, buttons=(button, Button("Details", "rollout.details", "r-1")), edit=True)
+    content = json.loads(json.dumps(message_to_json(message), allow_nan=False))
+    assert message_from_json(content) == message
+    assert render(message).buttons == message.buttons
+    assert render(message).footer == "edited · k/7/2"
+    content["buttons"][0]["value"] = 7
+    with pytest.raises(NotReadable, match="value"):
+        message_from_json(content)
+
+
+def test_what_the_release_before_buttons_queued_is_no_edit() -> None:
+    content = {k: v for k, v in message_to_json(NOTICE).items() if k not in ("buttons", "edit")} | {"format": 1}
+    assert message_from_json(content) == NOTICE
 
 
 def test_what_an_earlier_release_queued_has_no_notice() -> None:

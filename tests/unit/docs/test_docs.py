@@ -137,17 +137,18 @@ def choices(annotation: Any) -> Iterator[str]:
 
 def test_the_examples_of_the_page_are_a_fleet_yaml_together(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", read("fleet-yaml.md"), re.DOTALL)
-    assert len(blocks) == 13
+    assert len(blocks) == 14
     fleet = parse_fleet("".join(blocks), tmp_path / "fleet.yaml")
     assert {m.name for m in fleet.models} == {"model", "chat"}
 
 
 def test_the_annotated_example_is_good_as_the_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    for name in ("SLACK_BOT_TOKEN", "SLACK_APP_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(ROOT)
     report = inspect_file(Path("examples/fleet.yaml"))
     sentences = [*map(str, report.findings), report.verdict]
-    assert [finding.fault.field for finding in report.findings] == ["notifiers[0].token_env"]
+    assert [finding.fault.field for finding in report.findings] == ["notifiers[0].token_env", "slack.app_token_env"]
     assert "$ cp check examples/fleet.yaml\n" + "\n".join(sentences) + "\n```" in read("fleet-yaml.md")
 
 

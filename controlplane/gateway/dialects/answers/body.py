@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from operator import attrgetter
+from string import ascii_letters, digits
 from typing import Any
 
 import msgspec
@@ -45,6 +46,9 @@ _FINISH = re.compile(rb'"(?:finish_reason|stop_reason|done_reason)"\s*:\s*"(\w+)
 _ABSENT = msgspec.Raw(b"null")
 _SHORT = 256
 """Bytes of a text up to which it is decoded, to see whether it is blank."""
+_QUOTE = ord('"')
+_LETTERS = frozenset((ascii_letters + digits).encode())
+"""First characters of most texts. A text with one is not blank, and needs no decoder to show it."""
 
 
 class _Message(msgspec.Struct):
@@ -76,20 +80,21 @@ class _Choice(msgspec.Struct):
             return
         if message.refusal is not _ABSENT:
             content.refuse(_value(message.refusal), facts)
-        for raw in (
-            *(message.content, message.tool_calls, message.reasoning_content, message.reasoning),
-            *(message.function_call, message.audio),
-        ):
-            if facts.said:
-                break
-            if raw is not _ABSENT:
+        content.say(_value(message.content), facts)
+        if not facts.said:
+            for raw in (
+                *(message.tool_calls, message.reasoning_content, message.reasoning),
+                *(message.function_call, message.audio),
+            ):
                 content.say(_value(raw), facts)
 
 
 def _value(raw: msgspec.Raw) -> object:
-    """Return a member's value. True stands for one that is too long to be blank, or that only a decoder rejects."""
+    """Return a member's value. True stands for a text that is not blank, and for a value that a decoder rejects."""
+    if raw is _ABSENT:
+        return None
     text = memoryview(raw)
-    if len(text) > _SHORT:
+    if len(text) > _SHORT or (text[0] == _QUOTE and text[1] in _LETTERS):
         return True
     try:
         return orjson.loads(text)
@@ -128,6 +133,24 @@ class _Answer(msgspec.Struct):
     text_output: Any = None
     finish_reason: Any = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has choices and no member that tells of an error: OpenAI's shape, which nearly all answers have.
+
+        `faults.find` finds no error in it, whatever its other members are.
+        """
+        return (
+            bool(self.choices)
+            and self.error is None
+            and self.error_code is None
+            and self.type is None
+            and self.object != "error"
+        )
+
+    def named(self) -> dict[str, object]:
+        """Return the members that the answer has, by their names."""
+        return {name: value for name, value in zip(_MEMBERS, _members(self), strict=True) if value is not None}
+
 
 _ANSWER = msgspec.json.Decoder(_Answer)
 _MEMBERS = _Answer.__struct_fields__
@@ -139,8 +162,8 @@ class BodyReader:
     the end: a client with all bytes of a faulty body would take it for an answer."""
 
     __slots__ = (
-        "_ask", "_kept", "_last", "_page", "_passed", "_read", "_seen", "_size", "_status", "_strict", "content",
-        "events", "fault", "unread", "whole",
+        "_answer", "_ask", "_decoded", "_is_plain", "_kept", "_last", "_page", "_passed", "_read", "_seen", "_size",
+        "_status", "_strict", "content", "events", "fault", "unread", "whole",
     )  # fmt: skip
 
     def __init__(self, ask: Ask, status: int, *, is_json: bool, is_page: bool = False, unread: bool = False) -> None:
@@ -152,6 +175,11 @@ class BodyReader:
         """Whether the answer must be an object or an array."""
         self._last = b""
         """The piece that waits."""
+        self._decoded = b""
+        """The body that `_answer` was decoded from: one that came whole is decoded once."""
+        self._answer: _Answer | None = None
+        self._is_plain = False
+        """Whether `_answer` has OpenAI's shape and no mark of an error."""
         self._kept: list[bytes] = []
         self._size = self._passed = 0
         """Bytes in `_kept`, and of the body so far."""
@@ -182,15 +210,20 @@ class BodyReader:
             return Refusal(
                 RefusalKind.UPSTREAM_FAILED, "The engine answered with a page (text/html)", code="engine_error"
             )
-        if self._strict and (refusal := _unlike_json(data, done)) is not None:
-            return refusal
+        if self._strict:
+            if done and len(data) <= LONGEST_ERROR:
+                self._decode(data)
+                if self._is_plain:
+                    return True
+            if (refusal := _unlike_json(data, done)) is not None:
+                return refusal
         if not self._read or self._status != 200 or len(data) > LONGEST_ERROR or not self._may_fail(data, done):
             return True
         document = framing.parse(data)
         if document is None:
             return done
         fault = faults.find(document)
-        if fault is None and done and _ABORT.search(data):
+        if fault is None and done and _aborted(data):
             fault = faults.Fault(faults.ABORTED, 500, nested=False)
         return True if fault is None else faults.refusal(fault)
 
@@ -221,7 +254,13 @@ class BodyReader:
         self.whole = True
         body = b"".join(self._kept)
         self._kept = []
-        document = _outline(body) if self._read and len(body) == self._passed else None
+        answer = document = None
+        if self._read and len(body) == self._passed:
+            answer = self._decode(body)
+            if answer is not None and self._is_plain and self._status < 400 and usage.take(answer.usage, self._seen):
+                self._note_choices(answer.choices)
+                return
+            document = framing.parse(body) if answer is None else answer.named()
         if self._status >= 400:
             self.fault = faults.of_status(document, self._status)
             return
@@ -229,23 +268,31 @@ class BodyReader:
             usage.of_document(document, self._seen)
             fault = faults.find(document)
             self.fault = "" if fault is None else fault.message
-            self._note(document)
+            self._note(answer, document)
         else:
             self._look_at(body)
-        if b'"abort"' in body and _ABORT.search(body):
+        if _aborted(body):
             self.fault = faults.ABORTED
         if self._strict and not self.fault and not (document or self._is_complete(body)):
             self.fault = NO_JSON
 
-    def _note(self, document: dict[str, object]) -> None:
-        if (facts := self.content) is None:
-            return
-        choices = document.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], _Choice):
-            for choice in choices:
+    def _decode(self, body: bytes) -> _Answer | None:
+        """Return the members of a body that tell of tokens, content and errors, or None when it is no such object."""
+        if body is not self._decoded:
+            self._decoded, self._answer = body, _decoded(body)
+            self._is_plain = self._answer is not None and self._answer.is_plain and not _aborted(body)
+        return self._answer
+
+    def _note(self, answer: _Answer | None, document: dict[str, object]) -> None:
+        if answer is not None and answer.choices:
+            self._note_choices(answer.choices)
+        elif self.content is not None:
+            content.of_body(document, self.content)
+
+    def _note_choices(self, choices: list[_Choice] | None) -> None:
+        if (facts := self.content) is not None:
+            for choice in choices or ():
                 choice.note(facts)
-        else:
-            content.of_body(document, facts)
 
     def _look_at(self, body: bytes) -> None:
         """Find the usage and the reason of the end in a body that is not parsed, because it is too long."""
@@ -276,10 +323,13 @@ def _unlike_json(data: bytes, done: bool) -> Refusal | bool | None:
     return None
 
 
-def _outline(body: bytes) -> dict[str, object] | None:
-    """Return the members of an answer that tell of tokens and errors, or None when it is no JSON object."""
+def _aborted(body: bytes) -> bool:
+    """Return whether the engine broke an answer off because it stops."""
+    return b'"abort"' in body and _ABORT.search(body) is not None
+
+
+def _decoded(body: bytes) -> _Answer | None:
     try:
-        answer = _ANSWER.decode(body)
+        return _ANSWER.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return framing.parse(body)
-    return {name: value for name, value in zip(_MEMBERS, _members(answer), strict=True) if value is not None}
+        return None

@@ -5,6 +5,8 @@ What was asked decides nothing: engines do not stream everything that is asked t
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from controlplane.gateway.dialects.answers import framing
 from controlplane.gateway.dialects.answers.body import BodyReader
 from controlplane.gateway.dialects.answers.stream import StreamReader
@@ -19,12 +21,18 @@ _FRAMINGS = {
 _UNKNOWN = {Frames.SSE: framing.SSE, Frames.NDJSON: framing.NDJSON}
 
 
+@lru_cache(maxsize=64)
+def _media_type(value: bytes) -> bytes:
+    """Return the media type of a Content-Type, in lower case. An engine's answers have one or two."""
+    return value.partition(b";")[0].strip().lower()
+
+
 def reader(ask: Ask, status: int, fields: Fields) -> BodyReader | StreamReader:
     """Return a reader of one answer. A compressed answer passes unread, and its tokens are estimated."""
     kind = encoding = b""
     for name, value in fields:
         if name == b"content-type":
-            kind = value.partition(b";")[0].strip().lower()
+            kind = _media_type(value)
         elif name == b"content-encoding":
             encoding = value.strip().lower()
     if encoding not in (b"", b"identity"):

@@ -71,7 +71,7 @@ def prefix_of(url: str) -> bytes:
 def _may_repeat(body: bytes) -> bool:
     """Return whether a second `model` may be in a body. The first one might be the engine's choice, and no caller may
     choose a model that was not checked."""
-    return body.find(b'"model"', body.find(b'"model"') + 1) >= 0 or _ESCAPED_MODEL in body
+    return body.count(b'"model"') > 1 or _ESCAPED_MODEL in body
 
 
 def _model_edits(ask: Ask, head: RequestHead, body: bytes, served: bytes) -> list[Edit]:

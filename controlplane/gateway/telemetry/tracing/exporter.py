@@ -12,7 +12,7 @@ import orjson
 
 from controlplane.errors import Unavailable
 from controlplane.gateway.backoff import Backoff
-from controlplane.gateway.seams import Trace, UsageRecord
+from controlplane.gateway.recording import Trace, UsageRecord
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry.meters import Meters
 from controlplane.gateway.telemetry.tracing.span import document, span_json

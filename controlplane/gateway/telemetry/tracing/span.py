@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.request import Outcome
-from controlplane.gateway.seams import UsageRecord
 from controlplane.gateway.telemetry.tracing.tracer import OpenSpan
 
 PROVIDER = "controlplane.gateway"

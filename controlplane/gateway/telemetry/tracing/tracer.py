@@ -6,8 +6,8 @@ import random
 import secrets
 from collections.abc import Callable
 
+from controlplane.gateway.recording import Trace
 from controlplane.gateway.request import RequestHead
-from controlplane.gateway.seams import Trace
 from controlplane.gateway.telemetry.tracing.context import SAMPLED, parent_of, traceparent
 
 CONTENT_BYTES = 32 * 2**10
@@ -15,7 +15,7 @@ CONTENT_BYTES = 32 * 2**10
 
 
 class OpenSpan:
-    """`Trace` of seams.py: the span of a request that has not ended."""
+    """`Trace` of recording.py: the span of a request that has not ended."""
 
     __slots__ = ("answer", "body", "content", "flags", "header", "parent_id", "span_id", "started", "trace_id")
 
@@ -42,7 +42,7 @@ class OpenSpan:
 
 
 class RequestTracer:
-    """`Tracer` of seams.py.
+    """`Tracer` of recording.py.
 
     A caller's decision holds: its sampled requests are exported, others are not. `sample` is the share of the requests
     without a caller's span that begin a trace of their own.

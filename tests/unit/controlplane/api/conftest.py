@@ -47,6 +47,7 @@ from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import make_pools
 from controlplane.rollout.service import RolloutService
+from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
@@ -212,6 +213,7 @@ class Rig:
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
+        self.slack: SlackDoor | None = None
         self.reload_error: Exception | None = None
         self.keys = GatewayKeyStore(db)
         feed = DesiredFeed(DesiredSource(db, lambda: self.config, lambda: self.keys.specs(NOW)))
@@ -268,6 +270,8 @@ class Rig:
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,
+            slack=lambda: self.slack,
+            slack_connections=lambda: 1,
             clock_report=lambda: ClockReport(1, 2, ClockStep(-300.0, NOW, 3), 0.25),
         )
 

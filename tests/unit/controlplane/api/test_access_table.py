@@ -67,6 +67,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/cp/v1/tokens"): ADMIN,
     ("DELETE", "/cp/v1/tokens/{token_id}"): ADMIN,
     ("POST", "/cp/v1/config/reload"): ADMIN,
+    ("POST", "/api/v1/slack/interactions"): PUBLIC,
     ("GET", "/api/v1/query"): VIEWER,
     ("POST", "/api/v1/query"): VIEWER,
     ("GET", "/api/v1/query_range"): VIEWER,

@@ -86,6 +86,12 @@ RICH: dict[str, Any] = {
         },
     ],
     "rollouts": RICH_SHARED,
+    "slack": {
+        "app_token_env": "APP",
+        "signing_secret_env": "SIGNS",
+        "people": {"U0123ABCD": {"name": "ana", "role": "operator"}},
+        "base_url": "http://127.0.0.1:1/",
+    },
     "gateway": {
         "name": "gw",
         "listen": "127.0.0.1:8400",

@@ -48,6 +48,7 @@ OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
 PROCESS = ("gateway",)
 TENANT = (*PROCESS, "tenants", "research")
 REPORT = ("usage_report", "schedule")
+ANA = ("slack", "people", "U0123ABCD")
 SPLIT = ("models", 2)
 GATEWAY = (*SPLIT, "gateway")
 GATEWAYS: dict[str, Any] = {
@@ -131,6 +132,17 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("notifiers[].token_file", OPS, {"name": "ops", "type": "slack", "channel": "#ops", "token_file": "/t"}),
     ("notifiers[].base_url", (*OPS, "base_url"), DROP),
     ("notifiers", ("notifiers", 1), DROP),
+    ("slack", ("slack",), DROP),
+    ("slack.app_token_env", ("slack", "app_token_env"), "OTHER"),
+    ("slack.app_token_env", ("slack", "app_token_env"), DROP),
+    ("slack.app_token_file", ("slack",), {"app_token_file": "/app", "people": {}}),
+    ("slack.signing_secret_env", ("slack", "signing_secret_env"), "OTHER"),
+    ("slack.signing_secret_env", ("slack", "signing_secret_env"), DROP),
+    ("slack.signing_secret_file", ("slack",), {"signing_secret_file": "/secret"}),
+    ("slack.people", ("slack", "people"), {}),
+    ("slack.people.<name>.name", (*ANA, "name"), "ben"),
+    ("slack.people.<name>.role", (*ANA, "role"), "admin"),
+    ("slack.base_url", ("slack", "base_url"), DROP),
     ("route", ("route",), DROP),
     ("route.receiver", ("route", "receiver"), "file"),
     ("route.group_by", ("route", "group_by"), ["..."]),

@@ -14,6 +14,7 @@ from alerts.packs import rule_files
 from controlplane.app.notifiers import build_route, notifier_recipes
 from controlplane.app.rules import describe_rules, fleet_rules
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.notifiers import SlackSection
 from controlplane.errors import ConfigErrors
 from controlplane.ruletest.lint import Expressions
 
@@ -92,10 +93,12 @@ def test_without_a_route_alerts_go_to_the_only_notifier_or_to_the_log(fleet: Wri
 
 
 async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet: Write, tmp_path: Path) -> None:
-    from controlplane.app.slack_token import MAX_TOKEN_BYTES, SlackToken
+    from controlplane.app.slack_token import MAX_TOKEN_BYTES, bot_token
 
     loaded = fleet('notifiers: [{name: ops, type: slack, channel: "#ops", token_file: slack-token}]\n')
-    read = SlackToken("ops", None, loaded.fleet.notifiers[0].token_file)
+    section = loaded.fleet.notifiers[0]
+    assert isinstance(section, SlackSection)
+    read = bot_token(section)
     with pytest.raises(DeliveryFailed, match="slack-token cannot be read"):
         read()
     (tmp_path / "slack-token").write_text("\n")

@@ -555,6 +555,37 @@ def test_each_kind_of_notifier_has_its_own_fields(entry: str, faults: list[str])
     assert [f"{error.field}: {error.reason}" for error in found] == faults
 
 
+ID = "expected a person's id in Slack, such as U0123ABCD (in the person's profile: Copy member ID)"
+
+
+@pytest.mark.parametrize(
+    ("section", "faults"),
+    [
+        (
+            "{people: {}}",
+            ["slack: needs one of app_token_env:, app_token_file:, signing_secret_env:, signing_secret_file:"],
+        ),
+        (
+            "{app_token_env: A, app_token_file: a}",
+            ["slack.app_token_file: app_token_env: is given too; the secret can have only one place"],
+        ),
+        ("{app_token_env: A, people: {ana: {name: ana}}}", [f"slack.people.ana: {ID}"]),
+        ("{app_token_env: A, people: {U1A: {role: admin}}}", ["slack.people.U1A.name: is required"]),
+        (
+            "{app_token_env: A, people: {U1A: {name: ana, role: root}}}",
+            ["slack.people.U1A.role: expected one of: viewer, operator, admin; got 'root'"],
+        ),
+        ("{signing_secret: x}", ["slack.signing_secret: "]),
+        ("{signing_secret_file: s, people: {U1A: {name: ana}}}", []),
+    ],
+)
+def test_slack_needs_a_way_back_and_known_people(section: str, faults: list[str]) -> None:
+    found = errors(f"fleet: {{name: a}}\nslack: {section}\n")
+    told = [f"{error.field}: {error.reason}" for error in found]
+    assert len(told) == len(faults)
+    assert all(one.startswith(fault) for one, fault in zip(told, faults, strict=True)), told
+
+
 @pytest.mark.parametrize(
     ("traffic", "faults"),
     [

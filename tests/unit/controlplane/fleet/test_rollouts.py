@@ -80,7 +80,15 @@ def test_the_whole_rollout_has_its_history_progress_and_wishes() -> None:
     shown = whole(seen({"v1": 1.0}), wishes=(pause,), wait=Wait(WaitKind.OPERATOR, "paused by bea"))
     assert shown["events"] == ({"at": AT, "phase": "planned", "sentence": "asked"},)
     assert shown["wishes"] == (
-        {"verb": "pause", "actor": "bea", "role": "operator", "at": AT, "step": ANALYSE + 1, "reason": "incident"},
+        {
+            "verb": "pause",
+            "actor": "bea",
+            "role": "operator",
+            "at": AT,
+            "step": ANALYSE + 1,
+            "reason": "incident",
+            "ends": "",
+        },
     )
     progress = shown["progress"]
     assert progress["waits_for"] == "paused by bea: `cp rollouts resume r-1`"

@@ -62,6 +62,8 @@ OPTIONS = Options(
     rollback_window_s=60.0,
     allow_downtime=True,
     after=("other",),
+    reason="it cuts answers",
+    quarantine=True,
     notes=("ann overrode the freeze",),
 )
 PLAN = Plan(
@@ -124,11 +126,16 @@ ROLLOUT = Rollout(
     traffic_since=103.0,
     weight_since=104.0,
     ending=Phase.ROLLED_BACK,
+    clock_step="c0ffee",
+    gap_from=108.0,
+    gap_until=109.0,
 )
 
 
 UNSET: dict[str, Any] = {
     **dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending")),
+    **dict.fromkeys(("gap_from", "gap_until")),
+    "clock_step": "",
     "works": (),
     "steps_at": (),
     "looks_failed": 0,

@@ -7,9 +7,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from controlplane.gateway.dialects.answers import body as body_module
+from controlplane.gateway.dialects.answers import content, faults, usage
 from controlplane.gateway.dialects.answers.body import MOST_KEPT
 from controlplane.gateway.refusal import Refusal, RefusalKind
-from controlplane.gateway.request import Ask, TokenCounts
+from controlplane.gateway.request import Ask, Content, TokenCounts
 from controlplane.gateway.seams import AnswerReader
 from tests.fakes.gateway_requests import DIALECTS, operation
 
@@ -207,3 +209,60 @@ def test_a_stream_without_a_content_type_is_a_stream() -> None:
     found = reader(kind=b"", stream=True)
     assert found.first(b"data: {") is False
     assert reader("/generate", kind=b"").first(b"data: {") is True
+
+
+def chat(message: dict[str, object] | None, /, reason: object = "stop", **more: object) -> dict[str, object]:
+    choice = {"index": 0, "finish_reason": reason} | ({} if message is None else {"message": message})
+    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+    return {"id": "c", "object": "chat.completion", "choices": [choice], "usage": usage} | more
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["in pieces", "whole"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        chat({"content": "Yes"}),
+        chat({"content": "Yes", "refusal": None, "tool_calls": []}, "length"),
+        chat({"content": " \n"}),
+        chat({"content": "\u2003"}),
+        chat({"content": "é"}),
+        chat({"content": ""}, None),
+        chat({"content": None, "tool_calls": [{"type": "function"}]}, "tool_calls"),
+        chat({"content": None, "refusal": "No"}),
+        chat({"content": None, "reasoning": "so"}),
+        chat({"content": [{"type": "text", "text": "Yes"}]}, "content_filter"),
+        chat(None, {"type": "length"}, error=None),
+        chat({"content": "Yes"}, error={}),
+        chat({"content": "Yes"}, error={"message": "no"}),
+        chat({"content": "Yes"}, error="no"),
+        chat({"content": "Yes"}, object="error", message="no"),
+        chat({"content": "Yes"}, type="error"),
+        chat({"content": "Yes"}, error_code=50001, text="no"),
+        chat({"content": "Yes"}, usage=None, meta_info={"prompt_tokens": 1, "completion_tokens": 2}),
+        chat({"content": "Yes"}, usage={"prompt_tokens": 5, "total_tokens": 9}),
+        chat({"content": "Yes"}, choices=[]),
+    ],
+)
+def test_a_body_is_read_as_its_parsed_document_is(document: dict[str, object], cut: bool) -> None:
+    body = orjson.dumps(document)
+    counts, facts, fault = TokenCounts(), Content(), faults.find(document)
+    usage.of_document(document, counts)
+    content.of_body(document, facts)
+    found = reader()
+    if not cut:
+        assert isinstance(found.first(body, done=True), Refusal) is (fault is not None and '"error"' in body.decode())
+    size = 7 if cut else len(body)
+    for at in range(0, len(body), size):
+        found.feed(body[at : at + size])
+    found.end()
+    assert (found.counts, found.content) == (counts, facts)
+    assert found.fault == ("" if fault is None else fault.message)
+
+
+def test_a_body_that_came_whole_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, decoded = body_module._decoded, list[bytes]()
+    monkeypatch.setattr(body_module, "_decoded", lambda body: decoded.append(body) or decode(body))
+    for path, file in ((CHAT, "llama-server-chat.json"), ("/v1/messages", "llama-server-messages.json")):
+        body, found = (STREAMS / file).read_bytes(), reader(path)
+        assert found.first(body, done=True) is True and found.feed(body) + found.end() == body
+    assert len(decoded) == 2

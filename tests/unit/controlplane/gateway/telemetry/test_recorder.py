@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from controlplane.gateway.desired.document import BackendSpec, Desired, KeySpec, ModelSpec, TenantSpec, VersionSpec
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.refusal import RefusalKind
 from controlplane.gateway.request import Outcome
-from controlplane.gateway.seams import Area, UsageRecord
+from controlplane.gateway.seams import Area
 from controlplane.gateway.telemetry import families as f
 from controlplane.gateway.telemetry import recorder as module
 from controlplane.gateway.telemetry.columns import AREA_BYTES, exposition_of, meters_of

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from controlplane.gateway.recording import UsageRecord
 from controlplane.gateway.request import Outcome
-from controlplane.gateway.seams import UsageRecord
 from controlplane.gateway.usage.lines import FIELDS, entry, fields_of, heading, line
 from tests.fakes.usage_records import record
 

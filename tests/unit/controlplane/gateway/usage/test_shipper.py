@@ -118,6 +118,20 @@ async def test_what_is_refused_waits_and_the_reason_is_told_once(
     ]
 
 
+async def test_a_batch_that_is_sent_again_is_not_read_again(
+    ledger: Ledger, client: RemoteClient, tmp_path: Path
+) -> None:
+    write(tmp_path, 10)
+    [journal] = files(tmp_path)
+    journal.write_bytes(journal.read_bytes().replace(b'"acme"', b'"ACME"', 1))
+    ledger.misbehave = ["503", "503", "drop", "drop"]
+    meters = Meters()
+    assert await drain(Shipper(tmp_path, "g1", client, meters)) == [False, False, False, True]
+    assert (ledger.requests, ledger.tokens) == (9, {"acme": 108})
+    # A record that cannot be read is lost once, however often its batch is sent.
+    assert meters.losses["damaged"] == 1
+
+
 async def test_a_control_plane_that_is_away_keeps_everything_in_the_journal(tmp_path: Path) -> None:
     write(tmp_path, 10)
     meters = Meters()

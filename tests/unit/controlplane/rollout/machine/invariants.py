@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from controlplane.rollout.findings import Outcome, WorkKind
 from controlplane.rollout.model import TERMINAL, Phase, Plan, Rollout, StepKind
-from controlplane.rollout.options import Moment
+from controlplane.rollout.options import Moment, OnFailure
 from controlplane.rollout.orders import Order, OrderOutcome, Verb
-from controlplane.rollout.wishes import WishVerb
+from controlplane.rollout.wishes import PAUSED, WaitKind, WishVerb, of_hook
 from controlplane.traffic.driver import VersionState
 from tests.unit.controlplane.rollout.machine.search import describe
 from tests.unit.controlplane.rollout.machine.world import NEW, OLD, Fault, State
@@ -21,6 +21,7 @@ def holds(before: State, fault: Fault | None, after: State) -> None:
     _steps(before.rollout, after.rollout, after.now, said)
     _switch(before, after, said)
     _copies(before, after, said)
+    _resumes(before.rollout, after.rollout, said)
     _end(before, fault, after, said)
     assert not (before.rollout.reason and after.rollout.phase not in _GONE_BACK), f"a rollback was undone: {said}"
     works = [(s.work.kind, s.work.name) for s in after.rollout.works]
@@ -109,6 +110,28 @@ def _steps(before: Rollout, after: Rollout, now: float, said: str) -> None:
         assert len(orders) <= 1, f"an order was left out: {said}"
     if after.phase is Phase.SUCCEEDED:
         assert after.switched, f"it succeeded and did not switch: {said}"
+
+
+def _resumes(before: Rollout, after: Rollout, said: str) -> None:
+    """Check that a resume ends the wait that it names, once and for all, and that it ends no other."""
+    resumes = {(wish.step, wish.ends) for wish in after.wishes if wish.verb is WishVerb.RESUME}
+    wait = after.wait
+    if wait is not None and wait.kind is WaitKind.OPERATOR and wait.name != PAUSED:
+        assert (after.step, wait.name) not in resumes, f"a resume was lost: {said}"
+    steering = [wish.verb for wish in after.wishes if wish.verb is not WishVerb.APPROVE]
+    if wait is not None and wait.name == PAUSED and after.phase not in _GONE_BACK:
+        assert steering[-1] is WishVerb.PAUSE, f"the resume of a pause was lost: {said}"
+    if after.phase in _GONE_BACK:
+        return
+    full = any(wish.verb is WishVerb.FULL for wish in after.wishes)
+    for number, step in enumerate(after.plan.steps[before.step : after.step], before.step):
+        if step.kind is not StepKind.HOOK or (full and step.moment is Moment.STEP):
+            continue
+        for hook in after.plan.options.hooks:
+            state = next((s for s in after.works if (s.work.step, s.work.name) == (number, hook.name)), None)
+            pauses = hook.at is step.moment and hook.on_failure is OnFailure.PAUSE
+            if pauses and state is not None and state.finding is not None and state.finding.outcome is Outcome.FAIL:
+                assert (number, of_hook(hook.name)) in resumes, f"a resume counted for another hook: {said}"
 
 
 def _copies(before: State, after: State, said: str) -> None:

@@ -98,7 +98,7 @@ def _rollout(rollout: Rollout, now: float) -> Iterator[Any]:
     yield age(rollout.phase_at), age(rollout.verified_since), age(rollout.silent_since), age(rollout.held_since)
     yield age(rollout.progress_at) if rollout.plan.options.deadline_s else None
     yield age(rollout.steps_at[-1]) if rollout.steps_at else None
-    yield age(rollout.traffic_since), age(rollout.weight_since), rollout.wait and rollout.wait.kind
+    yield age(rollout.traffic_since), age(rollout.weight_since), rollout.wait and (rollout.wait.kind, rollout.wait.name)
     yield tuple((i.order, i.attempt, i.outcome, age(i.since)) for i in rollout.intents)
     yield tuple((t.backend, t.of_stable, t.failed, t.finished, age(t.since)) for t in rollout.trials)
     yield tuple(
@@ -110,4 +110,4 @@ def _rollout(rollout: Rollout, now: float) -> Iterator[Any]:
         )
         for s in rollout.works
     )
-    yield tuple((w.verb, w.actor, w.step, age(w.at)) for w in rollout.wishes)
+    yield tuple((w.verb, w.actor, w.step, w.ends) for w in rollout.wishes)

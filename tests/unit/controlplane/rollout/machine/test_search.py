@@ -24,7 +24,7 @@ from controlplane.rollout.strategies import STRATEGIES, Setting, steps
 from controlplane.traffic.driver import Question
 from tests.unit.controlplane.rollout.machine.invariants import holds
 from tests.unit.controlplane.rollout.machine.search import Found, search
-from tests.unit.controlplane.rollout.machine.world import NEW, OLD, begin
+from tests.unit.controlplane.rollout.machine.world import JUMPS, NEW, OLD, begin
 
 LIMITS = RolloutLimits(load_s=13.0, drain_s=13.0, verify_s=5.0)
 CHECK = Check(Question("infer", {}, 200, 5.0), 1, 0, origin="`verify:`")
@@ -116,6 +116,7 @@ HARMLESS = frozenset(
         "pause",
         "resume",
         "full",
+        *(f"resume, then {what}" for what in JUMPS),
     )
 )
 """Faults that say nothing against the candidate: replies that are lost or late, deaths of the control plane, people."""

@@ -5,10 +5,11 @@ One transition lets the world answer all that is out, kindly or with one fault, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from controlplane.errors import Conflict
 from controlplane.rollout.advance import advance
 from controlplane.rollout.decide import decide
 from controlplane.rollout.findings import Finding, Outcome, Sample, Work, WorkKind
@@ -16,6 +17,8 @@ from controlplane.rollout.handlers.looks import noted
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Decision, Phase, Plan, Rollout, StepKind
 from controlplane.rollout.orders import Order, OrderOutcome, Verb
+from controlplane.rollout.running.watching import without_gap
+from controlplane.rollout.steering import wishing
 from controlplane.rollout.wishes import Wait, WaitKind, Wish, WishVerb
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
@@ -150,6 +153,8 @@ def faults(state: State) -> Iterator[Fault]:
     yield Fault("crash before sending")
     yield Fault("crash after sending")
     yield from (Fault(what) for what in ("alert", "freeze", "roll back", "pause", "full", "resume"))
+    if _resumes(state, "eve"):
+        yield from (Fault(f"resume, then {what}") for what in JUMPS)
 
 
 def step(state: State, fault: Fault | None = None) -> State:
@@ -277,7 +282,7 @@ def _trial(state: State, trial: tuple[str, bool], what: str) -> State:
     return replace(state, rollout=replace(state.rollout, trials=answered))
 
 
-_WISHES = {"pause": WishVerb.PAUSE, "full": WishVerb.FULL, "resume": WishVerb.RESUME}
+_WISHES = {"pause": WishVerb.PAUSE, "full": WishVerb.FULL}
 
 
 def _people(state: State, what: str) -> State:
@@ -285,6 +290,9 @@ def _people(state: State, what: str) -> State:
     rollout = state.rollout
     if what == "roll back":
         return replace(state, rollout=replace(rollout, turn_back="Aborted by ann"))
+    if what.startswith("resume"):
+        state = replace(state, rollout=replace(rollout, wishes=(*rollout.wishes, *_resumes(state, "eve"))))
+        return JUMPS[what.partition(", then ")[2]](state) if "," in what else state
     if what in _WISHES:
         wished = Wish(_WISHES[what], "eve", "admin", state.now, rollout.step)
         return replace(state, rollout=replace(rollout, wishes=(*rollout.wishes, wished)))
@@ -293,8 +301,36 @@ def _people(state: State, what: str) -> State:
     if wait is not None and wait.kind is WaitKind.APPROVAL:
         made = tuple(Wish(WishVerb.APPROVE, name, "admin", state.now, rollout.step) for name in ("bob", "eve"))
     elif wait is not None and wait.kind is WaitKind.OPERATOR:
-        made = (Wish(WishVerb.RESUME, "bob", "admin", state.now, rollout.step),)
+        made = _resumes(state, "bob")
     return replace(state, rollout=replace(rollout, wishes=(*rollout.wishes, *made)))
+
+
+def _resumes(state: State, actor: str) -> tuple[Wish, ...]:
+    """Return the resume of a person as the service stores it, or nothing where it is refused or repeated."""
+    try:
+        made = wishing.resume(state.rollout, actor, "admin", "", state.now)
+    except Conflict:
+        return ()
+    return () if made is None else (made,)
+
+
+def _unwatched(state: State) -> State:
+    """Let time pass in which no control plane runs."""
+    now = state.now + LONG * TICK_S
+    return replace(state, now=now, rollout=without_gap(state.rollout, state.now, now))
+
+
+def _set(by_s: float) -> Callable[[State], State]:
+    """Return the step of a clock that is set: the engine moves the rollout along."""
+    return lambda state: replace(state, now=state.now + by_s, rollout=state.rollout.moved_by(by_s))
+
+
+JUMPS: Mapping[str, Callable[[State], State]] = {
+    "nobody watches": _unwatched,
+    "the clock is set forward": _set(10_000.0),
+    "the clock is set back": _set(-10_000.0),
+}
+"""Jumps of the time between a person's wish and the next tick."""
 
 
 def kinds_of(plan: Plan) -> list[StepKind]:

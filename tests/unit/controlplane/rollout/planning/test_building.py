@@ -39,8 +39,9 @@ from controlplane.rollout.planning.building import (
     options_of,
     options_of_rollback,
 )
+from controlplane.rollout.planning.loosening import loosened
 from controlplane.rollout.planning.overrides import Overrides
-from controlplane.rollout.planning.permitted import applied, loosened, notes_of, replaced
+from controlplane.rollout.planning.permitted import applied, notes_of, replaced
 from controlplane.rollout.planning.templates import filled
 
 SECTION = ModelSection.model_validate(

@@ -43,19 +43,26 @@ async def test_the_strategy_is_the_requests_or_else_fleet_yamls(tmp_path: Path) 
         it.options(steps=["5%"])
         needs = "strategy canary needs weights, which this driver cannot set"
         assert (await it.refused())[0].startswith(needs)
-        assert (await it.plan(strategy="blue-green")).strategy == "blue-green"
-        assert (await it.plan(overrides=Overrides({"strategy": "blue-green"}))).strategy == "blue-green"
+        assert (await it.plan(strategy="blue-green", role="admin")).strategy == "blue-green"
+        assert (await it.plan(overrides=Overrides({"strategy": "blue-green"}), role="admin")).strategy == "blue-green"
+        assert await it.refused(strategy="blue-green") == [
+            "only an admin may leave out the steps of the canary (strategy blue-green); ann has role operator",
+            "only an admin may leave out analysis; ann has role operator",
+        ]
         assert (await it.refused(strategy="magic"))[0].startswith("there is no strategy 'magic'; known are ")
 
 
 async def test_the_whole_switch_at_once_is_a_canary_without_its_steps(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         it.options(steps=["5%", "pause"], analysis={"interval": "30s"})
-        request = Request("model", "v2", overrides=Overrides(full=True), actor="ann", role="operator")
+        request = Request("model", "v2", overrides=Overrides(full=True), actor="ann", role="admin")
         chosen, against = await it.planner._choose(request, it.planner._models["model"])
         assert against == []
         assert chosen.options.steps == (CanaryStep(CanaryStepKind.WEIGHT, 1.0),)
-        assert chosen.notes == ("ann left out the steps of the canary",)
+        noted = ("ann left out the steps of the canary", "ann chose to leave out the steps of the canary")
+        assert chosen.notes == noted
+        _, against = await it.planner._choose(replace(request, role="operator"), it.planner._models["model"])
+        assert against == ["only an admin may leave out the steps of the canary; ann has role operator"]
 
 
 async def test_a_freeze_window_refuses_promotions_and_no_rollback(tmp_path: Path) -> None:

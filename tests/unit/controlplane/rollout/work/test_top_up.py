@@ -42,8 +42,9 @@ class Rig:
         driver = self.driver
         return TopUpWorker(lambda _: driver, lambda _: section(), monotonic=driver.now, sleep=driver.sleep)
 
-    async def run(self, before: Finding | None = None) -> Finding:
-        return await self.worker.run(self.rollout, WORK, 1000.0, before)
+    async def run(self, before: Finding | None = None, number: int | None = None) -> Finding:
+        work = replace(WORK, number=number or (1 if before is None else 2))
+        return await self.worker.run(self.rollout, work, 1000.0, before)
 
     @property
     def counts(self) -> TopUpCounts:
@@ -126,7 +127,7 @@ async def test_a_version_that_cannot_be_reached_ends_the_run_without_a_count() -
     rig = Rig(v1=not_sent("v1 is away"))
     found = await rig.run()
     assert found.outcome is Outcome.NOT_ENOUGH
-    assert found.reasons == ("0 of at most 100 synthetic prompts were sent to v1 and v2; v1 is away",)
+    assert found.reasons == ("1 of at most 100 synthetic prompts were sent to v1 and v2; v1 is away",)
     assert rig.counts.versions == {} and len(rig.driver.asked) == 2
 
 
@@ -148,8 +149,47 @@ def test_counts_survive_their_carry() -> None:
     assert from_carry(to_carry(counts, "r-1"), "r-1") == counts
     carry = to_carry(counts, "r-1")
     for wrong in ("", "[]", "{", carry.replace('"first_s": [0, ', '"first_s": ['), carry.replace("asked", "posed")):
-        assert from_carry(wrong, "r-1") == TopUpCounts()
-    assert from_carry(carry, "r-2") == TopUpCounts()
+        assert from_carry(wrong, "r-1") is None
+    assert from_carry(carry, "r-2") is None
+
+
+async def test_a_run_that_a_dead_process_began_counts_as_sent_and_is_not_repeated() -> None:
+    rig = Rig(at_most=10)
+    first = await rig.run()
+    rig.worker = rig.fresh()
+    lost = rig.worker.interrupted(rig.rollout, replace(WORK, number=2), first)
+    assert lost.reasons == (
+        "10 of at most 10 synthetic prompts were sent to v1 and v2; the latest ones may have been lost with a process "
+        "that died",
+    )
+    assert rig.counts.of("v2").asked == 6, "only answers are counted"
+    after = await rig.run(lost, number=3)
+    assert after.reasons == ("10 of at most 10 synthetic prompts were sent to v1 and v2",)
+    assert len(rig.driver.asked) == 12
+
+
+LOST = [None, Finding(Outcome.NOT_ENOUGH, ("the top-up failed",)), Finding(Outcome.PASS, (), carry="{")]
+
+
+@pytest.mark.parametrize("before", LOST)
+async def test_where_earlier_counts_are_lost_nothing_more_is_sent(before: Finding | None) -> None:
+    rig = Rig()
+    interrupted = rig.worker.interrupted(rig.rollout, replace(WORK, number=2), before)
+    for found in (await rig.run(before, number=2), interrupted):
+        assert found.outcome is Outcome.NOT_ENOUGH
+        assert found.reasons == (
+            "no synthetic prompts are sent: it is not known how many of at most 100 were sent before",
+        )
+    assert rig.driver.asked == []
+
+
+async def test_a_prompt_that_reached_one_version_counts_for_the_limit() -> None:
+    rig = Rig(v1=not_sent("v1 is away"), at_most=3)
+    found: Finding | None = None
+    for number in range(1, 9):
+        found = await rig.run(found, number=number)
+    assert found is not None and found.reasons[0].startswith("3 of at most 3 synthetic prompts")
+    assert [version for _, version, _ in rig.driver.asked].count("v2") == 3
 
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
-from verdict_streams import Seen
 
 from controlplane.rollout.comparison.betting import RELATIVE, log_mixture, weights
 from controlplane.rollout.comparison.effect import auc
 from controlplane.rollout.comparison.tally import Tally, added
+from verdicts.streams import Seen
 
 CONFIDENCE, FRACTION = 0.98, 0.25
 FIRST = 5

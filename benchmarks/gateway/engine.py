@@ -1,6 +1,6 @@
 """A small and fast OpenAI-compatible engine for bench_gateway.py: uvloop, httptools, one timer for all streams.
 
-    python benchmarks/gateway_engine.py PORT
+    python benchmarks/gateway/engine.py PORT
 
 It answers `/v1/chat/completions` with a fixed completion of 16 tokens, or with a stream of `max_tokens` tokens, 20 a
 second. Every other path answers 200.

@@ -1,7 +1,7 @@
 """Clients for bench_gateway.py: requests at a fixed rate, and many open streams, over plain sockets.
 
-    python benchmarks/gateway_load.py rate PORT KEY PER_SECOND SECONDS
-    python benchmarks/gateway_load.py streams PORT KEY STREAMS SECONDS
+    python benchmarks/gateway/load.py rate PORT KEY PER_SECOND SECONDS
+    python benchmarks/gateway/load.py streams PORT KEY STREAMS SECONDS
 
 Each prints one JSON object. A request at a fixed rate has its place in time whether earlier ones are answered or not,
 so a slow answer delays no other and is not left out.

@@ -27,7 +27,7 @@ from controlplane.gateway.desired.document import (
     VersionSpec,
 )
 
-ENGINE = Path(__file__).parent / "gateway_engine.py"
+ENGINE = Path(__file__).parent / "engine.py"
 GATEWAY = "gateway"
 KEY_ID, SECRET = "0123456789ab", "b" * 43
 TOKEN = f"cpk_{KEY_ID}_{SECRET}"

@@ -1,0 +1,1 @@
+"""Parts of bench_gateway.py: the proxies, their engine, and the load."""
