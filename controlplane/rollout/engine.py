@@ -223,7 +223,7 @@ class RolloutEngine:
         """Return how long a rollback would take now, in words."""
         return way_back(rollout.plan, seen, await asyncio.to_thread(self._rollouts.past, rollout.model)).words
 
-    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None, back: str) -> None:
+    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None, back: str = "") -> None:
         """Store a step with all that follows from it, in one transaction. Raises LeaseLost and Conflict."""
         events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
         if (after.phase, after.sentence) != (before.phase, before.sentence):
