@@ -13,8 +13,17 @@ _WHERE = (_REPOSITORY, _KEY_FILE)
 _SNAPSHOT = Operand("snapshot", "SNAPSHOT", "An id or its beginning, or the newest of a SUBJECT or SUBJECT@VERSION.")
 
 
+_KEPT = {
+    "last": "Newest snapshots of each subject to keep.",
+    "hourly": "Hours of which the newest snapshot is kept.",
+    "daily": "Days (UTC) of which the newest snapshot is kept.",
+    "weekly": "Weeks of which the newest snapshot is kept.",
+    "monthly": "Months of which the newest snapshot is kept.",
+}
+
+
 def _keep(period: str) -> Option:
-    return Option(f"keep_{period}", f"Snapshots to keep: {period}.", "N", default=0, read=whole(0, 10_000))
+    return Option(f"keep_{period}", _KEPT[period], "N", default=0, read=whole(0, 10_000))
 
 
 BACKUPS = (
@@ -112,7 +121,7 @@ BACKUPS = (
         "Delete snapshots beyond what is kept, and the packs that nothing needs any more.",
         options=(
             *_WHERE,
-            *(_keep(period) for period in ("last", "hourly", "daily", "weekly", "monthly")),
+            *(_keep(period) for period in _KEPT),
             DRY_RUN,
             Option("yes", "Delete without asking."),
         ),

@@ -35,7 +35,7 @@ def of_verb(verb: Verb) -> str:
     """Return the help of a verb."""
     lines = [f"usage: {PROGRAM} {verb.usage} [OPTIONS]", "", verb.summary]
     if verb.details:
-        lines += ["", verb.details]
+        lines += ["", *wrapped(verb.details, max(terminal_width(), NARROWEST))]
     if verb.operands:
         lines += ["", "Operands:", *_pairs((operand.metavar, operand.help) for operand in verb.operands)]
     options = (*verb.options, HELP)
@@ -61,6 +61,13 @@ def _described(option: Option) -> str:
 
 def _examples(verb: Verb) -> list[str]:
     width = max(len(command) for command, _ in verb.examples)
+    longest = max(len(why) for _, why in verb.examples)
+    if longest and len(f"  {PROGRAM} ") + width + len("  # ") + longest > terminal_width():
+        return [
+            line
+            for command, why in verb.examples
+            for line in (f"  {PROGRAM} {command}", *([f"      # {why}"] if why else []))
+        ]
     return [
         f"  {PROGRAM} {command}" + (" " * (width - len(command)) + f"  # {why}" if why else "")
         for command, why in verb.examples

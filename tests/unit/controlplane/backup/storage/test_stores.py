@@ -40,6 +40,8 @@ def test_a_range_beyond_the_end_is_short(store: Store) -> None:
     out = bytearray(8)
     assert store.read_into("index/x", 6, memoryview(out)) == 4
     assert out[:4] == b"6789"
+    assert [store.read_into("index/x", at, memoryview(out)) for at in (10, 11, 1 << 30)] == [0, 0, 0]
+    assert store.read_into("index/x", 3, memoryview(b"")) == 0
 
 
 def test_objects_are_listed_below_their_prefix_only(store: Store) -> None:
