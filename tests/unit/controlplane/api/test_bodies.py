@@ -66,6 +66,7 @@ class Sender:
             self.status = message["status"]
 
 
+SIGNED = "/api/v1/slack/interactions"
 STRANGERS = [{}, {"Authorization": "Bearer cp_0123456789ab_" + "0" * 64}, {"Cookie": "cp_session=made-up"}]
 
 
