@@ -19,13 +19,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from mmap import mmap
 from typing import Final
 
 import orjson
 from blake3 import blake3
 
 from controlplane.backup.errors import BackupError, Damaged, NewerFormat, NotARepository, RepositoryExists, WrongKey
-from controlplane.backup.format.compress import decompressed
+from controlplane.backup.format.compress import Codec, decompressed
 from controlplane.backup.format.envelope import (
     FORMAT,
     HEADER_BYTES,
@@ -38,7 +39,7 @@ from controlplane.backup.format.envelope import (
 )
 from controlplane.backup.format.ids import chunk_id, digest_of
 from controlplane.backup.format.index import Index, Place, Segment, read_segment, segment_bytes, segment_of
-from controlplane.backup.format.pack import PackReader, Rows, table_place
+from controlplane.backup.format.pack import CHUNK_LIMIT, PackReader, Rows, table_place
 from controlplane.backup.format.snapshot import Snapshot, read_snapshot, snapshot_bytes
 from controlplane.backup.keys.keyfile import UserKey
 from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, wrap
@@ -49,6 +50,14 @@ SMALL: Final = 1 << 20
 """Largest header or key object, in bytes."""
 LARGE: Final = 1 << 30
 """Largest index segment, head or list, in bytes."""
+
+
+class Scratch:
+    """Buffers of one thread that reads chunks, 8 MB. Fresh memory for each chunk would cost more than decryption."""
+
+    def __init__(self) -> None:
+        self.sealed = memoryview(mmap(-1, CHUNK_LIMIT + TAG_BYTES))
+        self.plain = memoryview(mmap(-1, CHUNK_LIMIT))
 
 
 @dataclass(frozen=True)
@@ -230,28 +239,46 @@ class Repository:
 
     def chunk(self, identity: bytes) -> bytes:
         """Return the bytes of a chunk, from the first copy that is whole. Raises Damaged, naming each copy."""
+        place = self.index.find(identity)
+        out = bytearray(place.size if place else 0)
+        self.read_chunk(identity, Scratch(), memoryview(out))
+        return bytes(out)
+
+    def read_chunk(self, identity: bytes, scratch: Scratch, out: memoryview) -> bytes:
+        """Write a chunk into `out`, from the first copy that is whole, and return its digest.
+
+        `out` has the chunk's size. Raises Damaged, naming each copy.
+        """
         faults = []
         for place in self.index.copies(identity):
             try:
-                return self.chunk_at(identity, place)
+                return self.read_copy(identity, place, scratch, out)
             except Damaged as error:
                 faults.append(str(error))
             except FileNotFoundError:
                 faults.append(f"pack {place.pack} is missing")
         raise Damaged(f"chunk {identity.hex()}", "; ".join(faults) or "no pack holds it")
 
-    def chunk_at(self, identity: bytes, place: Place) -> bytes:
-        """Return the bytes of one copy of a chunk, checked. Raises Damaged and FileNotFoundError."""
+    def read_copy(self, identity: bytes, place: Place, scratch: Scratch, out: memoryview) -> bytes:
+        """Write one copy of a chunk into `out`, and return its digest. Raises Damaged and FileNotFoundError."""
         name = f"chunk {identity.hex()} in pack {place.pack}"
-        sealed = self.read(place.pack, place.offset, place.stored)
-        if len(sealed) != place.stored:
-            raise Damaged(name, f"the pack ends after {len(sealed)} of its {place.stored} bytes")
-        out = bytearray(place.stored - TAG_BYTES)
-        self.reader(place.pack).open_into(identity, place.number, sealed, memoryview(out))
-        data = decompressed(name, place.codec, out, place.size)
-        if chunk_id(digest_of(data), self.secrets.chunk_secret) != identity:
+        if not TAG_BYTES <= place.stored <= len(scratch.sealed) or place.size != len(out):
+            raise Damaged(name, f"its table says {place.stored} bytes for a chunk of {place.size}")
+        sealed = scratch.sealed[: place.stored]
+        got = self.store.read_into(pack_path(place.pack), place.offset, sealed)
+        if got != place.stored:
+            raise Damaged(name, f"the pack ends after {got} of its {place.stored} bytes")
+        raw = place.codec == Codec.RAW
+        if raw and place.stored - TAG_BYTES != place.size:
+            raise Damaged(name, f"its table says {place.stored} bytes for a chunk of {place.size}")
+        plain = out if raw else scratch.plain[: place.stored - TAG_BYTES]
+        self.reader(place.pack).open_into(identity, place.number, sealed, plain)
+        if not raw:
+            out[:] = decompressed(name, place.codec, plain, place.size)
+        digest = digest_of(out)
+        if chunk_id(digest, self.secrets.chunk_secret) != identity:
             raise Damaged(name, "its bytes have another id")
-        return data
+        return digest
 
     def snapshots(self, told: Callable[[BackupError], None]) -> list[Snapshot]:
         """Return all snapshots, the oldest first. Each head that cannot be read is passed to `told`."""

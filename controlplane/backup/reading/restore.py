@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from controlplane.backup.errors import BackupError, Damaged, NoSpace
-from controlplane.backup.format.ids import digest_of, file_digest
 from controlplane.backup.format.snapshot import Entry, EntryType
+from controlplane.backup.reading.file import FileWriter, Lane
 from controlplane.backup.repository import Repository
 from controlplane.backup.writing.files import Tally
 
@@ -63,10 +62,10 @@ def _write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, 
     for entry in entries:
         if entry.type is EntryType.FOLDER:
             (folder / entry.path).mkdir(mode=0o700, parents=True, exist_ok=True)
+    lane = Lane()
     with ThreadPoolExecutor(lanes, thread_name_prefix="restore") as pool:
-        faults: list[str] = []
-        for entry in files:
-            faults += _File(repository, entry, folder / entry.path, tally).write(pool, lanes)
+        words = [_file(repository, entry, folder / entry.path, tally, lane, pool) for entry in files]
+    faults = [sentence for sentence in words if sentence]
     if faults:
         raise Damaged(f"the snapshot ({len(faults)} of {len(files)} files)", "; ".join(faults[:5]))
     for entry in entries:
@@ -90,63 +89,17 @@ def _check_paths(entries: Iterable[Entry]) -> None:
             raise BackupError(f"the snapshot has {entry.path!r} below a link; nothing was written")
 
 
-class _File:
-    """Writes one file, several chunks at once."""
-
-    def __init__(self, repository: Repository, entry: Entry, path: Path, tally: Tally) -> None:
-        self._repository, self._entry, self._path, self._tally = repository, entry, path, tally
-        self._lock = threading.Lock()
-
-    def write(self, pool: ThreadPoolExecutor, lanes: int) -> list[str]:
-        """Write, check and sync the file. Return a sentence when its chunks are damaged."""
-        entry = self._entry
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(handle, entry.size)
-            self._offsets = self._places()
-            digests = list(pool.map(lambda number: self._chunk(handle, number), range(len(entry.chunks))))
-            if file_digest(entry.size, digests).hex() != entry.digest:
-                return [f"{entry.path}: its bytes have another digest"]
-            _give(self._path, entry)
-            os.fchmod(handle, entry.mode)
-            os.fsync(handle)
-            os.utime(handle, ns=(entry.mtime_ns, entry.mtime_ns))
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-        except Damaged as error:
-            return [f"{entry.path}: {error}"]
-        finally:
-            os.close(handle)
-        return []
-
-    def _places(self) -> list[int]:
-        """Return the offset of each chunk in the file. Raises Damaged when the chunks do not make up the file."""
-        offsets, end = [], 0
-        for identity in self._entry.chunks:
-            place = self._repository.index.find(identity)
-            if place is None:
-                raise Damaged(f"chunk {identity.hex()}", "no pack holds it")
-            offsets.append(end)
-            end += place.size
-        if end != self._entry.size:
-            raise Damaged(self._entry.path, f"its chunks have {end} bytes and its size is {self._entry.size}")
-        return offsets
-
-    def _chunk(self, handle: int, number: int) -> bytes:
-        data = self._repository.chunk(self._entry.chunks[number])
-        _write(handle, data, self._offsets[number])
-        self._tally.add(len(data))
-        return digest_of(data)
-
-
-def _write(handle: int, data: bytes, offset: int) -> None:
-    if not data.strip(b"\0"):
-        return  # The file is a hole there already.
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(handle, view, offset)
-        view, offset = view[done:], offset + done
+def _file(repository: Repository, entry: Entry, path: Path, tally: Tally, lane: Lane, pool: ThreadPoolExecutor) -> str:
+    """Write a file. Return a sentence when it is damaged, or ""."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        FileWriter(repository, entry, tally, lane).write(path, pool)
+    except Damaged as error:
+        return f"{entry.path}: {error}"
+    _give(path, entry)
+    path.chmod(entry.mode)
+    os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+    return ""
 
 
 def _link(folder: Path, entry: Entry) -> None:

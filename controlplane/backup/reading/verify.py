@@ -17,8 +17,9 @@ import orjson
 
 from controlplane.backup.errors import BackupError, Damaged, NoSpace, StoreUnreachable
 from controlplane.backup.format.envelope import Kind
+from controlplane.backup.format.pack import CHUNK_LIMIT
 from controlplane.backup.format.snapshot import EntryType, Snapshot, read_tree
-from controlplane.backup.repository import Repository, pack_path
+from controlplane.backup.repository import Repository, Scratch, pack_path
 from controlplane.backup.writing.files import Tally
 
 
@@ -100,14 +101,15 @@ def _pack(repository: Repository, name: str, size: int, tally: Tally) -> tuple[s
         return name, [row["id"].tobytes() for row in known], f"{pack_path(name)}: {error}"
     except BackupError as error:
         return name, [], str(error)
-    bad, fault = [], ""
+    bad, fault, scratch = [], "", Scratch()
+    out = memoryview(bytearray(CHUNK_LIMIT))
     for row in rows:
         identity = row["id"].tobytes()
         place = next((one for one in repository.index.copies(identity) if one.pack == name), None)
         if place is None:
             continue  # The copy is known to be damaged.
         try:
-            repository.chunk_at(identity, place)
+            repository.read_copy(identity, place, scratch, out[: place.size])
         except (Damaged, FileNotFoundError) as error:
             bad.append(identity)
             fault = str(error)
