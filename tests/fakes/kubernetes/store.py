@@ -61,7 +61,8 @@ class Store:
         self.objects: dict[Key, Json] = {}
         self.events: list[Event] = []
         self._base: dict[Key, Json] = {}
-        self._written = asyncio.Event()
+        self.pulse = asyncio.Event()
+        """Set by the next write, which puts a new one in its place."""
 
     def get(self, key: Key) -> Json | None:
         """Return a copy of the object, or None."""
@@ -97,14 +98,12 @@ class Store:
         ]
 
     def expire(self) -> None:
-        """Forget all events: a watch or a list from before now is too old."""
+        """Forget all events: a watch or a list from before now is too old, and so is every open watch."""
+        self.version += 1
         self.oldest = self.version
         self._base = dict(self.objects)
         self.events = []
-
-    async def written(self) -> None:
-        """Wait for the next write."""
-        await self._written.wait()
+        self._beat()
 
     def _at(self, version: int) -> dict[Key, Json]:
         held = dict(self._base)
@@ -119,5 +118,8 @@ class Store:
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)
-        written, self._written = self._written, asyncio.Event()
-        written.set()
+        self._beat()
+
+    def _beat(self) -> None:
+        pulse, self.pulse = self.pulse, asyncio.Event()
+        pulse.set()

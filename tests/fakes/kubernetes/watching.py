@@ -1,6 +1,7 @@
 """Watches: the events that a client sees, as lines of JSON."""
 
 import asyncio
+import contextlib
 import copy
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -50,27 +51,25 @@ class Watch:
         ends = asyncio.get_running_loop().time() + float(self.query.get("timeoutSeconds") or 1800)
         marked = False
         while True:
-            waiting = asyncio.ensure_future(self.store.written())
-            try:
-                if seen < self.store.oldest:
-                    yield {"type": "ERROR", "object": expired(seen, self.store.oldest).body}
-                    return
-                for event in list(self.store.events):
-                    if event.version > seen:
-                        seen = event.version
-                        line = self._seen(event)
-                        if line is not None:
-                            yield line
-                left = ends - asyncio.get_running_loop().time()
-                if self.bookmarks and not marked and left <= BOOKMARK_LEAD_S:
-                    marked = True
-                    yield self._bookmark()
-                if left <= 0:
-                    return
-                lead = left - BOOKMARK_LEAD_S if self.bookmarks and not marked else left
-                await asyncio.wait({waiting}, timeout=max(lead, 0.0))
-            finally:
-                waiting.cancel()
+            pulse = self.store.pulse
+            if seen < self.store.oldest:
+                yield {"type": "ERROR", "object": expired(seen, self.store.oldest).body}
+                return
+            for event in list(self.store.events):
+                if event.version > seen:
+                    seen = event.version
+                    line = self._seen(event)
+                    if line is not None:
+                        yield line
+            left = ends - asyncio.get_running_loop().time()
+            if self.bookmarks and not marked and left <= BOOKMARK_LEAD_S:
+                marked = True
+                yield self._bookmark()
+            if left <= 0:
+                return
+            lead = left - BOOKMARK_LEAD_S if self.bookmarks and not marked else left
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(pulse.wait(), timeout=max(lead, 0.01))
 
     def _matches(self, found: Json | None) -> bool:
         return found is not None and self._labels(found) and self._fields(found)
