@@ -1,0 +1,181 @@
+"""Replays transcripts against the test server and says where its answers differ from the recorded ones."""
+
+import asyncio
+import copy
+import json
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from tests.fakes.kubernetes.kinds import kind_named
+from tests.fakes.kubernetes.rbac import Rule, User
+from tests.fakes.kubernetes.recording import Entry, State, entries, states, versions
+from tests.fakes.kubernetes.server import ApiServer
+from tests.fakes.kubernetes.store import Key
+
+Json = dict[str, Any]
+
+HANG_S = 30.0
+"""Seconds after which a replayed request counts as hung (chosen)."""
+USERS = {"admin": User("admin", admin=True), "driver": User("system:serviceaccount:llm:driver"), "nobody": User("nobody"),
+         "jailed": User("jailed")}  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    """How one entry replayed. `difference` is "" for an answer equal to the recorded one."""
+
+    entry: Entry
+    difference: str
+
+
+class Replay:
+    """One run over transcripts in order, on one server.
+
+    What the recording does not show a request for (controllers, the recorder's setup) is written as another writer
+    would, before the first entry that saw it. uids, addresses, the time and gaps in resourceVersions come from the
+    recording, so that the rest can be compared exactly.
+    """
+
+    def __init__(self, api: ApiServer, files: list[str], left_out: set[str]) -> None:
+        self.api = api
+        self.entries = [entry for file in files for entry in entries(file)]
+        self.left_out = left_out
+        self.outcomes: list[Outcome] = []
+        self._states = states(self.entries)
+        self._time = datetime(2026, 2, 1, tzinfo=UTC)
+        self._watches: list[tuple[Entry, asyncio.Task[tuple[int, str, Any]]]] = []
+        for name, user in USERS.items():
+            api.access.token(user, (), f"<token of {name}>")
+
+    async def run(self) -> list[Outcome]:
+        """Replay every entry that is not left out."""
+        self.api.given.clock = lambda: self._time
+        async with aiohttp.ClientSession(skip_auto_headers=("User-Agent",)) as session:
+            for file in dict.fromkeys(entry.file for entry in self.entries):
+                await self._run_file([entry for entry in self.entries if entry.file == file], session)
+        return self.outcomes
+
+    async def _run_file(self, found: list[Entry], session: aiohttp.ClientSession) -> None:
+        waiting = [entry for entry in found if entry.is_watch and entry.label not in self.left_out]
+        waiting.sort(key=lambda entry: entry.opened_at)
+        for entry in found:
+            top = self._top(entry)
+            while waiting and waiting[0].opened_at <= self.api.store.version:
+                await self._open(waiting.pop(0), session)
+            self._write_states(top, entry)
+            if entry.is_watch or entry.label in self.left_out:
+                continue
+            self._prepare(entry)
+            self.outcomes.append(Outcome(entry, differs(entry, *await self._ask(entry, session))))
+        last = max((state.version for entry in found for state in self._states_of(entry)), default=0)
+        for entry in [*waiting]:
+            self._write_states(entry.opened_at + 1, None)
+            await self._open(entry, session)
+        self._write_states(last + 1, None)
+        for entry, task in self._watches:
+            self.outcomes.append(Outcome(entry, differs(entry, *await task)))
+        self._watches = []
+
+    def _states_of(self, entry: Entry) -> list[State]:
+        held = {line["object"]["metadata"].get("resourceVersion") for line in entry.lines if "metadata" in line["object"]}
+        return [state for state in self._states if str(state.version) in held]
+
+    def _top(self, entry: Entry) -> int:
+        """Return the resourceVersion below which everything had happened when the entry was answered."""
+        found = versions(entry.response.get("body"))
+        return max(found, default=0) + (0 if entry.is_write else 1)
+
+    async def _open(self, entry: Entry, session: aiohttp.ClientSession) -> None:
+        task = asyncio.ensure_future(self._ask(entry, session))
+        self._watches.append((entry, task))
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+
+    def _write_states(self, top: int, entry: Entry | None) -> None:
+        while self._states and self._states[0].version < top:
+            state = self._states.pop(0)
+            kind = kind_named(state.object["apiVersion"], state.object["kind"])
+            metadata = state.object["metadata"]
+            key = Key(kind.group, kind.plural, metadata.get("namespace", ""), metadata["name"])
+            if state.version > self.api.store.version:
+                self.api.store.version = state.version - 1
+            stored = copy.deepcopy(state.object) | {"apiVersion": kind.api_version}
+            if state.deleted and key in self.api.store.objects:
+                self.api.store.remove(key)
+            elif not state.deleted:
+                self.api.store.put(key, stored)
+
+    def _prepare(self, entry: Entry) -> None:
+        body = entry.response.get("body")
+        if entry.time:
+            self._time = max(self._time, datetime.fromisoformat(entry.time))
+        top = max(versions(body), default=0)
+        if top > self.api.store.version:
+            self.api.store.version = top - 1 if entry.is_write and entry.request["method"] != "DELETE" else top
+            if entry.request["method"] == "DELETE":
+                self.api.store.version = top - 1
+        if isinstance(body, dict):
+            uid = body.get("metadata", {}).get("uid", "")
+            address = (body.get("spec") or {}).get("clusterIP", "") if isinstance(body.get("spec"), dict) else ""
+            self.api.given.uid, self.api.given.cluster_ip = lambda: uid, lambda: address
+        if entry.request["user"] == "driver":
+            self.api.access.rules[USERS["driver"].name] = rules_of(entry)
+
+    async def _ask(self, entry: Entry, session: aiohttp.ClientSession) -> tuple[int, str, Any]:
+        request = entry.request
+        data = json.dumps(request["body"]) if "body" in request else request.get("body_text")
+        headers = {"User-Agent": "fixture-recorder/1", **request["headers"]}
+        timeout = aiohttp.ClientTimeout(total=HANG_S)
+        skipped = () if "Content-Type" in headers else ("Content-Type",)
+        url = self.api.url + request["path"]
+        from yarl import URL
+
+        async with session.request(request["method"], URL(url, encoded=True), data=data, headers=headers,
+                                   timeout=timeout, skip_auto_headers=skipped) as answer:  # fmt: skip
+            text = await answer.text()
+            if entry.is_watch:
+                return answer.status, answer.reason or "", [json.loads(line) for line in text.splitlines()]
+            try:
+                return answer.status, answer.reason or "", json.loads(text)
+            except ValueError:
+                return answer.status, answer.reason or "", text
+
+
+def rules_of(entry: Entry) -> list[Rule]:
+    """Return the rules that an entry of the RBAC transcript was answered under. "with the rule" in its name is one."""
+    rules = []
+    if not entry.name.endswith("without"):
+        for part in entry.rbac.split(";"):
+            verbs, _, resource = part.strip().partition(" ")
+            name, _, group = resource.partition(" ")[0].partition(".")
+            names = [resource.partition("resourceNames=")[2]] if "resourceNames=" in resource else []
+            rules.append(Rule(verbs.split(","), [group], [name], names))
+    return rules
+
+
+def differs(entry: Entry, status: int, reason: str, body: Any) -> str:
+    """Return how an answer differs from the recorded one, or ""."""
+    recorded = entry.response
+    wanted: Any = entry.lines if entry.is_watch else recorded.get("body", recorded.get("body_text"))
+    if status != recorded["status"] or reason != recorded["reason"]:
+        return f"answered {status} {reason}, not {recorded['status']} {recorded['reason']}: {str(body)[:300]}"
+    return _difference(wanted, body, "")
+
+
+def _difference(wanted: Any, got: Any, at: str) -> str:
+    if isinstance(wanted, dict) and isinstance(got, dict):
+        for key in wanted.keys() | got.keys():
+            if key not in got:
+                return f"{at}.{key} is missing (recorded: {str(wanted[key])[:200]})"
+            if key not in wanted:
+                return f"{at}.{key} is not recorded: {str(got[key])[:200]}"
+            if found := _difference(wanted[key], got[key], f"{at}.{key}"):
+                return found
+        return ""
+    if isinstance(wanted, list) and isinstance(got, list):
+        for index, (one, other) in enumerate(zip(wanted, got, strict=False)):
+            if found := _difference(one, other, f"{at}[{index}]"):
+                return found
+        return "" if len(wanted) == len(got) else f"{at} has {len(got)} items, not {len(wanted)}"
+    return "" if wanted == got and type(wanted) is type(got) else f"{at} is {str(got)[:300]}, not {str(wanted)[:300]}"
