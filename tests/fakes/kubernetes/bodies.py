@@ -21,7 +21,7 @@ LARGEST = 3 * 1024 * 1024
 class Options(NamedTuple):
     """What a write was asked besides its body.
 
-    validation: "Strict", "Warn" or "Ignore", what to do about unknown fields.
+    validation: "Strict", "Warn" or "Ignore", what to do about unknown fields and about `doubled` ones.
     """
 
     manager: str
@@ -29,15 +29,39 @@ class Options(NamedTuple):
     force: bool = False
     validation: str = "Warn"
     named: bool = False
-
-
-class Doubled(list[str]):
-    """Paths of keys that a JSON body has twice."""
+    doubled: tuple[str, ...] = ()
 
 
 def parsed(raw: bytes) -> Any:
     """Return the JSON value of a body. A whole number written as 10.0 is 10. Raises ValueError."""
     return json.loads(raw, parse_float=_number)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The keys and values of a JSON object, with keys that come twice."""
+
+
+def doubled(raw: bytes) -> tuple[str, ...]:
+    """Return the paths of keys that a JSON object has twice, for example "spec.hostnames"."""
+    try:
+        return tuple(_doubled(json.loads(raw, object_pairs_hook=_Pairs), ""))
+    except ValueError:
+        return ()
+
+
+def _doubled(value: Any, at: str) -> list[str]:
+    found: list[str] = []
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for key, child in value:
+            path = f"{at}.{key}" if at else key
+            found += [path] if key in seen else []
+            seen.add(key)
+            found += _doubled(child, path)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            found += _doubled(item, f"{at}[{index}]")
+    return found
 
 
 def _number(text: str) -> float | int:

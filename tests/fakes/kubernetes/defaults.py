@@ -79,7 +79,6 @@ def _pod(found: Json) -> None:
 
 def _namespace(found: Json) -> None:
     found["metadata"].setdefault("labels", {}).setdefault("kubernetes.io/metadata.name", found["metadata"]["name"])
-    found["spec"].setdefault("finalizers", ["kubernetes"])
     found["status"].setdefault("phase", "Active")
 
 

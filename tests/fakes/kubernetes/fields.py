@@ -25,8 +25,8 @@ class Change(NamedTuple):
 def owned_part(found: Json) -> Json:
     """Return the part of an object that managers can own."""
     out = {key: value for key, value in found.items() if key not in ("apiVersion", "kind")}
-    out["metadata"] = {key: value for key, value in found.get("metadata", {}).items() if key not in UNOWNED}
-    return out
+    metadata = {key: value for key, value in found.get("metadata", {}).items() if key not in UNOWNED}
+    return out | {"metadata": metadata}
 
 
 def encoded(paths: Iterable[Path]) -> Json:
@@ -61,6 +61,8 @@ def decoded(fields: Json, at: Path = ()) -> Paths:
 
 def applied_paths(value: Any, schema: Schema, at: Path = ()) -> Paths:
     """Return the paths that an applied object owns: its leaves, the items of associative lists, its map keys."""
+    if not at:
+        value = {key: child for key, child in value.items() if child or key != "metadata"}
     if isinstance(value, dict) and value and not schema.atomic:
         found: set[Path] = set()
         for key, child in value.items():

@@ -81,7 +81,8 @@ def updated(before: Json, after: Json, schema: Schema, by: Manager, now: str, ig
     }  # fmt: skip
     if taken:
         mine = managers.get(by, Owned(frozenset(), ""))
-        managers[by] = Owned(mine.paths | taken, now)
+        # The real server writes no time for a manager that scales.
+        managers[by] = Owned(mine.paths | taken, "" if by.subresource == "scale" else now)
     write(after, managers)
 
 

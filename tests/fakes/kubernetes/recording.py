@@ -11,7 +11,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures" / "kubernetes"
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _TIME = re.compile(r"2026-02-\d\dT\d\d:\d\d:\d\dZ")
 EARLY_MS = 500
-"""Milliseconds after its start within which a watch of file 08 tells what was there before it."""
+"""Milliseconds after its start within which a watch tells what was there before it."""
 
 
 class Entry(NamedTuple):
@@ -50,9 +50,10 @@ class Entry(NamedTuple):
         early = [
             line["object"]["metadata"]
             for one, line in zip(self._raw_lines, self.lines, strict=True)
-            if one["t_ms"] < EARLY_MS and line["type"] == "ADDED" and self.file.startswith("08")
+            if one["t_ms"] < EARLY_MS and line["type"] == "ADDED"
         ]
-        return max((int(one["resourceVersion"]) for one in early), default=0)
+        found = [int(one["resourceVersion"]) for one in early]
+        return max(found, default=0) if self.file.startswith("08") else next(iter(found), 0)
 
     @property
     def time(self) -> str:

@@ -59,7 +59,8 @@ class Resources:
             wanted.pop("status", None)
         unknown: list[str] = []
         wanted = pruned(wanted, kind.whole, "", unknown)
-        warnings = _judge_unknown(unknown, options, kind, kind.versions[0])
+        told = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.doubled]
+        warnings = _judge_unknown(told, options, kind, kind.versions[0])
         wanted = defaulted({"apiVersion": kind.api_version, "kind": kind.kind} | wanted, kind)
         validation.check(wanted, None, kind)
         if key in self.store.objects:
@@ -141,9 +142,10 @@ class Resources:
             raise conflict(kind.plural, kind.group, key.name)
         unknown: list[str] = []
         after = pruned(copy.deepcopy(wanted), kind.whole, "", unknown)
-        if patched and unknown and options.validation == "Strict":
-            raise _strict_patch(wanted, unknown)
-        warnings = _judge_unknown(unknown, options, kind, kind.versions[0])
+        told = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.doubled]
+        if patched and told and options.validation == "Strict":
+            raise _strict_patch(wanted, told)
+        warnings = _judge_unknown(told, options, kind, kind.versions[0])
         after = defaulted(_kept(before, after, kind, subresource), kind)
         validation.check(after, before, kind)
         if kind.generations and subresource != "status" and _spec(before) != _spec(after):
@@ -186,6 +188,8 @@ class Resources:
         metadata["creationTimestamp"] = self.given.now()
         if kind.generations:
             metadata["generation"] = 1
+        if kind.kind == "Namespace":
+            found["spec"].setdefault("finalizers", ["kubernetes"])
         if kind.kind == "Service" and found["spec"]["type"] != "ExternalName":
             address = found["spec"].setdefault("clusterIP", self.given.cluster_ip())
             found["spec"].setdefault("clusterIPs", [address])
@@ -248,16 +252,15 @@ def _kept(before: Json, after: Json, kind: Kind, subresource: str) -> Json:
     return copy.deepcopy(out)
 
 
-def _judge_unknown(unknown: list[str], options: Options, kind: Kind, version: str) -> tuple[str, ...]:
-    told = [f'unknown field "{path}"' for path in unknown]
+def _judge_unknown(told: list[str], options: Options, kind: Kind, version: str) -> tuple[str, ...]:
     if told and options.validation == "Strict":
         problem = f"strict decoding error: {', '.join(told)}"
         raise bad_request(f'{kind.kind} in version "{version}" cannot be handled as a {kind.kind}: {problem}')
     return tuple(told) if options.validation == "Warn" else ()
 
 
-def _strict_patch(wanted: Json, unknown: list[str]) -> ApiError:
-    listed = ", ".join(f'unknown field "{path}"' for path in unknown)
+def _strict_patch(wanted: Json, told: list[str]) -> ApiError:
+    listed = ", ".join(told)
     text = json.dumps(json.dumps(wanted, separators=(",", ":"), sort_keys=True))
     return invalid("", "", "", [Cause.invalid("patch", f"{text}: strict decoding error: {listed}")])
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tests.fakes.kubernetes import lists, scale, selectors
-from tests.fakes.kubernetes.bodies import APPLY, Options, read_object, read_patch
+from tests.fakes.kubernetes.bodies import APPLY, Options, doubled, read_object, read_patch
 from tests.fakes.kubernetes.errors import ApiError, Asked, bad_request, method_not_allowed
 from tests.fakes.kubernetes.paths import Target
 from tests.fakes.kubernetes.rbac import Access, User
@@ -63,6 +63,7 @@ class Request(NamedTuple):
             force=self.query.get("force") in ("true", "1"),
             validation=self.query.get("fieldValidation") or "Warn",
             named=media == APPLY,
+            doubled=doubled(self.raw) if self.method in ("POST", "PUT", "PATCH") else (),
         )
 
 
