@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "kubernetes"
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
-_TIME = re.compile(r"2026-02-\d\dT\d\d:\d\d:\d\dZ")
+_TIME = re.compile(r'"(?:time|creationTimestamp)": "(2026-02-\d\dT\d\d:\d\d:\d\dZ)"')
 EARLY_MS = 500
 """Milliseconds after its start within which a watch tells what was there before it."""
 
@@ -112,7 +112,7 @@ def states(all_entries: list[Entry]) -> list[State]:
 
 
 def _shown(entry: Entry) -> list[tuple[Json, bool]]:
-    if entry.is_watch:
+    if entry.is_watch and not any("Partial" in line["object"]["kind"] for line in entry.lines):
         lines = [line for line in entry.lines if line["type"] in ("ADDED", "MODIFIED", "DELETED")]
         ours = f"/{entry.request['path']}"
         # An object that leaves a selector is DELETED for its watch, but not gone.
@@ -123,6 +123,6 @@ def _shown(entry: Entry) -> list[tuple[Json, bool]]:
     if "items" in body and body["kind"].endswith("List") and not body["kind"].startswith("Partial"):
         whole = {"kind": body["kind"].removesuffix("List"), "apiVersion": body["apiVersion"]}
         return [(whole | one, False) for one in body["items"]]
-    if body.get("kind") in ("Scale", "Table", "PartialObjectMetadata") or "metadata" not in body:
+    if body.get("kind") in ("Scale", "Table", "PartialObjectMetadata", "APIVersions") or "metadata" not in body:
         return []
     return [(body, False)] if body["metadata"].get("resourceVersion") else []

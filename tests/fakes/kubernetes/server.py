@@ -1,6 +1,7 @@
 """The server: HTTP/1.1 on loopback, and what a test does to it."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Iterable
@@ -185,9 +186,10 @@ class ApiServer:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        async for line in watch.lines():
-            await response.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-        await response.write_eof()
+        with contextlib.suppress(ConnectionResetError):  # The client stopped reading.
+            async for line in watch.lines():
+                await response.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            await response.write_eof()
         return response
 
 
