@@ -43,7 +43,8 @@ def listing(store: Store, target: Target, query: Mapping[str, str]) -> Json:
             raise ApiError(410, "Expired", "The resourceVersion for the provided list is too old.")
     if not token and wanted > store.version:
         raise too_large(wanted, store.version)
-    by_label, by_field = selectors.labels(query.get("labelSelector", "")), selectors.fields(query.get("fieldSelector", ""))
+    by_label = selectors.labels(query.get("labelSelector", ""))
+    by_field = selectors.fields(query.get("fieldSelector", ""), target.kind.kind)
     found = [
         (key, one)
         for key, one in store.select(target.kind, target.namespace, version)

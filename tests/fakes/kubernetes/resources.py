@@ -4,7 +4,7 @@ import copy
 import json
 from typing import Any, NamedTuple
 
-from tests.fakes.kubernetes import managers, patches, validation
+from tests.fakes.kubernetes import managers, micro_time, patches, validation
 from tests.fakes.kubernetes.bodies import APPLY, JSON_PATCH, MERGE_PATCH, Options
 from tests.fakes.kubernetes.defaults import defaulted
 from tests.fakes.kubernetes.errors import ApiError, Cause, already_exists, bad_request, conflict, invalid, not_found
@@ -58,7 +58,7 @@ class Resources:
         if "status" in kind.subresources:
             wanted.pop("status", None)
         unknown: list[str] = []
-        wanted = pruned(wanted, kind.whole, "", unknown)
+        wanted = _timed(pruned(wanted, kind.whole, "", unknown), kind)
         told = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.doubled]
         warnings = _judge_unknown(told, options, kind, kind.versions[0])
         wanted = defaulted({"apiVersion": kind.api_version, "kind": kind.kind} | wanted, kind)
@@ -144,7 +144,10 @@ class Resources:
         after = pruned(copy.deepcopy(wanted), kind.whole, "", unknown)
         told = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.doubled]
         if patched and told and options.validation == "Strict":
-            raise _strict_patch(wanted, told)
+            raise _refused_patch(wanted, f"strict decoding error: {', '.join(told)}")
+        if kind.kind == "Lease" and patched and (problem := micro_time.problem(after.get("spec", {}))):
+            raise _refused_patch(wanted, problem)
+        after = _timed(after, kind)
         warnings = _judge_unknown(told, options, kind, kind.versions[0])
         after = defaulted(_kept(before, after, kind, subresource), kind)
         validation.check(after, before, kind)
@@ -259,10 +262,28 @@ def _judge_unknown(told: list[str], options: Options, kind: Kind, version: str) 
     return tuple(told) if options.validation == "Warn" else ()
 
 
-def _strict_patch(wanted: Json, told: list[str]) -> ApiError:
-    listed = ", ".join(told)
-    text = json.dumps(json.dumps(wanted, separators=(",", ":"), sort_keys=True))
-    return invalid("", "", "", [Cause.invalid("patch", f"{text}: strict decoding error: {listed}")])
+def _timed(found: Json, kind: Kind) -> Json:
+    if kind.kind != "Lease" or "spec" not in found:
+        return found
+    if problem := micro_time.problem(found["spec"]):
+        version = kind.versions[0]
+        raise bad_request(f'{kind.kind} in version "{version}" cannot be handled as a {kind.kind}: {problem}')
+    return found | {"spec": micro_time.in_utc(found["spec"])}
+
+
+_ORDER = ("name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "labels",
+          "annotations", "ownerReferences", "finalizers", "managedFields")  # fmt: skip
+
+
+def _refused_patch(wanted: Json, problem: str) -> ApiError:
+    """Return the 422 of a patch whose outcome cannot be read. Its message holds the whole object."""
+    custom = "." in wanted["apiVersion"].partition("/")[0].removesuffix(".k8s.io")
+    out = json.loads(json.dumps(wanted, sort_keys=True))
+    if not custom:
+        held = wanted["metadata"]
+        out["metadata"] = {key: held[key] for key in _ORDER if key in held}
+    text = json.dumps(json.dumps(out, separators=(",", ":")))
+    return invalid("", "", "", [Cause.invalid("patch", f"{text}: {problem}")])
 
 
 def _wrong_uid(kind: Kind, key: Key, uid: str, before: Json | None) -> ApiError:

@@ -3,15 +3,18 @@
 import json
 from typing import Any
 
+from tests.fakes.kubernetes import managers
 from tests.fakes.kubernetes.errors import Asked, forbidden
+from tests.fakes.kubernetes.managers import Manager
 from tests.fakes.kubernetes.rbac import ANONYMOUS, Access, User
+from tests.fakes.kubernetes.schema import ANY
 
 Json = dict[str, Any]
 
 _PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
-def reviewed(access: Access, user: User, method: str, path: str, raw: bytes) -> Json | None:
+def reviewed(access: Access, user: User, method: str, path: str, raw: bytes, agent: str, now: str) -> Json | None:
     """Return the answer to a SelfSubjectAccessReview, or None for another request."""
     if method != "POST" or path != _PATH:
         return None
@@ -33,10 +36,13 @@ def reviewed(access: Access, user: User, method: str, path: str, raw: bytes) -> 
         status["reason"] = (
             f'RBAC: allowed by RoleBinding "{name}/{namespace}" of Role "{name}" to ServiceAccount "{account}"'
         )
+    made: Json = {"metadata": {}, "spec": spec}
+    by = Manager(agent.partition("/")[0], "Update", "authorization.k8s.io/v1")
+    managers.updated({"metadata": {}, "spec": {}}, made, ANY, by, now)
     return {
         "kind": "SelfSubjectAccessReview",
         "apiVersion": "authorization.k8s.io/v1",
-        "metadata": {},
+        "metadata": made["metadata"],
         "spec": spec,
         "status": status,
     }

@@ -26,14 +26,28 @@ def _requirement(text: str) -> Matcher:
     if re.fullmatch(r"!?[^=!\s]+", text):
         key, absent = text.lstrip("!"), text.startswith("!")
         return lambda held: (key in held) != absent
+    if listed := re.fullmatch(r"\S+\s+(?:in|notin)\s+(\S+)", text):
+        raise bad_request(f"unable to parse requirement: found '{listed[1]}' expected: '('")
     raise bad_request(f"unable to parse requirement: {text}")
 
 
-def fields(text: str) -> Matcher:
-    """Return the matcher of a field selector such as "metadata.name=chat,status.phase!=Running"."""
+SELECTABLE = {
+    "Pod": ("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "status.phase", "status.podIP"),
+    "Event": ("involvedObject.kind", "involvedObject.name", "involvedObject.namespace", "reason", "type"),
+}
+"""Fields that a field selector may name, besides metadata.name and metadata.namespace."""
+
+
+def fields(text: str, kind: str = "") -> Matcher:
+    """Return the matcher of a field selector such as "metadata.name=chat,status.phase!=Running".
+
+    Raises ApiError 400 for a field that a kind does not select by.
+    """
     wanted = []
     for part in filter(None, text.split(",")):
         path, sign, value = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", part).groups()  # type: ignore[union-attr]
+        if kind and path not in ("metadata.name", "metadata.namespace", *SELECTABLE.get(kind, ())):
+            raise bad_request(f"field label not supported: {path}")
         wanted.append((path.split("."), value, sign == "!="))
     return lambda found: all((_at(found, path) == value) != negated for path, value, negated in wanted)
 

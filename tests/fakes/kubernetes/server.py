@@ -152,7 +152,8 @@ class ApiServer:
         except web.HTTPRequestEntityTooLarge:
             message = f"Request entity too large: limit is {LARGEST}"
             raise ApiError(413, "RequestEntityTooLarge", message) from None
-        review = reviewed(self.access, user, request.method, request.path, raw)
+        review = reviewed(self.access, user, request.method, request.path, raw,
+                          request.headers.get("User-Agent", ""), self.given.now())  # fmt: skip
         if review is not None:
             return _json(201, review)
         target = parse(request.path)

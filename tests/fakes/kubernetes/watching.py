@@ -31,7 +31,7 @@ class Watch:
         self.start = number(query["resourceVersion"]) if query.get("resourceVersion") else 0
         self.bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
         self._labels = selectors.labels(query.get("labelSelector", ""))
-        self._fields = selectors.fields(query.get("fieldSelector", ""))
+        self._fields = selectors.fields(query.get("fieldSelector", ""), target.kind.kind)
         if target.name:
             self._fields = selectors.fields(f"metadata.name={target.name}")
 
@@ -49,7 +49,7 @@ class Watch:
             yield {"type": "ERROR", "object": expired(self.start, self.store.oldest).body}
             return
         ends = asyncio.get_running_loop().time() + float(self.query.get("timeoutSeconds") or 1800)
-        marked = False
+        marked = told = False
         while True:
             pulse = self.store.pulse
             if seen < self.store.oldest:
@@ -60,11 +60,13 @@ class Watch:
                     seen = event.version
                     line = self._seen(event)
                     if line is not None:
+                        told = True
                         yield line
             left = ends - asyncio.get_running_loop().time()
             if self.bookmarks and not marked and left <= BOOKMARK_LEAD_S:
                 marked = True
-                yield self._bookmark()
+                if told:  # A watch that saw nothing gets no bookmark.
+                    yield self._bookmark()
             if left <= 0:
                 return
             lead = left - BOOKMARK_LEAD_S if self.bookmarks and not marked else left
