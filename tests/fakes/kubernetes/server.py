@@ -11,6 +11,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from tests.fakes.kubernetes.bodies import LARGEST, Options
+from tests.fakes.kubernetes.cluster import Cluster
 from tests.fakes.kubernetes.discovery import discovered
 from tests.fakes.kubernetes.errors import ApiError, TextError
 from tests.fakes.kubernetes.faults import Change, Closed, Fault, Faults, Intrusion
@@ -36,6 +37,7 @@ class ApiServer:
         self.store, self.given, self.access = Store(), Given(), Access()
         self.resources = Resources(self.store, self.given)
         self.faults = Faults(self.store)
+        self.cluster = Cluster(self.resources)
         self.requests: list[tuple[str, str, str]] = []
         self._desk = Desk(self.resources, self.access)
         self._runner: web.AppRunner | None = None
@@ -114,10 +116,11 @@ class ApiServer:
         found = kind_named(api_version, kind)
         return self.store.get(Key(found.group, found.plural, namespace if found.namespaced else "", name))
 
-    def remove(self, api_version: str, kind: str, name: str, namespace: str = "default") -> None:
-        """Delete an object at once. Raises ApiError 404."""
+    def remove(self, api_version: str, kind: str, name: str, namespace: str = "default", propagation: str = "") -> None:
+        """Delete an object. In the "Foreground" it stays until the cluster's next step. Raises ApiError 404."""
         found = kind_named(api_version, kind)
-        self.resources.delete(found, Key(found.group, found.plural, namespace if found.namespaced else "", name), {})
+        key = Key(found.group, found.plural, namespace if found.namespaced else "", name)
+        self.resources.delete(found, key, {"propagationPolicy": propagation})
 
     def between(self, after: str, before: str, path: str, change: Change) -> None:
         """Let another writer change the object of a path once, after a request of one verb and before one of another.
