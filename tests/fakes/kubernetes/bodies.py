@@ -73,7 +73,9 @@ def read_object(raw: bytes, content_type: str, kind: Kind, version: str) -> Json
     """Return the object of a create or an update. Raises ApiError 400 or 415."""
     media = content_type.partition(";")[0].strip()
     if media not in ("", "application/json", "application/yaml"):
-        accepted = "application/json, application/yaml" + ("" if kind.custom else ", application/vnd.kubernetes.protobuf")
+        accepted = "application/json, application/yaml" + (
+            "" if kind.custom else ", application/vnd.kubernetes.protobuf"
+        )
         raise unknown_format(accepted)
     if media == "application/yaml":
         found = yaml.safe_load(raw)

@@ -131,7 +131,9 @@ class Cluster:
         for key, found in self._all(kind):
             generation, now = found["metadata"]["generation"], self.resources.given.now()
             reason = self.refused.get(key.name, "")
-            accepted = _condition("Accepted", not reason, reason or "Accepted", now) | {"observedGeneration": generation}
+            accepted = _condition("Accepted", not reason, reason or "Accepted", now) | {
+                "observedGeneration": generation
+            }
             resolved = _condition("ResolvedRefs", True, "ResolvedRefs", now) | {"observedGeneration": generation}
             parents = [
                 {"parentRef": parent, "controllerName": GATEWAY_CONTROLLER, "conditions": [accepted, resolved]}

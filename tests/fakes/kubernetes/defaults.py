@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.fakes.kubernetes.schema import filled
 from tests.fakes.kubernetes.kinds import Kind
+from tests.fakes.kubernetes.schemas.schema import filled
 
 Json = dict[str, Any]
 

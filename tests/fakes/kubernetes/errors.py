@@ -107,8 +107,8 @@ def invalid(kind: str, group: str, name: str, causes: list[Cause]) -> ApiError:
 
 def forbidden(user: str, verb: str, where: "Asked") -> ApiError:
     """Return the 403 of RBAC."""
-    named = f'{qualified(where.plural, where.group)} "{where.name}"' if where.name else qualified(
-        where.plural, where.group
+    named = (
+        f'{qualified(where.plural, where.group)} "{where.name}"' if where.name else qualified(where.plural, where.group)
     )
     scope = f'in the namespace "{where.namespace}"' if where.namespace else "at the cluster scope"
     message = (

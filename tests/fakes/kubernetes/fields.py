@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tests.fakes.kubernetes.schema import ANY, Schema
+from tests.fakes.kubernetes.schemas.schema import ANY, Schema
 
 Json = dict[str, Any]
 Path = tuple[str, ...]

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fakes.kubernetes.schema import ANY, METADATA, Schema
 from tests.fakes.kubernetes.schemas import builtin, custom
+from tests.fakes.kubernetes.schemas.schema import ANY, METADATA, Schema
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.fakes.kubernetes.fields import (
     encoded,
     owned_part,
 )
-from tests.fakes.kubernetes.schema import ANY, Schema
+from tests.fakes.kubernetes.schemas.schema import ANY, Schema
 
 Json = dict[str, Any]
 
@@ -54,7 +54,7 @@ def write(found: Json, managers: Managers) -> None:
     for manager, owned in order:
         if not owned.paths:
             continue
-        entry = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.version}
+        entry: Json = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.version}
         if owned.time:
             entry["time"] = owned.time
         entry |= {"fieldsType": "FieldsV1", "fieldsV1": encoded(owned.paths)}
@@ -92,7 +92,7 @@ def applied(before: Json, config: Json, schema: Schema, by: Manager, now: str, f
     Raises ApiError 409 when another manager owns a field with another value and `force` is false.
     """
     managers = read(before)
-    after = _merged(before, config, schema)
+    after: Json = _merged(before, config, schema)
     mine = applied_paths(owned_part(config), schema)
     last = managers.get(by, Owned(frozenset(), ""))
     others = frozenset().union(*(owned.paths for manager, owned in managers.items() if manager != by), mine)

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from tests.fakes.kubernetes.errors import ApiError, bad_request
-from tests.fakes.kubernetes.schema import ANY, Schema
+from tests.fakes.kubernetes.schemas.schema import ANY, Schema
 
 Json = dict[str, Any]
 

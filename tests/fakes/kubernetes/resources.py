@@ -10,7 +10,7 @@ from tests.fakes.kubernetes.defaults import defaulted
 from tests.fakes.kubernetes.errors import ApiError, Cause, already_exists, bad_request, conflict, invalid, not_found
 from tests.fakes.kubernetes.kinds import Kind
 from tests.fakes.kubernetes.managers import Manager
-from tests.fakes.kubernetes.schema import pruned
+from tests.fakes.kubernetes.schemas.schema import pruned
 from tests.fakes.kubernetes.store import Given, Key, Store
 
 Json = dict[str, Any]
@@ -59,7 +59,9 @@ class Resources:
             wanted.pop("status", None)
         unknown: list[str] = []
         wanted = _timed(pruned(wanted, kind.whole, "", unknown), kind)
-        told = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.doubled]
+        told = [f'unknown field "{path}"' for path in unknown] + [
+            f'duplicate field "{path}"' for path in options.doubled
+        ]
         warnings = _judge_unknown(told, options, kind, kind.versions[0])
         wanted = defaulted({"apiVersion": kind.api_version, "kind": kind.kind} | wanted, kind)
         validation.check(wanted, None, kind)
@@ -142,7 +144,9 @@ class Resources:
             raise conflict(kind.plural, kind.group, key.name)
         unknown: list[str] = []
         after = pruned(copy.deepcopy(wanted), kind.whole, "", unknown)
-        told = [f'unknown field "{path}"' for path in unknown] + [f'duplicate field "{path}"' for path in options.doubled]
+        told = [f'unknown field "{path}"' for path in unknown] + [
+            f'duplicate field "{path}"' for path in options.doubled
+        ]
         if patched and told and options.validation == "Strict":
             raise _refused_patch(wanted, f"strict decoding error: {', '.join(told)}")
         if kind.kind == "Lease" and patched and (problem := micro_time.problem(after.get("spec", {}))):
@@ -232,9 +236,11 @@ def _of_subresource(config: Json, kind: Kind, subresource: str) -> Json:
 
 def _kept(before: Json, after: Json, kind: Kind, subresource: str) -> Json:
     """Return `after` with everything from `before` that the request cannot change."""
-    out = dict(after) if subresource != "status" else dict(before) | {
-        key: after[key] for key in ("status", "metadata") if key in after
-    }
+    out = (
+        dict(after)
+        if subresource != "status"
+        else dict(before) | {key: after[key] for key in ("status", "metadata") if key in after}
+    )
     if subresource == "status":
         if "status" not in after:
             out.pop("status", None)

@@ -7,7 +7,7 @@ from tests.fakes.kubernetes import managers
 from tests.fakes.kubernetes.errors import Asked, forbidden
 from tests.fakes.kubernetes.managers import Manager
 from tests.fakes.kubernetes.rbac import ANONYMOUS, Access, User
-from tests.fakes.kubernetes.schema import ANY
+from tests.fakes.kubernetes.schemas.schema import ANY
 
 Json = dict[str, Any]
 

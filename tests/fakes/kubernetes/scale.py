@@ -8,7 +8,7 @@ from tests.fakes.kubernetes.errors import ApiError, Cause, conflict, invalid
 from tests.fakes.kubernetes.kinds import Kind
 from tests.fakes.kubernetes.managers import Manager, Owned
 from tests.fakes.kubernetes.resources import Answer, Resources
-from tests.fakes.kubernetes.schema import ANY
+from tests.fakes.kubernetes.schemas.schema import ANY
 from tests.fakes.kubernetes.store import Key
 
 Json = dict[str, Any]

@@ -108,7 +108,9 @@ class ApiServer:
             wanted["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
             stored = self.resources.update(kind, key, before, wanted, "", options).object
         if "status" in found and "status" in kind.subresources:
-            return self.resources.update(kind, key, stored, stored | {"status": found["status"]}, "status", options).object
+            return self.resources.update(
+                kind, key, stored, stored | {"status": found["status"]}, "status", options
+            ).object
         return stored
 
     def get(self, api_version: str, kind: str, name: str, namespace: str = "default") -> Json | None:
@@ -203,7 +205,9 @@ def _dropped(request: web.Request) -> BaseException:
     return asyncio.CancelledError()
 
 
-def _json(code: int, body: Json, headers: Iterable[tuple[str, str]] | dict[str, str] = (), custom: bool = False) -> web.Response:
+def _json(
+    code: int, body: Json, headers: Iterable[tuple[str, str]] | dict[str, str] = (), custom: bool = False
+) -> web.Response:
     text = json.dumps(body, separators=(",", ":"), sort_keys=custom) + "\n"
 
     return web.Response(status=code, body=text.encode(), content_type="application/json", headers=CIMultiDict(headers))

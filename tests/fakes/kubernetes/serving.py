@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tests.fakes.kubernetes import lists, scale, selectors
 from tests.fakes.kubernetes.bodies import APPLY, Options, doubled, read_object, read_patch
-from tests.fakes.kubernetes.errors import ApiError, Asked, bad_request, method_not_allowed
+from tests.fakes.kubernetes.errors import Asked, bad_request, method_not_allowed
 from tests.fakes.kubernetes.paths import Target
 from tests.fakes.kubernetes.rbac import Access, User
 from tests.fakes.kubernetes.resources import Answer, Resources
@@ -79,7 +79,7 @@ class Desk:
 
     def answer(self, request: Request) -> Answer:
         """Do what is asked. Raises ApiError."""
-        answer = getattr(self, f"_{request.verb}")(request)
+        answer: Answer = getattr(self, f"_{request.verb}")(request)
         kind, version = request.target.kind, request.target.version
         if answer.object.get("kind") == kind.kind and version != kind.versions[0]:
             answer = answer._replace(object=answer.object | {"apiVersion": kind.named(version)})
@@ -137,8 +137,3 @@ class Desk:
 
 def _stored(body: Json, target: Target) -> Json:
     return body | {"apiVersion": target.kind.api_version, "kind": target.kind.kind}
-
-
-def status_of(error: Exception) -> ApiError:
-    """Return the 500 of a failure of the server itself."""
-    return ApiError(500, "InternalError", f"Internal error occurred: {error}", {"causes": [{"message": str(error)}]})

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.fakes.kubernetes.errors import Cause, invalid
 from tests.fakes.kubernetes.kinds import Kind
-from tests.fakes.kubernetes.schema import ANY, Schema
+from tests.fakes.kubernetes.schemas.schema import ANY, Schema
 
 Json = dict[str, Any]
 
@@ -112,7 +112,9 @@ def _wrong_type(value: Any, schema: Schema, at: str) -> list[Cause]:
         told = f'Invalid value: "float64": {at} in body must be of type int32: "float64"'
         extra = f'"": Checked value must be of type integer with format int32 in {at}'
         return [Cause("FieldValueTypeInvalid", told, at), Cause.invalid("<nil>", extra)]
-    kind = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}.get(type(value), "integer")
+    kind = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}.get(
+        type(value), "integer"
+    )
     told = f'Invalid value: "{kind}": {at} in body must be of type {schema.type}: "{kind}"'
     return [Cause("FieldValueTypeInvalid", told, at)]
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from tests.fakes.kubernetes import selectors
-from tests.fakes.kubernetes.errors import ApiError, Cause, expired, invalid
+from tests.fakes.kubernetes.errors import Cause, expired, invalid
 from tests.fakes.kubernetes.lists import number
 from tests.fakes.kubernetes.paths import Target
 from tests.fakes.kubernetes.store import Event, Store
@@ -16,6 +16,9 @@ Json = dict[str, Any]
 
 BOOKMARK_LEAD_S = 2.0
 """Seconds before the end of a watch at which its last bookmark comes (measured on kube-apiserver 1.36)."""
+
+LONGEST_S = 1800.0
+"""Seconds after which a watch without a time of its own ends (kube-apiserver's --min-request-timeout)."""
 
 
 class Watch:
@@ -40,38 +43,36 @@ class Watch:
         seen = self.start
         if self.start == 0 or self.initial:
             seen = self.store.version
-            for _, found in self.store.select(self.target.kind, self.target.namespace):
-                if self._matches(found):
-                    yield self._line("ADDED", found)
-            if self.initial:
-                yield self._bookmark({"k8s.io/initial-events-end": "true"})
-        elif self.start < self.store.oldest:
-            yield {"type": "ERROR", "object": expired(self.start, self.store.oldest).body}
-            return
-        ends = asyncio.get_running_loop().time() + float(self.query.get("timeoutSeconds") or 1800)
+            for line in self._beginning():
+                yield line
+        ends = asyncio.get_running_loop().time() + float(self.query.get("timeoutSeconds") or LONGEST_S)
         marked = told = False
         while True:
             pulse = self.store.pulse
             if seen < self.store.oldest:
                 yield {"type": "ERROR", "object": expired(seen, self.store.oldest).body}
                 return
-            for event in list(self.store.events):
-                if event.version > seen:
-                    seen = event.version
-                    line = self._seen(event)
-                    if line is not None:
-                        told = True
-                        yield line
+            events = [event for event in self.store.events if event.version > seen]
+            seen = max((event.version for event in events), default=seen)
+            for line in filter(None, map(self._seen, events)):
+                told = True
+                yield line
             left = ends - asyncio.get_running_loop().time()
-            if self.bookmarks and not marked and left <= BOOKMARK_LEAD_S:
-                marked = True
-                if told:  # A watch that saw nothing gets no bookmark.
-                    yield self._bookmark()
+            due = self.bookmarks and not marked and left <= BOOKMARK_LEAD_S
+            if due and told:  # A watch that told nothing gets no bookmark.
+                yield self._bookmark()
+            marked = marked or due
             if left <= 0:
                 return
             lead = left - BOOKMARK_LEAD_S if self.bookmarks and not marked else left
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(pulse.wait(), timeout=max(lead, 0.01))
+
+    def _beginning(self) -> list[Json]:
+        """Return the lines of what is there, with the bookmark that ends them where it was asked for."""
+        found = [one for _, one in self.store.select(self.target.kind, self.target.namespace) if self._matches(one)]
+        lines = [self._line("ADDED", one) for one in found]
+        return lines + ([self._bookmark({"k8s.io/initial-events-end": "true"})] if self.initial else [])
 
     def _matches(self, found: Json | None) -> bool:
         return found is not None and self._labels(found) and self._fields(found)
@@ -100,8 +101,3 @@ class Watch:
         kind = self.target.kind
         found = {"kind": kind.kind, "apiVersion": kind.named(self.target.version), "metadata": metadata}
         return {"type": "BOOKMARK", "object": found}
-
-
-def failed(error: ApiError) -> Json:
-    """Return the line of an error in an open watch."""
-    return {"type": "ERROR", "object": error.body}

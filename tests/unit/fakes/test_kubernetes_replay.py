@@ -1,7 +1,7 @@
 """The test suite's Kubernetes API answers like the recorded kube-apiserver 1.36, entry by entry."""
 
 from tests.fakes.kubernetes import ApiServer
-from tests.fakes.kubernetes.replay import Replay
+from tests.fakes.kubernetes.recorded.replay import Replay
 
 FILES = [
     "02-service-selector-switch",

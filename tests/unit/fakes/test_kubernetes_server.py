@@ -154,7 +154,7 @@ async def test_the_python_client_moves_a_weight_and_meets_its_rules() -> None:
             connection.set_default_header("Authorization", f"Bearer {api.token(rules)}")
             routes = client.CustomObjectsApi(connection)
             where = ("gateway.networking.k8s.io", "v1", "default", "httproutes")
-            moved = await asyncio.to_thread(
+            moved: Any = await asyncio.to_thread(
                 routes.patch_namespaced_custom_object,
                 *where,
                 "chat",

@@ -1,6 +1,6 @@
 """Schemas of the built-in kinds, as far as the tests write them."""
 
-from tests.fakes.kubernetes.schema import ANY, METADATA, OPEN, TEXT, TRUTH, WHOLE, Schema, keyed, listed, struct
+from tests.fakes.kubernetes.schemas.schema import ANY, METADATA, OPEN, TEXT, TRUTH, WHOLE, Schema, keyed, listed, struct
 
 SERVICE = struct(
     spec=struct(

@@ -1,6 +1,6 @@
 """Schemas of the custom resources, after their CRDs of August 2026."""
 
-from tests.fakes.kubernetes.schema import ANY, OPEN, TEXT, WHOLE, Schema, keyed, listed, struct
+from tests.fakes.kubernetes.schemas.schema import ANY, OPEN, TEXT, WHOLE, Schema, keyed, listed, struct
 
 _GROUP = "gateway.networking.k8s.io"
 _HOST = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -99,9 +99,7 @@ _LISTENER = struct(
         "object",
         fields={
             "kinds": listed(OPEN),
-            "namespaces": Schema(
-                "object", fields={"from": _text("Same"), "selector": OPEN}, default={"from": "Same"}
-            ),
+            "namespaces": Schema("object", fields={"from": _text("Same"), "selector": OPEN}, default={"from": "Same"}),
         },
         default={"namespaces": {"from": "Same"}},
     ),

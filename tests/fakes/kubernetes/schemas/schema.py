@@ -44,7 +44,9 @@ class Schema:
         if self.is_set:
             return f"v:{json.dumps(item)}"
         found = {key: item.get(key, default) for key, default in sorted(self.keys.items()) if isinstance(item, dict)}
-        return "k:" + json.dumps({key: value for key, value in found.items() if value is not None}, separators=(",", ":"))
+        return "k:" + json.dumps(
+            {key: value for key, value in found.items() if value is not None}, separators=(",", ":")
+        )
 
     @property
     def is_keyed(self) -> bool:

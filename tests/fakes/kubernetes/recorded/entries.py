@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "kubernetes"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "kubernetes"
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _TIME = re.compile(r'"(?:time|creationTimestamp|deletionTimestamp)": "(2026-02-\d\dT\d\d:\d\d:\d\dZ)"')
 EARLY_MS = 500
@@ -18,7 +18,7 @@ class Entry(NamedTuple):
     """One recorded exchange."""
 
     file: str
-    index: int
+    number: int
     name: str
     rbac: str
     request: Json
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     @property
     def label(self) -> str:
         """Where the entry is and what it is called, for example "04-httproute/12 weight as text"."""
-        return f"{self.file}/{self.index} {self.name}"
+        return f"{self.file}/{self.number} {self.name}"
 
     @property
     def is_write(self) -> bool:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from tests.fakes.kubernetes.kinds import kind_named
 from tests.fakes.kubernetes.rbac import Rule, User
-from tests.fakes.kubernetes.recording import Entry, entries, states, versions
+from tests.fakes.kubernetes.recorded.entries import Entry, entries, states, versions
 from tests.fakes.kubernetes.server import ApiServer
 from tests.fakes.kubernetes.store import Key
 
@@ -22,8 +22,11 @@ HANG_S = 30.0
 """Seconds after which a replayed request counts as hung (chosen)."""
 LONG_S = 4
 """Seconds above which the replay does not wait for the own end of a watch (chosen)."""
-USERS = {"admin": User("admin", admin=True), "driver": User("system:serviceaccount:llm:driver"), "nobody": User("nobody"),
-         "jailed": User("jailed")}  # fmt: skip
+USERS = {
+    "admin": User("admin", admin=True),
+    "driver": User("system:serviceaccount:llm:driver"),
+    "nobody": User("nobody"),
+}
 
 
 REACHED = {"03-deployments/21 get when gone": 1047, "07-lists/12 resourceVersion from the future": 1098}
