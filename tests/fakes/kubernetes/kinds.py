@@ -86,7 +86,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(INFERENCE, ("v1",), "inferencepools", "InferencePool", custom=True, subresources=("status",),
          generations=True, shell={"metadata": {}}, schema=custom.INFERENCE_POOL),
     Kind(KSERVE, ("v1beta1",), "inferenceservices", "InferenceService", custom=True, subresources=("status",),
-         generations=True, shell={"metadata": {}}),
+         generations=True, shell={"metadata": {}}, schema=custom.INFERENCE_SERVICE),
     Kind(KSERVE, ("v1alpha2", "v1alpha1"), "llminferenceservices", "LLMInferenceService", custom=True,
          subresources=("status",), generations=True, shell={"metadata": {}}, schema=custom.LLM_SERVICE),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from tests.fakes.kubernetes import ApiServer
 from tests.fakes.kubernetes.recorded.replay import Replay
 
 FILES = [
+    "01-discovery",
     "02-service-selector-switch",
     "03-deployments",
     "04-httproute",
@@ -24,7 +25,21 @@ _FLOW = "priority and fairness, quotas and dying namespaces are not served; a fa
 _TOKENS = "the recorder's own setup of accounts and roles: a test gives a user its rules instead"
 _UNSEEN = "shows the work of a controller that the recording does not show otherwise"
 
+_LISTS = "lists every kind of the real server, with hashes of its storage; this server lists its own kinds"
+
 OUT_OF_SCOPE = {
+    "01-discovery/2 api (legacy discovery)": "holds the address of the recorded server",
+    "01-discovery/3 apis (legacy discovery)": _LISTS,
+    "01-discovery/4 aggregated discovery v2": _LISTS,
+    "01-discovery/5 resources of /api/v1": _LISTS,
+    "01-discovery/6 resources of /apis/apps/v1": _LISTS,
+    "01-discovery/7 resources of /apis/coordination.k8s.io/v1": _LISTS,
+    "01-discovery/8 resources of /apis/discovery.k8s.io/v1": _LISTS,
+    "01-discovery/9 resources of /apis/gateway.networking.k8s.io/v1": _LISTS,
+    "01-discovery/10 resources of /apis/inference.networking.k8s.io/v1": _LISTS,
+    "01-discovery/11 resources of /apis/serving.kserve.io/v1beta1": _LISTS,
+    "01-discovery/12 resources of /apis/serving.kserve.io/v1alpha2": _LISTS,
+    "01-discovery/18 livez verbose": "lists the parts of the real server",
     "06-pods-endpointslices-nodes/0 create node": _NODES,
     "06-pods-endpointslices-nodes/1 node status": _NODES,
     "06-pods-endpointslices-nodes/2 list nodes": _NODES,
@@ -60,9 +75,6 @@ OUT_OF_SCOPE = {
     "11-errors/32 403 quota": _FLOW,
     "11-errors/33 403 namespace terminating": _FLOW,
     "11-errors/34 APF: one user goes there": _FLOW,
-    "11-errors/35 429 by priority and fairness": _FLOW,
-    "11-errors/36 429 patch": _FLOW,
-    "11-errors/37 429 watch": _FLOW,
 }
 """Entries that the server does not answer as recorded, each with the reason."""
 

@@ -167,3 +167,17 @@ async def test_the_python_client_moves_a_weight_and_meets_its_rules() -> None:
     assert moved["metadata"]["generation"] == 2
     assert moved["metadata"]["managedFields"][-1]["manager"] == "OpenAPI-Generator"
     assert refused.value.status == 403
+
+
+@pytest.mark.parametrize(("share", "code"), [("10", 422), (0.5, 422), (10, 201), (101, 201)])
+async def test_a_canary_share_is_a_whole_number_without_bounds(caller: Caller, share: Any, code: int) -> None:
+    body = {"metadata": {"name": "chat"}, "spec": {"predictor": {"canaryTrafficPercent": share}}}
+
+    status, _ = await caller.ask(
+        "POST",
+        "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices",
+        json.dumps(body),
+        "application/json",
+    )
+
+    assert status == code

@@ -107,9 +107,9 @@ def states(all_entries: list[Entry]) -> list[State]:
     for entry in all_entries:
         for one, deleted in _shown(entry):
             metadata = one["metadata"]
-            version = int(metadata["resourceVersion"])
+            version = int(metadata.get("resourceVersion") or 0)
             key = (metadata.get("uid", ""), version)
-            if key not in written and version not in scaled and metadata.get("uid"):
+            if key not in written and version not in scaled and version and metadata.get("uid"):
                 found[key] = State(version, one, deleted)
     return sorted(found.values(), key=lambda state: state.version)
 

@@ -154,3 +154,12 @@ LLM_SERVICE = struct(
     ),
     status=OPEN,
 )
+
+_PREDICTOR = Schema(
+    "object", fields={"canaryTrafficPercent": WHOLE, "minReplicas": WHOLE, "maxReplicas": WHOLE}, values=ANY
+)
+INFERENCE_SERVICE = struct(
+    spec=Schema("object", fields={"predictor": _PREDICTOR}, values=ANY, required=("predictor",)),
+    status=OPEN,
+)
+"""The CRD of KServe bounds no share of traffic: 101 is stored."""
