@@ -17,11 +17,12 @@ def write_whole(path: Path, data: bytes) -> None:
     _replace(path, data, _stays_private)
 
 
-def replace_file(path: Path, data: bytes, new_mode: int = 0o644) -> None:
+def replace_file(path: Path, data: bytes, new_mode: int = 0o644, *, expected: bytes | None = None) -> bool:
     """Replace a file of another program in one step. Mode and group stay, and the owner where this process may set it.
 
-    A link stays a link. `new_mode` is the mode of a file that did not exist. Blocking: waits for the disk. Raises
-    OSError, and then the old file is still there: also where the group of the old file cannot be set.
+    A link stays a link. `new_mode` is the mode of a file that did not exist. With `expected`, return False and leave
+    the file where it has other contents just before the replacement. Blocking: waits for the disk. Raises OSError, and
+    then the old file is still there: also where the group of the old file cannot be set.
     """
     path = path.resolve()
 
@@ -36,11 +37,14 @@ def replace_file(path: Path, data: bytes, new_mode: int = 0o644) -> None:
             os.chown(draft, before.st_uid, -1)
         draft.chmod(before.st_mode & 0o7777)
 
-    _replace(path, data, fit)
+    return _replace(path, data, fit, expected)
 
 
-def _replace(path: Path, data: bytes, fit: Callable[[Path], None]) -> None:
-    """Write a draft beside the file, `fit` its mode, and move it into place. No draft stays, also after a fault."""
+def _replace(path: Path, data: bytes, fit: Callable[[Path], None], expected: bytes | None = None) -> bool:
+    """Write a draft beside the file, `fit` its mode, and move it into place. No draft stays, also after a fault.
+
+    Return False, and move nothing, where the file has other contents than `expected`.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # its mode is 0600
     draft = Path(name)
     try:
@@ -49,6 +53,8 @@ def _replace(path: Path, data: bytes, fit: Callable[[Path], None]) -> None:
             file.flush()
             os.fsync(file.fileno())
         fit(draft)
+        if expected is not None and path.read_bytes() != expected:  # after the wait for the disk, which is the longest
+            return False
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -57,6 +63,7 @@ def _replace(path: Path, data: bytes, fit: Callable[[Path], None]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return True
 
 
 def _stays_private(_draft: Path) -> None:

@@ -15,10 +15,13 @@ import numpy as np
 from controlplane.rollout.comparison.tally import Tally, share
 from controlplane.rollout.options import Metric
 from controlplane.rollout.planning.building import DEFAULT_TOLERANCES
+from controlplane.rollout.work.look import PERIODS
 
 LOOKS = 10
-PAST = 8
+PAST = PERIODS
 """Periods of the stable version before the rollout, as the worker of looks reads them."""
+INCIDENT_LOOK, INCIDENT = 4, 0.1
+"""Index of the look with an incident, and the share of requests that it makes bad. Chosen."""
 BOUNDS = tuple(mantissa * 10.0**power for power in range(-3, 3) for mantissa in (1, 1.5, 2, 3, 5, 7))
 ERF = np.frompyfunc(math.erf, 1, 1)
 
@@ -64,6 +67,12 @@ class World:
     """Standard deviation of the logarithm of a factor that each version's times have in each look. Shares: fivefold."""
     clump: int = 1
     """Number of requests that fail together."""
+    session: float = 1.0
+    """Mean number of requests of a session that fail together. The numbers are geometric."""
+    lasting: float = 0.0
+    """Correlation of a version's own factor with that of the look before."""
+    incident: float = 0.0
+    """Standard deviation of the logarithm of the size of an incident that hits both versions in one look."""
 
 
 STEADY = World("weight 5%, steady")
@@ -73,7 +82,10 @@ WORLDS = (
     GROWING,
     World("weights 5 to 75%, base rate x 4 over the day", GROWING.weights, day=4.0),
     World("failures in threes (a client's retries)", clump=3),
+    World("failures by sessions of 5 requests on average", session=5.0),
     World("queues: each version's own factor, sd 10%", own=0.1),
+    World("the same, drifting (correlation 0.8 from look to look)", own=0.1, lasting=0.8),
+    World("an incident of both versions, their parts with sd 50%", incident=0.5),
 )
 
 
@@ -96,12 +108,29 @@ def stream(
 ) -> tuple[list[Tally], list[Seen]]:
     """Return the stable version's past and the looks. `worse`: factor of the candidate's share or times."""
     per_look = sizes(world, requests)
-    past = [_drawn(rng, of, world, per_look[0][1], 1.0, 1.0) for _ in range(PAST)]
+    theirs, ours = _own(rng, world, PAST + LOOKS), _own(rng, world, LOOKS)
+    past = [_drawn(rng, of, world, per_look[0][1], own) for own in theirs[:PAST]]
     looks = []
     for number, (n, m) in enumerate(per_look):
         day = 1.0 + (world.day - 1.0) * math.sin(math.pi * number / LOOKS) if world.day else 1.0
-        looks.append(Seen(_drawn(rng, of, world, n, day, worse), _drawn(rng, of, world, m, day, 1.0)))
+        hit = [0.0, 0.0]
+        if world.incident and number == INCIDENT_LOOK:
+            hit = [INCIDENT * math.exp(world.incident * float(z)) for z in rng.standard_normal(2)]
+        candidate = _drawn(rng, of, world, n, ours[number], day * worse, math.sqrt(day) * worse, hit[0])
+        stable = _drawn(rng, of, world, m, theirs[PAST + number], day, math.sqrt(day), hit[1])
+        looks.append(Seen(candidate, stable))
     return past, looks
+
+
+def _own(rng: np.random.Generator, world: World, periods: int) -> list[float]:
+    """Return the logarithms of a version's own factor, one for each period: an autoregressive process."""
+    if not world.own:
+        return [0.0] * periods
+    found = [float(rng.standard_normal())]
+    fresh = math.sqrt(1.0 - world.lasting**2)
+    while len(found) < periods:
+        found.append(world.lasting * found[-1] + fresh * float(rng.standard_normal()))
+    return [world.own * each for each in found]
 
 
 def rollout(
@@ -112,13 +141,29 @@ def rollout(
         yield metric, *stream(rng, of, world, requests, (worse or {}).get(metric, 1.0))
 
 
-def _drawn(rng: np.random.Generator, of: Share | Times, world: World, n: int, day: float, worse: float) -> Tally:
-    own = world.own * float(rng.standard_normal()) if world.own else 0.0
+def _drawn(
+    rng: np.random.Generator,
+    of: Share | Times,
+    world: World,
+    n: int,
+    own: float,
+    rate: float = 1.0,
+    slow: float = 1.0,
+    hit: float = 0.0,
+) -> Tally:
+    """Return the requests of one version in one look. `rate` and `slow`: factors of a share and of times."""
     if isinstance(of, Share):
-        rate = min(1.0, of.base * day * worse * math.exp(5 * own - (5 * world.own) ** 2 / 2))
-        failed = world.clump * rng.binomial(max(1, n // world.clump), rate)
-        return share(float(min(n, failed)), float(n))
-    median = of.median * math.sqrt(day) * worse * math.exp(own)
+        bad = min(1.0, of.base * rate * math.exp(5 * own - (5 * world.own) ** 2 / 2) + hit)
+        return share(float(min(n, _bad(rng, world, n, bad))), float(n))
+    median = of.median * slow * math.exp(own) * (1 + 3 * hit)
     z = (np.log(BOUNDS) - math.log(median)) / of.sigma / math.sqrt(2)
     below = np.concatenate([[0.0], (1 + ERF(z).astype(float)) / 2, [1.0]])
     return Tally(BOUNDS, tuple(rng.multinomial(n, np.diff(below)).astype(float).tolist()))
+
+
+def _bad(rng: np.random.Generator, world: World, n: int, chance: float) -> int:
+    """Return the number of bad ones among n requests. Those of a clump or of a session are bad together."""
+    if world.session > 1.0:
+        sessions = int(rng.binomial(max(1, round(n / world.session)), chance))
+        return int(rng.geometric(1 / world.session, sessions).sum())
+    return int(world.clump * rng.binomial(max(1, n // world.clump), chance))

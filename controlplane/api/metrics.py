@@ -268,6 +268,9 @@ def _gateways(services: Services) -> Iterable[Metric]:
     present = [((view.name,), float(view.live)) for view in views if view.state != "left"]
     help_text = "1 while the gateway reports to the control plane, 0 when it is silent and has not ended in order."
     yield _labelled("controlplane_gateway_live", help_text, ("gateway",), present)
+    shared = [((view.name,), float(view.processes)) for view in views if view.state != "left"]
+    help_text = "Processes that report under the gateway's name; above 1, two gateways have one name."
+    yield _labelled("controlplane_gateway_processes", help_text, ("gateway",), shared)
     behind = services.gateways.behind()
     # Every model behind gateways has a series, so that an alert on it resolves by a 0 and not by a missing series.
     samples = [((model,), float(bool(words))) for model, words in sorted(behind.items())]

@@ -34,6 +34,7 @@ _NEEDS = {
     "engine_not_ready": "NOT READY",
     "gateway_silent": "SILENT",
     "gateway_refuses": "REFUSES",
+    "gateway_shared": "ONE NAME",
     "gateway_behind": "BEHIND",
     "no_gateway": "NO GATEWAY",
 }

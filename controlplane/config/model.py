@@ -240,6 +240,15 @@ class Fleet(Model):
         yield from _taken("models", [m.name if m.reads("name") else None for m in self.models])
 
     @check
+    def _models_have_traffic_of_their_own(self) -> Iterator[Fault]:
+        owners: dict[str, str] = {}
+        for number, model in enumerate(self.models):
+            for at, thing in model.traffic.claims(model.name):
+                owner = owners.setdefault(thing, model.name)
+                if owner != model.name:
+                    yield Fault(("models", number, "traffic", *at), f"{thing} already belongs to model {owner}")
+
+    @check
     def _notifiers_differ(self) -> Iterator[Fault]:
         yield from _taken("notifiers", [n.name if n.reads("name") else None for n in self.notifiers])
 

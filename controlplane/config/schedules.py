@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from controlplane.clock.calendar import Calendar, shift_of
 from controlplane.config.checking import Fault, check
@@ -15,11 +15,20 @@ Jitter = Annotated[Duration, Field(le=86400)]
 """Maximum delay of a run, in seconds."""
 
 
+def _timezone(value: str) -> str:
+    Calendar("@daily", value)
+    return value
+
+
+Timezone = Annotated[Text, AfterValidator(_timezone)]
+"""A name of the time zone database, such as `Europe/Berlin`."""
+
+
 class ScheduleSection(Model):
     """Times at which a job runs."""
 
     cron: Text
-    timezone: Text = "UTC"
+    timezone: Timezone = "UTC"
     jitter: Jitter = 0.0
     """Maximum delay of the runs. All runs have the same delay, derived from the fleet's name."""
     catch_up: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 86400.0
@@ -31,13 +40,6 @@ class ScheduleSection(Model):
             Calendar(self.cron)
         except ValueError as error:
             yield Fault(("cron",), str(error))
-
-    @check
-    def _timezone_exists(self) -> Iterator[Fault]:
-        try:
-            Calendar("@daily", self.timezone)
-        except ValueError as error:
-            yield Fault(("timezone",), str(error))
 
     def calendar(self, seed: str) -> Calendar:
         """Return the calendar of the runs. `seed` determines the delay within the jitter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,10 @@ from controlplane.fleet.views import AttentionView
 from controlplane.gateway.desired.document import LimitSpec
 from controlplane.store.assignments import AssignmentStore
 from controlplane.store.database import Database
-from controlplane.store.gateways import GatewayStore, Report
+from controlplane.store.gateways import Gateway, GatewayStore, Report
+from controlplane.traffic.gateway.driver import one_name
+
+log = logging.getLogger(__name__)
 
 SHARING_S = 600.0
 """Seconds for which a silent gateway keeps its shares of limits: it may serve without the control plane. Chosen."""
@@ -39,6 +43,7 @@ class GatewayDesk:
     ) -> None:
         self._config, self.feed, self._clock, self._divide = config, feed, clock, divide
         self._gateways, self._assignments = GatewayStore(db), AssignmentStore(db)
+        self._shared: set[str] = set()
 
     async def report(self, report: Report, *, leaving: bool) -> Answer:
         """Store a report, and return the answer."""
@@ -60,6 +65,17 @@ class GatewayDesk:
 
     def _report(self, report: Report, leaving: bool, limits: Mapping[str, LimitSpec]) -> Answer:
         owed = self._gateways.report(report, leaving=leaving)
-        sharing = [g for g in self._gateways.all() if not g.has_left and g.age_s <= SHARING_S]
+        gateways = self._gateways.all()
+        self._tell_shared(gateways)
+        sharing = [g for g in gateways if not g.has_left and g.age_s <= SHARING_S]
         demands = {g.report.name: {**g.report.demand, **g.report.owed} for g in sharing}
         return Answer(self._divide(demands, limits).get(report.name, {}), owed)
+
+    def _tell_shared(self, gateways: Sequence[Gateway]) -> None:
+        """Log each name when several processes begin to share it, and when they end to."""
+        now = {g.report.name: g.processes for g in gateways if g.processes > 1}
+        for name in now.keys() - self._shared:
+            log.error("%s", one_name(name, now[name]))
+        for name in self._shared - now.keys():
+            log.info("gateway %s is one process again", name)
+        self._shared = set(now)

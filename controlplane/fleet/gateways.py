@@ -10,7 +10,7 @@ from controlplane.fleet.view import View, instant
 from controlplane.fleet.views import AttentionView
 from controlplane.store.assignments import Assignment
 from controlplane.store.gateways import FORGET_S, LIVE_S, Gateway
-from controlplane.traffic.gateway.driver import CURE, GatewaySeen, not_applied
+from controlplane.traffic.gateway.driver import CURE, GatewaySeen, not_applied, one_name
 
 LATE_S = 5.0
 """Seconds for which a gateway may still apply the assignment before the newest. Chosen: it takes less than one."""
@@ -36,6 +36,8 @@ class GatewayView(View):
     """Whether it reported within the last ten seconds."""
     state: str
     """live, silent or left."""
+    processes: int
+    """Number of processes that report under this name. More than 1: give each a name of its own."""
     seen_at: str
     age_seconds: float
     version: str
@@ -69,6 +71,7 @@ def gateway_attention(
         for g in live
         if g.report.fault
     ]
+    found += [_needs("", "gateway_shared", one_name(g.report.name, g.processes), None) for g in live if g.processes > 1]
     for model, words in models_behind(fleet, gateways, assigned, now).items():
         if words:
             since = assigned[model].updated_at if live else None
@@ -87,7 +90,9 @@ def models_behind(
             continue
         assignment = assigned.get(section.name)
         late = assignment is not None and abs(now - assignment.updated_at) > LATE_S
-        words = [behind(gateway, assignment) for gateway in live] if assignment is not None and late else []
+        words = [one_name(g.report.name, g.processes) for g in live if g.processes > 1]
+        if assignment is not None and late:
+            words += [behind(gateway, assignment) for gateway in live if gateway.processes == 1]
         nobody = f"no gateway is live, so {section.name} gets no requests through one; {CURE}"
         found[section.name] = "; ".join(filter(None, words)) if live else nobody
     return found
@@ -102,8 +107,8 @@ def seen_at(gateway: Gateway, model: str) -> GatewaySeen:
     """Return a gateway's report about one model, as its driver sees it."""
     report, applied = gateway.report, gateway.report.models.get(model)
     if applied is None:
-        return GatewaySeen(report.name, None, fault=report.fault)
-    return GatewaySeen(report.name, applied.generation, applied.requests, applied.open, report.fault)
+        return GatewaySeen(report.name, None, fault=report.fault, processes=gateway.processes)
+    return GatewaySeen(report.name, applied.generation, applied.requests, applied.open, report.fault, gateway.processes)
 
 
 def _view(gateway: Gateway, assigned: Mapping[str, Assignment]) -> GatewayView:
@@ -121,6 +126,7 @@ def _view(gateway: Gateway, assigned: Mapping[str, Assignment]) -> GatewayView:
         name=report.name,
         live=gateway.live,
         state="live" if gateway.live else "left" if gateway.has_left else "silent",
+        processes=gateway.processes,
         seen_at=instant(gateway.seen_at),
         age_seconds=round(gateway.age_s, 1),
         version=report.version,

@@ -147,7 +147,7 @@ class AttentionView(View):
     """The rollout's id; null for an engine or a gateway."""
     need: str
     """person, waiting, decision, went_back (a rollout), engine_not_ready, gateway_silent, gateway_refuses,
-    gateway_behind or no_gateway."""
+    gateway_shared, gateway_behind or no_gateway."""
     sentence: str
     since: str | None
     """Null when the time is unknown."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.findings import WorkKind, WorkState
 from controlplane.rollout.handlers.looks import begun
 from controlplane.rollout.model import TERMINAL, Decision, Phase, Rollout, StepKind, Trial

@@ -10,8 +10,7 @@ Pure: no I/O, no clock. Four invariants hold in every phase:
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.findings import Work, WorkKind
 from controlplane.rollout.going_back import bring_back, turn_back
 from controlplane.rollout.handlers import HANDLERS, looks

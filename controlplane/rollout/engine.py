@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from controlplane.config.models import ModelSection
@@ -13,6 +12,7 @@ from controlplane.errors import LeaseLost
 from controlplane.rollout import records
 from controlplane.rollout.advance import advance
 from controlplane.rollout.announce import Announcer, stuck
+from controlplane.rollout.copying import replace
 from controlplane.rollout.decide import decide
 from controlplane.rollout.drift import drift
 from controlplane.rollout.findings import WorkKind
@@ -24,6 +24,7 @@ from controlplane.rollout.running import kept
 from controlplane.rollout.running.orders import Orders
 from controlplane.rollout.running.questions import Questions
 from controlplane.rollout.running.stored import StoredObservations, StoredRollouts
+from controlplane.rollout.running.turns import MOST, Turns
 from controlplane.rollout.running.watching import Watch
 from controlplane.rollout.running.works import Works
 from controlplane.rollout.running.writing import Writer
@@ -75,6 +76,7 @@ class RolloutEngine:
         workers: Mapping[WorkKind, Worker] | None = None,
         holds: Holds = _free,
         news: Callable[[], None] = lambda: None,
+        most_steps: int = MOST,
     ) -> None:
         """`drivers` holds one driver for each model that can be switched. `lease` returns the current lease.
 
@@ -82,7 +84,8 @@ class RolloutEngine:
         candidate or a worker has answered: the sooner the next tick comes, the shorter a bad version serves.
 
         A tick waits at most `patience_s` seconds for a verb to answer; slower verbs go on in the background. With
-        `observe_only` a rollout that another process left running stays as it is.
+        `observe_only` a rollout that another process left running stays as it is. A tick stores at most `most_steps`
+        steps, and those of rollouts that go back.
         """
         self._log = RolloutLog(db)
         self._models, self._drivers = dict(models), dict(drivers)
@@ -91,6 +94,7 @@ class RolloutEngine:
         self._announcer = Announcer()
         self._orders, self._questions = Orders(news), Questions(news)
         self._works = Works(self._log, workers or {}, news)
+        self._turns = Turns(most_steps)
         self._writer = Writer(self._log)
         self._rollouts, self._observations = StoredRollouts(self._log), StoredObservations(self._log)
         self._watch = Watch()
@@ -120,12 +124,14 @@ class RolloutEngine:
         # Read once: a process that paused inside a tick must not go on under a lease that it got afterwards.
         lease = self._lease()
         active, marks = await asyncio.to_thread(self._read)
+        if fresh := {name: self._models[name].stable for name in self._drivers if name not in marks}:
+            marks = await asyncio.to_thread(self._log.seed_all, fresh)
         if self._observe_only:
             active = {}
         caught_up = self._watch.caught_up(active, marks, now)
+        self._turns.begin()
         steps = [
-            self._step(name, active.get(name), caught_up.get(name), marks.get(name), now, lease)
-            for name in self._drivers
+            self._step(name, active.get(name), caught_up.get(name), marks[name], now, lease) for name in self._drivers
         ]
         steps += [self._wait(active[name], caught_up[name], now, lease) for name in active if name not in self._drivers]
         results = await asyncio.gather(*steps, return_exceptions=True)
@@ -153,15 +159,12 @@ class RolloutEngine:
         name: str,
         rollout: Rollout | None,
         caught_up: Rollout | None,
-        mark: ModelMark | None,
+        mark: ModelMark,
         now: float,
         lease: Lease | None,
     ) -> None:
         """Observe a model, and move its rollout. `caught_up` is the rollout with its times moved (Watch)."""
-        driver, section = self._drivers[name], self._models[name]
-        if mark is None:
-            seeded = await asyncio.to_thread(self._log.seed, name, section.stable)
-            mark = ModelMark(seeded.stable, seeded.observed_at)
+        driver = self._drivers[name]
         # Replies are noted before observing: what is seen is then younger than every reply that decide() is shown.
         noted = self._noted(caught_up, now) if caught_up else None
         seen = await driver.observe()
@@ -193,6 +196,12 @@ class RolloutEngine:
         decision = decide(noted, seen, now, evidence, hold)
         after = advance(noted, decision, now)
         after = replace(after, standing=False, told_stuck=after.told_stuck or stuck(after, now))
+        # Times that were moved must be stored now: the next tick no longer sees the gap (Watch).
+        moved = (noted.clock_step, noted.gap_until) != (before.clock_step, before.gap_until)
+        urgent = after.phase is Phase.ROLLING_BACK or moved
+        if after != before and not self._turns.take(after.id, urgent=urgent):
+            return  # nothing is stored, so nothing follows: the next tick notes the same replies, and decides anew
+        self._orders.forget(noted)
         if after != before:
             after = replace(after, updated_at=now)
             back = await self._back(after, seen) if self._announcer.offers(before, after) else ""
@@ -214,7 +223,7 @@ class RolloutEngine:
         """Return how long a rollback would take now, in words."""
         return way_back(rollout.plan, seen, await asyncio.to_thread(self._rollouts.past, rollout.model)).words
 
-    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None, back: str) -> None:
+    async def _save(self, before: Rollout, after: Rollout, now: float, lease: Lease | None, back: str = "") -> None:
         """Store a step with all that follows from it, in one transaction. Raises LeaseLost and Conflict."""
         events = [EventRecord(now, after.phase.value, note) for note in after.notes[len(before.notes) :]]
         if (after.phase, after.sentence) != (before.phase, before.sentence):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import no_effect, questions, why_again

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from controlplane.rollout.copying import replace
 from controlplane.rollout.findings import Work, WorkKind, WorkState
 from controlplane.rollout.options import Moment, Options
 from controlplane.rollout.orders import Intent, Order, Verb

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
+
+import msgspec
 
 from alerts.stored import Document, checked, items, reading
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
@@ -14,7 +15,8 @@ _COUNTS = ("requests", "open")
 def observation_to_json(seen: TrafficObservation) -> dict[str, Any]:
     """Return the observation as plain JSON. Counts of requests are left out: they change at every observation."""
     backends = [
-        {name: value for name, value in asdict(backend).items() if name not in _COUNTS} for backend in seen.backends
+        {name: value for name, value in msgspec.to_builtins(backend).items() if name not in _COUNTS}
+        for backend in seen.backends
     ]
     return {"model": seen.model, "backends": backends}
 

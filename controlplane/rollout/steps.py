@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Decision, Phase, Plan, Rollout, StepKind
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.traffic.driver import BackendObservation, VersionState
@@ -79,8 +78,8 @@ def share_of(rollout: Rollout) -> float:
     if (weight := plan.steps[rollout.step].weight) is not None:
         return weight
     placed = (intent for url in plan.backends if (intent := rollout.latest(Verb.PLACE, url)) is not None)
-    shares = [intent.order.share for intent in placed if intent.order.serve == version]
-    return shares[0] if shares else share_at(plan, rollout.step)
+    share = next((intent.order.share for intent in placed if intent.order.serve == version), None)
+    return share_at(plan, rollout.step) if share is None else share
 
 
 def mirrors(rollout: Rollout) -> bool:

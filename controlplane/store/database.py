@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, TextClause, event, text
+from sqlalchemy import Connection, Engine, Row, TextClause, TextualSelect, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -147,7 +147,7 @@ class Database:
         with self._translated(), self.engine.begin() as connection:
             yield connection
 
-    def first(self, query: TextClause, **values: object) -> Row[Any] | None:
+    def first(self, query: TextClause | TextualSelect, **values: object) -> Row[Any] | None:
         """Return the first row of a query, or None without one. It is `reading` without the ORM; see `changing`."""
         with self._translated(), self._readers.begin() as connection:
             return connection.execute(query, values).first()

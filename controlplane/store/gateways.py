@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from alerts.errors import NotReadable
 from alerts.stored import checked, only, reading
 from controlplane.store.database import Database, database_now
+from controlplane.store.gateway_lives import Lives
 from controlplane.store.revision import touch
 from controlplane.store.tables.gateway import GatewayRow
 from controlplane.store.unreadable import preserve
@@ -28,6 +29,7 @@ was spent the day before. Chosen."""
 MAX_GATEWAYS = 1000
 """Maximum number of gateways. Chosen: far above a fleet's. A token of role gateway cannot fill the database."""
 _TABLE = "gateway"
+_LIVES = "lives"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,13 @@ class Gateway:
     """Seconds since then, by the database's clock."""
     has_left: bool
     """It ended in order."""
+    lives: Lives = field(default_factory=Lives)
+    """Other processes that reported under its name."""
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that report under its name. More than 1: what each of them applies is unknown."""
+        return self.lives.processes(self.seen_at + self.age_s) if self.live else 1
 
     @property
     def live(self) -> bool:
@@ -94,7 +103,8 @@ class GatewayStore:
         """Store a gateway's report. Return what it owes: see `Report.owed`, which the store sets.
 
         The console hears of it only when a fact for people changed: counts change every second. Beyond MAX_GATEWAYS
-        the gateway that was silent for longest is forgotten.
+        the gateway that was silent for longest is forgotten. The last report of a process is left out when another
+        process reports under the name already.
         """
         with self._db.transaction() as session:
             now = database_now(session)
@@ -106,8 +116,13 @@ class GatewayStore:
                     name=report.name, incarnation="", seen_at=now, has_left=False, format=FORMAT, report={}
                 )
             owed = {} if before is None else _owed(before, report, now)
+            if leaving and before is not None and before.live and before.report.incarnation != report.incarnation:
+                return owed
             content = {**asdict(report), "owed": owed}
             del content["name"], content["incarnation"]
+            lives = _lives(before, report, now)
+            if lives != Lives():  # an earlier release cannot read a row that has them
+                content[_LIVES] = asdict(lives)
             row.incarnation, row.seen_at, row.has_left = report.incarnation, now, leaving
             row.format, row.report = FORMAT, content
             session.add(row)
@@ -159,6 +174,12 @@ def _owed(before: Gateway, report: Report, now: float) -> dict[str, float]:
     }
 
 
+def _lives(before: Gateway | None, report: Report, now: float) -> Lives:
+    if before is None:
+        return Lives()
+    return before.lives.after(before.report.incarnation, before.seen_at, report.incarnation, now).recent(now)
+
+
 def _day(unix: float) -> int:
     return int(unix // 86400)
 
@@ -188,9 +209,12 @@ def _gateway(row: GatewayRow, now: float) -> Gateway:
     if row.format != FORMAT:
         raise NotReadable(f"it is of format {row.format}, and this release knows {FORMAT}")
     with reading():
-        content = {key: value for key, value in row.report.items() if key != "models"}
+        content = {key: value for key, value in row.report.items() if key not in ("models", _LIVES)}
         only(content, Report.__dataclass_fields__)
         models = {name: ModelReport(**model) for name, model in row.report["models"].items()}
         report = checked(Report(name=row.name, incarnation=row.incarnation, models=models, **content))
+        kept = row.report.get(_LIVES, {"others": {}, "returns": ()})
+        only(kept, Lives.__dataclass_fields__)
+        lives = checked(Lives(kept["others"], tuple(kept["returns"])))
     # A clock that was set back must not make a gateway live for ever.
-    return Gateway(report, row.seen_at, abs(now - row.seen_at), row.has_left)
+    return Gateway(report, row.seen_at, abs(now - row.seen_at), row.has_left, lives)

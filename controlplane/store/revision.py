@@ -47,7 +47,7 @@ def _write(session: Session) -> None:
         # of it would never see the earlier one. The lock is taken last, just before the commit: no deadlocks.
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ORDER_LOCK})
     at = database_now(session)
-    session.execute(insert(RevisionRow), [{"kind": kind, "ref": ref, "at": at} for kind, ref in pending])
+    session.connection().execute(insert(RevisionRow), [{"kind": kind, "ref": ref, "at": at} for kind, ref in pending])
     pending.clear()
 
 

@@ -125,6 +125,37 @@ def test_a_gateway_that_left_or_is_silent_is_not_live(database: Database) -> Non
         assert [g.live for g in store.all()] == [False]
 
 
+def test_two_processes_with_one_name_are_told_from_restarts(
+    database: Database, replica: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [NOON]
+    monkeypatch.setattr(stored, "database_now", lambda session: now[0])
+    store, other = GatewayStore(database), GatewayStore(replica)
+
+    def after(*incarnations: str) -> int:
+        for incarnation in incarnations:
+            now[0] += 0.5
+            store.report(replace(REPORT, incarnation=incarnation), leaving=False)
+        (gateway,) = other.all()
+        return gateway.processes
+
+    assert after("i1", "i2", "i2", "i3", "i3") == 1, "restarts"
+    assert after("i2", "i3", "i3") == 1, "a report that the successor overtook"
+    now[0] += 20.0
+    assert after("a", "b", "a", "b") == 1
+    assert after("a") == 2
+    assert after("b", "c", "a", "b", "c") == 3
+    assert after(*["a"] * 20) == 1, "the others have been silent for ten seconds"
+
+
+def test_the_last_report_of_a_process_does_not_end_its_successor(database: Database) -> None:
+    store = GatewayStore(database)
+    store.report(REPORT, leaving=False)
+    store.report(replace(REPORT, incarnation="i2"), leaving=False)
+    store.report(REPORT, leaving=True)
+    assert [(g.live, g.has_left, g.report.incarnation) for g in store.all()] == [(True, False, "i2")]
+
+
 def test_a_start_that_lost_its_disk_owes_what_it_had_spent(
     database: Database, replica: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.rollout_log import RolloutLog
-from controlplane.store.rollout_rows.records import EventRecord, ModelRecord, RolloutRecord, StableChange
+from controlplane.store.rollout_rows.records import EventRecord, ModelMark, ModelRecord, RolloutRecord, StableChange
 
 
 def record(rollout_id: str = "r-1", **changes: Any) -> RolloutRecord:
@@ -118,6 +118,10 @@ def test_the_stable_version_changes_in_the_transaction_that_says_so(database: Da
     assert log.model("chat") is None
     fresh = ModelRecord("chat", "v1", None, None, None, "")
     assert log.seed("chat", "v1") == log.seed("chat", "v7") == fresh
+    assert log.seed_all({"chat": "v8", "embed": "v3"}) == {
+        "chat": ModelMark("v1", None),
+        "embed": ModelMark("v3", None),
+    }
     log.start(record())
     log.save(record(phase="draining", switched=True), [], StableChange("v2", "v1"), None)
     assert log.model("chat") == replace(fresh, stable="v2", previous="v1")

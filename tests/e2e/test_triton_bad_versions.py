@@ -116,8 +116,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, load_timeout: str = "120s", *, may_end: bool = False) -> AsyncIterator[Bench]:
-    write_repository(folder / "models", token_seconds=0.001)
+async def bench(
+    folder: Path, load_timeout: str = "120s", *, may_end: bool = False, token_s: float = 0.001
+) -> AsyncIterator[Bench]:
+    write_repository(folder / "models", token_seconds=token_s)
     async with real_triton(folder / "models", folder / "triton", may_end=may_end) as server:
         running = Bench(folder, server, load_timeout)
         try:

@@ -30,6 +30,8 @@ class OpenAiServer:
         """When set, the body of each answer."""
         self.drips = False
         """Whether a stream sends one byte a hundredth of a second, and never ends."""
+        self.pace_s = 0.0
+        """When set, a stream has as many tokens as `max_tokens` asks for, with so many seconds before each."""
         self.headers: list[Mapping[str, str]] = []
         """Header fields of each question."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -82,8 +84,10 @@ class OpenAiServer:
             return web.json_response(whole, headers={"x-version": self.version})
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "x-version": self.version})
         await answer.prepare(request)
-        events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _events(self.says)
+        tokens = int(body.get("max_tokens", 1)) if self.pace_s else 1
+        events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _events(self.says, tokens)
         for event in events[: 1 if self.cut else None]:
+            await asyncio.sleep(self.pace_s)
             await answer.write(f"data: {json.dumps(event)}\n\n".encode())
         if not self.cut:
             await answer.write(b"data: [DONE]\n\n")
@@ -98,8 +102,8 @@ class OpenAiServer:
         return answer
 
 
-def _events(text: str) -> list[dict[str, Any]]:
+def _events(text: str, tokens: int) -> list[dict[str, Any]]:
     return [
-        {"choices": [{"delta": {"content": text}, "finish_reason": None}]},
+        *[{"choices": [{"delta": {"content": text}, "finish_reason": None}]}] * tokens,
         {"choices": [{"delta": {}, "finish_reason": "stop"}]},
     ]

@@ -1,7 +1,7 @@
 """An engine as a process that a test may kill: `python -m tests.fakes.token_engine NAME PORT`.
 
 It has OpenAI's API as far as a switch needs it. A streamed answer has TOKENS events, one every STEP_S seconds, and each
-says NAME.
+says NAME. After a POST to /break every request is answered with status 500.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STEP_S = 0.05
 
 class TokenEngine:
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._name, self._broken = name, False
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -27,6 +27,7 @@ class TokenEngine:
                 web.get("/health", self._health),
                 web.get("/v1/models", self._list),
                 web.post("/v1/chat/completions", self._chat),
+                web.post("/break", self._break),
             ]
         )
         return app
@@ -37,8 +38,14 @@ class TokenEngine:
     async def _list(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "chat"}]})
 
+    async def _break(self, request: web.Request) -> web.Response:
+        self._broken = True
+        return web.Response()
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
+        if self._broken:
+            return web.json_response({"error": {"message": "broken", "type": "server_error"}}, status=500)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         for place in range(TOKENS):

@@ -9,9 +9,10 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,6 +45,8 @@ class Ended:
     """Engine that the tokens came from; "" for none."""
     said: bytes
     """End of the answer."""
+    began_at: float = 0.0
+    """Unix seconds at which its request was sent."""
 
 
 def free_port() -> int:
@@ -131,11 +134,15 @@ class ChaosWorld:
         _, body = await self.get("admin", "/healthz")
         return [worker["pid"] for worker in json.loads(body)["workers"] if worker["serves"]]
 
-    async def promote(self, version: str) -> str:
-        """Begin a switch, and return its id. After a kill the gateway has to report first, so it is tried again."""
+    async def promote(self, version: str, **options: Any) -> str:
+        """Begin a switch, and return its id. After a kill the gateway has to report first, so it is tried again.
+
+        `options` are further fields of the request.
+        """
+        body = {"model": "chat", "version": version, **options}
         async with asyncio.timeout(PROCESS_S):
             while True:
-                status, found = await self._api("POST", "/cp/v1/rollouts", {"model": "chat", "version": version})
+                status, found = await self.api("POST", "/cp/v1/rollouts", body)
                 if status == 202:
                     return str(found["id"])
                 assert status == 409, found
@@ -145,7 +152,7 @@ class ChaosWorld:
     async def phase(self, rollout: str) -> tuple[str, str]:
         """Return (phase, reason) of a switch. ("", "") while the control plane does not answer."""
         try:
-            status, found = await self._api("GET", f"/cp/v1/rollouts/{rollout}")
+            status, found = await self.api("GET", f"/cp/v1/rollouts/{rollout}")
         except (aiohttp.ClientError, OSError):
             return "", ""
         assert status == 200, found
@@ -196,7 +203,8 @@ class ChaosWorld:
         """Return the ends of all logs."""
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in sorted(self._folder.glob("*.log")))
 
-    async def _api(self, method: str, path: str, body: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+    async def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        """Return (status, content) of a request to the control plane. Raises aiohttp's errors while it is away."""
         async with (
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session,
             session.request(method, f"http://127.0.0.1:{self._ports['plane']}{path}", json=body) as answer,
@@ -229,6 +237,17 @@ class ChaosWorld:
             return all(one.engine.startswith(version) for one in last)
 
         await self.when(alone)
+
+    async def comes_from(self, *versions: str) -> None:
+        """Wait until streams that begin from now on came from each of these versions, and from no other one."""
+        now = time.time()
+
+        async def all_seen() -> bool:
+            seen = {one.engine[:2] for one in self.ended if one.began_at > now and one.engine}
+            assert seen <= set(versions), seen
+            return seen == set(versions)
+
+        await self.when(all_seen)
 
     async def served_by(self, engine: str) -> None:
         """Wait until streams come from an engine, or not from its version at all."""
@@ -288,6 +307,7 @@ models:
         except OSError:
             await asyncio.sleep(0.1)
             return Ended("unconnected", "", b"")
+        began_at = time.time()
         try:
             writer.write(REQUEST)
             while more := await reader.read(65536):
@@ -296,7 +316,7 @@ models:
             pass
         finally:
             writer.close()
-        return judge(got)
+        return replace(judge(got), began_at=began_at)
 
 
 def judge(got: bytes) -> Ended:

@@ -6,10 +6,12 @@ cut, once. Everything else comes to its end whole.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from tests.patience import PROCESS_S
 from tests.scenario.chaos_world import STREAMS, WORKERS, ChaosWorld
 
 pytestmark = pytest.mark.timeout(600)
@@ -73,6 +75,46 @@ async def test_killing_the_gateways_supervisor_cuts_no_stream(tmp_path: Path) ->
         await world.in_phase(switch, "succeeded")
         await world.only_from("v2")
         assert len(await world.workers()) == WORKERS
+
+
+HELD = {"strategy": "canary", "steps": ["30%", "pause"], "analysis": {"interval": "1h"}}
+"""A canary that stays in the phase switching until a person approves or aborts it. Its looks come later."""
+
+
+async def test_kills_while_both_versions_serve_and_on_the_way_back(tmp_path: Path) -> None:
+    async with ChaosWorld(tmp_path) as world:
+        switch = await world.promote("v2", rollout=HELD)
+        await world.in_phase(switch, "switching")
+        await world.comes_from("v1", "v2")
+
+        await world.kill("plane")
+        await world.more(2 * STREAMS)
+        await world.comes_from("v1", "v2")
+        await world.start("plane")
+        await world.answers("plane", "/readyz")
+        await world.in_phase(switch, "switching")
+        assert set(world.hows()) == {"whole"}, world.logs()
+
+        before = len(world.ended)
+        await world.kill("v2a")
+        await world.more(2 * STREAMS)
+        lost = [one for one in world.ended[before:] if one.how != "whole"]
+        assert {(one.how, one.engine) for one in lost} <= {("told", "v2a"), ("502", "")}, world.logs()
+        await world.start("v2a")
+        await world.served_by("v2a")
+
+        status, found = await world.api("POST", f"/cp/v1/rollouts/{switch}/abort", {})
+        assert status == 202, found
+        await world.kill("plane")
+        await world.more(STREAMS)
+        await world.start("plane")
+        await world.answers("plane", "/readyz")
+        async with asyncio.timeout(PROCESS_S):
+            while (await world.phase(switch))[0] != "rolled-back":  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        await world.only_from("v1")
+        hows = [one.how for one in lost]
+        await world.counts_agree(cut=hows.count("told"), errors=hows.count("502"))
 
 
 async def test_killing_engines_cuts_the_streams_that_they_were_answering_alone(tmp_path: Path) -> None:

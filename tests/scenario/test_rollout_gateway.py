@@ -150,6 +150,25 @@ async def test_a_gateway_that_keeps_its_old_weights_is_waited_for_and_named(tmp_
         assert (await world.timeline())[-1].startswith("succeeded: v2 serves")
 
 
+async def test_two_gateways_with_one_name_confirm_nothing(tmp_path: Path) -> None:
+    async with GatewayWorld(tmp_path, gateways=2, verification=ASKED) as world:
+        await world.start()
+        world.gateways[1].name, world.gateways[1].incarnation = "g1", "i-2"
+        for _ in range(3):
+            await world.tick()
+        for _ in range(10):
+            assert await world.tick() == (
+                "switching: v2 is getting requests on gateway: 2 processes report as gateway g1, so the weights that "
+                "each applies are unknown; give each gateway a name of its own (gateway.name in its fleet.yaml) and "
+                "restart it"
+            )
+        world.gateways[1].name = "g2"
+        with world.db.transaction() as session:
+            session.execute(text("UPDATE gateway SET seen_at = seen_at + 11 WHERE name = 'g1'"))
+        world.gateways[0].reports = False
+        assert (await world.timeline())[-1].startswith("succeeded: v2 serves")
+
+
 async def test_a_gateway_that_never_follows_ends_the_switch_at_its_deadline(tmp_path: Path) -> None:
     async with GatewayWorld(tmp_path, gateways=2, verification=ASKED) as world:
         await world.start()

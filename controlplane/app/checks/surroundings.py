@@ -12,7 +12,7 @@ from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
-from controlplane.app.notifiers import receives_buttons
+from controlplane.app.parts.route import receives_buttons
 from controlplane.app.slack_token import app_token, bot_token, signing_secret
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc

@@ -9,8 +9,9 @@ from alerts.dispatch import Route
 from alerts.interfaces import Notifier
 from alerts.rules import RuleGroup
 from collectors.durations import format_duration
-from controlplane.app.notifiers import build_route, notifier_recipes
+from controlplane.app.notifiers import notifier_recipes
 from controlplane.app.parts.part import Configuration, difference
+from controlplane.app.parts.route import build_route
 from controlplane.app.recipe import Recipe
 from controlplane.app.rules import fleet_rules
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from alerts.interfaces import Clock, Message
 from alerts.wire import message_to_json
-from controlplane.app.notifiers import build_route
 from controlplane.app.parts.part import Configuration, Part
+from controlplane.app.parts.route import build_route
 from controlplane.app.schedules import USAGE_REPORT, timetables
 from controlplane.clock.calendar import Timetable
 from controlplane.config.model import Cost

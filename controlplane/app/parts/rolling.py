@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alerts.interfaces import Clock
-from controlplane.app.notifiers import build_route, receives_buttons
 from controlplane.app.parts.part import Configuration, Part, difference, kept
+from controlplane.app.parts.route import build_route, receives_buttons
 from controlplane.clock.every import Every
 from controlplane.config.models import ModelSection
 from controlplane.config.rollout.section import RolloutsSection

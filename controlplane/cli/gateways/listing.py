@@ -19,7 +19,7 @@ def _print(items: list[dict[str, Any]]) -> None:
     rows = [
         [
             i["name"],
-            i["state"] if i["ready"] or i["state"] != "live" else "not ready",
+            _state(i),
             age(i["seen_at"]),
             i["listen"] or "-",
             i["version"] or "-",
@@ -32,6 +32,12 @@ def _print(items: list[dict[str, Any]]) -> None:
     ]
     header = ["NAME", "STATE", "SEEN", "LISTEN", "VERSION", "WORKERS", "STREAMS", "APPLIES", "FAULT"]
     columns(header, rows, "no gateway has reported; start one: controlplane gateway -c fleet.yaml")
+
+
+def _state(item: dict[str, Any]) -> str:
+    if item.get("processes", 1) > 1:
+        return f"{item['processes']} processes"
+    return str(item["state"]) if item["ready"] or item["state"] != "live" else "not ready"
 
 
 def _applied(model: dict[str, Any]) -> str:

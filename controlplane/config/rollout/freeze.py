@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from controlplane.clock.calendar import Calendar
 from controlplane.config.checking import Fault, check
+from controlplane.config.schedules import Timezone
 from controlplane.config.vocabulary import Interval, Model, Name, Text
 
 STARTS = 60
@@ -52,16 +53,9 @@ class FreezeSection(Model):
     from_: Annotated[datetime, BeforeValidator(_moment)] | None = Field(default=None, alias="from")
     to: Annotated[datetime, BeforeValidator(_end)] | None = None
     """End of the window. A day belongs to the window."""
-    timezone: Text = "UTC"
+    timezone: Timezone = "UTC"
     models: tuple[Name, ...] = ()
     """Default: every model."""
-
-    @check
-    def _timezone_exists(self) -> Iterator[Fault]:
-        try:
-            Calendar("@daily", self.timezone)
-        except ValueError as error:
-            yield Fault(("timezone",), str(error))
 
     @check
     def _has_one_form(self) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from collectors.engines import BACKENDS
-from controlplane.config.checking import Fault, check
+from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import BackendEngine
 from controlplane.config.gateway import Count, Size
 from controlplane.config.remote import EngineUrl
@@ -95,6 +95,10 @@ class Traffic(Model):
 
     def version_faults(self, versions: Mapping[str, VersionSection]) -> Iterator[Fault]:
         """Yield the faults of versions that this driver cannot move. Places are relative to the model."""
+        yield from ()
+
+    def claims(self, model: str) -> Iterator[tuple[Loc, str]]:
+        """Yield what only one model may write, as a place under `traffic` and a name. `model` names this model."""
         yield from ()
 
 

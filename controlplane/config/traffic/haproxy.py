@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from controlplane.config.checking import Fault, check
+from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.traffic.base import Traffic, VersionSection, without_backends
 from controlplane.config.vocabulary import FilePath, Model, Name, Text
 from controlplane.config.wording import not_one_of
@@ -71,3 +71,8 @@ class HaproxyTraffic(Traffic):
         for name in self.servers:
             if name not in versions:
                 yield Fault(("traffic", "servers", name), not_one_of(name, "versions", versions))
+
+    def claims(self, model: str) -> Iterator[tuple[Loc, str]]:
+        """Yield the backend of every HAProxy: an order sets the weights of all its servers."""
+        for number, instance in enumerate(self.instances):
+            yield ("instances", number, "socket"), f"backend {self.backend or model} of {instance.socket}"

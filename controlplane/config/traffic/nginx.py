@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from controlplane.config.checking import Fault, check
+from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.traffic.base import Traffic, VersionSection, without_backends
 from controlplane.config.vocabulary import FilePath, Text
 
@@ -66,3 +66,7 @@ class NginxTraffic(Traffic):
     def version_faults(self, versions: Mapping[str, VersionSection]) -> Iterator[Fault]:
         """Yield a fault for each version without servers."""
         yield from without_backends(versions, "driver nginx sends requests to the servers of a version")
+
+    def claims(self, model: str) -> Iterator[tuple[Loc, str]]:
+        """Yield the included file: an order replaces it whole."""
+        yield ("include",), f"file {self.include}"

@@ -27,6 +27,11 @@ TOLERATED = 10.0
 of at most 10%. Chosen. Measured for a difference of exactly the tolerance: docs/verdicts.md."""
 KEPT = 0.8
 """Factor of the reference's counts at each look. A reference is then about the last five looks. Chosen."""
+SHAKEN, LEAST_SHAKEN = 3.0, 20.0
+"""A share's look is no evidence where the stable version itself has this many times the bad requests that its earlier
+looks and the tolerance allow, and at least so many: both versions are in an incident, and its parts differ by chance.
+Chosen: independent requests do so in less than 3 of 100,000 looks (a Poisson number of mean 20/3 is 20 or more), and a
+base rate that drifts does not."""
 MOST_LOG = 690.0
 """Maximum logarithm of an e-value that is shown, near the largest float64: e^690 is about 1e299."""
 
@@ -117,11 +122,13 @@ def looked(before: Evidence, strata: Sequence[Stratum]) -> Evidence:
     """Return the evidence after a look.
 
     Scores, stakes and the power 1/φ depend only on earlier looks and on the numbers of requests of this look. So the
-    result is valid at every look. The first look at a stratum without a past only sets its reference.
+    result is valid at every look. The first look at a stratum without a past only sets its reference. A look in an
+    incident is no evidence (SHAKEN): the e-value then keeps its value, so its expectation grows by at most 3e-5.
     """
     both = [stratum for stratum in strata if stratum.candidate.total > 0 and stratum.stable.total > 0]
     sides = [(stratum, *_aligned(before, stratum)) for stratum in both]
     ready = [(candidate, stable, scores) for _, candidate, stable, scores in sides if scores is not None]
+    ready = [] if _is_shaken(before, ready) else ready
     equal, tolerated = np.array(before.equal), np.array(before.tolerated)
     scatter = before.scatter
     if ready:
@@ -196,6 +203,15 @@ def _expected(before: Evidence, sides: Sequence[Side]) -> float:
         n = sum(candidate.total for candidate, _, _ in sides)
         half = min(half, sum(candidate.total * scores.center for candidate, _, scores in sides) / n / 2)
     return max(half, math.sqrt(2.0 * before.habits.variance))
+
+
+def _is_shaken(before: Evidence, sides: Sequence[Side]) -> bool:
+    """Return whether far more of the stable version's requests are bad in this look than before it."""
+    if before.shape is not Shape.SHARE:
+        return False
+    bad = sum(stable.counts[-1] for _, stable, _ in sides)
+    usual = sum(stable.total * (scores.center + before.tolerance) for _, stable, scores in sides)
+    return bad >= max(LEAST_SHAKEN, SHAKEN * usual)
 
 
 def _clump(before: Evidence) -> float:

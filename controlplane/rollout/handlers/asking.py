@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.handlers.situation import Situation, must_carry
 from controlplane.rollout.model import Decision, Phase, Rollout

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Order, OrderOutcome, Verb

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.handlers.asking import ask
 from controlplane.rollout.handlers.placing import LOADING, place, placed
 from controlplane.rollout.handlers.situation import Situation

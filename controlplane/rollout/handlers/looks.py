@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind, WorkState
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.options import Metric

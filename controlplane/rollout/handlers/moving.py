@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.handlers.placing import MIRRORING, SHIFTING, Words, place, placed
 from controlplane.rollout.handlers.situation import Situation, must_carry

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
+from controlplane.rollout.copying import replace
 from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.model import Decision, Phase, Rollout

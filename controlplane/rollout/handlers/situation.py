@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
+from controlplane.rollout.copying import replace
 from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.model import Decision, Evidence, Phase, Rollout, Step
 from controlplane.rollout.sentences import says

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from controlplane.rollout.copying import replace
 from controlplane.rollout.findings import Outcome, WorkKind, WorkState
 from controlplane.rollout.handlers.situation import NOTHING, Situation, for_operator, must_carry, standing, waiting
 from controlplane.rollout.model import Decision, Phase, Rollout

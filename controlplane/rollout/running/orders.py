@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from controlplane.errors import LeaseLost, Unavailable
+from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.strategies import RECREATE
@@ -40,7 +41,7 @@ class Orders:
         return task
 
     def noted(self, rollout: Rollout) -> Rollout:
-        """Return the rollout with the replies that came since the last tick."""
+        """Return the rollout with the replies that came since the last tick. They stay here until `forget`."""
         if all(intent.outcome is not OrderOutcome.ORDERED for intent in rollout.intents):
             return rollout
         intents, notes = [], list(rollout.notes)
@@ -52,6 +53,12 @@ class Orders:
             intents.append(replace(intent, outcome=reply.outcome, detail=reply.detail))
             notes += [note for note in reply.notes if note not in notes]
         return replace(rollout, intents=tuple(intents), notes=tuple(notes))
+
+    def forget(self, noted: Rollout) -> None:
+        """Forget the replies that are noted in a rollout, before its next step is stored."""
+        for intent in noted.intents:
+            if intent.outcome is not OrderOutcome.ORDERED:
+                self._sent.pop((noted.id, intent.order), None)
 
     def tasks(self) -> list[asyncio.Task[_Reply]]:
         """Return the orders whose replies nobody has read."""
@@ -75,7 +82,6 @@ class Orders:
             return _Reply(OrderOutcome.INTERRUPTED)
         if not task.done():
             return _Reply(OrderOutcome.ORDERED)
-        del self._sent[rollout_id, intent.order]
         return task.result()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
+from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Phase, Rollout, Trial
 from controlplane.rollout.running import trial
 from controlplane.rollout.steps import is_judged
@@ -58,8 +58,9 @@ class Questions:
 
     def forget(self, rollout: Rollout) -> None:
         """Cancel the trials that nothing waits for, and those on backends that load the candidate again."""
-        for key in {*self._asking, *self._answered}:
-            if key.rollout == rollout.id and not _is_wanted(rollout, key):
+        # Only the keys that this rollout can have: a tick forgets for each of hundreds of rollouts.
+        for key in (_Key(rollout.id, url, old) for url in rollout.plan.backends for old in (False, True)):
+            if not _is_wanted(rollout, key):
                 self._answered.pop(key, None)
                 if task := self._asking.pop(key, None):
                     task.cancel()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from controlplane.rollout import records
+from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.observations import observation_to_json
 from controlplane.rollout.reporting.progress import EARLIER, Past, durations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from controlplane.errors import ControlPlaneError
 from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind, WorkState
@@ -22,49 +21,47 @@ MAX_RUNNING = 8
 must not hold up the looks at the others."""
 
 
-class _Key(NamedTuple):
-    rollout: str
-    work: Work
-
-
 class Works:
     """The works that this process runs. One that is not here is begun again after a crash."""
 
     def __init__(self, rollouts: RolloutLog, workers: Mapping[WorkKind, Worker], news: Callable[[], None]) -> None:
         """`news` is called when a work has ended."""
         self._log, self._workers, self._news = rollouts, dict(workers), news
-        self._running: dict[_Key, asyncio.Task[Finding]] = {}
+        self._running: dict[str, dict[Work, asyncio.Task[Finding]]] = {}
+        """The works that run, by rollout."""
         self._turns = {kind: asyncio.Semaphore(MAX_RUNNING) for kind in WorkKind}
 
     def begin(self, rollout: Rollout, work: Work, *, again: bool = False) -> asyncio.Task[Finding]:
         """Start a work unless it is running. `again`: a process that died may have begun it: it was stored then."""
-        key = _Key(rollout.id, work)
-        if key not in self._running:
+        running = self._running.setdefault(rollout.id, {})
+        if work not in running:
             state = rollout.work(work)
             assert state is not None  # advance() stores the work before it begins
             task = asyncio.create_task(self._run(rollout, state, again), name=f"rollout {rollout.id} {work.kind}")
             task.add_done_callback(self._ended)
-            self._running[key] = task
-        return self._running[key]
+            running[work] = task
+        return running[work]
 
     def noted(self, rollout: Rollout, now: float) -> Rollout:
         """Return the rollout with the findings that came since the last tick."""
-        for state in rollout.works:
-            task = self._running.get(_Key(rollout.id, state.work))
-            if task is not None and task.done():
-                rollout = noted(rollout, state.work, task.result(), now)
+        for work, task in self._running.get(rollout.id, {}).items():
+            if task.done():
+                rollout = noted(rollout, work, task.result(), now)
         return rollout
 
     def forget(self, rollout: Rollout) -> None:
         """Cancel the works that nothing waits for."""
-        for key in [key for key in self._running if key.rollout == rollout.id]:
-            state = rollout.work(key.work)
+        running = self._running.get(rollout.id, {})
+        for work in list(running):
+            state = rollout.work(work)
             if state is None or state.finding is not None or rollout.finished:
-                self._running.pop(key).cancel()
+                running.pop(work).cancel()
+        if not running:
+            self._running.pop(rollout.id, None)
 
     def tasks(self) -> list[asyncio.Task[Finding]]:
         """Return the works that were started and whose findings are not stored yet."""
-        return list(self._running.values())
+        return [task for running in self._running.values() for task in running.values()]
 
     def drop(self) -> list[asyncio.Task[Finding]]:
         """Cancel all works, and return them."""

@@ -33,9 +33,10 @@ from controlplane.rollout.work.top_up import TopUpCounts
 
 LOOK_S = 30.0
 """Deadline of one look, in seconds. Chosen: half of the usual interval."""
-PERIODS = 8
+PERIODS = 30
 """Number of periods of the stable version before the candidate's first request, each as long as the interval between
-looks. The first look reads them: they show usual shares and times, and how much these scatter. Chosen."""
+looks. The first look reads them: they show usual shares and times, and how much these scatter. Chosen: eight periods
+left a standard error of 0.6 on the number of requests that fail together, thirty leave 0.3."""
 MOST_CELLS = 6_000
 """Maximum number of counters and buckets that are kept for each target, a carry of some 200 KiB. Above it the sums over
 all targets are kept, and a reset of one target is noticed only if the sum falls. Chosen."""

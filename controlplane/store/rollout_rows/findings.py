@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, insert, text
 from sqlmodel import Session, col, select
 
+from controlplane.store.stored import StoredJson
 from controlplane.store.tables.rollouts import RolloutFindingRow
 
 
@@ -33,6 +34,13 @@ _EMPTIED = text(
 )
 
 
+LATEST = text(
+    "SELECT kind, name, step, number, since, at, outcome, document, carry FROM rollout_finding "
+    "WHERE rollout_id = :rollout_id AND kind = :kind AND name = :name ORDER BY id DESC LIMIT 1"
+).columns(document=StoredJson)
+"""The columns of a FindingRecord: the latest finding of a rollout's kind and name."""
+
+
 def add_findings(session: Session, findings: Sequence[tuple[str, FindingRecord]]) -> None:
     """Append findings, each with its rollout's id.
 
@@ -50,7 +58,7 @@ def add_findings(session: Session, findings: Sequence[tuple[str, FindingRecord]]
     for number, row in enumerate(rows):
         if latest[row["rollout_id"], row["kind"], row["name"]] != number:
             row["carry"] = ""
-    session.execute(insert(RolloutFindingRow), rows)
+    session.connection().execute(insert(RolloutFindingRow), rows)
 
 
 def _drop_repeated(session: Session, rollout_id: str, finding: FindingRecord) -> None:
@@ -69,15 +77,6 @@ def findings_of(session: Session, rollout_id: str, limit: int) -> list[FindingRe
     query = select(RolloutFindingRow).where(RolloutFindingRow.rollout_id == rollout_id)
     rows = session.exec(query.order_by(col(RolloutFindingRow.id).desc()).limit(limit)).all()
     return [_record(row)._replace(carry="") for row in reversed(rows)]
-
-
-def latest_finding(session: Session, rollout_id: str, kind: str, name: str) -> FindingRecord | None:
-    """Return the latest finding of a kind and name with its `carry`, or None."""
-    query = select(RolloutFindingRow).where(
-        RolloutFindingRow.rollout_id == rollout_id, RolloutFindingRow.kind == kind, RolloutFindingRow.name == name
-    )
-    row = session.exec(query.order_by(col(RolloutFindingRow.id).desc()).limit(1)).first()
-    return None if row is None else _record(row)
 
 
 def _record(row: RolloutFindingRow) -> FindingRecord:

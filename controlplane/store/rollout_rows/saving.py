@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 from sqlmodel import Session, col
 
 from alerts.interfaces import Message
@@ -16,7 +16,7 @@ from controlplane.store.revision import touch
 from controlplane.store.rollout_rows.findings import FindingRecord, add_findings
 from controlplane.store.rollout_rows.quarantines import Quarantine, put
 from controlplane.store.rollout_rows.records import COLUMNS, EventRecord, RolloutRecord, StableChange, columns_of
-from controlplane.store.tables.rollouts import ModelStateRow, RolloutEventRow, RolloutRow
+from controlplane.store.tables.rollouts import RolloutEventRow, RolloutRow
 
 ENGINE_ACTOR = "rollout-engine"
 MESSAGE_KIND = "rollout"
@@ -24,6 +24,7 @@ MESSAGE_KIND = "rollout"
 _SERVICES = ("id", "turn_back", "created_at", "created_by", "idempotency_key", "request")
 """Columns that the engine does not write: they never change, or the service writes them."""
 _WRITTEN = tuple(name for name in COLUMNS if name not in _SERVICES)
+_STABLE = text("UPDATE model_state SET stable = :stable, previous = :previous, drift = '' WHERE model = :of")
 
 
 class StepChange(NamedTuple):
@@ -59,7 +60,14 @@ def save_steps(session: Session, changes: Sequence[StepChange]) -> frozenset[str
             for event in change.events
         ]
         if events:
-            session.execute(insert(RolloutEventRow), events)
+            session.connection().execute(insert(RolloutEventRow), events)
+    stables = [
+        {"of": change.record.model, "stable": change.stable.stable, "previous": change.stable.previous}
+        for change in kept
+        if change.stable is not None
+    ]
+    if stables:
+        session.connection().execute(_STABLE, stables)
     add_findings(session, [(change.record.id, finding) for change in kept for finding in change.findings])
     for change in kept:
         _follow(session, change)
@@ -90,11 +98,6 @@ def _follow(session: Session, change: StepChange) -> None:
     """Write what follows from a step."""
     record = change.record
     if change.stable is not None:
-        session.execute(
-            update(ModelStateRow)
-            .where(col(ModelStateRow.model) == record.model)
-            .values(stable=change.stable.stable, previous=change.stable.previous, drift="")
-        )
         touch(session, "models", record.model)
     if change.quarantine is not None:
         put(session, change.quarantine)

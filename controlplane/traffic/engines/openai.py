@@ -15,6 +15,7 @@ from collectors.target import Auth
 from controlplane.traffic.driver import Question, ServerReply, VersionState
 from controlplane.traffic.engine_server import EngineServer
 from controlplane.traffic.engines.first_token import first_token_s
+from controlplane.traffic.engines.judging import fault_of, json_values
 from controlplane.traffic.words import told
 
 SHOWN = 5
@@ -60,15 +61,9 @@ def fault(question: Question, status: int, body: bytes) -> str:
     """Return the fault of an answer, in the engine's words if there are any; "" for a good answer."""
     messages, ended = _messages(body)
     words = next((found for message in messages if (found := _error_in(message))), "")
-    if status != question.status:
-        return f"answered {status} instead of {question.status}{f': {words}' if words else ''}"
-    if status != 200:
-        return ""
-    if words:
-        return f"answered with an error: {words}"
-    if not any(map(_has_output, messages)):
-        return "answered 200 without any output"
-    return "" if ended else "its stream ended without [DONE] or a finish_reason"
+    if found := fault_of(question, status, words, has_output=any(map(_has_output, messages))):
+        return found
+    return "" if ended or status != 200 else "its stream ended without [DONE] or a finish_reason"
 
 
 def _names(body: bytes) -> list[str] | None:
@@ -83,24 +78,14 @@ def _names(body: bytes) -> list[str] | None:
 def _messages(body: bytes) -> tuple[list[Any], bool]:
     """Return the JSON values of an answer, and whether it came to its end."""
     if not body.lstrip().startswith((b"data:", b"event:", b":")):
-        return _json([body.decode("utf-8", "replace")]), True
+        return json_values([body.decode("utf-8", "replace")]), True
     try:
         texts = EventStream().feed(body + b"\n\n")
     except BadAnswer:
         return [], False
-    found = _json(texts)
+    found = json_values(texts)
     done = any(text.strip() == "[DONE]" for text in texts)
     return found, done or any(_is_finished(message) for message in found)
-
-
-def _json(texts: list[str]) -> list[Any]:
-    found = []
-    for text in texts:
-        try:
-            found.append(json.loads(text))
-        except (ValueError, RecursionError):
-            continue
-    return found
 
 
 def _choices(message: Any) -> list[dict[str, Any]]:

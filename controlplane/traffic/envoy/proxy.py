@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -22,10 +22,10 @@ from controlplane.errors import Unavailable
 from controlplane.traffic.driver import Capabilities, EngineRefused
 from controlplane.traffic.engine_server import EngineServer
 from controlplane.traffic.envoy.routes import UnfitRoutes, shares_in, version_of, with_weights
+from controlplane.traffic.proxies.edits import edit_file, turn
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.several import raise_worst
 from controlplane.traffic.threads import to_the_end
-from controlplane.whole_file import replace_file
 
 NAME = "envoy"
 LOAD_S, LOOK_S = 10.0, 0.05
@@ -142,26 +142,40 @@ class _Instance:
             await self._apply(wanted)
 
     async def _apply(self, wanted: Mapping[str, float]) -> None:
-        version = await to_the_end(self._write, wanted)
-        rejected = await self._rejected()
+        before, after = await self._write(lambda text: with_weights(text, wanted))
+        try:
+            await self._wait(wanted, after)
+        except EngineRefused:
+            # A refused order is not repeated. The file must not keep weights that a later start of Envoy would bring.
+            await self._write(lambda text: before if text == after else text)
+            raise
+
+    async def _wait(self, wanted: Mapping[str, float], written: str) -> None:
+        """Wait until Envoy has the file, or a later one with these weights. Raises EngineRefused and Unavailable."""
+        version, rejected = version_of(written), await self._rejected()
         deadline = time.monotonic() + LOAD_S
         while (await self._loaded())[0] != version:
+            # The edit of another model in the same file replaces the version, and keeps the weights.
+            text = await asyncio.to_thread(self._text)
+            if text != written and await asyncio.to_thread(_has, text, wanted):
+                version = version_of(written := text)
+                continue
             if await self._rejected() > rejected or time.monotonic() > deadline:
                 raise EngineRefused(f"{self.name} did not load {self.file}: {await self._why()}")
             await asyncio.sleep(LOOK_S)
 
-    def _write(self, wanted: Mapping[str, float]) -> str:
-        """Write the weights, if the file has others. Return the file's version. Blocking."""
-        text = self._text()
+    async def _write(self, change: Callable[[str], str]) -> tuple[str, str]:
+        """Edit the file. Return its old and new contents. Raises EngineRefused, and Unavailable while it is locked."""
         try:
-            fresh = with_weights(text, wanted)
-            if fresh != text:
-                replace_file(self.file, fresh.encode())
-            return version_of(fresh)
+            async with turn(self.file.resolve().parent):
+                before, after = await to_the_end(
+                    edit_file, self.file, lambda: self._text().encode(), lambda data: change(data.decode()).encode()
+                )
         except UnfitRoutes as error:
             raise EngineRefused(f"{self.file} cannot be rewritten: {error}") from error
         except OSError as error:
             raise EngineRefused(f"{self.file} could not be written: {error.strerror or error}") from error
+        return before.decode(), after.decode()
 
     def _text(self) -> str:
         """Return the file. Raises EngineRefused with the cure. Blocking."""
@@ -222,6 +236,14 @@ class _Instance:
         if status != 200 or not isinstance(found, dict):
             raise Unavailable(f"{self.name} answered {path} with status {status}; is admin: Envoy's admin interface?")
         return found
+
+
+def _has(text: str, wanted: Mapping[str, float]) -> bool:
+    """Return whether a file of routes has these weights."""
+    try:
+        return with_weights(text, wanted) == text
+    except UnfitRoutes:
+        return False
 
 
 def _numbers(host: Any) -> dict[str, int]:

@@ -52,6 +52,8 @@ class GatewaySeen:
     """Open requests by version."""
     fault: str = ""
     """Why it does not apply the newest state, in its own words; "" when it does."""
+    processes: int = 1
+    """Number of processes that report under its name. More than 1: their reports confirm nothing."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class GatewayDriver:
         elif not traffic.live:
             reasons.append(_nobody(traffic))
         elif pending := _pending(self._section.name, traffic):
-            reasons.append(f"{pending}; wait until it does")
+            reasons.append(pending if any(g.processes > 1 for g in traffic.live) else f"{pending}; wait until it does")
         reasons += not_ready
         prepared = await self._prepare_shared(version, reasons)
         if reasons:
@@ -286,11 +288,21 @@ def _pending(model: str, traffic: ModelTraffic) -> str:
 
 def not_applied(model: str, assigned: int, gateway: GatewaySeen) -> str:
     """Return in words that a gateway does not apply the assigned generation of a model, or "" when it does."""
+    if gateway.processes > 1:
+        return one_name(gateway.name, gateway.processes)
     if gateway.generation == assigned:
         return ""
     has = "does not serve it" if gateway.generation is None else f"applies generation {gateway.generation}"
     why = f" ({gateway.fault})" if gateway.fault else ""
     return f"gateway {gateway.name} {has}, and {assigned} is assigned to {model}{why}"
+
+
+def one_name(name: str, processes: int) -> str:
+    """Return in words that several gateways report under one name, and the cure."""
+    return (
+        f"{processes} processes report as gateway {name}, so the weights that each applies are unknown; give each "
+        "gateway a name of its own (gateway.name in its fleet.yaml) and restart it"
+    )
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -7,8 +7,10 @@ server with weight 0 end by themselves, and two weights are two commands.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from controlplane.config.models import ModelSection
@@ -20,11 +22,11 @@ from controlplane.traffic.haproxy.config_file import MAX_WEIGHT, UnfitFile
 from controlplane.traffic.haproxy.runtime import RuntimeApi
 from controlplane.traffic.haproxy.table import BY_REQUESTS, Server, Table, table
 from controlplane.traffic.proxies.addresses import host_port, resolved
+from controlplane.traffic.proxies.edits import edit_file, turn
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.several import raise_worst
 from controlplane.traffic.proxies.shares import least_share, shares_of, whole_weights
 from controlplane.traffic.threads import to_the_end
-from controlplane.whole_file import replace_file
 
 NAME = "haproxy"
 MAX_FILE_BYTES = 8 * 2**20
@@ -146,7 +148,18 @@ class Haproxy:
             raise EngineRefused(f"{instance.name}: backend {self._backend} has no server of {missing[0]}")
         wanted = _wanted(found, weights, before, instance.name)
         # The file first: a reload in between then finds what was ordered. Its fault must not keep a rollback away.
-        fault = await to_the_end(instance.write, wanted)
+        fault = await instance.write(wanted)
+        try:
+            await self._set(instance, wanted, before)
+        except EngineRefused:
+            # A refused order is not repeated. The file must not keep weights that a later reload would bring.
+            await instance.write(await self._seen(instance, before, wanted))
+            raise
+        if fault:
+            raise type(fault)(f"the weights are set, but {fault}")
+
+    async def _set(self, instance: _Instance, wanted: Mapping[str, int], before: Table) -> None:
+        """Set the weight of each server by name, and read it back. Raises EngineRefused, Unavailable."""
         changes = {n: w for n, w in wanted.items() if before.servers[n].weight != w}
         # Raised weights first: in between, the backend must never be without a server that takes requests.
         ordered = sorted(changes, key=lambda n: before.servers[n].weight - changes[n])
@@ -157,8 +170,12 @@ class Haproxy:
         if odd:
             seen = after.servers[odd[0]].weight if odd[0] in after.servers else "no such server"
             raise EngineRefused(f"{instance.name}: {self._backend}/{odd[0]} was set to {wanted[odd[0]]} and has {seen}")
-        if fault:
-            raise EngineRefused(f"the weights are set, but {fault}")
+
+    async def _seen(self, instance: _Instance, before: Table, wanted: Mapping[str, int]) -> dict[str, int]:
+        """Return the weights that HAProxy has now. Where it does not say, those before the order."""
+        with suppress(Unavailable, EngineRefused):
+            before = await instance.read()
+        return {name: before.servers[name].weight for name in wanted if name in before.servers}
 
     async def _persist(self, instance: _Instance, weights: Mapping[str, float]) -> str:
         found = await self._versions(seen := await instance.read())
@@ -167,8 +184,8 @@ class Haproxy:
                 f"{instance.name} has no `config:` in fleet.yaml: a reload of HAProxy brings the weights of its file "
                 f"back; set them there by hand ({_listed(_wanted(found, weights, seen, instance.name))})"
             )
-        if fault := await to_the_end(instance.write, _wanted(found, weights, seen, instance.name)):
-            raise EngineRefused(fault)
+        if fault := await instance.write(_wanted(found, weights, seen, instance.name)):
+            raise fault
         return f"{instance.config} has these weights, so a reload of HAProxy keeps them"
 
     async def _versions(self, seen: Table) -> dict[str, list[Server]]:
@@ -225,21 +242,29 @@ class _Instance:
             )
         return "", ()
 
-    def write(self, wanted: Mapping[str, int]) -> str:
-        """Write the weights into the file, if there is one. Return why it could not be written, or "". Blocking."""
+    async def write(self, wanted: Mapping[str, int]) -> EngineRefused | Unavailable | None:
+        """Write the weights into the file, if there is one. Return why it could not be written, or None."""
         if self.config is None:
-            return ""
+            return None
         try:
-            before = _data(self.config)
-            after = config_file.with_weights(before, self._backend, wanted)
-            if after != before:
-                replace_file(self.config, after)
+            async with turn(self.config.resolve().parent):
+                await to_the_end(self._write, self.config, wanted)
+        except Unavailable as error:
+            return Unavailable(self._unwritten(error, wanted))
         except (OSError, UnfitFile) as error:
-            return (
-                f"{self.config} could not be rewritten ({error}): a reload of HAProxy brings the old weights back; "
-                f"set them there by hand ({_listed(wanted)})"
-            )
-        return ""
+            return EngineRefused(self._unwritten(error, wanted))
+        return None
+
+    def _write(self, config: Path, wanted: Mapping[str, int]) -> None:
+        """Edit the file. Blocking; the caller has the folder's turn. Raises OSError and UnfitFile."""
+        change = functools.partial(config_file.with_weights, backend=self._backend, weights=wanted)
+        edit_file(config, lambda: _data(config), change)
+
+    def _unwritten(self, error: Exception, wanted: Mapping[str, int]) -> str:
+        return (
+            f"{self.config} could not be rewritten ({error}): a reload of HAProxy brings the old weights back; "
+            f"set them there by hand ({_listed(wanted)})"
+        )
 
 
 def _data(path: Path) -> bytes:

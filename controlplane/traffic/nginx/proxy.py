@@ -11,7 +11,8 @@ import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from typing import NamedTuple
 
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.nginx import NginxTraffic
@@ -22,6 +23,7 @@ from controlplane.traffic.nginx.access_log import AccessLog
 from controlplane.traffic.nginx.include import MAX_WEIGHT, Include
 from controlplane.traffic.nginx.workers import Workers, workers
 from controlplane.traffic.proxies.addresses import host_port
+from controlplane.traffic.proxies.edits import turn
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
 from controlplane.traffic.proxies.shares import least_share
 from controlplane.traffic.threads import to_the_end
@@ -33,6 +35,8 @@ COMMAND_S = 30.0
 """Deadline of `nginx -t` and of the reload's command, in seconds. Chosen: a configuration resolves names."""
 RELOAD_S, LOOK_S = 15.0, 0.05
 """Seconds that new workers may take to appear after a reload, and between two looks. Measured: less than 0.7 s."""
+TURN_S = 120.0
+"""Seconds that an order waits for those of other models. Chosen: each takes a test and a reload, about a second."""
 MAX_DUMP_BYTES = 64 * 2**20
 """Maximum size of `nginx -T`, the whole configuration."""
 TICK_S = 0.02
@@ -41,6 +45,14 @@ MANY_WORKERS = 20
 """Old workers above which a plan warns. Chosen: each has the memory of a worker."""
 MAX_FILE_BYTES = 2**20
 """Maximum size of the included file. The driver writes less than a kilobyte."""
+
+
+class _Before(NamedTuple):
+    """The included file before an order: its contents and times, in nanoseconds."""
+
+    data: bytes
+    accessed_ns: int
+    changed_ns: int
 
 
 class Nginx:
@@ -56,8 +68,6 @@ class Nginx:
         self._include = Include(traffic.upstream or section.name, servers, traffic.sticky, traffic.options)
         versions = {address: version for version, own in servers.items() for address in own}
         self._log = AccessLog(traffic.access_log, versions) if traffic.access_log else None
-        self._turn = asyncio.Lock()
-        """One reload at a time: two at once would test and confirm each other's file."""
 
     async def look(self) -> Sequence[InstanceSeen]:
         """Read the included file, and compare its age with the workers'."""
@@ -90,14 +100,15 @@ class Nginx:
         Raises EngineRefused when nginx does not accept the file, and Unavailable when it does not run or reload.
         """
         text = self._include.text(weights).encode()
-        async with self._turn:
+        async with AsyncExitStack() as held:
+            try:
+                # One order at a time for all models of this nginx: a test reads the files of all of them.
+                await held.enter_async_context(turn(self._traffic.pid_file.resolve().parent, TURN_S))
+            except OSError as error:
+                raise Unavailable(f"{self._traffic.pid_file} cannot be locked: {error.strerror or error}") from error
             if await asyncio.to_thread(self._holds, text):
                 return
-            before = await to_the_end(self._replace, text)
-            if fault := await self._test():
-                if before is not None:
-                    await to_the_end(self._replace, before)
-                raise EngineRefused(f"nginx does not accept the new weights, and the old file is back: {fault}")
+            await self._write_tested(text)
             running = await asyncio.to_thread(workers, self._traffic.pid_file)
             await self._reload(running)
             await self._renewed(running)
@@ -154,14 +165,61 @@ class Nginx:
                 return bool(serving) and all(since >= written - TICK_S for since in serving.values())
         return False
 
-    def _replace(self, data: bytes) -> bytes | None:
+    async def _write_tested(self, text: bytes) -> None:
+        """Write the file. Bring the old one back where nginx does not accept it, or the order is cut off before."""
+        before = await asyncio.to_thread(self._before)
+        accepted = False
+        try:
+            await to_the_end(self._replace, text)
+            if fault := await self._test():
+                raise EngineRefused(f"nginx does not accept the new weights, and the old file is back: {fault}")
+            accepted = True
+        finally:
+            if not accepted:
+                await to_the_end(self._restore, before)
+
+    def _before(self) -> _Before | None:
+        """Return the file as it is, or None: it does not exist. Blocking."""
+        try:
+            data, stat = self._traffic.include.read_bytes(), self._traffic.include.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unwritten(error) from error
+        return _Before(data, stat.st_atime_ns, stat.st_mtime_ns)
+
+    def _replace(self, data: bytes) -> None:
+        try:
+            replace_file(self._traffic.include, data)
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    def _restore(self, before: _Before | None) -> None:
+        """Bring the old file back, with its old time: its age tells whether nginx has loaded it. Blocking."""
         path = self._traffic.include
         try:
-            before = path.read_bytes() if path.exists() else None
-            replace_file(path, data)
+            if before is None:
+                path.unlink(missing_ok=True)
+                return
+            written = path.stat().st_mtime
+            if path.read_bytes() != before.data:
+                replace_file(path, before.data)
+            if self._reloaded_since(written):
+                return  # nginx was reloaded in between and has the new weights: the old file must count as not loaded
+            os.utime(path, ns=(before.accessed_ns, before.changed_ns))
         except OSError as error:
-            raise EngineRefused(f"{path} could not be written: {error.strerror or error}") from error
-        return before
+            raise EngineRefused(f"the old {path} could not be put back: {error.strerror or error}") from error
+
+    def _reloaded_since(self, written: float) -> bool:
+        """Return whether nginx has started a worker since the file was written. Blocking."""
+        try:
+            serving = workers(self._traffic.pid_file).serving
+        except Unavailable:
+            return False
+        return any(since >= written - TICK_S for since in serving.values())
+
+    def _unwritten(self, error: OSError) -> EngineRefused:
+        return EngineRefused(f"{self._traffic.include} could not be written: {error.strerror or error}")
 
     async def _test(self) -> str:
         """Return why nginx does not accept its configuration, or that it does not include the file, or ""."""

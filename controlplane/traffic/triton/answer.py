@@ -5,13 +5,13 @@ Status 200 is not enough: a stream answers 200 before its first response, and re
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from collectors.probe_protocol import BadAnswer, EventStream
 from controlplane.traffic.driver import Question, ServerReply
 from controlplane.traffic.engine_server import Reply
 from controlplane.traffic.engines.first_token import first_token_s
+from controlplane.traffic.engines.judging import fault_of, json_values
 from controlplane.traffic.triton.api import error_in
 
 
@@ -25,15 +25,7 @@ def fault(question: Question, status: int, body: bytes) -> str:
     """Return the fault of an answer, in the engine's words if there are any; "" for a good answer."""
     answers = _answers(body)
     words = next((found for answer in answers if (found := error_in(answer))), "")
-    if status != question.status:
-        return f"answered {status} instead of {question.status}{f': {_short(words)}' if words else ''}"
-    if status != 200:
-        return ""
-    if words:
-        return f"answered with an error: {_short(words)}"
-    if not any(map(_has_output, answers)):
-        return "answered 200 without any output"
-    return ""
+    return fault_of(question, status, _short(words), has_output=any(map(_has_output, answers)))
 
 
 def _has_output(answer: Any) -> bool:
@@ -48,13 +40,7 @@ def _answers(body: bytes) -> list[Any]:
             texts = EventStream().feed(body + b"\n\n")
         except BadAnswer:
             return []
-    found = []
-    for text in texts:
-        try:
-            found.append(json.loads(text))
-        except (ValueError, RecursionError):
-            continue
-    return found
+    return json_values(texts)
 
 
 def _short(words: str, limit: int = 300) -> str:

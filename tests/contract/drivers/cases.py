@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import aiohttp
+
 from controlplane.config.models import ModelSection
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
@@ -19,6 +21,7 @@ from controlplane.traffic.drivers import build_drivers
 from tests.contract.drivers.real_envoy import RealEnvoy
 from tests.contract.drivers.real_haproxy import haproxy
 from tests.contract.drivers.real_nginx import RealNginx
+from tests.contract.drivers.streams import adapter, drawn, stream
 from tests.contract.drivers.versions import Versions, clients
 from tests.fakes.failing_version import write_failing_version
 from tests.fakes.gateways import FakeGateways
@@ -43,6 +46,8 @@ class Case:
     backend: str
     gone: Callable[[str], Driver]
     """Makes the driver on a target at another address."""
+    section: ModelSection
+    """The model's section of fleet.yaml."""
     nowhere: str = NOWHERE
     """An address without a target."""
     loads: bool = True
@@ -51,8 +56,12 @@ class Case:
     """Sends requests, and returns how many each version answered. None: the driver takes no weights."""
     hold: Callable[[str], Held] | None = None
     """Keeps one request to a version open through the target, until it is released."""
+    ask: Callable[[aiohttp.ClientSession, int], Awaitable[str]] | None = None
+    """Sends one client's request for so many tokens. Returns the version whose whole answer came, or raises Cut."""
     restart: Callable[[], Awaitable[None]] | None = None
     """Restarts the target."""
+    versions: Versions | None = None
+    """The servers of the versions, where somebody else starts them."""
     spread: float = 0.0
     """Largest difference of a counted share from the ordered one, at 400 requests, 0 to 1."""
     cannot_start: str = "out of memory"
@@ -115,12 +124,13 @@ def _behind_nobody(url: str) -> Driver:
 
 
 def _of_triton(url: str, repository: Path | None) -> Case:
-    return Case(lambda: made(on_triton(url, repository)), url, lambda other: made(on_triton(other)))
+    section = on_triton(url, repository)
+    return Case(lambda: made(section), url, lambda other: made(on_triton(other)), section)
 
 
 def _of_gateway(url: str, repository: Path | None) -> Case:
-    gateways = FakeGateways()
-    return Case(lambda: made(on_triton(url, repository, "gateway"), gateways), "gateway", _behind_nobody)
+    gateways, section = FakeGateways(), on_triton(url, repository, "gateway")
+    return Case(lambda: made(section, gateways), "gateway", _behind_nobody, section)
 
 
 @contextlib.asynccontextmanager
@@ -154,8 +164,11 @@ async def behind_haproxy(folder: Path) -> AsyncIterator[Case]:
                 lambda: made(section(str(proxy.socket), str(proxy.config))),
                 "haproxy",
                 lambda other: made(section(other)),
+                section(str(proxy.socket), str(proxy.config)),
                 nowhere="127.0.0.1:1",
                 loads=False,
+                versions=versions,
+                ask=lambda session, tokens: stream(session, proxy.url, tokens),
                 clients=lambda requests: clients(proxy.url, requests),
                 hold=lambda version: versions.hold(proxy.url, version),
                 restart=restart,
@@ -176,8 +189,11 @@ async def behind_nginx(folder: Path, sticky: str | None = None, spread: float = 
                 lambda: made(section(str(proxy.include))),
                 "nginx",
                 lambda other: made(section(other)),
+                section(str(proxy.include)),
                 nowhere=f"{folder}/none.conf",
                 loads=False,
+                versions=versions,
+                ask=lambda session, tokens: stream(session, proxy.url, tokens),
                 clients=lambda requests: clients(proxy.url, requests),
                 hold=lambda version: versions.hold(proxy.url, version),
                 restart=lambda: asyncio.to_thread(proxy.restart),
@@ -199,7 +215,10 @@ async def behind_envoy(folder: Path) -> AsyncIterator[Case]:
                 lambda: made(section(proxy.admin)),
                 "envoy",
                 lambda other: made(section(other)),
+                section(proxy.admin),
                 loads=False,
+                versions=versions,
+                ask=lambda session, tokens: stream(session, proxy.url, tokens),
                 clients=lambda requests: clients(proxy.url, requests),
                 hold=lambda version: versions.hold(proxy.url, version),
                 restart=lambda: asyncio.to_thread(proxy.restart),
@@ -220,8 +239,12 @@ async def by_script(folder: Path) -> AsyncIterator[Case]:
             lambda: made(section(str(file))),
             "exec",
             lambda other: made(section(other)),
+            section(str(file)),
             nowhere=f"{folder}/none/chat.json",
             loads=False,
+            versions=versions,
+            ask=lambda session, tokens: stream(session, versions.servers[drawn(file)].url, tokens),
+            spread=0.1,  # it draws: 4 standard deviations of 50 % at 400 requests
         )
 
 
@@ -232,6 +255,8 @@ async def on_fake_vllm(folder: Path) -> AsyncIterator[Case]:
             lambda: made(on_vllm(fake.url)),
             fake.url,
             lambda other: made(on_vllm(other)),
+            on_vllm(fake.url),
+            ask=lambda session, tokens: adapter(session, fake.url),
             cannot_start="No adapter found for /adapters/v3",
         )
 

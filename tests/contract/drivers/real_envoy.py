@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,20 @@ _MANAGER = f"{_TYPE}.network.http_connection_manager.v3.HttpConnectionManager"
 
 
 class RealEnvoy:
-    """One Envoy with a cluster for each server. The first cluster gets every request at first."""
+    """One Envoy with a cluster for each server. The first cluster of each model gets every request at first."""
 
-    def __init__(self, folder: Path, clusters: Mapping[str, str]) -> None:
-        """`clusters` maps a cluster's name to the host:port of its server."""
+    def __init__(self, folder: Path, clusters: Mapping[str, str], *others: str) -> None:
+        """`clusters` maps a cluster's name, MODEL_VERSION, to the host:port of its server.
+
+        Each of the models `others` has a route of its own, for the paths below its name.
+        """
         self.folder, self.address, admin = folder, free_address(), free_address()
         self.url, self.admin = f"http://{self.address}", f"http://{admin}"
         (folder / "rds").mkdir()
         self.routes = folder / "rds" / "routes.yaml"
-        first = next(iter(clusters))
-        listed = "\n".join(
-            f"          - name: {name} # of the model\n            weight: {100 if name == first else 0}"
-            for name in clusters
-        )
-        self.routes.write_text(_ROUTES + listed + "\n")
+        routes = [_route(f"/{model}/", [c for c in clusters if c.startswith(f"{model}_")]) for model in others]
+        routes.append(_route("/", [c for c in clusters if not c.startswith(tuple(f"{model}_" for model in others))]))
+        self.routes.write_text(_ROUTES + "".join(routes))
         (folder / "envoy.json").write_text(json.dumps(self._bootstrap(admin, clusters)))
 
     def start(self) -> None:
@@ -94,6 +94,18 @@ class RealEnvoy:
         }
 
 
+def _route(prefix: str, clusters: Sequence[str]) -> str:
+    head = f"""\
+    - match: {{prefix: {prefix}}}
+      route:
+        timeout: 0s  # streams are long
+        weighted_clusters:
+          clusters:
+"""
+    weights = zip(clusters, [100, *[0] * len(clusters)], strict=False)
+    return head + "".join(f"          - name: {n} # of the model\n            weight: {w}\n" for n, w in weights)
+
+
 def _socket(address: str) -> dict[str, Any]:
     host, port = address.split(":")
     return {"socket_address": {"address": host, "port_value": int(port)}}
@@ -114,9 +126,4 @@ resources:
   - name: chat
     domains: ["*"]
     routes:
-    - match: {prefix: /}
-      route:
-        timeout: 0s  # streams are long
-        weighted_clusters:
-          clusters:
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,49 @@ async def test_the_file_keeps_all_but_the_weights_and_the_version(rig: Rig) -> N
     assert "timeout: 0s  # streams are long" in after
 
 
-async def test_a_file_that_envoy_rejects_is_told_and_the_last_good_routes_serve(rig: Rig) -> None:
+async def test_a_file_that_envoy_rejects_is_told_and_put_back_and_the_last_good_routes_serve(rig: Rig) -> None:
     driver = rig.driver()
-    rig.envoy.routes.write_text(rig.envoy.routes.read_text().replace("domains: [", "domains: [ '*', "))
+    bad = rig.envoy.routes.read_text().replace("domains: [", "domains: [ '*', ")
+    rig.envoy.routes.write_text(bad)
     with pytest.raises(EngineRefused, match=r"did not load .* rejected 1 files since its start, and its log says why"):
         await driver.place("envoy", to("v2"))
     seen = await seen_by(driver)
-    assert seen.serving == "v1"
-    assert f"has routes 0, and {rig.envoy.routes} is" in seen.pending
+    assert (seen.serving, seen.pending) == ("v1", "")
+    assert rig.envoy.routes.read_text() == bad  # a start of Envoy must not find the weights that were refused
     assert await clients(rig.envoy.url, 3) == {"v1": 3}
+
+
+async def test_a_file_that_envoy_has_not_loaded_is_pending(rig: Rig) -> None:
+    driver = rig.driver()
+    text = rig.envoy.routes.read_text()
+    rig.envoy.routes.write_text(text.replace('version_info: "0"', 'version_info: "mine"'))  # not moved into place
+    assert (await seen_by(driver)).pending == f"{rig.envoy.admin} has routes 0, and {rig.envoy.routes} is mine"
+
+
+async def test_orders_of_two_models_in_one_file_are_all_there(tmp_path: Path) -> None:
+    async with Versions() as versions:
+        names = [f"{model}_{version}" for model in ("chat", "other") for version in versions.servers]
+        envoy = RealEnvoy(tmp_path, {name: versions.address(name.partition("_")[2]) for name in names}, "other")
+        with envoy.running():
+            instances = [{"admin": envoy.admin, "routes": str(envoy.routes)}]
+            drivers = [
+                made(
+                    versions.section(
+                        driver="envoy", instances=instances, clusters={v: f"{model}_{v}" for v in versions.servers}
+                    )
+                )
+                for model in ("chat", "other")
+            ]
+            for share in (0.1, 0.2, 0.3, 0.4, 0.5):
+                await asyncio.gather(
+                    drivers[0].place("envoy", to("v2", "v1", share=share)),
+                    drivers[1].place("envoy", to("v1", "v2", share=share)),
+                )
+                for driver, version in zip(drivers, ("v2", "v1"), strict=True):
+                    seen = await seen_by(driver)
+                    assert (seen.weights[version], seen.pending) == (share, "")
+            for driver in drivers:
+                await driver.close()
 
 
 async def test_an_instance_that_does_not_answer_is_named_and_the_others_move(rig: Rig) -> None:

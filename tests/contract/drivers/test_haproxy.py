@@ -13,6 +13,7 @@ import pytest
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic.driver import BackendObservation, Driver, EngineRefused, Placement
 from controlplane.traffic.haproxy.runtime import RuntimeApi
+from controlplane.traffic.proxies.edits import turn
 from tests.contract.drivers.cases import made
 from tests.contract.drivers.real_haproxy import RealHaproxy, haproxy
 from tests.contract.drivers.versions import Versions, clients
@@ -178,6 +179,49 @@ async def test_a_file_that_cannot_be_written_does_not_keep_a_rollback_away(
     with pytest.raises(EngineRefused, match=r"the weights are set, but .*set them there by hand \(v1 weight 100, "):
         await driver.place("haproxy", to("v1"))
     assert (await seen_by(driver)).serving == "v1"
+
+
+async def test_weights_that_haproxy_refuses_are_not_left_in_the_file(
+    driver_of: Maker, versions: Versions, tmp_path: Path
+) -> None:
+    proxy = RealHaproxy(tmp_path, {name: versions.address(name) for name in versions.servers})
+    proxy.config.write_text(proxy.config.read_text().replace("level admin", "level operator"))
+    await asyncio.to_thread(proxy.start)
+    try:
+        before = proxy.config.read_bytes()
+        with pytest.raises(EngineRefused, match="give the socket `level admin`"):
+            await driver_of(proxy).place("haproxy", to("v2", "v1", share=0.5))
+        assert proxy.config.read_bytes() == before
+    finally:
+        await asyncio.to_thread(proxy.stop)
+
+
+async def test_orders_of_two_models_in_one_file_are_all_there(
+    driver_of: Maker, versions: Versions, proxy: RealHaproxy
+) -> None:
+    servers = "".join(
+        f"  server {name} {versions.address(name)} weight {100 if name == 'v1' else 0}\n" for name in versions.servers
+    )
+    proxy.config.write_text(f"{proxy.config.read_text()}backend other\n  balance roundrobin\n{servers}")
+    await asyncio.to_thread(proxy.reload)
+    drivers = driver_of(proxy), driver_of(proxy, backend="other")
+    for share in (0.1, 0.2, 0.25, 0.4, 0.5) * 4:
+        await asyncio.gather(
+            drivers[0].place("haproxy", to("v2", "v1", share=share)),
+            drivers[1].place("haproxy", to("v1", "v2", share=share)),
+        )
+    await asyncio.gather(drivers[0].place("haproxy", to("v2")), drivers[1].place("haproxy", to("v2", "v1", share=0.25)))
+    await asyncio.to_thread(proxy.reload)  # the weights are then those of the file
+    assert (await seen_by(drivers[0])).weights == {"v2": 1.0}
+    assert (await seen_by(drivers[1])).weights == {"v1": 0.75, "v2": 0.25}
+
+
+async def test_a_file_that_is_locked_does_not_keep_a_rollback_away(driver_of: Maker, proxy: RealHaproxy) -> None:
+    driver = driver_of(proxy)
+    async with turn(proxy.folder):
+        with pytest.raises(Unavailable, match=r"the weights are set, but .*another process has locked"):
+            await driver.place("haproxy", to("v2"))
+    assert (await seen_by(driver)).serving == "v2"
 
 
 async def test_a_server_that_was_added_at_run_time_serves_and_is_missed_in_the_file(

@@ -15,6 +15,7 @@ from controlplane.traffic.nginx import proxy as nginx_proxy
 from tests.contract.drivers.cases import made
 from tests.contract.drivers.real_nginx import RealNginx
 from tests.contract.drivers.versions import Versions, clients
+from tests.patience import until
 
 pytestmark = pytest.mark.needs("nginx")
 
@@ -80,6 +81,8 @@ async def test_a_configuration_that_nginx_refuses_leaves_the_old_file_and_the_ol
     with pytest.raises(EngineRefused, match=r"the old file is back: .*unknown directive \"nonsense\""):
         await driver.place("nginx", to("v2"))
     assert rig.nginx.include.read_text() == before
+    seen = await seen_by(driver)
+    assert (seen.weights, seen.pending) == ({"v1": 0.5, "v2": 0.5}, "")  # nginx has the old file, also by its age
     with pytest.raises(Refused, match='unknown directive "nonsense"'):
         await driver.prepare("v2")
     assert set(await clients(rig.nginx.url, 20)) == {"v1", "v2"}
@@ -126,6 +129,62 @@ async def test_a_file_that_is_not_included_is_refused_and_put_back(rig: Rig, tmp
     with pytest.raises(EngineRefused, match=f"does not include {other}; add `include {other};`"):
         await driver.place("nginx", to("v2"))
     assert (await seen_by(driver)).serving == "v1"
+
+
+async def test_an_order_that_is_cut_off_before_nginx_accepted_it_leaves_the_old_file(rig: Rig) -> None:
+    driver = rig.driver(program=str(waiting := rig.nginx.folder / "waiting"))
+    waiting.write_text("#!/bin/sh\ntouch tested; exec sleep 600\n".replace("tested", str(waiting) + ".called"))
+    waiting.chmod(0o755)
+    before, age = rig.nginx.include.read_text(), rig.nginx.include.stat().st_mtime_ns
+    order = asyncio.create_task(driver.place("nginx", to("v2")))
+    await until(waiting.with_suffix(".called").exists)
+    assert rig.nginx.include.read_text() != before
+    order.cancel()
+    await asyncio.gather(order, return_exceptions=True)
+    assert (rig.nginx.include.read_text(), rig.nginx.include.stat().st_mtime_ns) == (before, age)
+    seen = await seen_by(driver)
+    assert (seen.serving, seen.pending) == ("v1", "")
+
+
+async def test_a_reload_by_somebody_else_during_a_refused_order_is_not_taken_for_the_old_weights(rig: Rig) -> None:
+    driver = rig.driver(program=str(refusing := rig.nginx.folder / "refusing"))
+    reload = f"nginx -c {rig.nginx.config} -s reload"
+    refusing.write_text(f"#!/bin/sh\n{reload}; until test -e {refusing}.go; do sleep 0.02; done; echo no >&2; exit 1\n")
+    refusing.chmod(0o755)
+    pid_file = rig.nginx.folder / "nginx.pid"
+    old = set(nginx_proxy.workers(pid_file).serving)
+    order = asyncio.create_task(driver.place("nginx", to("v2")))
+    await until(lambda: bool(now := nginx_proxy.workers(pid_file).serving) and not old & set(now))
+    refusing.with_suffix(".go").touch()
+    with pytest.raises(EngineRefused, match=r"the old file is back: .*no$"):
+        await order
+    seen = await seen_by(driver)
+    assert seen.serving == "v1"
+    assert "nginx has not loaded" in seen.pending
+    assert await clients(rig.nginx.url, 3) == {"v2": 3}
+
+
+async def test_a_file_that_did_not_exist_does_not_stay_when_nginx_refuses_it(rig: Rig, tmp_path: Path) -> None:
+    driver = rig.driver(include=str(tmp_path / "fresh.conf"))
+    with pytest.raises(EngineRefused, match=r"does not include .*fresh\.conf"):
+        await driver.place("nginx", to("v2"))
+    assert not (tmp_path / "fresh.conf").exists()
+
+
+async def test_a_model_that_nginx_refuses_does_not_disturb_another_model_of_the_same_nginx(rig: Rig) -> None:
+    other = rig.nginx.folder / "other.conf"
+    other.write_text(f"upstream other {{\n  server {rig.versions.address('v1')};\n}}\n")
+    config = rig.nginx.config.read_text()
+    rig.nginx.config.write_text(config.replace("include ", f"include {other};\n  include ", 1))
+    good, bad = rig.driver(), rig.driver(include=str(other), upstream="other", options=["nonsense"])
+    for share in (0.2, 0.4, 0.5):
+        refused, placed = await asyncio.gather(
+            bad.place("nginx", to("v2")), good.place("nginx", to("v2", "v1", share=share)), return_exceptions=True
+        )
+        assert isinstance(refused, EngineRefused)
+        assert placed is None
+    assert (await seen_by(good)).weights == {"v1": 0.5, "v2": 0.5}
+    assert (await seen_by(bad)).weights == {"v1": 1.0}
 
 
 async def test_a_reload_by_a_command_is_confirmed_by_new_workers(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,11 @@ class Versions:
         """Return host:port of a version's server."""
         return self.servers[version].url.removeprefix("http://")
 
+    def stream(self) -> None:
+        """Let every version be ready, and stream its tokens one after another."""
+        for server in self.servers.values():
+            server.health, server.pace_s = 200, 0.005
+
     @contextlib.asynccontextmanager
     async def hold(self, url: str, version: str) -> AsyncIterator[tuple[Callable[[], None], Awaitable[str]]]:
         """Keep one request open, which must reach `version`."""

@@ -18,6 +18,7 @@ from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Rollout
 from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.running.turns import MOST
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification
 from controlplane.rollout.wishes import Wait, WaitKind
@@ -68,12 +69,13 @@ class StrategyWorld:
         verification: Verification | None = None,
         models: int = 1,
         empty: Path | None = None,
+        most_steps: int = MOST,
     ) -> None:
-        """`rollout` is the model's section of that name in fleet.yaml.
+        """`rollout` is the model's section of that name in fleet.yaml. `most_steps` is that of the engine.
 
         `empty` is a database file with the tables and no rows, to begin with a copy of it.
         """
-        self._empty = empty
+        self._empty, self._most_steps = empty, most_steps
         self._folder, self.verification = folder, verification or asking(1)
         names = ["m", *(f"m{number}" for number in range(1, models))]
         self.drivers = {name: MemoryDriver(name, capabilities, backends) for name in names}
@@ -104,7 +106,14 @@ class StrategyWorld:
     def _open(self) -> None:
         workers = dict.fromkeys(WorkKind, self.worker)
         self.engine = RolloutEngine(
-            self.db, self.sections, self.drivers, patience_s=0, look=self._look, workers=workers, holds=self._holds
+            self.db,
+            self.sections,
+            self.drivers,
+            patience_s=0,
+            look=self._look,
+            workers=workers,
+            holds=self._holds,
+            most_steps=self._most_steps,
         )
         self.service = RolloutService(self.db, self.sections, self.drivers, self.clock)
         announcer = Announcer("ops", "http://console")

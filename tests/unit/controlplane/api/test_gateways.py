@@ -114,6 +114,7 @@ async def test_a_report_makes_the_gateway_visible_to_people(rig: Any, sent: dict
         "name": "g1",
         "live": True,
         "state": "live",
+        "processes": 1,
         "version": "1.2.3",
         "listen": "127.0.0.1:8400",
         "workers": 2,

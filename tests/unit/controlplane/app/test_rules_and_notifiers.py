@@ -11,7 +11,8 @@ from alerts.errors import DeliveryFailed
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from alerts.packs import rule_files
-from controlplane.app.notifiers import build_route, notifier_recipes
+from controlplane.app.notifiers import notifier_recipes
+from controlplane.app.parts.route import build_route
 from controlplane.app.rules import describe_rules, fleet_rules
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifiers import SlackSection

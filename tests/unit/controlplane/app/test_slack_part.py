@@ -13,8 +13,8 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.app.checks.surroundings import check_surroundings
-from controlplane.app.notifiers import receives_buttons
 from controlplane.app.parts.part import Configuration
+from controlplane.app.parts.route import receives_buttons
 from controlplane.app.parts.slack import SlackPart
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet

@@ -220,3 +220,26 @@ def test_empty_buckets_make_no_difference() -> None:
 
 def test_an_empty_stratum_is_none() -> None:
     assert looked(begun(Shape.LARGER, 0.05), [Stratum("", EMPTY, EMPTY)]).references == {}
+
+
+def test_a_look_in_an_incident_of_both_versions_is_no_evidence() -> None:
+    """1% fails before. Then 10% of the stable version's requests fail, and by chance 20% of the candidate's."""
+    steady = many(*[look(1, 100, 19, 1900)] * 3, past=(190, 19_000))
+    incident = looked(steady, [look(20, 100, 190, 1900)])
+    assert (incident.log_equal, incident.log_tolerated) == (steady.log_equal, steady.log_tolerated)
+    assert incident.effect.candidate_requests == 400, "it is told all the same"
+    own = looked(steady, [look(20, 100, 19, 1900)])
+    assert own.against(FAILS_AT) >= FAILS_AT, "a failure of the candidate alone is evidence"
+
+
+def test_an_incident_that_stays_is_the_new_usual_rate() -> None:
+    evidence = many(*[look(1, 100, 19, 1900)] * 3, past=(190, 19_000))
+    for _ in range(3):
+        evidence = looked(evidence, [look(10, 100, 190, 1900)])
+    assert looked(evidence, [look(60, 100, 190, 1900)]).against(FAILS_AT) >= FAILS_AT
+
+
+def test_few_failures_of_the_stable_version_are_no_incident() -> None:
+    """Chance alone makes three failures of twenty requests now and then."""
+    steady = many(look(0, 10, 0, 20), past=(2, 200))
+    assert looked(steady, [look(8, 10, 3, 20)]).log_equal > steady.log_equal

@@ -25,9 +25,9 @@ def counts(tried: Any) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize(
     ("world", "requests", "rolled_back"),
     [
-        (0, 100, (0, 0, 1, 22)),
-        (0, 10_000, (0, 0, 3, 25)),
-        (1, 1000, (0, 0, 1, 26)),
+        (0, 100, (0, 0, 1, 21)),
+        (0, 10_000, (0, 0, 2, 17)),
+        (1, 1000, (0, 0, 1, 23)),
         (2, 1000, (0, 0, 0, 30)),
     ],
 )
@@ -41,15 +41,24 @@ def test_of_thirty_equal_candidates(bench: Any, world: int, requests: int, rolle
     ("case", "requests", "found"),
     [
         ("errors 1% to 3%", 100, (0, 0, 0, 28)),
-        ("errors 1% to 3%", 1000, (30, 18, 23, 40)),
+        ("errors 1% to 3%", 1000, (26, 15, 21, 40)),
         ("errors 1% to 3%", 10_000, (40, 40, 40, 40)),
-        ("TTFT +30%", 100, (28, 25, 30, 40)),
+        ("TTFT +30%", 100, (23, 26, 28, 40)),
         ("TTFT +30%", 1000, (40, 40, 40, 40)),
     ],
 )
 def test_of_forty_bad_candidates(bench: Any, case: str, requests: int, found: tuple[int, ...]) -> None:
     tried = bench.bad(np.random.default_rng(7), bench.STEADY, requests, 40, bench.BAD[case])
     assert counts(tried) == found
+
+
+@pytest.mark.parametrize(("world", "requests", "rolled_back"), [(4, 1000, 0), (7, 10_000, 2)])
+def test_of_thirty_equal_candidates_with_dependent_requests(
+    bench: Any, world: int, requests: int, rolled_back: int
+) -> None:
+    """Failures by sessions of five requests, and an incident of both versions."""
+    tried = bench.equal(np.random.default_rng(7), bench.WORLDS[world], requests, 30)
+    assert tried.count("ours") == rolled_back
 
 
 def test_of_forty_candidates_at_the_edge_of_the_tolerance(bench: Any) -> None:
@@ -59,7 +68,7 @@ def test_of_forty_candidates_at_the_edge_of_the_tolerance(bench: Any) -> None:
 def test_of_two_hundred_equal_candidates_with_coarse_buckets(bench: Any) -> None:
     """The reason for bets on ranks: the normal approximation has its bound of 1 in 600 only for fine buckets."""
     tried = bench.coarse(np.random.default_rng(7), 200)
-    assert (tried.count("ours"), tried.count("normal")) == (0, 8)
+    assert (tried.count("ours"), tried.count("normal")) == (0, 4)
 
 
 def test_the_benchmark_prints_all_tables(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:

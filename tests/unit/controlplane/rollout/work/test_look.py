@@ -16,7 +16,7 @@ from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind
 from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, RolloutLimits
 from controlplane.rollout.options import Analysis, Comparison, Metric, Options, Threshold
 from controlplane.rollout.work import look as looks
-from controlplane.rollout.work.look import LookWorker
+from controlplane.rollout.work.look import PERIODS, LookWorker
 from controlplane.rollout.work.top_up import TopUpCounts
 from tests.unit.controlplane.metrics.conftest import load
 
@@ -572,7 +572,7 @@ def reads(series: Series) -> Callable[[], int]:
 async def test_the_first_look_reads_the_past_and_later_ones_read_once() -> None:
     series = Series(*STABLE, counter("_x9 0+100x20"))
     first = await look(series, rollout(), 11)
-    assert [at / 60 for _, at in series.asked] == [11, *range(2, 11)]
+    assert [at / 60 for _, at in series.asked] == [11, *range(10 - PERIODS, 11)]
     series.asked.clear()
     await look(series, rollout(), 12, first)
     assert [at / 60 for _, at in series.asked] == [12]
