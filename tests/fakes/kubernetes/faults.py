@@ -18,6 +18,24 @@ class Closed(Exception):
     """The connection closes without an answer."""
 
 
+class Hung(Exception):
+    """The storage does not answer in time."""
+
+    def answer(self, verb: str, custom: bool) -> Exception:
+        """Return what the client of a hung etcd meets.
+
+        Writes are answered 504. A get or list of a built-in kind closes the connection. A get or list of a custom
+        resource is a 504 whose Status has neither kind nor apiVersion.
+        """
+        if verb not in ("get", "list"):
+            return timed_out(HUNG)
+        if not custom:
+            return Closed()
+        error = timed_out()
+        del error.body["kind"], error.body["apiVersion"]
+        return error
+
+
 @dataclass
 class Fault:
     """What happens to the next `times` requests of a verb on a path.
@@ -58,11 +76,11 @@ class Faults:
         self.intrusions: list[Intrusion] = []
 
     def hang(self, verb: str, path: str, *, done: bool = True, times: int = 1) -> None:
-        """Answer 504, as of a hung etcd, at once. The outcome is unknown to the client: `done` decides it."""
-        self.planned.append(Fault(verb, path, timed_out(HUNG), done, times))
+        """Answer as with a hung etcd, but at once. `done` decides the outcome of a write, which its client cannot see."""
+        self.planned.append(Fault(verb, path, Hung(), done, times))
 
     def close(self, verb: str, path: str, *, done: bool = False, times: int = 1) -> None:
-        """Close the connection without an answer."""
+        """Close the connection without an answer. HTTP clients repeat a GET by themselves: `times` must cover that."""
         self.planned.append(Fault(verb, path, Closed(), done, times))
 
     def throttle(self, verb: str, path: str, *, times: int = 1) -> None:

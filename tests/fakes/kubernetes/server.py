@@ -14,7 +14,7 @@ from tests.fakes.kubernetes.bodies import LARGEST, Options
 from tests.fakes.kubernetes.cluster import Cluster
 from tests.fakes.kubernetes.discovery import discovered
 from tests.fakes.kubernetes.errors import ApiError, TextError
-from tests.fakes.kubernetes.faults import Change, Closed, Fault, Faults, Intrusion
+from tests.fakes.kubernetes.faults import Change, Closed, Fault, Faults, Hung, Intrusion
 from tests.fakes.kubernetes.kinds import kind_named
 from tests.fakes.kubernetes.paths import Target, parse
 from tests.fakes.kubernetes.rbac import Access, Rule, User
@@ -181,6 +181,8 @@ class ApiServer:
     def _befall(self, fault: Fault, asked: Request) -> None:
         if fault.done:
             self._desk.answer(asked)
+        if isinstance(fault.error, Hung):
+            raise fault.error.answer(asked.verb, asked.target.kind.custom)
         raise fault.error
 
     def _intrude(self, target: Target, change: Change) -> None:

@@ -66,6 +66,15 @@ async def test_a_504_leaves_the_outcome_unknown(caller: Caller, done: bool, weig
     assert (await caller.move())[0] == 200
 
 
+async def test_reads_of_a_hung_storage_close_or_answer_a_bare_status(caller: Caller) -> None:
+    caller.api.faults.hang("list", "*", times=4)  # aiohttp repeats a GET whose connection closed.
+
+    status, body = await caller.ask("GET", PATH)
+    assert (status, "kind" in body, body["reason"]) == (504, False, "Timeout")
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await caller.ask("GET", "/api/v1/namespaces/default/services")
+
+
 @pytest.mark.parametrize(("done", "weight"), [(True, 7), (False, 100)])
 async def test_a_connection_closes_without_an_answer(caller: Caller, done: bool, weight: int) -> None:
     caller.api.faults.close("patch", "*/httproutes/chat", done=done)
