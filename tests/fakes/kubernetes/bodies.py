@@ -19,7 +19,7 @@ LARGEST = 3 * 1024 * 1024
 
 
 class Options(NamedTuple):
-    """What a write was asked besides its body.
+    """What a write was asked besides its body. `applies` is true for server-side apply.
 
     validation: "Strict", "Warn" or "Ignore", what to do about unknown fields and about `doubled` ones.
     """
@@ -28,7 +28,7 @@ class Options(NamedTuple):
     dry_run: bool = False
     force: bool = False
     validation: str = "Warn"
-    named: bool = False
+    applies: bool = False
     doubled: tuple[str, ...] = ()
 
 

@@ -76,7 +76,7 @@ class Faults:
         self.intrusions: list[Intrusion] = []
 
     def hang(self, verb: str, path: str, *, done: bool = True, times: int = 1) -> None:
-        """Answer as with a hung etcd, but at once. `done` decides the outcome of a write, which its client cannot see."""
+        """Answer as with a hung etcd, but at once. `done` says whether a write takes effect."""
         self.planned.append(Fault(verb, path, Hung(), done, times))
 
     def close(self, verb: str, path: str, *, done: bool = False, times: int = 1) -> None:

@@ -67,7 +67,7 @@ class Resources:
         validation.check(wanted, None, kind)
         if key in self.store.objects:
             raise already_exists(kind.plural, kind.group, key.name)
-        if not options.named:
+        if not options.applies:
             owned = copy.deepcopy(wanted)
             if "status" in kind.subresources:
                 owned.pop("status", None)
@@ -130,7 +130,7 @@ class Resources:
         if before is None:
             created = copy.deepcopy(config)
             created.setdefault("metadata", {})["name"] = key.name
-            return self.create(kind, key.namespace, created, options._replace(named=True))
+            return self.create(kind, key.namespace, created, options._replace(applies=True))
         by = _by(options, kind, subresource)
         wanted = _of_subresource(config, kind, subresource)
         after = managers.applied(before, wanted, kind.whole, by, self.given.now(), options.force)
@@ -210,7 +210,7 @@ class Resources:
 
 
 def _by(options: Options, kind: Kind, subresource: str = "") -> Manager:
-    return Manager(options.manager, "Apply" if options.named else "Update", kind.api_version, subresource)
+    return Manager(options.manager, "Apply" if options.applies else "Update", kind.api_version, subresource)
 
 
 def _shell(kind: Kind) -> Json:

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 class ApiServer:
     """A Kubernetes API server. `async with ApiServer() as api` serves it at `api.url`.
 
-    The namespace of `namespaces` exist from the start. Requests are kept in `requests` as (verb, path, user).
+    The namespaces named at the start exist from the start. `requests` holds the verb, path and user of each request.
     """
 
     def __init__(self, namespaces: Iterable[str] = ("default",)) -> None:

@@ -62,7 +62,7 @@ class Request(NamedTuple):
             dry_run=self.query.get("dryRun") == "All",
             force=self.query.get("force") in ("true", "1"),
             validation=self.query.get("fieldValidation") or "Warn",
-            named=media == APPLY,
+            applies=media == APPLY,
             doubled=doubled(self.raw) if self.method in ("POST", "PUT", "PATCH") else (),
         )
 
