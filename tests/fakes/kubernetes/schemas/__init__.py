@@ -1,0 +1,1 @@
+"""Schemas of the kinds: how their lists merge, what is filled in, what is refused."""
