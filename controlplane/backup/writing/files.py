@@ -79,7 +79,10 @@ class FileReader:
         self._results: dict[str, Read] = {}
         self._fault: BaseException | None = None
         self._lanes = [Lane(shelf, secrets) for _ in range(lanes)]
-        self._threads = [threading.Thread(target=self._work, args=(lane,), name="backup") for lane in self._lanes]
+        # Daemons: Ctrl-C between here and the caller's `try` must not leave threads that keep the process from ending.
+        self._threads = [
+            threading.Thread(target=self._work, args=(lane,), name="backup", daemon=True) for lane in self._lanes
+        ]
         for thread in self._threads:
             thread.start()
 
