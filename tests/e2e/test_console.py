@@ -132,6 +132,12 @@ models:
             self.process.terminate()
             await self.process.wait()
 
+    async def lift_quarantine(self) -> None:
+        """Let v2 be promoted again: a rollback leaves it in quarantine."""
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {ADMIN}"}, timeout=HANG_S) as client:
+            path = f"{self.url}/cp/v1/models/model/versions/v2/quarantine/lift"
+            (await client.post(path, json={"reason": "the next test promotes it"})).raise_for_status()
+
     async def token(self, role: str) -> str:
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {ADMIN}"}, timeout=HANG_S) as client:
             answer = await client.post(f"{self.url}/cp/v1/tokens", json={"name": f"a-{role}", "role": role})
@@ -267,6 +273,10 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
     await page.wait_for_url("**/rollouts/r-*")
     await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
     assert plane.engine.triton.serving == 1
+    await page.goto("/models/model")
+    await expect(page.locator(".quarantine")).to_contain_text("v2 is in quarantine")
+    await expect(page.get_by_role("button", name="Promote model to v2")).to_have_count(0)
+    await plane.lift_quarantine()
 
 
 async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: ControlPlane, page: Page) -> None:
@@ -296,6 +306,7 @@ async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: 
     await page.wait_for_url("**/rollouts/r-*")
     await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
     assert plane.engine.triton.serving == 1
+    await plane.lift_quarantine()
 
 
 async def test_a_version_that_cannot_load_shows_the_engines_words_as_text(plane: ControlPlane, page: Page) -> None:
