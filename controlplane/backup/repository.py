@@ -77,15 +77,19 @@ def pack_path(name: str) -> str:
 
 def init_repository(store: Store, key: UserKey, *, key_name: str, now: float, sealing: Sealing) -> Header:
     """Make an empty repository that `key` opens, and return its header. Raises RepositoryExists."""
-    for name in (HEADER, "keys/", "snapshots/", "packs/"):
-        if _exists(store, name):
-            raise RepositoryExists(f"{store.address} holds a repository already ({name} is there)")
+    if name := present(store):
+        raise RepositoryExists(f"{store.address} holds a repository already ({name} is there)")
     header = Header(uuid.uuid4().hex, now, sealing)
     document = wrap(new_secrets(sealing), key, name=key_name, now=now)
     store.put(f"keys/{key.id}", key_bytes(document))
     stored = {"format": FORMAT, "id": header.id, "made_at": now, "sealing": sealing.name.lower()}
     store.put(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2))
     return header
+
+
+def present(store: Store) -> str:
+    """Return the name of something of a repository that is at the store, or ""."""
+    return next((name for name in (HEADER, "keys/", "snapshots/", "packs/") if _exists(store, name)), "")
 
 
 def _exists(store: Store, name: str) -> bool:
@@ -285,7 +289,10 @@ class Repository:
         found = []
         for item in self.store.list("snapshots/"):
             try:
-                found.append(read_snapshot(item.name, self.store.get(item.name, LARGE), self.secrets))
+                snapshot = read_snapshot(item.name, self.store.get(item.name, LARGE), self.secrets)
+                if f"snapshots/{snapshot.id}" != item.name:
+                    raise Damaged(item.name, f"it is a copy of the snapshot {snapshot.id}")
+                found.append(snapshot)
             except FileNotFoundError:
                 continue
             except (Damaged, NewerFormat) as error:

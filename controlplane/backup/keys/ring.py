@@ -32,7 +32,7 @@ class KeyDocument:
     made_at: float
     """Unix seconds."""
     wrapped: tuple[bytes, ...]
-    """The chunk secret, then the data key of each epoch, wrapped with AES-KW (RFC 3394)."""
+    """The settings, the chunk secret, then the data key of each epoch, wrapped with AES-KW (RFC 3394)."""
 
 
 def new_secrets(sealing: Sealing = Sealing.AES_256_GCM) -> Secrets:
@@ -47,16 +47,24 @@ def with_new_epoch(secrets: Secrets) -> Secrets:
 
 def wrap(secrets: Secrets, key: UserKey, *, name: str, now: float) -> KeyDocument:
     """Return the secrets wrapped for a user key."""
-    wrapped = tuple(aes_key_wrap(key.secret, secret) for secret in (secrets.chunk_secret, *secrets.data_keys))
+    parts = (_settings(secrets.sealing), secrets.chunk_secret, *secrets.data_keys)
+    wrapped = tuple(aes_key_wrap(key.secret, part) for part in parts)
     return KeyDocument(key.id, name, now, wrapped)
 
 
+def _settings(sealing: Sealing) -> bytes:
+    """Return the settings as they are wrapped: who may write `repository.json` must not be able to end encryption."""
+    return bytes([sealing]).ljust(KEY_BYTES, b"\0")
+
+
 def unwrap(document: KeyDocument, key: UserKey, sealing: Sealing) -> Secrets:
-    """Return the secrets. Raises WrongKey when the document was not wrapped for this key."""
+    """Return the secrets. Raises WrongKey when the document was not wrapped for this key, and Damaged."""
     try:
-        chunk_secret, *data_keys = (aes_key_unwrap(key.secret, wrapped) for wrapped in document.wrapped)
+        settings, chunk_secret, *data_keys = (aes_key_unwrap(key.secret, wrapped) for wrapped in document.wrapped)
     except (InvalidUnwrap, ValueError):
         raise WrongKey(f"key {key.id} does not open the repository") from None
+    if settings != _settings(sealing):
+        raise Damaged("repository.json", "it names another sealing than the one that the repository was made with")
     return Secrets(chunk_secret, tuple(data_keys), sealing)
 
 
@@ -77,6 +85,6 @@ def read_key_document(place: str, data: bytes) -> KeyDocument:
         document = KeyDocument(str(stored["key"]), str(stored["name"]), float(stored["made_at"]), wrapped)
     except (orjson.JSONDecodeError, binascii.Error, KeyError, TypeError, ValueError):
         raise Damaged(place, "it is not a key object") from None
-    if len(document.wrapped) < 2:
+    if len(document.wrapped) < 3:
         raise Damaged(place, "it holds no data key")
     return document

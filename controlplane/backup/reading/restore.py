@@ -78,15 +78,23 @@ def _write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, 
 
 def _check_paths(entries: Iterable[Entry]) -> None:
     """Raise BackupError for a path that would leave the folder: somebody else may have written the snapshot."""
-    links = {entry.path for entry in entries if entry.type is EntryType.LINK}
+    seen: dict[str, EntryType] = {}
     for entry in entries:
         path = PurePosixPath(entry.path)
-        if path.is_absolute() or ".." in path.parts:
+        if path.is_absolute() or ".." in path.parts or path.as_posix() != entry.path or "\0" in entry.path:
             raise BackupError(
                 f"the snapshot has the path {entry.path!r}, which is outside its tree; nothing was written"
             )
-        if any(str(parent) in links for parent in path.parents):
-            raise BackupError(f"the snapshot has {entry.path!r} below a link; nothing was written")
+        if entry.path in seen:
+            raise BackupError(f"the snapshot has {entry.path!r} twice; nothing was written")
+        if any(seen.get(str(parent), EntryType.FOLDER) is not EntryType.FOLDER for parent in path.parents):
+            raise BackupError(f"the snapshot has {entry.path!r} below what is no folder; nothing was written")
+        if entry.type is EntryType.SAME and seen.get(entry.target) is not EntryType.FILE:
+            raise BackupError(
+                f"the snapshot says that {entry.path!r} is the same file as {entry.target!r}, which is no earlier file"
+                " of it; nothing was written"
+            )
+        seen[entry.path] = entry.type
 
 
 def _file(repository: Repository, entry: Entry, path: Path, tally: Tally, lane: Lane, pool: ThreadPoolExecutor) -> str:
@@ -97,7 +105,7 @@ def _file(repository: Repository, entry: Entry, path: Path, tally: Tally, lane: 
     except Damaged as error:
         return f"{entry.path}: {error}"
     _give(path, entry)
-    path.chmod(entry.mode)
+    path.chmod(_mode(entry))
     os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
     return ""
 
@@ -115,8 +123,13 @@ def _link(folder: Path, entry: Entry) -> None:
 def _finish(path: Path, entry: Entry) -> None:
     _sync(path)
     _give(path, entry)
-    path.chmod(entry.mode)
+    path.chmod(_mode(entry))
     os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _mode(entry: Entry) -> int:
+    """Return the permission bits. Without its owner a program must not run as whoever restored it."""
+    return entry.mode if os.geteuid() == 0 else entry.mode & ~0o6000
 
 
 def _give(path: Path, entry: Entry) -> None:

@@ -29,6 +29,8 @@ def check_complete(root: Path, paths: Iterable[str]) -> None:
 
 def _shards(index: Path, folder: PurePosixPath) -> set[str]:
     """Return the paths that an index names; none when it is no index of shards."""
+    if not index.is_file():
+        return set()  # A pipe would never end.
     try:
         with index.open("rb") as file:
             document = orjson.loads(file.read(INDEX_LIMIT))

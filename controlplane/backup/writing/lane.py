@@ -92,7 +92,7 @@ class Lane:
 
 def open_direct(path: str, size: int) -> int:
     """Return a handle on a file, beside the page cache where the file is large and the file system can."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     if size >= DIRECT_FROM:
         with suppress(OSError):
             return os.open(path, flags | os.O_DIRECT)

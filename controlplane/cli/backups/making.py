@@ -8,14 +8,15 @@ import platform
 import time
 from pathlib import Path
 
+from controlplane.backup.errors import RepositoryExists
 from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.keys.keyfile import new_key, read_key, write_key
-from controlplane.backup.repository import init_repository
+from controlplane.backup.repository import init_repository, present
 from controlplane.backup.sources.walk import UNFINISHED, Source
 from controlplane.backup.storage.addresses import open_store
 from controlplane.backup.writing.create import About, Options, create_snapshot
 from controlplane.backup.writing.files import Tally
-from controlplane.cli.backups.opening import address, closing, key_path, opened
+from controlplane.cli.backups.opening import address, check_apart, closing, key_path, opened
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, say, size, took
@@ -32,6 +33,8 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
     path, where = key_path(key_file), address(repository)
     store = open_store(where)
     with closing(store):
+        if present(store):
+            raise RepositoryExists(f"{store.address} holds a repository already, or a part of one")
         made = not path.exists()
         key = new_key() if made else read_key(path)
         if made:
@@ -67,10 +70,11 @@ def create(
     os.nice(GENTLE)
     tags = dict(_pair(text) for text in tag or ())
     root = folder.absolute()
-    about = About(name or root.name, version or "", platform.node(), _person(), tags)
+    about = About(_named(name or root.name), _text(version or ""), platform.node(), _person(), tags)
     source = Source(root, tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
     tally = Tally()
     with opened(repository, key_file) as found, shown(tally):
+        check_apart(found, key_file, root)
         made = create_snapshot(found, source, about, options=Options(compress=compress), tally=tally)
     for note in made.notes:
         say(note)
@@ -81,8 +85,22 @@ def create(
     )
 
 
+def _named(name: str) -> str:
+    if "@" in name or not name:
+        raise WrongUsage(f"{name!r} cannot name a model here: @ separates the version. Give --name and --version.")
+    return _text(name)
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise WrongUsage(f"{value!r} is not UTF-8") from None
+    return value
+
+
 def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
+    key, equals, value = _text(text).partition("=")
     if not equals or not key:
         raise WrongUsage(f"{text!r} is no tag: write NAME=VALUE")
     return key, value

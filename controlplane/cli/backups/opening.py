@@ -14,6 +14,7 @@ from controlplane.backup.intents import announced
 from controlplane.backup.keys.keyfile import read_key
 from controlplane.backup.repository import Repository
 from controlplane.backup.storage.addresses import open_store
+from controlplane.backup.storage.folder import FolderStore
 from controlplane.backup.storage.store import Store
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import say
@@ -41,6 +42,17 @@ def opened(repository: str | None, key_file: Path | None) -> Iterator[Repository
     store, key = open_store(address(repository)), read_key(key_path(key_file))
     with closing(store):
         yield Repository.open(store, [key])
+
+
+def check_apart(repository: Repository, key_file: Path | None, folder: Path) -> None:
+    """Raise WrongUsage when the repository or the key file is below the folder, or the folder in the repository."""
+    store = repository.store
+    if isinstance(store, FolderStore):
+        root, target = store.root.resolve(), folder.resolve()
+        if root.is_relative_to(target) or target.is_relative_to(root):
+            raise WrongUsage(f"the repository {root} and the folder {target} must not contain each other; move one")
+    if key_path(key_file).resolve().is_relative_to(folder.resolve()):
+        raise WrongUsage(f"the key file {key_path(key_file)} is in {folder}; move it to another place")
 
 
 @contextmanager
@@ -79,7 +91,9 @@ def one(repository: Repository, name: str) -> Snapshot:
     Raises WrongUsage when there is none, or when several ids begin with it.
     """
     found = listed(repository)
-    subject, _, version = name.partition("@")
+    subject, at, version = name.partition("@")
+    if not subject or (at and not version):
+        raise WrongUsage(f"{name!r} names no snapshot: write an id, a SUBJECT, or SUBJECT@VERSION")
     same = [one for one in found if one.subject == subject and version in ("", one.version)]
     if same:
         return same[-1]

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from controlplane.backup.errors import BackupError
+from controlplane.backup.format.snapshot import Snapshot
 from controlplane.backup.pruning.prune import plan_prune, prune
 from controlplane.backup.pruning.retention import Fate, Keep, fates
-from controlplane.cli.backups.opening import listed, opened
+from controlplane.backup.repository import Repository
+from controlplane.cli.backups.opening import opened
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import columns, counted, say, size
 
@@ -28,7 +31,7 @@ def prune_repository(
     """Delete snapshots beyond what is kept, and the packs that nothing needs any more."""
     keep = Keep(keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly)
     with opened(repository, key_file) as found:
-        gone = [fate.snapshot for fate in _shown(fates(listed(found), keep, {}), keep) if not fate.reasons]
+        gone = [fate.snapshot for fate in _shown(fates(_all(found), keep, {}), keep) if not fate.reasons]
         if dry_run:
             freed = size(plan_prune(found, without={snapshot.id for snapshot in gone}).freed)
             say(f"{counted(len(gone), 'snapshot')} would be deleted, and {freed} would be freed")
@@ -44,6 +47,15 @@ def prune_repository(
             f"{counted(result.waiting, 'pack')} could not be deleted yet, since backups or restores run now."
             " The next prune deletes them."
         )
+
+
+def _all(repository: Repository) -> list[Snapshot]:
+    """Return all snapshots. Raises BackupError when one cannot be read: which ones may go cannot be told then."""
+
+    def refuse(error: BackupError) -> None:
+        raise BackupError(f"nothing is deleted while a snapshot cannot be read: {error}")
+
+    return repository.snapshots(refuse)
 
 
 def _shown(found: Sequence[Fate], keep: Keep) -> Sequence[Fate]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
-from controlplane.backup.format.snapshot import EntryType, read_tree
+from controlplane.backup.format.snapshot import Entry, EntryType, read_tree
 from controlplane.backup.reading.restore import check_space, write_tree
 from controlplane.backup.reading.selection import select
 from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.reading.verify import verify
+from controlplane.backup.sources.walk import ROOT
 from controlplane.backup.writing.files import LANES, Tally
-from controlplane.cli.backups.opening import one, opened, reading
+from controlplane.cli.backups.opening import check_apart, one, opened, reading
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.render import counted, say, size
@@ -65,6 +67,9 @@ def restore(
             raise WrongUsage(f"{to} is a link or a file: name the folder itself")
         if replace and file:
             raise WrongUsage("--replace takes a whole snapshot: restore single files to a new folder")
+        if replace:
+            check_apart(found, key_file, to)
+            _check_kept(to, entries)
         files = [entry for entry in entries if entry.type is EntryType.FILE]
         total = size(sum(entry.size for entry in files))
         check_space(to.absolute(), entries)
@@ -78,6 +83,18 @@ def restore(
     if old is not None:
         say(f"The old folder is {old}. Delete it once the engine has loaded the restored one.")
     say(f"restored {counted(len(files), 'file')}, {total}, of {chosen.id} to {to}")
+
+
+def _check_kept(folder: Path, entries: Sequence[Entry]) -> None:
+    """Raise WrongUsage when the folder has names that the snapshot lacks: they would be gone from it."""
+    if not folder.is_dir():
+        return
+    kept = {PurePosixPath(entry.path).parts[0] for entry in entries if entry.path != ROOT}
+    if gone := sorted(path.name for path in folder.iterdir() if path.name not in kept):
+        raise WrongUsage(
+            f"{folder} has {', '.join(gone[:5])}, which the snapshot lacks, so the folder would be without it. Restore"
+            " to a new folder and move what you need."
+        )
 
 
 def _lanes() -> int:

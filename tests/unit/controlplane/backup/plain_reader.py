@@ -22,7 +22,8 @@ class PlainReader:
         key = base64.b64decode(key_file.read_text().removeprefix("llm-controlplane-backup-key-1:"))
         key_id = blake3(key, derive_key_context="llm-controlplane backup 1 key id").hexdigest()[:16]
         wrapped = json.loads((folder / "keys" / key_id).read_text())["wrapped"]
-        self.chunk_secret, *self.data_keys = (aes_key_unwrap(key, base64.b64decode(secret)) for secret in wrapped)
+        opened = [aes_key_unwrap(key, base64.b64decode(secret)) for secret in wrapped]
+        self.sealing, self.chunk_secret, self.data_keys = opened[0][0], opened[1], opened[2:]
         self.chunks = {}
         for pack in sorted((folder / "packs").glob("*/*")):
             self.read_pack(pack)
@@ -30,7 +31,7 @@ class PlainReader:
     def record(self, data: bytes, begin: int, length: int, counter: int, context: bytes, kind: int) -> bytes:
         header = data[:64]
         magic, version, found, sealing, epoch, salt = struct.unpack("<4sBBBxI20x32s", header)
-        assert (magic, version, found) == (b"LCPB", 1, kind)
+        assert (magic, version, found, sealing) == (b"LCPB", 1, kind, self.sealing)
         subkey = HKDF(SHA256(), 32, salt, b"llm-controlplane backup 1 object").derive(self.data_keys[epoch])
         nonce, sealed = counter.to_bytes(12, "big"), data[begin : begin + length]
         if sealing == 1:
