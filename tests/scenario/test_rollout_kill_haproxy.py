@@ -65,7 +65,10 @@ async def test_a_promotion_survives_kill_9_in_each_phase_with_no_effect_doubled(
                             rollout = (await call(port, "POST", "rollouts", {"model": "chat", "version": "v2"}))["id"]
                         async with asyncio.timeout(PROCESS_S):
                             while True:
-                                shown = await call(port, "GET", f"rollouts/{rollout}")
+                                try:
+                                    shown = await call(port, "GET", f"rollouts/{rollout}")
+                                except aiohttp.ClientOSError:
+                                    continue  # a busy machine: the server closes a connection that is too slow
                                 phase = shown["phase"]
                                 assert phase in (*PHASES, "succeeded"), shown
                                 if phase == "succeeded" or phase not in killed:
