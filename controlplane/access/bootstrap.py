@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import suppress
 from pathlib import Path
 
 from controlplane.access.roles import Role
 from controlplane.access.tokens import TokenStore, new_token_text, split_token
 from controlplane.errors import ConfigError, Conflict
+from controlplane.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,8 @@ def _read_or_make(path: Path) -> str:
     if path.exists():
         return _read(path)
     text = new_token_text()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
+        write_whole(path, f"{text}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot write the admin token: {error.strerror}", file=path) from error
     return text

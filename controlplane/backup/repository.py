@@ -136,19 +136,26 @@ class Repository:
 
     def __init__(self, store: Store, header: Header, secrets: Secrets) -> None:
         self.store, self.header, self.secrets = store, header, secrets
-        self.index = Index(())
+        self._index: Index | None = None
         self._readers: dict[str, PackReader] = {}
 
     @classmethod
     def open(cls, store: Store, keys: Sequence[UserKey]) -> Repository:
-        """Return the repository at a store, with its index loaded.
-
-        Raises NotARepository, NewerFormat, WrongKey, Damaged and StoreUnreachable.
-        """
+        """Return the repository at a store. Raises NotARepository, NewerFormat, WrongKey, Damaged, StoreUnreachable."""
         header = read_header(store)
-        repository = cls(store, header, open_secrets(store, header, keys))
-        repository.refresh()
-        return repository
+        return cls(store, header, open_secrets(store, header, keys))
+
+    @property
+    def index(self) -> Index:
+        """The index, which the first use loads: after the intent of whoever needs one. Not for two threads at once."""
+        if self._index is None:
+            self.refresh()
+        assert self._index is not None
+        return self._index
+
+    def packs(self) -> dict[str, int]:
+        """Return the size in bytes of every pack that the store lists, by its name."""
+        return {item.name.rpartition("/")[2]: item.size for item in self.store.list("packs/")}
 
     def refresh(self) -> tuple[BackupError, ...]:
         """Load the index again: the segments, and the tables of packs that no segment names.
@@ -156,7 +163,7 @@ class Repository:
         Rows of packs that the store does not list are left out. Returns the faults of segments and tables that could
         not be read; packs of such a segment are read from their own tables.
         """
-        packs = {item.name.rpartition("/")[2]: item.size for item in self.store.list("packs/")}
+        packs = self.packs()
         faults: list[BackupError] = []
         segments = [self._listed(segment, packs) for segment in self._segments(faults)]
         known = set(chain.from_iterable(segment.packs for segment in segments))
@@ -166,7 +173,7 @@ class Repository:
                 fresh.append((name, self.table(name, packs[name])))
             except (BackupError, FileNotFoundError) as error:
                 faults.append(error if isinstance(error, BackupError) else Damaged(f"pack {name}", "it is gone"))
-        self.index = Index([*segments, segment_of(fresh)], self._damaged(faults))
+        self._index = Index([*segments, segment_of(fresh)], self._damaged(faults))
         return tuple(faults)
 
     def _segments(self, faults: list[BackupError]) -> Iterator[Segment]:

@@ -69,6 +69,3 @@ class MemoryStore:
 
     def tidy(self, older_than_s: float) -> None:
         self._begin("tidy")
-
-    def close(self) -> None:
-        pass

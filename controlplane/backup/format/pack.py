@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
+from controlplane.backup.direct import ALIGNED
 from controlplane.backup.errors import Damaged
 from controlplane.backup.format.buffers import Buffer
 from controlplane.backup.format.envelope import (
@@ -34,7 +35,6 @@ CHUNK_LIMIT: Final = 4 << 20
 """Largest chunk in bytes. Chosen: 0.24 million table rows for 1 TB, and 4 MiB is read as fast as more."""
 CHUNKS_IN_A_PACK: Final = 8192
 """Most chunks in a pack, so that its table stays below 0.5 MB. Xet has the same limit."""
-ALIGNED: Final = 4096
 FOOTER_BYTES: Final = 16
 _FOOTER = struct.Struct("<QI4s")
 _FOOTER_MAGIC = b"KCAP"

@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from controlplane.backup.errors import WrongKey
 from controlplane.backup.format.envelope import KEY_BYTES
+from controlplane.whole_file import sync_folder
 
 _PREFIX: Final = "llm-controlplane-backup-key-1:"
 _ID = "llm-controlplane backup 1 key id"
@@ -46,6 +47,7 @@ def write_key(path: Path, key: UserKey) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+    sync_folder(path.parent)
 
 
 def read_key(path: Path) -> UserKey:

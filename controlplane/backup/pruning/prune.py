@@ -139,7 +139,7 @@ def _delete(repository: Repository, ready: Iterable[str], result: Pruned) -> Non
     live = live_chunks(repository)
     lists = garbage_lists(repository)
     doomed: Set[str] = frozenset().union(*lists.values())
-    sizes = {item.name.rpartition("/")[2]: item.size for item in repository.store.list("packs/")}
+    sizes = repository.packs()
     for name in ready:
         for pack in sorted(lists.get(name, frozenset()) & sizes.keys()):
             if _needed(repository, pack, live, doomed):

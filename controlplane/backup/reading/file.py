@@ -7,8 +7,6 @@ blocks that are its own, and returns the bytes of the two blocks that it shares 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -19,12 +17,13 @@ from typing import Final
 
 import numpy as np
 
+from controlplane.backup.direct import ALIGNED, open_direct, write_at
 from controlplane.backup.errors import Damaged
 from controlplane.backup.format.ids import file_digest
-from controlplane.backup.format.pack import ALIGNED, CHUNK_LIMIT
+from controlplane.backup.format.pack import CHUNK_LIMIT
 from controlplane.backup.format.snapshot import Entry
 from controlplane.backup.repository import Repository, Scratch
-from controlplane.backup.writing.files import Tally
+from controlplane.backup.tally import Tally
 
 STAGED: Final = 4 * CHUNK_LIMIT
 """Bytes that a thread collects before it writes. Chosen: 16 MiB are written about as fast as more."""
@@ -62,13 +61,13 @@ class FileWriter:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(handle, self._entry.size)
-            direct = _direct(path) if self._entry.size >= ALIGNED else os.dup(handle)
+            direct = open_direct(path, os.O_WRONLY)
             try:
                 parts = list(pool.map(lambda run: self._run(direct, *run), self._runs()))
             finally:
                 os.close(direct)
             for shared in (one for _, found in parts for one in found):
-                _pwrite(handle, memoryview(shared.data), shared.offset)
+                _write(handle, memoryview(shared.data), shared.offset)
             digests = [digest for found, _ in parts for digest in found]
             if file_digest(self._entry.size, digests).hex() != self._entry.digest:
                 raise Damaged(self._entry.path, "its bytes have another digest")
@@ -135,7 +134,7 @@ class _Staged:
         if self._begin:
             self._share(self._begin, ALIGNED)
             start, self._begin = ALIGNED, 0
-        _pwrite(self._handle, self._buffer[start:whole], self._base + start)
+        _write(self._handle, self._buffer[start:whole], self._base + start)
         rest = bytes(self._buffer[whole : self._fill])
         self._buffer[: len(rest)] = rest
         self._base, self._fill = self._base + whole, len(rest)
@@ -144,26 +143,6 @@ class _Staged:
         self._shared.append(Shared(self._base + begin, bytes(self._buffer[begin:end])))
 
 
-def _direct(path: Path) -> int:
-    """Return a second handle on the file, beside the page cache where the file system can."""
-    flags = os.O_WRONLY | os.O_CLOEXEC
-    try:
-        return os.open(path, flags | os.O_DIRECT)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return os.open(path, flags)
-
-
-def _pwrite(handle: int, view: memoryview, offset: int) -> None:
-    if not any(view[:64]) and not np.frombuffer(view, np.uint8).any():
-        return  # The file is a hole there already.
-    while view:
-        try:
-            done = os.pwrite(handle, view, offset)
-        except OSError as error:
-            if error.errno == errno.EINVAL and fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_DIRECT:
-                fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_DIRECT)
-                continue
-            raise
-        view, offset = view[done:], offset + done
+def _write(handle: int, data: memoryview, offset: int) -> None:
+    if any(data[:64]) or np.frombuffer(data, np.uint8).any():  # else the file is a hole there already
+        write_at(handle, data, offset)

@@ -18,7 +18,8 @@ from controlplane.backup.errors import BackupError, Damaged, NoSpace
 from controlplane.backup.format.snapshot import Entry, EntryType
 from controlplane.backup.reading.file import FileWriter, Lane
 from controlplane.backup.repository import Repository
-from controlplane.backup.writing.files import Tally
+from controlplane.backup.tally import Tally
+from controlplane.whole_file import sync_folder
 
 SPARE: Final = 64 << 20
 """Bytes that stay free beyond what a restore writes."""
@@ -73,7 +74,7 @@ def _write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, 
     for entry in reversed(entries):
         if entry.type is EntryType.FOLDER:
             _finish(folder / entry.path, entry)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _check_paths(entries: Iterable[Entry]) -> None:
@@ -121,7 +122,7 @@ def _link(folder: Path, entry: Entry) -> None:
 
 
 def _finish(path: Path, entry: Entry) -> None:
-    _sync(path)
+    sync_folder(path)
     _give(path, entry)
     path.chmod(_mode(entry))
     os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -136,11 +137,3 @@ def _give(path: Path, entry: Entry) -> None:
     """Give the path to its owner, which only root can."""
     if os.geteuid() == 0:
         os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.backup.errors import BackupError
+from controlplane.whole_file import sync_folder
 
 _RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
@@ -52,7 +53,7 @@ def swap_in(fresh: Path, folder: Path, name: str) -> Path | None:
 def _swap(fresh: Path, folder: Path, old: Path) -> Path | None:
     if not folder.exists():
         fresh.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
         return None
     if _exchange(fresh, folder):
         fresh.rename(old)
@@ -63,7 +64,7 @@ def _swap(fresh: Path, folder: Path, old: Path) -> Path | None:
         except OSError:
             old.rename(folder)
             raise
-    _sync(folder.parent)
+    sync_folder(folder.parent)
     return old
 
 
@@ -89,11 +90,3 @@ def _remove(folder: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)
     shutil.rmtree(folder)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

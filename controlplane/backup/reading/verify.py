@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from controlplane.backup.format.envelope import Kind
 from controlplane.backup.format.pack import CHUNK_LIMIT
 from controlplane.backup.format.snapshot import EntryType, Snapshot, read_tree
 from controlplane.backup.repository import Repository, Scratch, pack_path
-from controlplane.backup.writing.files import Tally
+from controlplane.backup.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def verify(
     Raises StoreUnreachable: a store that does not answer says nothing about the bytes.
     """
     faults = [str(error) for error in repository.refresh()]
-    sizes = {item.name.rpartition("/")[2]: item.size for item in repository.store.list("packs/")}
+    sizes = repository.packs()
     read_at = _reads(repository)
     oldest = sorted(sizes, key=lambda name: (read_at.get(name, 0.0), name))
     chosen = oldest[: math.ceil(share * len(oldest))]
@@ -121,12 +120,13 @@ def _touched(repository: Repository, snapshots: Sequence[Snapshot]) -> tuple[Tou
     """Return the files whose chunks no pack holds whole."""
     found = []
     for snapshot in snapshots:
-        lost = [identity for identity in snapshot.tree if not _readable(repository, identity)]
+        parts = [(identity, _chunk(repository, identity)) for identity in snapshot.tree]
+        lost = [Touched(snapshot.id, "", identity.hex()) for identity, part in parts if part is None]
+        found += lost
         if lost:
-            found += [Touched(snapshot.id, "", identity.hex()) for identity in lost]
             continue
-        present: dict[bytes, bool] = defaultdict(bool)
-        for entry in read_tree(f"snapshot {snapshot.id}", repository.tree(snapshot)):
+        present: dict[bytes, bool] = {}
+        for entry in read_tree(f"snapshot {snapshot.id}", b"".join(part for _, part in parts if part is not None)):
             if entry.type is not EntryType.FILE:
                 continue
             for identity in entry.chunks:
@@ -137,12 +137,11 @@ def _touched(repository: Repository, snapshots: Sequence[Snapshot]) -> tuple[Tou
     return tuple(found)
 
 
-def _readable(repository: Repository, identity: bytes) -> bool:
+def _chunk(repository: Repository, identity: bytes) -> bytes | None:
     try:
-        repository.chunk(identity)
+        return repository.chunk(identity)
     except Damaged:
-        return False
-    return True
+        return None
 
 
 def _reads(repository: Repository) -> Mapping[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -11,11 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from controlplane.backup.direct import ALIGNED, open_direct, read_at, write_at
 from controlplane.backup.errors import NoSpace, StoreUnreachable
 from controlplane.backup.format.buffers import Buffer
 from controlplane.backup.storage.store import Stored
+from controlplane.whole_file import sync_folder
 
-_ALIGNED: Final = 4096
 _TEMPORARY: Final = ".partial-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -39,7 +39,7 @@ class FolderStore:
                 with suppress(OSError):
                     partial.unlink()
                 raise
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def get(self, name: str, limit: int) -> bytes:
         """Return a whole object. Raises FileNotFoundError, and StoreUnreachable when it is over `limit` bytes."""
@@ -54,7 +54,9 @@ class FolderStore:
         with _told(self.address, name):
             handle = os.open(self.root / name, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                return _read(handle, offset, out)
+                got = read_at(handle, out, offset, len(out))
+                os.posix_fadvise(handle, offset, len(out), os.POSIX_FADV_DONTNEED)
+                return got
             finally:
                 os.close(handle)
 
@@ -82,7 +84,7 @@ class FolderStore:
         path = self.root / name
         with _told(self.address, name), suppress(FileNotFoundError):
             path.unlink()
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
     def tidy(self, older_than_s: float) -> None:
         """Delete unfinished files. Their age counts by the file system's clock, which a new file shows."""
@@ -95,9 +97,6 @@ class FolderStore:
                 with suppress(FileNotFoundError):
                     if now - path.stat().st_mtime > older_than_s:
                         path.unlink()
-
-    def close(self) -> None:
-        """Release connections."""
 
 
 @contextmanager
@@ -119,56 +118,16 @@ def _make_folders(folder: Path) -> None:
         return
     _make_folders(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder.parent)
 
 
 def _write(path: Path, data: memoryview) -> None:
-    """Write a file and sync it, beside the page cache when its length and the file system allow."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    direct = len(data) >= _ALIGNED and len(data) % _ALIGNED == 0
-    handle = os.open(path, flags, 0o600)
+    """Write a new file and sync it, beside the page cache when its length allows."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    whole_blocks = len(data) >= ALIGNED and len(data) % ALIGNED == 0
+    handle = open_direct(path, flags) if whole_blocks else os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
-        if direct:
-            _set_direct(handle)
-        written = 0
-        while written < len(data):
-            try:
-                written += os.write(handle, data[written:])
-            except OSError as error:
-                # EINVAL: the buffer or the file system does not allow direct writes.
-                if error.errno != errno.EINVAL or not direct:
-                    raise
-                direct = False
-                _set_buffered(handle)
+        write_at(handle, data, 0)
         os.fdatasync(handle)
     finally:
         os.close(handle)
-
-
-def _read(handle: int, offset: int, out: memoryview) -> int:
-    done = 0
-    while done < len(out):
-        got = os.preadv(handle, [out[done:]], offset + done)
-        if not got:
-            break
-        done += got
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(handle, offset, len(out), os.POSIX_FADV_DONTNEED)
-    return done
-
-
-def _set_direct(handle: int) -> None:
-    with suppress(OSError):
-        fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | os.O_DIRECT)
-
-
-def _set_buffered(handle: int) -> None:
-    fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_DIRECT)

@@ -84,9 +84,6 @@ class ObjectsStore:
     def tidy(self, older_than_s: float) -> None:
         """Do nothing: a bucket's lifecycle rule aborts multipart uploads that never ended."""
 
-    def close(self) -> None:
-        """Release connections."""
-
 
 @contextmanager
 def _told(address: str, name: str) -> Iterator[None]:

@@ -59,7 +59,3 @@ class Store(Protocol):
     def tidy(self, older_than_s: float) -> None:
         """Delete what writers that were killed left unfinished, once it is older than so many seconds."""
         ...
-
-    def close(self) -> None:
-        """Release connections."""
-        ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,8 @@ from controlplane.backup.intents import announced, is_announced
 from controlplane.backup.repository import Repository
 from controlplane.backup.sources.complete import check_complete
 from controlplane.backup.sources.walk import Found, Mark, Source, Walk, walk
-from controlplane.backup.writing.files import LANES, FileReader, Read, Tally
+from controlplane.backup.tally import Tally, usual_lanes
+from controlplane.backup.writing.files import FileReader, Read
 from controlplane.backup.writing.shelf import Shelf
 
 ROUNDS: Final = 4
@@ -44,7 +44,7 @@ class About:
 class Options:
     """Options of a run."""
 
-    lanes: int = min(LANES, os.cpu_count() or 1)
+    lanes: int = field(default_factory=usual_lanes)
     compress: bool = False
     """Whether chunks are compressed where a sample says that it pays."""
     now: Callable[[], float] = time.time
@@ -198,8 +198,7 @@ class _Run:
             raise PacksGone("a prune began during the backup and will delete packs that it used; run the backup again")
 
     def _check_packs(self) -> None:
-        present = {item.name.rpartition("/")[2] for item in self._repository.store.list("packs/")}
-        if (self._shelf.reused | self._shelf.own) - present:
+        if (self._shelf.reused | self._shelf.own) - self._repository.packs().keys():
             raise PacksGone("the backup took so long that a prune deleted packs of it; run the backup again")
 
 

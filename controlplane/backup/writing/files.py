@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from typing import Final
@@ -16,11 +16,10 @@ from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import file_digest
 from controlplane.backup.sources.cut import Span, spans
 from controlplane.backup.sources.walk import Found, Mark
-from controlplane.backup.writing.lane import Lane, Sealed, ShortRead, open_direct
+from controlplane.backup.tally import Tally
+from controlplane.backup.writing.lane import Lane, Sealed, ShortRead, open_source
 from controlplane.backup.writing.shelf import Shelf
 
-LANES: Final = 4
-"""Most lanes of a run: 4 take 292 MB, which with Python stays below 400 MB."""
 SAMPLE: Final = 256 << 10
 
 
@@ -34,29 +33,12 @@ class Read:
     chunks: tuple[bytes, ...]
 
 
-@dataclass
-class Tally:
-    """Progress of a run. One thread counts at a time; any thread may read."""
-
-    files: int = 0
-    bytes: int = 0
-    """Bytes of all files of the source."""
-    done: int = 0
-    """Bytes that were read, or are known to be unchanged."""
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def add(self, count: int) -> None:
-        """Count bytes as done."""
-        with self.lock:
-            self.done += count
-
-
 class _Open:
     """One file that is being read."""
 
     def __init__(self, path: Path, found: Found, *, compress: bool) -> None:
         self.path, self.found = path, found
-        self.handle = open_direct(str(path), found.mark.size)
+        self.handle = open_source(path, found.mark.size)
         try:
             self.mark = Mark.of(os.fstat(self.handle))
             self.spans = _cut(path, self.mark.size)

@@ -7,18 +7,17 @@ of a chunk's size unless it compresses.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from mmap import mmap
+from pathlib import Path
 from typing import Final
 
+from controlplane.backup.direct import ALIGNED, open_direct, read_at
 from controlplane.backup.format.compress import Codec, compressed
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import chunk_id, digest_of
-from controlplane.backup.format.pack import ALIGNED, CHUNK_LIMIT, PackBuilder
+from controlplane.backup.format.pack import CHUNK_LIMIT, PackBuilder
 from controlplane.backup.sources.cut import Span
 from controlplane.backup.writing.shelf import Shelf
 
@@ -81,30 +80,12 @@ class Lane:
         begin = span.offset // ALIGNED * ALIGNED
         wanted = span.offset + span.length - begin
         window = self._chunk[: -(-wanted // ALIGNED) * ALIGNED]
-        done = 0
-        while done < wanted:
-            got = _read(handle, window[done:], begin + done)
-            if not got:
-                raise ShortRead
-            done += got
+        if read_at(handle, window, begin, wanted) < wanted:
+            raise ShortRead
         return window[span.offset - begin : wanted]
 
 
-def open_direct(path: str, size: int) -> int:
-    """Return a handle on a file, beside the page cache where the file is large and the file system can."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    if size >= DIRECT_FROM:
-        with suppress(OSError):
-            return os.open(path, flags | os.O_DIRECT)
-    return os.open(path, flags)
-
-
-def _read(handle: int, out: memoryview, offset: int) -> int:
-    try:
-        return os.preadv(handle, [out], offset)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    # EINVAL: the end of a file on a file system that allows direct reads of whole blocks only.
-    fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~os.O_DIRECT)
-    return os.preadv(handle, [out], offset)
+def open_source(path: Path, size: int) -> int:
+    """Return a handle on a file, beside the page cache where it is large. Raises OSError, also for a link."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    return open_direct(path, flags) if size >= DIRECT_FROM else os.open(path, flags | os.O_CLOEXEC)

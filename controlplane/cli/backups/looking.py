@@ -18,8 +18,8 @@ from controlplane.cli.render import clock, columns, counted, emit, say, size, to
 
 def snapshot_list(repository: str | None, key_file: Path | None, subject: str | None, output: str) -> None:
     """List the snapshots, the newest first."""
-    with opened(repository, key_file) as found:
-        shown = [item for item in reversed(listed(found)) if subject in (None, item.subject)]
+    found = opened(repository, key_file)
+    shown = [item for item in reversed(listed(found)) if subject in (None, item.subject)]
     rows = [
         (
             item.id,
@@ -38,9 +38,9 @@ def snapshot_list(repository: str | None, key_file: Path | None, subject: str | 
 
 def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, output: str) -> None:
     """Show one snapshot with its files."""
-    with opened(repository, key_file) as found:
-        chosen = one(found, snapshot)
-        entries = _entries(found, chosen)
+    found = opened(repository, key_file)
+    chosen = one(found, snapshot)
+    entries = _entries(found, chosen)
     files = [
         {
             "path": entry.path,
@@ -67,9 +67,9 @@ def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, 
 
 def diff(before: str, after: str, repository: str | None, key_file: Path | None, output: str) -> None:
     """Print what differs between two snapshots. Raises VerdictNegative when something does."""
-    with opened(repository, key_file) as found:
-        old, new = one(found, before), one(found, after)
-        changes = _changes(_entries(found, old), _entries(found, new))
+    found = opened(repository, key_file)
+    old, new = one(found, before), one(found, after)
+    changes = _changes(_entries(found, old), _entries(found, new))
     rows = [(change["change"], size(change["new_bytes"]), change["path"]) for change in changes]
     empty = f"{old.id} and {new.id} are equal"
     emit(changes, output, lambda: columns(("CHANGE", "NEW", "PATH"), rows, empty=empty))

@@ -14,9 +14,9 @@ from controlplane.backup.keys.keyfile import new_key, read_key, write_key
 from controlplane.backup.repository import init_repository, present
 from controlplane.backup.sources.walk import UNFINISHED, Source
 from controlplane.backup.storage.addresses import open_store
+from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, Options, create_snapshot
-from controlplane.backup.writing.files import Tally
-from controlplane.cli.backups.opening import address, check_apart, closing, key_path, opened
+from controlplane.cli.backups.opening import address, check_apart, key_path, opened
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, say, size, took
@@ -32,19 +32,18 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
     """
     path, where = key_path(key_file), address(repository)
     store = open_store(where)
-    with closing(store):
-        if present(store):
-            raise RepositoryExists(f"{store.address} holds a repository already, or a part of one")
-        made = not path.exists()
-        key = new_key() if made else read_key(path)
-        if made:
-            # The key first: a repository whose key was lost is of no use.
-            try:
-                write_key(path, key)
-            except OSError as error:
-                raise WrongUsage(f"the key file {path} cannot be written: {error.strerror}") from None
-        sealing = Sealing.PLAIN if no_encryption else Sealing.AES_256_GCM
-        header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
+    if present(store):
+        raise RepositoryExists(f"{store.address} holds a repository already, or a part of one")
+    made = not path.exists()
+    key = new_key() if made else read_key(path)
+    if made:
+        # The key first: a repository whose key was lost is of no use.
+        try:
+            write_key(path, key)
+        except OSError as error:
+            raise WrongUsage(f"the key file {path} cannot be written: {error.strerror}") from None
+    sealing = Sealing.PLAIN if no_encryption else Sealing.AES_256_GCM
+    header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
     say(f"repository {header.id} is ready at {store.address}")
     if made:
         say(
@@ -73,7 +72,8 @@ def create(
     about = About(_named(name or root.name), _text(version or ""), platform.node(), _person(), tags)
     source = Source(root, tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
     tally = Tally()
-    with opened(repository, key_file) as found, shown(tally):
+    found = opened(repository, key_file)
+    with shown(tally):
         check_apart(found, key_file, root)
         made = create_snapshot(found, source, about, options=Options(compress=compress), tally=tally)
     for note in made.notes:

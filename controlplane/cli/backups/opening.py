@@ -15,7 +15,6 @@ from controlplane.backup.keys.keyfile import read_key
 from controlplane.backup.repository import Repository
 from controlplane.backup.storage.addresses import open_store
 from controlplane.backup.storage.folder import FolderStore
-from controlplane.backup.storage.store import Store
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import say
 
@@ -36,12 +35,9 @@ def key_path(key_file: Path | None) -> Path:
     return found
 
 
-@contextmanager
-def opened(repository: str | None, key_file: Path | None) -> Iterator[Repository]:
-    """Open the repository for the block, with its key."""
-    store, key = open_store(address(repository)), read_key(key_path(key_file))
-    with closing(store):
-        yield Repository.open(store, [key])
+def opened(repository: str | None, key_file: Path | None) -> Repository:
+    """Return the repository, opened with its key."""
+    return Repository.open(open_store(address(repository)), [read_key(key_path(key_file))])
 
 
 def check_apart(repository: Repository, key_file: Path | None, folder: Path) -> None:
@@ -63,17 +59,7 @@ def reading(repository: Repository, work: str) -> Iterator[None]:
             stack.enter_context(announced(repository.store, platform.node(), work))
         except (StoreUnreachable, NoSpace) as error:
             say(f"a prune that runs meanwhile will not wait for this {work}: {error}")
-        repository.refresh()
         yield
-
-
-@contextmanager
-def closing(store: Store) -> Iterator[None]:
-    """Close the store after the block."""
-    try:
-        yield
-    finally:
-        store.close()
 
 
 def listed(repository: Repository) -> list[Snapshot]:

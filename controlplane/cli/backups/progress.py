@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from controlplane.backup.writing.files import Tally
+from controlplane.backup.tally import Tally
 from controlplane.cli.render import is_terminal, say, size, took
 from controlplane.cli.screen import Footer
 

@@ -30,17 +30,17 @@ def prune_repository(
 ) -> None:
     """Delete snapshots beyond what is kept, and the packs that nothing needs any more."""
     keep = Keep(keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly)
-    with opened(repository, key_file) as found:
-        gone = [fate.snapshot for fate in _shown(fates(_all(found), keep, {}), keep) if not fate.reasons]
-        if dry_run:
-            freed = size(plan_prune(found, without={snapshot.id for snapshot in gone}).freed)
-            say(f"{counted(len(gone), 'snapshot')} would be deleted, and {freed} would be freed")
-            return
-        if gone and not yes:
-            _ask(len(gone))
-        for snapshot in gone:
-            found.store.delete(f"snapshots/{snapshot.id}")
-        result = prune(found, host=platform.node())
+    found = opened(repository, key_file)
+    gone = [fate.snapshot for fate in _shown(fates(_all(found), keep, {}), keep) if not fate.reasons]
+    if dry_run:
+        freed = size(plan_prune(found, without={snapshot.id for snapshot in gone}).freed)
+        say(f"{counted(len(gone), 'snapshot')} would be deleted, and {freed} would be freed")
+        return
+    if gone and not yes:
+        _ask(len(gone))
+    for snapshot in gone:
+        found.store.delete(f"snapshots/{snapshot.id}")
+    result = prune(found, host=platform.node())
     say(f"deleted {counted(len(gone), 'snapshot')} and {counted(result.deleted, 'pack')}, {size(result.bytes)}")
     if result.waiting:
         say(

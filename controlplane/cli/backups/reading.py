@@ -13,7 +13,7 @@ from controlplane.backup.reading.selection import select
 from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.reading.verify import verify
 from controlplane.backup.sources.walk import ROOT
-from controlplane.backup.writing.files import LANES, Tally
+from controlplane.backup.tally import Tally, usual_lanes
 from controlplane.cli.backups.opening import check_apart, one, opened, reading
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import VerdictNegative, WrongUsage
@@ -25,8 +25,9 @@ TOUCHED_SHOWN = 20
 def verify_repository(repository: str | None, key_file: Path | None, sample: float | None) -> None:
     """Read packs again and check every chunk. Raises VerdictNegative when something is damaged."""
     tally = Tally()
-    with opened(repository, key_file) as found, reading(found, "verify"), shown(tally):
-        verdict = verify(found, share=1.0 if sample is None else sample / 100, lanes=_lanes(), tally=tally)
+    found = opened(repository, key_file)
+    with reading(found, "verify"), shown(tally):
+        verdict = verify(found, share=1.0 if sample is None else sample / 100, lanes=usual_lanes(), tally=tally)
     snapshots = counted(verdict.snapshots, "snapshot")
     say(f"read {verdict.packs} of {counted(verdict.of, 'pack')}, {size(verdict.bytes)}; {snapshots}")
     for note in verdict.notes:
@@ -58,7 +59,8 @@ def restore(
     `write_tree`.
     """
     tally = Tally()
-    with opened(repository, key_file) as found, reading(found, "restore"):
+    found = opened(repository, key_file)
+    with reading(found, "restore"):
         chosen = one(found, snapshot)
         entries = select(list(read_tree(f"snapshot {chosen.id}", found.tree(chosen))), file or ())
         if os.path.lexists(to) and not replace:
@@ -78,7 +80,7 @@ def restore(
             return
         name = uuid.uuid4().hex[:8]
         with beside(to.absolute(), name) as fresh, shown(tally):
-            write_tree(found, entries, fresh, lanes=_lanes(), tally=tally)
+            write_tree(found, entries, fresh, lanes=usual_lanes(), tally=tally)
         old = swap_in(fresh, to.absolute(), name)
     if old is not None:
         say(f"The old folder is {old}. Delete it once the engine has loaded the restored one.")
@@ -95,7 +97,3 @@ def _check_kept(folder: Path, entries: Sequence[Entry]) -> None:
             f"{folder} has {', '.join(gone[:5])}, which the snapshot lacks, so the folder would be without it. Restore"
             " to a new folder and move what you need."
         )
-
-
-def _lanes() -> int:
-    return min(LANES, os.cpu_count() or 1)

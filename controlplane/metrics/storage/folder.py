@@ -34,6 +34,7 @@ from controlplane.metrics.storage.records import (
     encode_layout,
 )
 from controlplane.metrics.storage.space import MEMORY, Space
+from controlplane.whole_file import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -348,15 +349,6 @@ class Folder(Space):
         """Size of all files in bytes."""
         journal = self.journal.end if self.journal else 0
         return sum(f.end for f in list(self.files.values())) + self.arenas.reserved + journal
-
-
-def sync_folder(path: Path) -> None:
-    """Bring to the disk which files a folder has. Blocking. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _finish(file: PackFile) -> None:

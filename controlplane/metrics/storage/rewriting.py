@@ -15,9 +15,10 @@ from contextlib import suppress
 from controlplane.metrics.storage.block import AnyChunk, Block
 from controlplane.metrics.storage.chunk import PackedChunk
 from controlplane.metrics.storage.eras import Era, Eras
-from controlplane.metrics.storage.folder import Folder, sync_folder
+from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.storage.journal import Journal, Kind
 from controlplane.metrics.storage.records import Moved, PackedPlace, Place, encode
+from controlplane.whole_file import sync_folder
 
 FEW_BYTES = 64 * 2**10
 """Maximum bytes copied under the lock, if the disk is faster than the appending. Chosen."""

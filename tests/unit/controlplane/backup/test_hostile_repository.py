@@ -11,7 +11,7 @@ from controlplane.backup.errors import BackupError, Damaged
 from controlplane.backup.format.snapshot import Entry, EntryType
 from controlplane.backup.reading.restore import write_tree
 from controlplane.backup.repository import Repository
-from controlplane.backup.writing.files import Tally
+from controlplane.backup.tally import Tally
 from tests.unit.controlplane.backup.world import KEY, create, new_store, snapshots, write_files
 
 FILE = Entry("payload", EntryType.FILE, 0o644)

@@ -12,8 +12,8 @@ from controlplane.backup.reading.restore import write_tree
 from controlplane.backup.repository import Repository, init_repository
 from controlplane.backup.sources.walk import Source
 from controlplane.backup.storage.store import Store
+from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, Options, create_snapshot
-from controlplane.backup.writing.files import Tally
 from tests.fakes.backup_store import MemoryStore
 
 KEY = UserKey(bytes(range(32)))
