@@ -23,8 +23,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Button, Message, MessageRef
 from alerts.notify.card import Card, render
+from alerts.notify.slack_refusal import refusal_of
 from alerts.notify.slack_text import cut, escape, one_line
-from collectors.http.retry_after import retry_after_s
 
 EVENT_TYPE = "controlplane_alert"
 """Type of the metadata that holds a message's id."""
@@ -226,15 +226,12 @@ class SlackNotifier:
 
     def _refused(self, method: str, error: SlackApiError) -> DeliveryFailed:
         """Translate Slack's error. No message contains the token or the request."""
-        response = error.response
-        status = getattr(response, "status_code", None) or getattr(response, "status", None)
-        data = getattr(response, "data", None)
-        code = str(data.get("error", "")) if isinstance(data, dict) else ""
-        if status == 429 or code in ("ratelimited", "rate_limited"):
-            told = str((getattr(response, "headers", None) or {}).get("Retry-After", ""))
-            wait = retry_after_s(told, self._now())
-            asked = f"asked to wait {wait:g}s" if wait is not None else f"without a valid Retry-After ({told[:40]!r})"
-            return DeliveryFailed(f"Slack {method}: rate limited, {asked}", retry_after=wait)
+        status, code, data, is_limited, told, wait_s = refusal_of(error, self._now())
+        if is_limited:
+            asked = (
+                f"asked to wait {wait_s:g}s" if wait_s is not None else f"without a valid Retry-After ({told[:40]!r})"
+            )
+            return DeliveryFailed(f"Slack {method}: rate limited, {asked}", retry_after=wait_s)
         if not code or code in _TRANSIENT or code in _TRANSIENT_MORE or (status or 200) >= 500:
             return DeliveryFailed(f"Slack {method}: HTTP {status}{f', {code}' if code else ', not a JSON answer'}")
         if code in _ROOT_GONE and method != "conversations.history":

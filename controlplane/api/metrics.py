@@ -264,13 +264,12 @@ def _rollouts(services: Services) -> Iterable[Metric]:
 
 
 def _gateways(services: Services) -> Iterable[Metric]:
-    views = services.gateways.views()
-    present = [((view.name,), float(view.live)) for view in views if view.state != "left"]
+    views = [view for view in services.gateways.views() if view.state != "left"]
     help_text = "1 while the gateway reports to the control plane, 0 when it is silent and has not ended in order."
-    yield _labelled("controlplane_gateway_live", help_text, ("gateway",), present)
-    shared = [((view.name,), float(view.processes)) for view in views if view.state != "left"]
+    yield _labelled("controlplane_gateway_live", help_text, ("gateway",), [((v.name,), float(v.live)) for v in views])
     help_text = "Processes that report under the gateway's name; above 1, two gateways have one name."
-    yield _labelled("controlplane_gateway_processes", help_text, ("gateway",), shared)
+    processes = [((v.name,), float(v.processes)) for v in views]
+    yield _labelled("controlplane_gateway_processes", help_text, ("gateway",), processes)
     behind = services.gateways.behind()
     # Every model behind gateways has a series, so that an alert on it resolves by a 0 and not by a missing series.
     samples = [((model,), float(bool(words))) for model, words in sorted(behind.items())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from controlplane import __version__
@@ -41,17 +41,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         clock=plane.clock,
         config=plane.config,
         allowed_hosts=lambda: _own_names(listen_host, plane.config()),
-        fleet=FleetReader(
-            config=plane.config,
-            queries=plane.metrics.querier,
-            models=plane.rolling.service,
-            alerts=alerts,
-            targets=plane.scraping.health,
-            clock=plane.clock,
-            observe_only=plane.observe_only,
-            unread=unread,
-            gateways=plane.gateways.attention,
-        ),
+        fleet=_fleet(plane, alerts, unread),
         queries=plane.metrics.querier,
         exports=plane.metrics.embedded.querier,
         run=lambda: plane.run,
@@ -86,6 +76,20 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         schedules=schedules,
         slack=lambda: plane.slack.door,
         slack_connections=lambda: plane.slack.connections,
+    )
+
+
+def _fleet(plane: ControlPlane, alerts: SqlAlertLog, unread: Callable[[], list[UnreadRow]]) -> FleetReader:
+    return FleetReader(
+        config=plane.config,
+        queries=plane.metrics.querier,
+        models=plane.rolling.service,
+        alerts=alerts,
+        targets=plane.scraping.health,
+        clock=plane.clock,
+        observe_only=plane.observe_only,
+        unread=unread,
+        gateways=plane.gateways.attention,
     )
 
 

@@ -99,8 +99,7 @@ class ControlPlane:
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
-        actions = Actions(RolloutActions(self.rolling.service, clock).actions())
-        self.slack = SlackPart(actions, self.gatekeeper, clock)
+        self.slack = self._made_slack()
         followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
         watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._parts = Parts(
@@ -122,6 +121,10 @@ class ControlPlane:
         self._reloading = asyncio.Lock()
         self.loops = Loops()
         self.run = Run(clock.now(), clock.now())
+
+    def _made_slack(self) -> SlackPart:
+        actions = Actions(RolloutActions(self.rolling.service, self.clock).actions())
+        return SlackPart(actions, self.gatekeeper, self.clock)
 
     def _made_alerting(self, embedded: Embedded, data_dir: Path) -> Alerting:
         db = self.database

@@ -265,8 +265,8 @@ def outline(record: RolloutRecord, sentence: str) -> Rollout | None:
         return None
 
 
-def _rollout(record: RolloutRecord, state: Document) -> Rollout:
-    plan = Plan(
+def _plan(record: RolloutRecord, state: Document) -> Plan:
+    return Plan(
         model=record.model,
         from_version=record.from_version,
         to_version=record.to_version,
@@ -283,7 +283,10 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         endless_load=state["endless_load"],
         options=typed(state["options"], Options, "options"),
     )
-    ending = state["ending"]
+
+
+def _rollout(record: RolloutRecord, state: Document) -> Rollout:
+    plan, ending = _plan(record, state), state["ending"]
     return Rollout(
         id=record.id,
         plan=plan,

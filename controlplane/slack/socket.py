@@ -19,7 +19,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from alerts.errors import DeliveryFailed
-from collectors.http.retry_after import retry_after_s
+from alerts.notify.slack_refusal import refusal_of
 from controlplane.errors import MalformedRequest, Unavailable
 from controlplane.gateway.backoff import Backoff
 from controlplane.slack.errors import SocketFailed
@@ -222,14 +222,10 @@ class SocketMode:
         return address, client.proxy
 
     def _refused(self, error: SlackApiError) -> SocketFailed:
-        response = error.response
-        data = getattr(response, "data", None)
-        code = str(data.get("error", "")) if isinstance(data, dict) else ""
-        status = getattr(response, "status_code", None)
-        if status == 429 or code in ("ratelimited", "rate_limited"):
-            told = str((getattr(response, "headers", None) or {}).get("Retry-After", ""))
-            wait_s = retry_after_s(told, self._wall())
-            return SocketFailed("Slack apps.connections.open: rate limited", retry_after=wait_s)
+        refusal = refusal_of(error, self._wall())
+        status, code = refusal.status, refusal.code
+        if refusal.is_limited:
+            return SocketFailed("Slack apps.connections.open: rate limited", retry_after=refusal.wait_s)
         if code in _CURES:
             return SocketFailed(f"Slack apps.connections.open: {code} ({_CURES[code]})", permanent=True)
         facts = [f"HTTP {status}"] if status else []

@@ -207,10 +207,7 @@ class Attempt:
     def answer(self, head: AnswerHead) -> None:
         """Take the head of the answer."""
         self._head = head
-        try:
-            self.reader = self._dialects.reader(self.ask, head.status, head.fields)
-        except Exception as error:  # noqa: BLE001 - as in `faults.bounded`, without its two calls
-            self._owner.fault("reading the head of an answer", error)
+        faults.bounded(self._owner, "reading the head of an answer", self._read, head)
 
     def piece(self, data: bytes, done: bool, chunk: bytes = b"") -> None:
         """Take what one read brought of the body."""
@@ -235,6 +232,9 @@ class Attempt:
         self._guarded("ending a late attempt", self._late)
 
     # Within
+
+    def _read(self, head: AnswerHead) -> None:
+        self.reader = self._dialects.reader(self.ask, head.status, head.fields)
 
     def _guarded(self, stage: str, call: Callable[[], None]) -> None:
         faults.bounded(self._owner, stage, call)

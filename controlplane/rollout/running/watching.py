@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
+from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Rollout
 from controlplane.store.rollout_rows.records import ModelMark
 
