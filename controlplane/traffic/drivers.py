@@ -10,6 +10,7 @@ from controlplane.config.traffic.base import Traffic
 from controlplane.config.traffic.envoy import EnvoyTraffic
 from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.traffic.haproxy import HaproxyTraffic
+from controlplane.config.traffic.kubernetes import KubernetesTraffic
 from controlplane.config.traffic.nginx import NginxTraffic
 from controlplane.config.traffic.script import ScriptTraffic
 from controlplane.config.traffic.triton import TritonTraffic
@@ -19,6 +20,7 @@ from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.envoy.proxy import Envoy
 from controlplane.traffic.gateway.driver import GatewayDriver, Gateways
 from controlplane.traffic.haproxy.proxy import Haproxy
+from controlplane.traffic.kubernetes.proxy import Kubernetes
 from controlplane.traffic.nginx.proxy import Nginx
 from controlplane.traffic.proxies.driver import ProxyDriver
 from controlplane.traffic.script.proxy import Script
@@ -34,6 +36,7 @@ FACTORIES: Mapping[type[Traffic], Factory] = MappingProxyType(
         HaproxyTraffic: lambda section, _: ProxyDriver(section, open_session(), Haproxy(section)),
         NginxTraffic: lambda section, _: ProxyDriver(section, open_session(), Nginx(section)),
         EnvoyTraffic: lambda section, _: _envoy(section),
+        KubernetesTraffic: lambda section, _: ProxyDriver(section, open_session(), Kubernetes(section)),
         ScriptTraffic: lambda section, _: ProxyDriver(section, open_session(), Script(section)),
         VllmTraffic: lambda section, _: VllmDriver(section, open_session()),
     }

@@ -35,6 +35,9 @@ class OpenAiServer:
         self.headers: list[Mapping[str, str]] = []
         """Header fields of each question."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.metrics = 200
+        """Status of /metrics, which has counters as vLLM writes them."""
+        self._answered = 0
         self._stopped = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -43,6 +46,7 @@ class OpenAiServer:
             [
                 web.get("/health", self._health),
                 web.get("/v1/models", self._list),
+                web.get("/metrics", self._metrics),
                 web.post("/v1/{path:.+}", self._answer),
             ]
         )
@@ -65,7 +69,24 @@ class OpenAiServer:
             return web.Response(status=self.listing)
         return web.json_response({"object": "list", "data": [{"id": model} for model in self.models]})
 
+    async def _metrics(self, request: web.Request) -> web.Response:
+        lines = [
+            "# TYPE vllm:request_success_total counter",
+            *(
+                f'vllm:request_success_total{{model_name="{model}",finished_reason="stop"}} {self._answered}'
+                for model in self.models
+            ),
+            "# TYPE vllm:num_requests_running gauge",
+            *(f'vllm:num_requests_running{{model_name="{m}"}} {len(self.asked) - self._answered}' for m in self.models),
+        ]
+        return web.Response(status=self.metrics, text="\n".join(lines) + "\n")
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        answer = await self._answered_by(request)
+        self._answered += 1
+        return answer
+
+    async def _answered_by(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.asked.append((request.match_info["path"], body))
         self.headers.append(request.headers)

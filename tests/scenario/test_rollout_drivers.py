@@ -22,6 +22,9 @@ JOINED: Mapping[str, str] = {
     "envoy": "envoy",
     "exec": "exec",
     "vllm on a fake": "vllm",
+    "kubernetes, route": "kubernetes",
+    "kubernetes, group": "kubernetes",
+    "kubernetes, selector": "kubernetes",
 }
 """The targets of these tests (tests/contract/drivers/cases.py), and their drivers."""
 ELSEWHERE: Mapping[str, str] = {

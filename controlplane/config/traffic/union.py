@@ -9,6 +9,7 @@ from pydantic import Field
 from controlplane.config.traffic.envoy import EnvoyTraffic
 from controlplane.config.traffic.gateway import GatewayTraffic
 from controlplane.config.traffic.haproxy import HaproxyTraffic
+from controlplane.config.traffic.kubernetes import KubernetesTraffic
 from controlplane.config.traffic.nginx import NginxTraffic
 from controlplane.config.traffic.script import ScriptTraffic
 from controlplane.config.traffic.triton import TritonTraffic
@@ -21,6 +22,7 @@ AnyTraffic = Annotated[
     | HaproxyTraffic
     | NginxTraffic
     | EnvoyTraffic
+    | KubernetesTraffic
     | ScriptTraffic
     | VllmTraffic
     | UnmovedTraffic,

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from controlplane.traffic.proxies.shares import shares_of
+from controlplane.traffic.proxies.shares import shares_of, whole_numbers
 from controlplane.traffic.words import told
 
 WHOLE = 10_000
@@ -32,7 +32,7 @@ def with_weights(text: str, weights: Mapping[str, float]) -> str:
     """
     root = _parsed(text)
     edits: list[tuple[int, int, str]] = []
-    numbers = whole_numbers(weights)
+    numbers = whole_numbers(weights, WHOLE)
     for clusters in _split(root, weights):
         for name, node in clusters.items():
             edits.append((*_span(node), str(numbers.get(name, 0))))
@@ -64,14 +64,6 @@ def shares_in(route_config: Any, clusters: Mapping[str, str]) -> dict[str, float
         if set(clusters) <= set(weights):
             return shares_of({clusters[name]: weight for name, weight in weights.items() if name in clusters})
     return None
-
-
-def whole_numbers(weights: Mapping[str, float]) -> dict[str, int]:
-    """Return shares as whole numbers with the sum WHOLE."""
-    found = {name: round(share * WHOLE) for name, share in weights.items()}
-    largest = max(found, key=lambda name: found[name])
-    found[largest] += WHOLE - sum(found.values())
-    return found
 
 
 def _dumped(value: Any) -> Iterator[list[Any]]:

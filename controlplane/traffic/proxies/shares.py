@@ -58,3 +58,17 @@ def shares_of(weights: Mapping[str, float]) -> dict[str, float]:
     """Return the share of each weight above 0. Empty: no weight is above 0."""
     total = sum(weights.values())
     return {version: weight / total for version, weight in weights.items() if weight > 0} if total else {}
+
+
+def whole_numbers(weights: Mapping[str, float], whole: int) -> dict[str, int]:
+    """Return shares as whole numbers with the sum `whole`."""
+    found = {name: round(share * whole) for name, share in weights.items()}
+    largest = max(found, key=lambda name: found[name])
+    found[largest] += whole - sum(found.values())
+    return found
+
+
+def readable_numbers(shares: Mapping[str, float]) -> dict[str, int]:
+    """Return shares as percent where they are whole ones, else as whole numbers with the sum 10,000."""
+    percent = all(abs(100 * share - round(100 * share)) < 1e-6 for share in shares.values())
+    return whole_numbers(shares, 100 if percent else 10_000)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import aiohttp
 
@@ -18,6 +19,7 @@ from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
 from controlplane.traffic.driver import BackendObservation, Driver, Placement
 from controlplane.traffic.drivers import build_drivers
+from tests.contract.drivers import cluster as kubernetes
 from tests.contract.drivers.real_envoy import RealEnvoy
 from tests.contract.drivers.real_haproxy import haproxy
 from tests.contract.drivers.real_nginx import RealNginx
@@ -248,6 +250,64 @@ async def by_script(folder: Path) -> AsyncIterator[Case]:
         )
 
 
+Weights = Callable[[kubernetes.TestCluster], dict[str, int]]
+
+
+@contextlib.asynccontextmanager
+async def in_cluster(
+    folder: Path, objects: Sequence[dict[str, Any]], fields: Mapping[str, Any], weights: Weights
+) -> AsyncIterator[Case]:
+    async with Versions() as versions:
+        cluster = kubernetes.TestCluster(versions)
+        async with cluster.running():
+            for one in objects:
+                cluster.put(one)
+            for version in versions.servers:
+                cluster.endpoints(f"chat-{version}", version)
+
+            def section(kubeconfig: str) -> ModelSection:
+                return versions.section(
+                    driver="kubernetes", namespace=kubernetes.NAMESPACE, kubeconfig=kubeconfig, **fields
+                )
+
+            here = section(str(cluster.kubeconfig(folder)))
+            ask, many = kubernetes.asks(cluster, weights)
+            nowhere = str(cluster.kubeconfig(folder, NOWHERE))
+            yield Case(
+                lambda: made(here),
+                "kubernetes",
+                lambda other: made(section(nowhere)),
+                here,
+                nowhere=NOWHERE,
+                loads=False,
+                versions=versions,
+                ask=ask,
+                clients=many if "service" not in fields else None,
+                hold=lambda version: versions.hold(versions.servers[version].url, version),
+                restart=cluster.restart,
+                spread=0.1,  # it draws: 4 standard deviations of 50 % at 400 requests
+            )
+
+
+_ALL_TO_V1 = {"v1": 100, "v2": 0, "v3": 0}
+
+
+def by_route(folder: Path) -> AbstractAsyncContextManager[Case]:
+    fields = {"http_route": {"name": "chat"}}
+    return in_cluster(folder, [kubernetes.route(_ALL_TO_V1)], fields, kubernetes.by_route)
+
+
+def by_group(folder: Path) -> AbstractAsyncContextManager[Case]:
+    members = [kubernetes.member(version, weight) for version, weight in _ALL_TO_V1.items()]
+    fields = {"llm_inference_services": {version: f"chat-{version}" for version in _ALL_TO_V1}}
+    return in_cluster(folder, members, fields, kubernetes.by_group)
+
+
+def by_selector(folder: Path) -> AbstractAsyncContextManager[Case]:
+    fields = {"service": {"name": "chat"}}
+    return in_cluster(folder, [kubernetes.selected("v1")], fields, kubernetes.by_selector)
+
+
 @contextlib.asynccontextmanager
 async def on_fake_vllm(folder: Path) -> AsyncIterator[Case]:
     async with FakeVllm({"chat": "/adapters/v1"}) as fake:
@@ -272,6 +332,9 @@ DRIVERS: Mapping[str, Target] = MappingProxyType(
         "envoy": behind_envoy,
         "exec": by_script,
         "vllm on a fake": on_fake_vllm,
+        "kubernetes, route": by_route,
+        "kubernetes, group": by_group,
+        "kubernetes, selector": by_selector,
         "nginx": behind_nginx,
         # Draws by a hash: 4 standard deviations of 50 % at 400 requests.
         "nginx, sticky": lambda folder: behind_nginx(folder, "$request_id", 0.1),
@@ -288,5 +351,5 @@ NEEDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The real component of each target that has one."""
-WEIGHTED = ("haproxy", "envoy", "nginx", "nginx, sticky")
+WEIGHTED = ("haproxy", "envoy", "nginx", "nginx, sticky", "kubernetes, route", "kubernetes, group")
 """Targets whose driver takes weights, and that clients can be counted at."""

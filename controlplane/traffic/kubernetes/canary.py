@@ -1,0 +1,97 @@
+"""A KServe InferenceService as a split: `canaryTrafficPercent` for its latest revision, the rest for the other. Pure.
+
+Somebody else applies the new model, with `canaryTrafficPercent: 0`, and KServe starts its revision beside the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from controlplane.traffic.driver import EngineRefused
+from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit
+from controlplane.traffic.proxies.shares import PRECISION
+
+PERCENT = 100
+_PREDICTOR = ("spec", "predictor")
+_COMPONENT = ("status", "components", "predictor")
+
+
+class CanarySplit:
+    """The latest revision and the one before. `models` maps the two versions to their `storageUri`."""
+
+    weights = True
+
+    def __init__(self, service: Resource, models: Mapping[str, str]) -> None:
+        self._service, self._models = service, dict(models)
+        self.resources: Sequence[Resource] = (service,)
+
+    def shares(self, states: States) -> dict[str, float]:
+        """Return the share of each version, as KServe's status has it. Raises Unfit."""
+        latest, before = self._versions(states)
+        found: dict[str, float] = {}
+        for entry in listed_at(states[self._service], *_COMPONENT, "traffic"):
+            percent = entry.get("percent")
+            version = latest if entry.get("latestRevision") is True else before
+            if isinstance(percent, int) and percent > 0:
+                found[version] = found.get(version, 0.0) + percent / PERCENT
+        return found
+
+    def pending(self, states: States) -> str:
+        """Return what KServe has not done yet with this generation."""
+        found = states[self._service]
+        generation, seen = value_at(found, "metadata", "generation"), value_at(found, "status", "observedGeneration")
+        if generation != seen:
+            return f"KServe has not seen the last change of {self._service}"
+        created = text_at(found, *_COMPONENT, "latestCreatedRevision")
+        ready = text_at(found, *_COMPONENT, "latestReadyRevision")
+        if created != ready:
+            return f"revision {created} of {self._service} is not ready; {ready} serves its share"
+        said = next((c for c in listed_at(found, "status", "conditions") if c.get("type") == "Ready"), {})
+        if said.get("status") != "True":
+            return f"{self._service} is not ready: {text_at(said, 'message') or text_at(said, 'reason')}"
+        return ""
+
+    def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
+        """Return one patch of canaryTrafficPercent, under the resourceVersion of the state.
+
+        Raises Unfit, and EngineRefused for a share that is no whole percent.
+        """
+        found = states[self._service]
+        latest, _ = self._versions(states)
+        share = shares.get(latest, 0.0)
+        percent = round(share * PERCENT)
+        if abs(percent / PERCENT - share) > PRECISION:
+            raise EngineRefused(f"{latest} cannot get {100 * share:g}% of the requests: KServe takes whole percents")
+        if value_at(found, *_PREDICTOR, "canaryTrafficPercent") == percent:
+            return []
+        if percent == PERCENT and value_at(found, *_PREDICTOR, "canaryTrafficPercent") is None:
+            return []
+        locked = {"metadata": {"resourceVersion": version_of(found)}}
+        return [(self._service, locked | {"spec": {"predictor": {"canaryTrafficPercent": percent}}})]
+
+    def setup(self, states: States) -> Setup:
+        """Check that the revision before is still there, so that both versions can serve."""
+        latest, before = self._versions(states)
+        found = states[self._service]
+        if value_at(found, *_PREDICTOR, "canaryTrafficPercent") is None:
+            return Setup(
+                (
+                    f"{self._service} has only {latest}: KServe keeps the revision before only under a canary. Apply "
+                    f"the other version's model with canaryTrafficPercent: 0, then promote it",
+                )
+            )
+        known = (
+            f"{before} is the revision before, and stays while canaryTrafficPercent is set; take the field out of "
+            "the manifest when no rollback to it is wanted any more",
+        )
+        return Setup((), known, least_share=1 / PERCENT)
+
+    def _versions(self, states: States) -> tuple[str, str]:
+        """Return the version of the latest revision, and the other one. Raises Unfit."""
+        place = (*_PREDICTOR, "model", "storageUri")
+        uri = text_at(states[self._service], *place)
+        latest = next((version for version, model in self._models.items() if model == uri), None)
+        if latest is None:
+            raise Unfit(f"{self._service} has storageUri {uri or 'of no model'}, which is of no version in models:")
+        return latest, next(version for version in self._models if version != latest)

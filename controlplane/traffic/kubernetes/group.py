@@ -1,0 +1,89 @@
+"""A group of KServe LLMInferenceServices as a split: each version is an object with a weight of its own. Pure.
+
+Two weights are two writes. The larger one comes first: in between, both versions have requests, and none has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit
+from controlplane.traffic.proxies.shares import readable_numbers, shares_of
+
+LEAST_SHARE = 0.0001
+"""Smallest share above 0: weights with the sum 10,000. KServe's CRD takes any number from 0."""
+
+
+class GroupSplit:
+    """The members of a routing group: one LLMInferenceService for each version."""
+
+    weights = True
+
+    def __init__(self, members: Mapping[str, Resource]) -> None:
+        self._members = dict(members)
+        self.resources: Sequence[Resource] = tuple(members.values())
+
+    def shares(self, states: States) -> dict[str, float]:
+        """Return the share of each version by the weights of its members. Raises Unfit."""
+        self._group(states)
+        return shares_of({version: self._weight(states[member]) or 0 for version, member in self._members.items()})
+
+    def pending(self, states: States) -> str:
+        """Return the first member whose route does not hold its weight yet."""
+        faults = (self._member_fault(member, states[member]) for member in self._members.values())
+        return next(filter(None, faults), "")
+
+    def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
+        """Return a patch for each member whose weight differs, the raised ones first."""
+        self._group(states)
+        numbers = readable_numbers(shares)
+        found: list[tuple[int, Resource, Json]] = []
+        for version, member in self._members.items():
+            before, wanted = self._weight(states[member]) or 0, numbers.get(version, 0)
+            if before == wanted:
+                continue
+            locked = {"metadata": {"resourceVersion": version_of(states[member])}}
+            found.append((before - wanted, member, locked | {"spec": {"router": {"route": {"weight": wanted}}}}))
+        return [(member, patch) for _, member, patch in sorted(found, key=lambda one: one[0])]
+
+    def setup(self, states: States) -> Setup:
+        """Check that all members are of one group."""
+        try:
+            self._group(states)
+        except Unfit as error:
+            return Setup((str(error),))
+        known = "two weights are two writes, so for a moment the shares are between the old and the new ones"
+        return Setup((), (known,), least_share=LEAST_SHARE)
+
+    def _group(self, states: States) -> str:
+        groups = {text_at(states[member], "spec", "router", "route", "group") for member in self._members.values()}
+        names = ", ".join(member.name for member in self._members.values())
+        if len(groups) != 1 or "" in groups:
+            raise Unfit(f"{names} are not of one routing group; set spec.router.route.group of each to one name")
+        return groups.pop()
+
+    def _weight(self, found: Json) -> int | None:
+        value = value_at(found, "spec", "router", "route", "weight")
+        return value if isinstance(value, int) else None
+
+    def _member_fault(self, member: Resource, found: Json) -> str:
+        if (degraded := _condition(found, "GroupDegraded")).get("status") == "True":
+            return f"the group of {member} is degraded: {_words(degraded)}"
+        for kind in ("HTTPRoutesReady", "GroupReady"):
+            said = _condition(found, kind)
+            if said.get("status") != "True":
+                return f"{member} is not {kind}: {_words(said)}"
+        listed = {text_at(m, "name"): m.get("weight") for m in listed_at(found, "status", "router", "group", "members")}
+        if listed.get(member.name) != self._weight(found):
+            return f"the group's route has not taken the weight of {member}"
+        return ""
+
+
+def _condition(found: Json, kind: str) -> dict[str, Any]:
+    return next((c for c in listed_at(found, "status", "conditions") if c.get("type") == kind), {})
+
+
+def _words(said: dict[str, Any]) -> str:
+    return text_at(said, "message") or text_at(said, "reason") or "nothing was said about it"

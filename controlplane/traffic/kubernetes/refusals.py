@@ -1,0 +1,83 @@
+"""The API server's refusals as this product's errors: what happened, where, and the cure. Pure.
+
+tests/fixtures/kubernetes/11-errors.json has the answers of a real kube-apiserver 1.36 that this module is held to.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from controlplane.errors import ControlPlaneError, Unavailable
+from controlplane.traffic.driver import EngineRefused, NotSent
+from controlplane.traffic.kubernetes.resource import Json, Resource, text_at
+from controlplane.traffic.words import told
+
+RULES = "deploy/kubernetes/rollouts.yaml"
+"""The file with the least rules of RBAC that the driver needs."""
+
+
+class Changed(ControlPlaneError):
+    """Another writer changed the object since it was read. Nothing was written."""
+
+
+class Gone(Unavailable):
+    """The server has no history back to the wanted resourceVersion."""
+
+
+def error_of(status: int, body: bytes, verb: str, resource: Resource) -> ControlPlaneError:
+    """Return the error for an answer that is none of 2xx. `verb` is the one of RBAC, such as "patch"."""
+    said = _status_object(body)
+    words = _words(said, body) or f"status {status}"
+    if status == 401:
+        return NotSent(f"the API server does not know this account (401) at {verb} of {resource}; is its token valid?")
+    if status == 403:
+        return EngineRefused(f"{words}; {_cure(words, verb, resource)}")
+    if status == 404:
+        return EngineRefused(_missing(said, resource))
+    if status == 409:
+        return Changed(f"{resource} was changed by another writer in between: {words}")
+    if status == 410:
+        return Gone(f"the API server has forgotten the history of {resource}: {words}")
+    if status == 429:
+        return NotSent(f"the API server has too many requests and did not {verb} {resource}: {words}")
+    if 400 <= status < 500 and status != 408:
+        return EngineRefused(f"the API server refused to {verb} {resource}: {words}")
+    # A server that ran out of time may have done it.
+    return Unavailable(f"the API server could not {verb} {resource} ({status}): {words}")
+
+
+def event_error(said: Json, resource: Resource) -> ControlPlaneError:
+    """Return the error of a watch's ERROR line."""
+    code = said.get("code")
+    status = code if isinstance(code, int) else 500
+    return error_of(status, json.dumps(said).encode(), "watch", resource)
+
+
+def _status_object(body: bytes) -> Json:
+    try:
+        found: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
+
+
+def _words(said: Json, body: bytes) -> str:
+    """Return the server's words. A Status says all its causes in its message."""
+    return told(text_at(said, "message") if said else body[:300].decode("utf-8", "replace"))
+
+
+def _cure(words: str, verb: str, resource: Resource) -> str:
+    if f"cannot {verb}" not in words:
+        return "an admission rule or a quota of the cluster forbids it"
+    name = f" {resource.name}" if resource.name else ""
+    return f"allow the verb {verb} on {resource.rule}{name} in namespace {resource.namespace} ({RULES} has the rules)"
+
+
+def _missing(said: Json, resource: Resource) -> str:
+    if text_at(said, "reason") == "NotFound" and text_at(said, "details", "name"):
+        return f"namespace {resource.namespace} has no {resource.kind} {resource.name}"
+    return (
+        f"the cluster knows no {resource.rule} of version {resource.version}: install its CustomResourceDefinitions, "
+        "or name another kind of object under traffic:"
+    )

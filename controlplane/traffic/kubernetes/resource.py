@@ -1,0 +1,91 @@
+"""Names of objects in a cluster, and the paths under which its API has them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+"""An object as the API shows it."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One object: its kind, its namespace and its name."""
+
+    group: str
+    """The API group; "" for the core group."""
+    version: str
+    plural: str
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def collection(self) -> str:
+        """Path of all objects of the kind in the namespace."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return f"{root}/namespaces/{self.namespace}/{self.plural}"
+
+    @property
+    def path(self) -> str:
+        """Path of the object."""
+        return f"{self.collection}/{self.name}"
+
+    @property
+    def rule(self) -> str:
+        """The resource as a rule of RBAC names it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+def http_route(namespace: str, name: str) -> Resource:
+    """Return the name of a route of the Gateway API."""
+    return Resource("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute", namespace, name)
+
+
+def service(namespace: str, name: str) -> Resource:
+    """Return the name of a Service."""
+    return Resource("", "v1", "services", "Service", namespace, name)
+
+
+def llm_inference_service(namespace: str, name: str) -> Resource:
+    """Return the name of a KServe LLMInferenceService."""
+    kind = "LLMInferenceService"
+    return Resource("serving.kserve.io", "v1alpha2", "llminferenceservices", kind, namespace, name)
+
+
+def inference_service(namespace: str, name: str) -> Resource:
+    """Return the name of a KServe InferenceService."""
+    return Resource("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService", namespace, name)
+
+
+def endpoint_slices(namespace: str) -> Resource:
+    """Return the collection of EndpointSlices, without a name."""
+    return Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlices", namespace, "")
+
+
+def text_at(found: Any, *keys: str) -> str:
+    """Return the text at a path of keys, "" where there is none."""
+    value = value_at(found, *keys)
+    return value if isinstance(value, str) else ""
+
+
+def value_at(found: Any, *keys: str) -> Any:
+    """Return the value at a path of keys. None: there is none."""
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def listed_at(found: Any, *keys: str) -> list[Json]:
+    """Return the objects of the list at a path of keys. A list that is null counts as empty."""
+    value = value_at(found, *keys)
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def version_of(found: Json) -> str:
+    """Return the resourceVersion of an object, which every write changes."""
+    return text_at(found, "metadata", "resourceVersion")
