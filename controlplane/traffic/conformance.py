@@ -7,6 +7,7 @@ changed share, and the last finding then says so.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,12 @@ from controlplane.traffic.driver import BackendObservation, Driver, Placement, P
 
 SETTLE_S, LOOK_S = 30.0, 0.2
 """Seconds that a placement may take to be seen, and between two looks. Chosen: reloads take less than a second."""
+COUNT_FROM, COUNT_S, ENOUGH, FEW = 0.2, 20.0, 200, 20
+"""Smallest share that is counted, seconds in which requests are counted, requests that are enough, and too few. Chosen:
+at half of the requests, a target that sends none to the candidate is told from chance after 20."""
+SIGMAS = 4.5
+"""Standard deviations of a binomial count that a target which draws may be off, as Gateway API's conformance tests of
+weighted pools allow."""
 NEAR = 0.0005
 """Largest difference of a share that was read back: rollouts count shares as equal within it."""
 
@@ -67,7 +74,7 @@ async def exercise(
 ) -> AsyncGenerator[StepResult, None]:
     """Set a share of each backend's traffic to the candidate, read it back twice, and bring the old weights back.
 
-    `share` is from 0 to 1. Yields nothing that was not seen.
+    A share from COUNT_FROM is counted too. `share` is from 0 to 1. Yields nothing that was not seen.
     """
     for before in (await driver.observe()).backends:
         chosen = candidate_of(before, version)
@@ -81,6 +88,8 @@ async def exercise(
         try:
             for step in ("set", "set again"):
                 yield await _set(driver, before.url, step, there, monotonic)
+            if share >= COUNT_FROM:
+                yield await _count(driver, before.url, chosen, share, monotonic)
         finally:
             # Shielded: a Ctrl-C between the two orders must not leave the share behind.
             restored = await asyncio.shield(asyncio.ensure_future(_set(driver, before.url, "restore", back, monotonic)))
@@ -128,6 +137,26 @@ async def _set(driver: Driver, url: str, step: str, placement: Placement, monoto
             why = seen.error or seen.pending or f"it has {seen.served}"
             return StepResult(step, False, f"{url} does not show the ordered share after {SETTLE_S:g} s: {why}")
         await asyncio.sleep(LOOK_S)
+
+
+async def _count(driver: Driver, url: str, version: str, share: float, monotonic: Callable[[], float]) -> StepResult:
+    """Count the requests of clients for a while, and compare the candidate's part with the share."""
+    started, first = monotonic(), (await driver.observe()).backend(url).requests
+    if first is None:
+        return StepResult("count", None, f"{url} counts no requests, so nobody knows whether the share holds")
+    while True:
+        now = (await driver.observe()).backend(url).requests or first
+        fresh = {name: max(0, count - first.get(name, 0)) for name, count in now.items()}
+        total, took = sum(fresh.values()), monotonic() - started
+        if total >= ENOUGH or took > COUNT_S:
+            break
+        await asyncio.sleep(LOOK_S)
+    got = fresh.get(version, 0)
+    words = f"{version} got {got} of the {total} requests that {url} had in {took:.0f} s; {100 * share:g}% were ordered"
+    if total < FEW:
+        return StepResult("count", None, f"{words}: too few to judge, so send more requests meanwhile")
+    holds = abs(got - total * share) <= SIGMAS * math.sqrt(total * share * (1.0 - share))
+    return StepResult("count", holds, words if holds else f"{words}: the target does not split as it was told")
 
 
 def _near(found: Mapping[str, float], wanted: Mapping[str, float]) -> bool:

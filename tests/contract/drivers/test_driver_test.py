@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from controlplane.traffic import conformance
 from controlplane.traffic.conformance import StepResult, exercise
-from controlplane.traffic.driver import Driver, EngineRefused, Placement
+from controlplane.traffic.driver import Driver, EngineRefused, Placement, TrafficObservation
 from tests.contract.drivers.cases import SCRIPT, Case, made
 from tests.contract.drivers.versions import Versions
 from tests.patience import PROCESS_S
@@ -83,6 +85,74 @@ async def test_the_old_share_comes_back_on_every_real_target(weighted: Case) -> 
     found = [each async for each in exercise(weighted.driver, "chat", "v2", 0.05, asyncio.get_running_loop().time)]
     assert [(each.step, each.ok) for each in found] == [("set", True), ("set again", True), ("restore", True)], found
     assert (await weighted.observe()).serving == "v1"
+
+
+async def test_a_large_share_is_counted_on_every_real_target_while_clients_ask(weighted: Case) -> None:
+    assert weighted.clients is not None
+    going = True
+
+    async def crowd() -> None:
+        while going:
+            await weighted.clients(20)
+
+    asking = asyncio.create_task(crowd())
+    found = [each async for each in exercise(weighted.driver, "chat", "v2", 0.5, asyncio.get_running_loop().time)]
+    going = False
+    await asking
+    assert [(each.step, each.ok) for each in found] == [
+        ("set", True),
+        ("set again", True),
+        ("count", True),
+        ("restore", True),
+    ], found
+
+
+class Stepping:
+    """A clock that moves by one second a look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+class Counting:
+    """A driver whose backend has counted so many requests at each look after the first."""
+
+    def __init__(self, driver: Driver, **requests: int) -> None:
+        self._driver, self.capabilities, self._requests = driver, driver.capabilities, requests
+        self.place, self.prepare = driver.place, driver.prepare
+        self._looks = 0
+
+    async def observe(self) -> TrafficObservation:
+        seen = await self._driver.observe()
+        self._looks += 1
+        counted = {version: count * self._looks for version, count in self._requests.items()}
+        return replace(seen, backends=tuple(replace(one, requests=counted or None) for one in seen.backends))
+
+
+@pytest.mark.parametrize(
+    ("requests", "ok", "words"),
+    [
+        ({"v1": 40, "v2": 0}, False, "v2 got 0 of the 200 requests that exec had in 5 s; 50% were ordered: the target"),
+        ({"v1": 20, "v2": 20}, True, "v2 got 100 of the 200 requests that exec had in 5 s; 50% were ordered"),
+        ({"v1": 0, "v2": 0}, None, "v2 got 0 of the 0 requests that exec had in 21 s; 50% were ordered: too few"),
+        ({}, None, "exec counts no requests, so nobody knows whether the share holds"),
+    ],
+)
+async def test_a_count_is_judged_by_chance(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, requests: dict[str, int], ok: bool | None, words: str
+) -> None:
+    monkeypatch.setattr(conformance, "LOOK_S", 0.0)
+    driver = made(rig.versions.section(driver="exec", command=[str(SCRIPT), str(rig.file)], weights=True))
+    counting = Counting(driver, **requests)
+    found = [each async for each in exercise(counting, "chat", "v2", 0.5, Stepping())]  # type: ignore[arg-type]
+    (count,) = [each for each in found if each.step == "count"]
+    assert count.ok is ok
+    assert count.words.startswith(words), count.words
+    await driver.close()
 
 
 class Halting:

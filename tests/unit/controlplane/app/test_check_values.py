@@ -90,7 +90,8 @@ def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: P
         (
             DRIVER,
             None,
-            "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, vllm, none; "
+            "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, kubernetes, exec, "
+            "vllm, none; "
             "got nothing",
         ),
         (DRIVER, DROPPED, "models[0].traffic.driver: is required"),

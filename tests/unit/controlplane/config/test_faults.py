@@ -592,7 +592,8 @@ def test_slack_needs_a_way_back_and_known_people(section: str, faults: list[str]
         (
             "{driver: tritn}",
             [
-                "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, exec, vllm, none; "
+                "models[0].traffic.driver: expected one of: triton, gateway, haproxy, nginx, envoy, kubernetes, exec, "
+                "vllm, none; "
                 "got 'tritn'; did you"
             ],
         ),
