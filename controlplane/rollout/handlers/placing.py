@@ -8,7 +8,7 @@ from controlplane.rollout.copying import replace
 from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.model import Decision, Phase, Rollout
-from controlplane.rollout.orders import Order, OrderOutcome, Verb
+from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.sentences import no_effect, says, why_again
 from controlplane.rollout.steps import MAX_ATTEMPTS, at, carries, mirrors, share_of, silent_since, unknown
 from controlplane.rollout.wishes import Wait, WaitKind
@@ -74,30 +74,40 @@ def place(now_is: Situation, backend: BackendObservation, words: Words) -> Decis
         reason = f"{version} {words.missing} on {url} within {limit_s:g} s; now {last}"
         return turn_back(rollout, seen, now, reason)
     if not backend.reachable:
-        return _wait(rollout, phase, f"Waiting for {url}, whose state is unknown: {backend.error}", silent)
+        return _silent(rollout, phase, f"Waiting for {url}, whose state is unknown: {backend.error}", silent)
     if words is not LOADING and backend.versions.get(version) is not VersionState.READY:
         # No order, not even a repeated one, sends clients to a candidate that is not ready.
         if why := unknown(backend, version):
-            return _wait(rollout, phase, f"{version} {words.under_way} on {url}: {why}", silent)
+            return _silent(rollout, phase, f"{version} {words.under_way} on {url}: {why}", silent)
         lost = f"{version} stopped being ready on {url} before it got its share: {says(backend, version)}"
         return turn_back(rollout, seen, now, lost)
     if intent is None and out:
         # Two orders at a time could arrive in the wrong order.
-        return _wait(rollout, phase, f"Waiting for the reply to the order before on {url}")
+        return _wait(rollout, phase, f"Waiting for the reply to the order before on {url}", _until(rollout, latest))
     if intent is None and now_is.hold is not None and order.share > backend.weights.get(version, 0.0):
         return replace(at(rollout, phase, now_is.hold.words), wait=now_is.hold)
     if intent is None:
         return _wait(rollout, phase, f"{words.doing} {version} on {url}", None, order)
     if intent.outcome is OrderOutcome.ORDERED or backend.versions.get(version) is VersionState.LOADING:
         serving = f"{backend.served} serves meanwhile"
-        return _wait(rollout, phase, f"{version} {words.under_way} on {url}; {serving}")
+        return _wait(rollout, phase, f"{version} {words.under_way} on {url}; {serving}", _until(rollout, intent))
     if intent.outcome is OrderOutcome.TAKEN and (why := unknown(backend, version)):
-        return _wait(rollout, phase, f"{version} {words.under_way} on {url}: {why}", silent)
+        return _silent(rollout, phase, f"{version} {words.under_way} on {url}: {why}", silent)
     if intent.outcome is not OrderOutcome.INTERRUPTED and intent.attempt >= MAX_ATTEMPTS:
         return turn_back(rollout, seen, now, no_effect(intent, backend, version))
     again = f"{words.doing} {version} on {url} again: {why_again(intent, backend, version)}"
     return _wait(rollout, phase, again, None, order)
 
 
-def _wait(rollout: Rollout, phase: Phase, words: str, silent: float | None = None, *orders: Order) -> Decision:
-    return replace(at(rollout, phase, words, *orders), silent_since=silent, wait=Wait(WaitKind.ENGINE, words))
+def _until(rollout: Rollout, ordered: Intent | None) -> float | None:
+    """Return the time at which an order has failed if nothing comes of it."""
+    return None if ordered is None else ordered.since + rollout.plan.limits.load_s
+
+
+def _silent(rollout: Rollout, phase: Phase, words: str, silent: float) -> Decision:
+    """Wait for a backend of which nothing is known since `silent`."""
+    return replace(_wait(rollout, phase, words, silent + rollout.plan.limits.load_s), silent_since=silent)
+
+
+def _wait(rollout: Rollout, phase: Phase, words: str, until: float | None, *orders: Order) -> Decision:
+    return replace(at(rollout, phase, words, *orders), silent_since=None, wait=Wait(WaitKind.ENGINE, words, until))

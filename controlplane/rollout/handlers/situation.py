@@ -89,4 +89,6 @@ def must_carry(now_is: Situation) -> Decision | None:
     else:
         words = f"{version} serves, but cannot be verified while {backend.url} does not answer: {why}"
     quietly = replace(at(rollout, standing(rollout), words), silent_since=quiet)
-    return replace(quietly, wait=Wait(WaitKind.ENGINE, words))
+    # After the switch nothing ends this wait but the backend.
+    until = None if rollout.switched else quiet + plan.limits.load_s
+    return replace(quietly, wait=Wait(WaitKind.ENGINE, words, until))

@@ -153,6 +153,24 @@ def test_one_backend(
     assert decision.sentence
 
 
+@pytest.mark.parametrize(
+    ("state", "backend", "at", "until"),
+    [
+        (rollout(P.PREPARING, silent_since=200), silent(), 230, 260),
+        (rollout(P.PREPARING), silent(), 230, 290),
+        (rollout(P.PREPARING, intent(UP, ORDERED)), LOADING, 150, 160),
+        (rollout(P.PREPARING, DONE), LOADING, 150, 160),
+        (rollout(P.VERIFYING, DONE, silent_since=200), silent(), 230, 260),
+    ],
+)
+def test_a_wait_for_a_backend_says_when_the_rollout_gives_up(
+    state: Rollout, backend: BackendObservation, at: float, until: float
+) -> None:
+    decision = decide(state, seen(backend), at)
+    assert decision.wait is not None
+    assert decision.wait.until == until
+
+
 def test_a_backend_that_was_not_observed_is_unknown() -> None:
     decision = decide(rollout(P.VERIFYING, DONE, verified_since=100), seen(), 104)
     assert decision.phase is P.VERIFYING
