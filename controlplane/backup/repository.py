@@ -292,19 +292,19 @@ class Repository:
         return digest
 
     def snapshots(self, told: Callable[[BackupError], None]) -> list[Snapshot]:
-        """Return all snapshots, the oldest first. Each head that cannot be read is passed to `told`."""
+        """Return all snapshots, the oldest first by the store's clock. Heads that cannot be read go to `told`."""
         found = []
         for item in self.store.list("snapshots/"):
             try:
                 snapshot = read_snapshot(item.name, self.store.get(item.name, LARGE), self.secrets)
                 if f"snapshots/{snapshot.id}" != item.name:
                     raise Damaged(item.name, f"it is a copy of the snapshot {snapshot.id}")
-                found.append(snapshot)
+                found.append(snapshot.dated(item.modified_at))
             except FileNotFoundError:
                 continue
             except (Damaged, NewerFormat) as error:
                 told(error)
-        return sorted(found, key=lambda snapshot: (snapshot.made_at, snapshot.id))
+        return sorted(found, key=lambda snapshot: snapshot.order)
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
         """Write a snapshot's head. From then on the snapshot exists."""

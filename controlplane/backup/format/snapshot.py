@@ -7,7 +7,7 @@ JSON, one for each entry in the order of paths; its bytes are chunks in packs, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 import orjson
@@ -64,6 +64,7 @@ class Snapshot:
 
     id: str
     made_at: float
+    """Time by the clock of the writer. Nothing is ordered by it: `at` is."""
     subject: str
     """Name of the model, or `control-plane`."""
     source: str
@@ -85,6 +86,27 @@ class Snapshot:
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     """Observed facts about the content: format, quantisation, base."""
+    stored_at: float | None = None
+    """Time by the store's clock just before the head was written. None: it was not written down, or not read yet."""
+
+    @property
+    def at(self) -> float:
+        """Time that orders snapshots: the store's, which is one clock for all writers, else the writer's."""
+        return self.made_at if self.stored_at is None else self.stored_at
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        """Key that sorts snapshots from the oldest to the newest."""
+        return self.at, self.made_at, self.id
+
+    def dated(self, modified_at: float) -> Snapshot:
+        """Return the snapshot with the store's time of it, from the time at which the store says its head changed.
+
+        A copy of a repository may give every head a later time, so the time that the head itself names counts where it
+        is earlier. Heads of releases that named none count by the earlier one of both clocks: one that was ahead then
+        hides no newer snapshot.
+        """
+        return replace(self, stored_at=min(self.at, modified_at))
 
 
 def snapshot_bytes(snapshot: Snapshot, secrets: Secrets) -> bytes:

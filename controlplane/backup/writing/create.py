@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from controlplane.backup.clocks import clock_warnings
 from controlplane.backup.errors import Damaged, PacksGone, SourceMoving
 from controlplane.backup.format.ids import tree_digest
 from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree, tree_lines
 from controlplane.backup.garbage import doomed_packs
-from controlplane.backup.intents import announced, is_announced
+from controlplane.backup.intents import announced, is_announced, store_now
 from controlplane.backup.repository import Repository
 from controlplane.backup.sources.complete import check_complete
 from controlplane.backup.sources.walk import Found, Mark, Source, Walk, walk
@@ -105,7 +106,7 @@ class _Run:
         self._shelf.close()
         snapshot = self._head(about, entries, tree, began)
         self._commit(snapshot, intent)
-        return Created(snapshot, (*notes, *found.skipped))
+        return Created(snapshot, (*notes, *found.skipped, *clock_warnings([snapshot])))
 
     def _parent(self, subject: str) -> Mapping[str, Entry]:
         """Return the entries of the newest snapshot of the same subject and source, by path."""
@@ -176,6 +177,7 @@ class _Run:
             by=about.by,
             tags=about.tags,
             facts=about.facts,
+            stored_at=store_now(self._repository.store),
         )
 
     def _commit(self, snapshot: Snapshot, intent: str) -> None:
