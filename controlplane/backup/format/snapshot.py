@@ -47,8 +47,9 @@ class Entry:
     uid: int = 0
     gid: int = 0
     ctime_ns: int = 0
-    """With `inode`, of a file: what the next run compares to see that it did not change."""
+    """With `inode` and `device`, of a file: what the next run compares to see that it did not change."""
     inode: int = 0
+    device: int = 0
     size: int = 0
     target: str = ""
     """Target of a link. Of a hard link: the path of the earlier file."""
@@ -79,6 +80,8 @@ class Snapshot:
     new_bytes: int = 0
     """Bytes that this snapshot added to the repository."""
     seconds: float = 0.0
+    began_at: float = 0.0
+    """Time by the writer's clock before it looked at any file. The next run reads files that changed since."""
     version: str = ""
     host: str = ""
     by: str = ""
@@ -136,6 +139,7 @@ def tree_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
         if entry.type is EntryType.FILE:
             row["size"], row["digest"] = entry.size, entry.digest
             row["ctime_ns"], row["inode"] = entry.ctime_ns, entry.inode
+            row["device"] = entry.device
             row["chunks"] = b"".join(entry.chunks).hex()
         elif entry.type is not EntryType.FOLDER:
             row["target"] = _escaped(entry.target)
@@ -157,6 +161,7 @@ def read_tree(place: str, body: bytes) -> Iterator[Entry]:
                 gid=row["gid"],
                 ctime_ns=row.get("ctime_ns", 0),
                 inode=row.get("inode", 0),
+                device=row.get("device", 0),
                 size=row.get("size", 0),
                 target=_plain(row.get("target", "")),
                 digest=row.get("digest", ""),

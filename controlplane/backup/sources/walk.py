@@ -19,21 +19,34 @@ ROOT: Final = "."
 UNFINISHED: Final = ("*.incomplete", "*.lock", ".partial-*")
 """Names of files that a download or a backup has not finished, or that only coordinate processes."""
 
+TICK_S: Final = 5.0
+"""Longest tick of a file system's clock, in seconds: FAT counts every 2. A file server's clock may be a bit behind."""
+
 
 @dataclass(frozen=True)
 class Mark:
-    """Facts of a file that change when it is written to. Two equal marks mean an unchanged file."""
+    """Facts of a file that change when it is written to.
+
+    Two equal marks of one machine mean an unchanged file, unless the file changed when its first mark was taken: a
+    second change in the same tick of the file system's clock leaves the mark as it was.
+    """
 
     size: int
     mtime_ns: int
     ctime_ns: int
     """Writers can set mtime back, and not ctime."""
     inode: int
+    device: int
+    """Number of the file system: inodes of another one have the same numbers."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Mark:
         """Return the mark of a file's status."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+
+    def settled(self, at: float) -> bool:
+        """Return whether every change after `at`, Unix seconds, shows in the mark, as git decides for its index."""
+        return max(self.mtime_ns, self.ctime_ns) < (at - TICK_S) * 1e9
 
 
 @dataclass(frozen=True)

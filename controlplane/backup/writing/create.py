@@ -48,6 +48,8 @@ class Options:
     lanes: int = field(default_factory=usual_lanes)
     compress: bool = False
     """Whether chunks are compressed where a sample says that it pays."""
+    read_all: bool = False
+    """Whether files are read that have not changed since the newest snapshot."""
     now: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
 
@@ -88,7 +90,7 @@ class _Run:
 
     def make(self, about: About, intent: str, notes: list[str]) -> Created:
         began = self._options.now()
-        parent = self._parent(about.subject)
+        parent = {} if self._options.read_all else self._parent(about)
         reader = FileReader(
             self._shelf,
             self._repository.secrets,
@@ -108,16 +110,23 @@ class _Run:
         self._commit(snapshot, intent)
         return Created(snapshot, (*notes, *found.skipped, *clock_warnings([snapshot])))
 
-    def _parent(self, subject: str) -> Mapping[str, Entry]:
-        """Return the entries of the newest snapshot of the same subject and source, by path."""
+    def _parent(self, about: About) -> Mapping[str, Entry]:
+        """Return the files of the newest snapshot of the same subject, machine and source, by path.
+
+        Files that changed when that snapshot was made are left out: their marks prove nothing.
+        """
         address = self._source.root.absolute().as_uri()
         snapshots = self._repository.snapshots(lambda _: None)
-        same = [one for one in snapshots if (one.subject, one.source) == (subject, address)]
+        wanted = (about.subject, about.host, address)
+        same = [one for one in snapshots if (one.subject, one.host, one.source) == wanted]
+        if not same:
+            return {}
         try:
-            body = self._repository.tree(same[-1]) if same else b""
-            return {entry.path: entry for entry in read_tree("the newest snapshot", body)}
+            entries = list(read_tree("the newest snapshot", self._repository.tree(same[-1])))
         except Damaged:
             return {}
+        files = [entry for entry in entries if entry.type is EntryType.FILE]
+        return {entry.path: entry for entry in files if _mark(entry).settled(same[-1].began_at)}
 
     def _read(self, reader: FileReader, parent: Mapping[str, Entry]) -> tuple[Walk, Mapping[str, Read]]:
         known: dict[str, Read] = {}
@@ -148,8 +157,8 @@ class _Run:
     def _unchanged(self, one: Found, known: dict[str, Read], parent: Mapping[str, Entry]) -> bool:
         """Return whether the file needs no reading: this run, or the newest snapshot, has it with the same mark."""
         read = known.get(one.path)
-        if read is None and (entry := parent.get(one.path)) is not None and entry.type is EntryType.FILE:
-            mark = Mark(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
+        if read is None and (entry := parent.get(one.path)) is not None:
+            mark = _mark(entry)
             if mark == one.mark and all(self._shelf.has(chunk) for chunk in entry.chunks):
                 read = known[one.path] = Read(mark, bytes.fromhex(entry.digest), entry.chunks)
         if read is None or read.mark != one.mark:
@@ -173,6 +182,7 @@ class _Run:
             bytes=sum(entry.size for entry in files),
             new_bytes=self._shelf.new_bytes,
             seconds=max(0.0, now - began),
+            began_at=min(began, now),  # The clock may have been set back meanwhile.
             host=about.host,
             by=about.by,
             tags=about.tags,
@@ -204,6 +214,10 @@ class _Run:
             raise PacksGone("the backup took so long that a prune deleted packs of it; run the backup again")
 
 
+def _mark(entry: Entry) -> Mark:
+    return Mark(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode, entry.device)
+
+
 def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
     mark = one.mark
     if one.type is not EntryType.FILE:
@@ -218,6 +232,7 @@ def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
         gid=one.owner[1],
         ctime_ns=mark.ctime_ns,
         inode=mark.inode,
+        device=mark.device,
         size=mark.size,
         digest=read.digest.hex(),
         chunks=read.chunks,

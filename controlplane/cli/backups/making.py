@@ -64,6 +64,7 @@ def create(
     exclude: list[str] | None,
     tag: list[str] | None,
     compress: bool,
+    read_all: bool,
 ) -> None:
     """Back a folder up as one snapshot."""
     os.nice(GENTLE)
@@ -75,7 +76,7 @@ def create(
     found = opened(repository, key_file)
     with shown(tally):
         check_apart(found, key_file, root)
-        made = create_snapshot(found, source, about, options=Options(compress=compress), tally=tally)
+        made = create_snapshot(found, source, about, options=Options(compress=compress, read_all=read_all), tally=tally)
     for note in made.notes:
         say(note)
     snapshot = made.snapshot

@@ -50,6 +50,7 @@ BACKUPS = (
             Option("exclude", "Leave files and folders out that match.", "GLOB", many=True),
             Option("tag", "A note that `backup list -o json` shows.", "NAME=VALUE", many=True),
             Option("compress", "Compress files whose sample shrinks by a tenth. Costs about six times the CPU."),
+            Option("read_all", "Read also files that have not changed since the newest snapshot."),
         ),
         examples=(
             ("backup create /models --name triton", "a whole Triton repository"),
