@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -87,6 +87,7 @@ class _Run:
         self._repository, self._source, self._options, self._tally = repository, source, options, tally
         self._doomed = doomed
         self._shelf = Shelf(repository, doomed)
+        self._seen: set[str] = set()
 
     def make(self, about: About, intent: str, notes: list[str]) -> Created:
         began = self._options.now()
@@ -108,7 +109,7 @@ class _Run:
         self._shelf.close()
         snapshot = self._head(about, entries, tree, began)
         self._commit(snapshot, intent)
-        return Created(snapshot, (*notes, *found.skipped, *clock_warnings([snapshot])))
+        return Created(snapshot, (*notes, *found.skipped, *self._lost(found), *clock_warnings([snapshot])))
 
     def _parent(self, about: About) -> Mapping[str, Entry]:
         """Return the files of the newest snapshot of the same subject, machine and source, by path.
@@ -130,7 +131,7 @@ class _Run:
 
     def _read(self, reader: FileReader, parent: Mapping[str, Entry]) -> tuple[Walk, Mapping[str, Read]]:
         known: dict[str, Read] = {}
-        walked = walk(self._source)
+        walked = self._walk()
         changed: list[str] = []
         for attempt in range(ROUNDS):
             if attempt:
@@ -139,7 +140,7 @@ class _Run:
             self._count(files)
             todo = [one for one in files if not self._unchanged(one, known, parent)]
             known.update(reader.read(self._source.root, todo))
-            before, walked = walked, walk(self._source)
+            before, walked = walked, self._walk()
             changed = _changed(walked, before, known)
             if not changed:
                 check_complete(self._source.root, (one.path for one in walked.found))
@@ -149,6 +150,19 @@ class _Run:
             f"{len(changed)} files below {self._source.root} changed each of the {ROUNDS} times that they were read:"
             f" {shown}. No snapshot was made. Run the backup when the copy has ended."
         )
+
+    def _walk(self) -> Walk:
+        walked = walk(self._source)
+        self._seen.update(one.path for one in walked.found)
+        self._seen.update(walked.vanished)
+        return walked
+
+    def _lost(self, walked: Walk) -> Iterator[str]:
+        """Yield a sentence about entries that were there during the run, and are not in its last walk."""
+        lost = sorted(self._seen.difference(one.path for one in walked.found))
+        if lost:
+            shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            yield f"deleted while the backup ran, so the snapshot is without them: {shown}"
 
     def _count(self, files: Sequence[Found]) -> None:
         self._tally.files, self._tally.bytes = len(files), sum(one.mark.size for one in files)
