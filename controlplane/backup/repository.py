@@ -136,6 +136,9 @@ class Repository:
 
     def __init__(self, store: Store, header: Header, secrets: Secrets) -> None:
         self.store, self.header, self.secrets = store, header, secrets
+        self.zeros_digest: Final = digest_of(bytes(CHUNK_LIMIT))
+        self.zeros: Final = chunk_id(self.zeros_digest, secrets.chunk_secret)
+        """Id of a whole chunk of zeros: a hole, when it is restored."""
         self._index: Index | None = None
         self._readers: dict[str, PackReader] = {}
 

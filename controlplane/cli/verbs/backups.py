@@ -108,13 +108,15 @@ BACKUPS = (
             *_WHERE,
             Option("file", "Only what matches this path or glob.", "GLOB", many=True),
             Option("replace", "Put it in the place of FOLDER at one instant, and keep the old folder beside it."),
+            Option("partial", "Where packs are damaged, restore what is whole, and name what is not."),
             DRY_RUN,
         ),
         examples=(
             ("backup restore chat@v2 /restored/chat", ""),
             ("backup restore chat@v2 /restored/chat --file 'chat/2'", "one version folder"),
         ),
-        details="Every chunk is checked. The folder appears only when it is whole.",
+        details="Every chunk is checked. The folder appears only when it is whole. With --partial it appears also when "
+        "files are missing: each is named, and the exit code is 1.",
     ),
     Verb(
         "backup prune",
