@@ -15,6 +15,7 @@ A snapshot's head is written after all that it refers to, so whatever is listed 
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,11 +132,18 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
     raise WrongKey(f"no key opens {store.address}: it knows the keys {known}, and the key files hold {shown}")
 
 
+def _logged(fault: BackupError) -> None:
+    logging.getLogger(__name__).warning("%s", fault)
+
+
 class Repository:
     """An opened repository. Reading is safe for several threads; `refresh` is not."""
 
-    def __init__(self, store: Store, header: Header, secrets: Secrets) -> None:
-        self.store, self.header, self.secrets = store, header, secrets
+    def __init__(
+        self, store: Store, header: Header, secrets: Secrets, told: Callable[[BackupError], None] = _logged
+    ) -> None:
+        """`told` gets the faults of the index when its first use loads it: chunks may be missing in it then."""
+        self.store, self.header, self.secrets, self._told = store, header, secrets, told
         self.zeros_digest: Final = digest_of(bytes(CHUNK_LIMIT))
         self.zeros: Final = chunk_id(self.zeros_digest, secrets.chunk_secret)
         """Id of a whole chunk of zeros: a hole, when it is restored."""
@@ -143,16 +151,20 @@ class Repository:
         self._readers: dict[str, PackReader] = {}
 
     @classmethod
-    def open(cls, store: Store, keys: Sequence[UserKey]) -> Repository:
-        """Return the repository at a store. Raises NotARepository, NewerFormat, WrongKey, Damaged, StoreUnreachable."""
+    def open(cls, store: Store, keys: Sequence[UserKey], told: Callable[[BackupError], None] = _logged) -> Repository:
+        """Return the repository at a store. `told` gets faults of its index.
+
+        Raises NotARepository, NewerFormat, WrongKey, Damaged, StoreUnreachable.
+        """
         header = read_header(store)
-        return cls(store, header, open_secrets(store, header, keys))
+        return cls(store, header, open_secrets(store, header, keys), told)
 
     @property
     def index(self) -> Index:
         """The index, which the first use loads: after the intent of whoever needs one. Not for two threads at once."""
         if self._index is None:
-            self.refresh()
+            for fault in self.refresh():
+                self._told(fault)
         assert self._index is not None
         return self._index
 
@@ -185,7 +197,7 @@ class Repository:
                 yield read_segment(item.name, self.store.get(item.name, LARGE), self.secrets)
             except FileNotFoundError:
                 continue
-            except Damaged as error:
+            except (Damaged, NewerFormat) as error:
                 faults.append(error)
 
     @staticmethod
@@ -207,7 +219,7 @@ class Repository:
                 rows = orjson.loads(self.read_list(item.name, Kind.DAMAGE))
             except FileNotFoundError:
                 continue
-            except Damaged as error:
+            except (Damaged, NewerFormat) as error:
                 faults.append(error)
                 continue
             found.update((str(pack), bytes.fromhex(chunk)) for pack, chunk in rows)

@@ -205,27 +205,36 @@ class _Run:
         )
 
     def _commit(self, snapshot: Snapshot, intent: str) -> None:
-        """Write the head. A prune waits for the intent; if the intent is gone, the packs themselves are looked for."""
+        """Write the head, when no prune deletes the packs that it needs."""
         self._check_lists()
-        if not is_announced(self._repository.store, intent):
-            self._check_packs()
+        self._check_packs(intent)
         self._repository.write_snapshot(snapshot)
-        if not is_announced(self._repository.store, intent):
-            try:
-                self._check_packs()
-            except PacksGone:
-                self._repository.store.delete(f"snapshots/{snapshot.id}")
-                raise
+        try:
+            self._check_packs(intent)
+        except PacksGone:
+            self._repository.store.delete(f"snapshots/{snapshot.id}")
+            raise
 
     def _check_lists(self) -> None:
-        """Raise PacksGone when a list that is newer than the run names a pack that the run refers to."""
+        """Raise PacksGone when a list that is newer than the run names an earlier pack that the run refers to."""
         fresh = doomed_packs(self._repository) - self._doomed
         if fresh & self._shelf.reused:
             raise PacksGone("a prune began during the backup and will delete packs that it used; run the backup again")
 
-    def _check_packs(self) -> None:
-        if (self._shelf.reused | self._shelf.own) - self._repository.packs().keys():
-            raise PacksGone("the backup took so long that a prune deleted packs of it; run the backup again")
+    def _check_packs(self, intent: str) -> None:
+        """Raise PacksGone when the intent is gone, and a prune deletes packs that the run refers to or wrote.
+
+        A prune lists also packs that this run has just written, since no snapshot refers to them yet. While the intent
+        is there the prune waits, and then reads this run's head. Once the intent is gone it may have read the heads
+        already: a list that names such a pack, or a pack that is missing, ends the run. Lists are looked at first,
+        since a prune deletes packs before their list.
+        """
+        if is_announced(self._repository.store, intent):
+            return
+        listed = doomed_packs(self._repository) - self._doomed
+        needed = self._shelf.reused | self._shelf.own
+        if listed & needed or needed - self._repository.packs().keys():
+            raise PacksGone("the backup took so long that a prune deletes packs of it; run the backup again")
 
 
 def _mark(entry: Entry) -> Mark:

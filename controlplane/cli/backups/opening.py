@@ -38,8 +38,12 @@ def key_path(key_file: Path | None) -> Path:
 
 
 def opened(repository: str | None, key_file: Path | None) -> Repository:
-    """Return the repository, opened with its key."""
-    return Repository.open(open_store(address(repository)), [read_key(key_path(key_file))])
+    """Return the repository, opened with its key. Faults of its index are told on stderr."""
+
+    def tell(fault: BackupError) -> None:
+        say(f"a part of the index cannot be read: {fault}", sys.stderr)
+
+    return Repository.open(open_store(address(repository)), [read_key(key_path(key_file))], tell)
 
 
 def check_apart(repository: Repository, key_file: Path | None, folder: Path) -> None:
