@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from mmap import mmap
@@ -77,15 +78,29 @@ def pack_path(name: str) -> str:
 
 
 def init_repository(store: Store, key: UserKey, *, key_name: str, now: float, sealing: Sealing) -> Header:
-    """Make an empty repository that `key` opens, and return its header. Raises RepositoryExists."""
+    """Make an empty repository that `key` opens, and return its header.
+
+    Of several calls at once, on any machines, one succeeds, and one key opens the repository: who creates the header
+    writes the key. Where a store ignores that condition, who sees another key beside its own takes its own back; then
+    it may be that none succeeds. Raises RepositoryExists in the other calls.
+    """
     if name := present(store):
         raise RepositoryExists(f"{store.address} holds a repository already ({name} is there)")
     header = Header(uuid.uuid4().hex, now, sealing)
-    document = wrap(new_secrets(sealing), key, name=key_name, now=now)
-    store.put(f"keys/{key.id}", key_bytes(document))
     stored = {"format": FORMAT, "id": header.id, "made_at": now, "sealing": sealing.name.lower()}
-    store.put(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2))
-    return header
+    if not store.create(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2)):
+        raise RepositoryExists(f"{store.address} holds a repository: another `backup init` made it at this moment")
+    own = f"keys/{key.id}"
+    document = wrap(new_secrets(sealing), key, name=key_name, now=now)
+    if store.create(own, key_bytes(document)) and {item.name for item in store.list("keys/")} <= {own}:
+        return header
+    with suppress(FileNotFoundError):
+        if key_bytes(document) == store.get(own, SMALL):
+            store.delete(own)
+    raise RepositoryExists(
+        f"{store.address}: another `backup init` ran at this moment, and its key opens the repository if it succeeded."
+        f" If it failed too, delete {HEADER} there and run `backup init` again."
+    )
 
 
 def present(store: Store) -> str:
@@ -127,7 +142,12 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
         except FileNotFoundError:
             continue
         return unwrap(document, key, header.sealing)
-    known = ", ".join(sorted(item.name.removeprefix("keys/") for item in store.list("keys/"))) or "none"
+    known = ", ".join(sorted(item.name.removeprefix("keys/") for item in store.list("keys/")))
+    if not known:
+        raise WrongKey(
+            f"{store.address} has no key: its `backup init` did not end. If none runs now and it has no snapshots,"
+            f" delete {HEADER} there and run `backup init` again."
+        )
     shown = ", ".join(tried) or "none"
     raise WrongKey(f"no key opens {store.address}: it knows the keys {known}, and the key files hold {shown}")
 
