@@ -44,7 +44,7 @@ class Hold:
 
     @property
     def sentence(self) -> str:
-        """What is held, and the cure, for the log and for refusals."""
+        """Text for the log and for refusals: the things that are held, and the cure."""
         return (
             f"the database was restored from the backup {self.snapshot}: this control plane only observes;"
             f" {self.messages} messages and {self.rollouts} running rollouts are held, and gateways keep their split."

@@ -1,4 +1,4 @@
-"""What is left of a snapshot's list of files when some of its chunks are damaged."""
+"""Rest of a snapshot's list of files when some of its chunks are damaged."""
 
 from __future__ import annotations
 

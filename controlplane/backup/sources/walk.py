@@ -78,6 +78,13 @@ class Source:
     """Globs of paths below the root. Empty: every file."""
     exclude: tuple[str, ...] = UNFINISHED
     """Globs of paths, or of names, that are left out."""
+    address: str = ""
+    """Address that the snapshot names. Empty: the root's."""
+
+    @property
+    def uri(self) -> str:
+        """Address that the snapshot names, and by which a later run finds it."""
+        return self.address or self.root.absolute().as_uri()
 
 
 @dataclass(frozen=True)

@@ -116,9 +116,8 @@ class _Run:
 
         Files that changed when that snapshot was made are left out: their marks prove nothing.
         """
-        address = self._source.root.absolute().as_uri()
         snapshots = self._repository.snapshots(lambda _: None)
-        wanted = (about.subject, about.host, address)
+        wanted = (about.subject, about.host, self._source.uri)
         same = [one for one in snapshots if (one.subject, one.host, one.source) == wanted]
         if not same:
             return {}
@@ -189,7 +188,7 @@ class _Run:
             made_at=now,
             subject=about.subject,
             version=about.version,
-            source=self._source.root.absolute().as_uri(),
+            source=self._source.uri,
             tree=tuple(tree),
             digest=tree_digest({entry.path: bytes.fromhex(entry.digest) for entry in files}).hex(),
             files=len(files),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree
+from controlplane.backup.plane.manifest import FACT
 from controlplane.backup.reading.restore import check_space, write_tree
 from controlplane.backup.reading.salvage import Salvage, salvage
 from controlplane.backup.reading.selection import select
@@ -67,6 +68,10 @@ def restore(
     with reading(found, "restore"):
         chosen = one(found, snapshot)
         left = salvage(found, chosen) if partial else Salvage(_whole_tree(found, chosen), ())
+        if FACT in chosen.facts and not file:
+            raise WrongUsage(
+                f"{chosen.id} is of a control plane: `backup restore-control-plane` restores it and holds it"
+            )
         entries = select(left.entries, file or ())
         if replace:
             check_apart(found, key_file, to)
