@@ -7,10 +7,11 @@ releases the database: rollouts that ran stay as they were, and gateways keep th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import func, update
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from controlplane.errors import Conflict
@@ -41,6 +42,8 @@ class Hold:
     """Messages that are held."""
     rollouts: int
     """Rollouts that ran when the backup was made."""
+    dropped: int = 0
+    """Messages that a release gave up."""
 
     @property
     def sentence(self) -> str:
@@ -75,25 +78,40 @@ def hold_of(db: Database) -> Hold | None:
 def release(db: Database, by: str, at: float, *, drop_messages: bool) -> Hold:
     """Let control planes that start from now on act. Return what was held.
 
-    Held messages are queued again, or given up with `drop_messages`. Raises Conflict when nothing is held, Unavailable.
+    Held messages are queued again, or given up with `drop_messages`. One whose lane has had a newer message meanwhile
+    is given up in any case: sent now, it would tell an old state after the new one. Raises Conflict when nothing is
+    held, and Unavailable.
     """
     with db.transaction() as session:
         row = _unreleased(session, lock=True)
         if row is None:
             raise Conflict(f"database {db.place} is not held: it was not restored, or it was released already")
         found = _hold(session, row)
-        values = (
-            {"status": OutboxStatus.DEAD.value, "finished_at": at, "error": _DROPPED}
-            if drop_messages
-            else {"status": OutboxStatus.QUEUED.value, "next_attempt_at": at}
-        )
-        session.execute(update(OutboxRow).where(col(OutboxRow.status) == OutboxStatus.HELD.value).values(**values))
+        dropped = _settle_messages(session, at, drop_all=drop_messages)
         # Also those of a backup that was made of a database on hold.
         every = update(RestorationRow).where(col(RestorationRow.released_at).is_(None))
         session.execute(every.values(released_at=at, released_by=by))
-        what = f"{found.messages} messages {'dropped' if drop_messages else 'queued'}, {found.rollouts} rollouts go on"
+        found = replace(found, dropped=dropped)
+        what = f"{found.messages - dropped} messages queued, {dropped} dropped, {found.rollouts} rollouts go on"
         audit(session, by, "database.release", f"snapshot/{row.snapshot}", what, at)
         return found
+
+
+def _settle_messages(session: Session, at: float, *, drop_all: bool) -> int:
+    """Give held messages up, or queue them. Return how many were given up."""
+    held = col(OutboxRow.status) == OutboxStatus.HELD.value
+    newer = aliased(OutboxRow)
+    overtaken = (
+        select(newer.id)
+        .where(col(newer.lane) == col(OutboxRow.lane), col(OutboxRow.lane) != "", col(newer.id) > col(OutboxRow.id))
+        .where(col(newer.status) != OutboxStatus.HELD.value)
+        .exists()
+    )
+    ids = session.exec(select(OutboxRow.id).where(held, *([] if drop_all else [overtaken]))).all()
+    gone = {"status": OutboxStatus.DEAD.value, "finished_at": at, "error": _DROPPED}
+    session.execute(update(OutboxRow).where(col(OutboxRow.id).in_(ids)).values(**gone))
+    session.execute(update(OutboxRow).where(held).values(status=OutboxStatus.QUEUED.value, next_attempt_at=at))
+    return len(ids)
 
 
 def _unreleased(session: Session, *, lock: bool = False) -> RestorationRow | None:

@@ -70,6 +70,19 @@ def test_leases_are_free_and_epochs_and_generations_are_above_those_of_the_lost_
     assert assignment is not None and assignment.generation == 1 + RAISED_BY
 
 
+def test_a_held_message_that_a_newer_one_of_its_lane_has_overtaken_is_dropped(restored: Database) -> None:
+    with restored.transaction() as session:
+        enqueue(session, "test", "slack", "new", {}, RESTORED, lane="group")
+        enqueue(session, "test", "slack", "other", {}, RESTORED, lane="another group")
+    assert release(restored, "ann", RELEASED, drop_messages=False).dropped == 2
+    found = statuses(restored)
+    assert (found["claimed"], found["queued"], found["new"]) == (
+        OutboxStatus.DEAD,
+        OutboxStatus.DEAD,
+        OutboxStatus.QUEUED,
+    )
+
+
 @pytest.mark.parametrize("drop", [False, True])
 def test_a_release_queues_or_drops_the_messages_once(restored: Database, drop: bool) -> None:
     assert release(restored, "ann", RELEASED, drop_messages=drop).messages == 2

@@ -107,8 +107,7 @@ def release(config: Path, data_dir: Path | None, drop_messages: bool) -> None:
         held = release_database(db, _person(), time.time(), drop_messages=drop_messages)
     finally:
         db.close()
-    what = "dropped" if drop_messages else "sent now"
-    say(f"{counted(held.messages, 'held message')} {'is' if held.messages == 1 else 'are'} {what}")
+    say(f"{counted(held.messages - held.dropped, 'held message')} will be sent, and {held.dropped} dropped")
     say(f"{counted(held.rollouts, 'rollout')} will go on: restart every control plane of this database")
 
 
