@@ -31,7 +31,7 @@ class NotificationView(View):
     id: str
     receiver: str
     status: str
-    """queued, retrying, sent or dead."""
+    """queued, retrying, sent, dead, or held after a restoration."""
     summary: str
     attempts: int
     created_at: str

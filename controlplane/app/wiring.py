@@ -47,6 +47,7 @@ from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.replicas import Replicas
+from controlplane.store.restored import Hold, hold_of
 from controlplane.store.revision import RevisionStore, touch
 from controlplane.store.schedules import ScheduleStore
 
@@ -71,8 +72,13 @@ class ControlPlane:
         pools: Pools,
         *,
         observe_only: bool,
+        held: Hold | None = None,
     ) -> None:
-        """Create the parts. `listen` is the address for links to this process unless fleet.yaml has `external_url`."""
+        """Create the parts. `listen` is the address for links to this process unless fleet.yaml has `external_url`.
+
+        With `held` the database was restored from a backup, and the process only observes.
+        """
+        observe_only = observe_only or held is not None
         self.loaded, self.clock, self.observe_only = loaded, clock, observe_only
         self.database, self._listen, self.pools = db, listen, pools
         self._lease_db, self._access_db = db.apart(LEASE_PATIENCE), db.apart(ACCESS_PATIENCE)
@@ -85,7 +91,8 @@ class ControlPlane:
         )
         self.alerting = self._made_alerting(embedded, data_dir)
         self.keys = GatewayKeyStore(db)
-        feed = DesiredFeed(DesiredSource(db, self.config, lambda: self.keys.specs(clock.now())))
+        withheld = "" if held is None else held.sentence
+        feed = DesiredFeed(DesiredSource(db, self.config, lambda: self.keys.specs(clock.now())), withheld=withheld)
         self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
         self.rolling = Rolling(
@@ -231,13 +238,16 @@ async def running(
         db = Database(loaded.fleet.database or f"sqlite:///{data_dir / 'controlplane.db'}")
         stack.callback(db.close)
         await asyncio.to_thread(migrate, db)
+        held = await asyncio.to_thread(hold_of, db)
+        if held is not None:
+            log.warning("%s", held.sentence)
         clock = SystemClock()
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
         embedded = await asyncio.to_thread(Embedded.open, loaded.fleet.metrics, data_dir, clock)
         stack.push_async_callback(embedded.close)
         if db.lies_in(data_dir):  # this process holds the folder's lock, so every holder of a lease is dead
             await asyncio.to_thread(LeaseStore(db).take_over)
-        plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, pools, observe_only=observe_only)
+        plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, pools, observe_only=observe_only, held=held)
         stack.push_async_callback(plane.close)
         await plane.start()
         yield plane, db

@@ -35,12 +35,17 @@ def is_announced(store: Store, intent: str) -> bool:
     return any(item.name == intent for item in store.list("intents/"))
 
 
-def intents(store: Store) -> dict[str, float]:
-    """Return the age of every intent, in seconds of the store's clock, by name."""
+def store_now(store: Store) -> float:
+    """Return the time by the store's clock, Unix seconds, as a new object shows it."""
     probe = f"probes/{uuid.uuid4().hex}"
     store.put(probe, b"now")
     try:
-        now = next(item.modified_at for item in store.list("probes/") if item.name == probe)
+        return next(item.modified_at for item in store.list("probes/") if item.name == probe)
     finally:
         store.delete(probe)
+
+
+def intents(store: Store) -> dict[str, float]:
+    """Return the age of every intent, in seconds of the store's clock, by name."""
+    now = store_now(store)
     return {item.name: now - item.modified_at for item in store.list("intents/")}

@@ -15,8 +15,10 @@ A snapshot's head is written after all that it refers to, so whatever is listed 
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from mmap import mmap
@@ -76,15 +78,29 @@ def pack_path(name: str) -> str:
 
 
 def init_repository(store: Store, key: UserKey, *, key_name: str, now: float, sealing: Sealing) -> Header:
-    """Make an empty repository that `key` opens, and return its header. Raises RepositoryExists."""
+    """Make an empty repository that `key` opens, and return its header.
+
+    Of several calls at once, on any machines, one succeeds, and one key opens the repository: who creates the header
+    writes the key. Where a store ignores that condition, who sees another key beside its own takes its own back; then
+    it may be that none succeeds. Raises RepositoryExists in the other calls.
+    """
     if name := present(store):
         raise RepositoryExists(f"{store.address} holds a repository already ({name} is there)")
     header = Header(uuid.uuid4().hex, now, sealing)
-    document = wrap(new_secrets(sealing), key, name=key_name, now=now)
-    store.put(f"keys/{key.id}", key_bytes(document))
     stored = {"format": FORMAT, "id": header.id, "made_at": now, "sealing": sealing.name.lower()}
-    store.put(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2))
-    return header
+    if not store.create(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2)):
+        raise RepositoryExists(f"{store.address} holds a repository: another `backup init` made it at this moment")
+    own = f"keys/{key.id}"
+    document = wrap(new_secrets(sealing), key, name=key_name, now=now)
+    if store.create(own, key_bytes(document)) and {item.name for item in store.list("keys/")} <= {own}:
+        return header
+    with suppress(FileNotFoundError):
+        if key_bytes(document) == store.get(own, SMALL):
+            store.delete(own)
+    raise RepositoryExists(
+        f"{store.address}: another `backup init` ran at this moment, and its key opens the repository if it succeeded."
+        f" If it failed too, delete {HEADER} there and run `backup init` again."
+    )
 
 
 def present(store: Store) -> str:
@@ -126,30 +142,49 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
         except FileNotFoundError:
             continue
         return unwrap(document, key, header.sealing)
-    known = ", ".join(sorted(item.name.removeprefix("keys/") for item in store.list("keys/"))) or "none"
+    known = ", ".join(sorted(item.name.removeprefix("keys/") for item in store.list("keys/")))
+    if not known:
+        raise WrongKey(
+            f"{store.address} has no key: its `backup init` did not end. If none runs now and it has no snapshots,"
+            f" delete {HEADER} there and run `backup init` again."
+        )
     shown = ", ".join(tried) or "none"
     raise WrongKey(f"no key opens {store.address}: it knows the keys {known}, and the key files hold {shown}")
+
+
+def _logged(fault: BackupError) -> None:
+    logging.getLogger(__name__).warning("%s", fault)
 
 
 class Repository:
     """An opened repository. Reading is safe for several threads; `refresh` is not."""
 
-    def __init__(self, store: Store, header: Header, secrets: Secrets) -> None:
-        self.store, self.header, self.secrets = store, header, secrets
+    def __init__(
+        self, store: Store, header: Header, secrets: Secrets, told: Callable[[BackupError], None] = _logged
+    ) -> None:
+        """`told` gets the faults of the index when its first use loads it: chunks may be missing in it then."""
+        self.store, self.header, self.secrets, self._told = store, header, secrets, told
+        self.zeros_digest: Final = digest_of(bytes(CHUNK_LIMIT))
+        self.zeros: Final = chunk_id(self.zeros_digest, secrets.chunk_secret)
+        """Id of a whole chunk of zeros: a hole, when it is restored."""
         self._index: Index | None = None
         self._readers: dict[str, PackReader] = {}
 
     @classmethod
-    def open(cls, store: Store, keys: Sequence[UserKey]) -> Repository:
-        """Return the repository at a store. Raises NotARepository, NewerFormat, WrongKey, Damaged, StoreUnreachable."""
+    def open(cls, store: Store, keys: Sequence[UserKey], told: Callable[[BackupError], None] = _logged) -> Repository:
+        """Return the repository at a store. `told` gets faults of its index.
+
+        Raises NotARepository, NewerFormat, WrongKey, Damaged, StoreUnreachable.
+        """
         header = read_header(store)
-        return cls(store, header, open_secrets(store, header, keys))
+        return cls(store, header, open_secrets(store, header, keys), told)
 
     @property
     def index(self) -> Index:
         """The index, which the first use loads: after the intent of whoever needs one. Not for two threads at once."""
         if self._index is None:
-            self.refresh()
+            for fault in self.refresh():
+                self._told(fault)
         assert self._index is not None
         return self._index
 
@@ -182,7 +217,7 @@ class Repository:
                 yield read_segment(item.name, self.store.get(item.name, LARGE), self.secrets)
             except FileNotFoundError:
                 continue
-            except Damaged as error:
+            except (Damaged, NewerFormat) as error:
                 faults.append(error)
 
     @staticmethod
@@ -204,7 +239,7 @@ class Repository:
                 rows = orjson.loads(self.read_list(item.name, Kind.DAMAGE))
             except FileNotFoundError:
                 continue
-            except Damaged as error:
+            except (Damaged, NewerFormat) as error:
                 faults.append(error)
                 continue
             found.update((str(pack), bytes.fromhex(chunk)) for pack, chunk in rows)
@@ -292,19 +327,19 @@ class Repository:
         return digest
 
     def snapshots(self, told: Callable[[BackupError], None]) -> list[Snapshot]:
-        """Return all snapshots, the oldest first. Each head that cannot be read is passed to `told`."""
+        """Return all snapshots, the oldest first by the store's clock. Heads that cannot be read go to `told`."""
         found = []
         for item in self.store.list("snapshots/"):
             try:
                 snapshot = read_snapshot(item.name, self.store.get(item.name, LARGE), self.secrets)
                 if f"snapshots/{snapshot.id}" != item.name:
                     raise Damaged(item.name, f"it is a copy of the snapshot {snapshot.id}")
-                found.append(snapshot)
+                found.append(snapshot.dated(item.modified_at))
             except FileNotFoundError:
                 continue
             except (Damaged, NewerFormat) as error:
                 told(error)
-        return sorted(found, key=lambda snapshot: (snapshot.made_at, snapshot.id))
+        return sorted(found, key=lambda snapshot: snapshot.order)
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
         """Write a snapshot's head. From then on the snapshot exists."""

@@ -94,8 +94,15 @@ class DesiredFeed:
     """
 
     def __init__(
-        self, source: DesiredSource, *, poll_s: float = POLL_S, monotonic: Callable[[], float] = time.monotonic
+        self,
+        source: DesiredSource,
+        *,
+        withheld: str = "",
+        poll_s: float = POLL_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`withheld` is the reason why gateways get no state: they keep the one that they have."""
+        self._withheld = withheld
         self._source, self._poll_s, self._monotonic = source, poll_s, monotonic
         self._loop: asyncio.AbstractEventLoop | None = None
         self._current: _Current | None = None
@@ -115,9 +122,11 @@ class DesiredFeed:
     async def after(self, revision: str, wait_s: float) -> bytes | None:
         """Return the desired state as JSON when it is not `revision`; wait up to `wait_s` seconds for a change.
 
-        None: nothing changed. Raises Unavailable when the database cannot be read and no state is known, and when too
-        many gateways wait.
+        None: nothing changed. Raises Unavailable when the database cannot be read and no state is known, when too many
+        gateways wait, and when the state is withheld.
         """
+        if self._withheld:
+            raise Unavailable(self._withheld)
         self._loop = asyncio.get_running_loop()
         await self._fresh()
         if self._now().revision != revision:

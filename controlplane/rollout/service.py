@@ -347,7 +347,7 @@ class RolloutService(RolloutReader):
 
     def _refuse_observe_only(self) -> None:
         if self.observe_only:
-            raise Refused("this control plane only observes (--observe-only); start it without that flag to act")
+            raise Refused(planning.OBSERVES)
 
 
 def _refuse_ending(rollout: Rollout) -> None:

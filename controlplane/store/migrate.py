@@ -43,6 +43,23 @@ def migrate(db: Database) -> None:
         patient.close()
 
 
+def stored_revision(connection: Connection) -> str | None:
+    """Return the revision of the database's schema, such as `0012`. None: it was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_known(connection: Connection, revision: str) -> bool:
+    """Return whether this version has the migration that makes a revision."""
+    return any(
+        script.revision == revision for script in ScriptDirectory.from_config(_config(connection)).walk_revisions()
+    )
+
+
+def upgrade_to(connection: Connection, revision: str = "head") -> None:
+    """Upgrade the schema in the caller's transaction. `revision` is one that `is_known`, or `head` for the newest."""
+    command.upgrade(_config(connection), revision)
+
+
 def _migrate(db: Database) -> None:
     with db.transaction() as session:
         connection = session.connection()

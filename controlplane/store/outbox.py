@@ -33,6 +33,8 @@ class OutboxStatus(StrEnum):
     QUEUED = "queued"
     SENT = "sent"
     DEAD = "dead"
+    HELD = "held"
+    """It was queued in a backup from which the database was restored: an operator releases it."""
 
 
 _QUEUED = text("SELECT 1 FROM outbox WHERE status = :status LIMIT 1")

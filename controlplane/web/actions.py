@@ -17,7 +17,8 @@ from controlplane.errors import ControlPlaneError
 from controlplane.fleet.rollouts import plan_view, turning_back_view
 from controlplane.rollout.model import Plan, Rollout, RolloutKind
 from controlplane.rollout.planning.overrides import Overrides
-from controlplane.web.dialog import OBSERVES, Dialogs, Key, Reason, reasons_of
+from controlplane.rollout.planning.plan import OBSERVES
+from controlplane.web.dialog import Dialogs, Key, Reason, reasons_of
 
 WHY = "why, for the history and the audit trail"
 """Hint of a field for a reason that may stay empty."""

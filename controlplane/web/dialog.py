@@ -15,7 +15,6 @@ from controlplane.errors import ControlPlaneError, Refused
 from controlplane.rollout.model import Rollout
 from controlplane.web.render import Renderer
 
-OBSERVES = "this control plane only observes (--observe-only); start it without that flag to act"
 Key = Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")]
 """Idempotency key, made with the dialog: a double click, or a repeat after a lost answer, acts once."""
 Reason = Annotated[str, Form(max_length=MOST_TEXT, pattern=r"^[^\x00-\x1f]*$")]

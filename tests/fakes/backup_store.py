@@ -26,6 +26,8 @@ class MemoryStore:
         """Number of the operation at which the process ends; it and all later ones do nothing."""
         self.full_at: int | None = None
         """Number of the put from which on the store is full."""
+        self.conditions = True
+        """Whether the store heeds conditions of writes, as not every object store does."""
         self.before: Callable[[int, str], None] = lambda number, what: None
         """Called before each operation, with its number and a word on it."""
         self._lock = threading.RLock()
@@ -43,6 +45,13 @@ class MemoryStore:
     def put(self, name: str, data: Buffer) -> None:
         self._begin(f"put {name}")
         self.objects[name] = (bytes(data), self.now)
+
+    def create(self, name: str, data: Buffer) -> bool:
+        self._begin(f"create {name}")
+        if name in self.objects and self.conditions:
+            return False
+        self.objects[name] = (bytes(data), self.now)
+        return True
 
     def get(self, name: str, limit: int) -> bytes:
         self._begin(f"get {name}")

@@ -7,7 +7,7 @@ JSON, one for each entry in the order of paths; its bytes are chunks in packs, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 import orjson
@@ -47,8 +47,9 @@ class Entry:
     uid: int = 0
     gid: int = 0
     ctime_ns: int = 0
-    """With `inode`, of a file: what the next run compares to see that it did not change."""
+    """With `inode` and `device`, of a file: what the next run compares to see that it did not change."""
     inode: int = 0
+    device: int = 0
     size: int = 0
     target: str = ""
     """Target of a link. Of a hard link: the path of the earlier file."""
@@ -64,6 +65,7 @@ class Snapshot:
 
     id: str
     made_at: float
+    """Time by the clock of the writer. Nothing is ordered by it: `at` is."""
     subject: str
     """Name of the model, or `control-plane`."""
     source: str
@@ -78,6 +80,8 @@ class Snapshot:
     new_bytes: int = 0
     """Bytes that this snapshot added to the repository."""
     seconds: float = 0.0
+    began_at: float = 0.0
+    """Time by the writer's clock before it looked at any file. The next run reads files that changed since."""
     version: str = ""
     host: str = ""
     by: str = ""
@@ -85,6 +89,27 @@ class Snapshot:
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     """Observed facts about the content: format, quantisation, base."""
+    stored_at: float | None = None
+    """Time by the store's clock just before the head was written. None: it was not written down, or not read yet."""
+
+    @property
+    def at(self) -> float:
+        """Time that orders snapshots: the store's, which is one clock for all writers, else the writer's."""
+        return self.made_at if self.stored_at is None else self.stored_at
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        """Key that sorts snapshots from the oldest to the newest."""
+        return self.at, self.made_at, self.id
+
+    def dated(self, modified_at: float) -> Snapshot:
+        """Return the snapshot with the store's time of it, from the time at which the store says its head changed.
+
+        A copy of a repository may give every head a later time, so the time that the head itself names counts where it
+        is earlier. Heads of releases that named none count by the earlier one of both clocks: one that was ahead then
+        hides no newer snapshot.
+        """
+        return replace(self, stored_at=min(self.at, modified_at))
 
 
 def snapshot_bytes(snapshot: Snapshot, secrets: Secrets) -> bytes:
@@ -114,6 +139,7 @@ def tree_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
         if entry.type is EntryType.FILE:
             row["size"], row["digest"] = entry.size, entry.digest
             row["ctime_ns"], row["inode"] = entry.ctime_ns, entry.inode
+            row["device"] = entry.device
             row["chunks"] = b"".join(entry.chunks).hex()
         elif entry.type is not EntryType.FOLDER:
             row["target"] = _escaped(entry.target)
@@ -135,6 +161,7 @@ def read_tree(place: str, body: bytes) -> Iterator[Entry]:
                 gid=row["gid"],
                 ctime_ns=row.get("ctime_ns", 0),
                 inode=row.get("inode", 0),
+                device=row.get("device", 0),
                 size=row.get("size", 0),
                 target=_plain(row.get("target", "")),
                 digest=row.get("digest", ""),

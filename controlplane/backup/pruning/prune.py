@@ -45,6 +45,8 @@ class Pruned:
     repacked: int = 0
     rescued: list[str] = field(default_factory=list)
     """Packs that a snapshot turned out to need."""
+    faults: list[str] = field(default_factory=list)
+    """Sentences about parts of the index that could not be read. Their packs stay."""
 
 
 def live_chunks(repository: Repository, without: Set[str] = frozenset()) -> frozenset[bytes]:
@@ -82,16 +84,21 @@ def prune(repository: Repository, *, host: str) -> Pruned:
     result = Pruned()
     repository.store.tidy(ABANDONED_AFTER_S)
     _sweep(repository, result)
-    repository.refresh()
+    _refresh(repository, result)
     with announced(repository.store, host, "prune"):
         todo = plan_prune(repository)
         result.repacked = len(todo.repacked)
-        _repack(repository, todo.moved)
+        _repack(repository, todo.moved, result)
         listed = [*todo.unneeded, *todo.repacked]
         if listed:
             _mark(repository, listed)
     _sweep(repository, result)
     return result
+
+
+def _refresh(repository: Repository, result: Pruned) -> None:
+    """Load the index again, and note what of it cannot be read."""
+    result.faults += [text for text in map(str, repository.refresh()) if text not in result.faults]
 
 
 def _mark(repository: Repository, packs: Iterable[str]) -> None:
@@ -135,7 +142,7 @@ def _sweep(repository: Repository, result: Pruned) -> None:
 
 
 def _delete(repository: Repository, ready: Iterable[str], result: Pruned) -> None:
-    repository.refresh()
+    _refresh(repository, result)
     live = live_chunks(repository)
     lists = garbage_lists(repository)
     doomed: Set[str] = frozenset().union(*lists.values())
@@ -148,7 +155,7 @@ def _delete(repository: Repository, ready: Iterable[str], result: Pruned) -> Non
             repository.store.delete(pack_path(pack))
             result.deleted += 1
             result.bytes += sizes[pack]
-    _rewrite_index(repository)
+    _rewrite_index(repository, result)
     for name in ready:
         repository.store.delete(name)
         repository.store.delete(name.replace("garbage/", "waits/"))
@@ -163,10 +170,10 @@ def _needed(repository: Repository, pack: str, live: Set[bytes], doomed: Set[str
     return False
 
 
-def _rewrite_index(repository: Repository) -> None:
+def _rewrite_index(repository: Repository, result: Pruned) -> None:
     """Write segments of all packs that are there, then delete the segments that were there before."""
     old = [item.name for item in repository.store.list("index/")]
-    repository.refresh()
+    _refresh(repository, result)
     tables = [(name, repository.index.of_pack(name)) for name in sorted(repository.index.packs)]
     fresh = {repository.write_segment(tables[at : at + PACKS_TOGETHER]) for at in range(0, len(tables), PACKS_TOGETHER)}
     for name in old:
@@ -174,7 +181,7 @@ def _rewrite_index(repository: Repository) -> None:
             repository.store.delete(name)
 
 
-def _repack(repository: Repository, moved: Iterable[bytes]) -> None:
+def _repack(repository: Repository, moved: Iterable[bytes], result: Pruned) -> None:
     """Copy chunks to new packs, checked."""
     builder = PackBuilder(memoryview(mmap(-1, PackBuilder.buffer_bytes())), repository.secrets)
     tables = []
@@ -193,4 +200,4 @@ def _repack(repository: Repository, moved: Iterable[bytes]) -> None:
         flush()
     if tables:
         repository.write_segment(tables)
-        repository.refresh()
+        _refresh(repository, result)

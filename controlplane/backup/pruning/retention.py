@@ -1,4 +1,4 @@
-"""Retention: the snapshots that are kept, as a pure function of their times."""
+"""Retention: the snapshots that are kept, as a pure function of their times by the store's clock."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fates(
         reasons[identity].append(reason)
     groups: dict[str, list[Snapshot]] = defaultdict(list)
     newest: dict[tuple[str, str], Snapshot] = {}
-    for snapshot in sorted(snapshots, key=lambda one: (one.made_at, one.id)):
+    for snapshot in sorted(snapshots, key=lambda one: one.order):
         groups[snapshot.subject].append(snapshot)
         newest[(snapshot.subject, snapshot.version)] = snapshot
     for (subject, version), snapshot in newest.items():
@@ -63,7 +63,7 @@ def _keep_periods(
 ) -> None:
     seen: set[str] = set()
     for snapshot in reversed(group):
-        period = datetime.fromtimestamp(snapshot.made_at, zone).strftime(form)
+        period = datetime.fromtimestamp(snapshot.at, zone).strftime(form)
         if len(seen) >= count and period not in seen:
             return
         if period not in seen:

@@ -95,9 +95,13 @@ class FileWriter:
         staged = _Staged(handle, self._lane.staged, offset)
         digests = []
         for number in range(first, first + count):
-            out = staged.room(self._sizes[number])
-            digests.append(self._repository.read_chunk(self._entry.chunks[number], self._lane.scratch, out))
-            self._tally.add(len(out))
+            size, identity = self._sizes[number], self._entry.chunks[number]
+            if identity == self._repository.zeros:
+                staged.hole(size)
+                digests.append(self._repository.zeros_digest)
+            else:
+                digests.append(self._repository.read_chunk(identity, self._lane.scratch, staged.room(size)))
+            self._tally.add(size)
         return digests, staged.end()
 
 
@@ -117,6 +121,19 @@ class _Staged:
         out = self._buffer[self._fill : self._fill + size]
         self._fill += size
         return out
+
+    def hole(self, size: int) -> None:
+        """Leave `size` bytes of zeros out, which is more than two blocks: whole blocks of them stay a hole."""
+        before = -self._fill % ALIGNED
+        after = (size - before) % ALIGNED
+        self._zero(before)
+        self._flush()
+        self._base += self._fill + size - before - after
+        self._begin = self._fill = 0
+        self._zero(after)
+
+    def _zero(self, size: int) -> None:
+        self.room(size)[:] = bytes(size)
 
     def end(self) -> list[Shared]:
         """Write the rest and return the bytes of shared blocks."""

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from controlplane.backup.direct import ALIGNED
 from controlplane.backup.errors import BackupError, Damaged, NoSpace
+from controlplane.backup.format.pack import CHUNK_LIMIT
 from controlplane.backup.format.snapshot import Entry, EntryType
 from controlplane.backup.reading.file import FileWriter, Lane
 from controlplane.backup.repository import Repository
@@ -25,25 +27,48 @@ SPARE: Final = 64 << 20
 """Bytes that stay free beyond what a restore writes."""
 
 
-def check_space(folder: Path, entries: Iterable[Entry]) -> None:
-    """Raise NoSpace when the file system of `folder`, or of its nearest parent that exists, has too few bytes free."""
-    needed = sum(entry.size for entry in entries if entry.type is EntryType.FILE)
+def check_space(repository: Repository, folder: Path, entries: Sequence[Entry]) -> None:
+    """Raise NoSpace when the file system of `folder`, or of its nearest parent that exists, has too little room.
+
+    Chunks of zeros become holes, which take no room. Files take whole blocks, and each entry but a hard link an inode.
+    """
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     status = os.statvfs(existing)
+    files = [entry for entry in entries if entry.type is EntryType.FILE]
+    needed = sum(_room(repository, entry, max(1, status.f_frsize)) for entry in files)
     free = status.f_bavail * status.f_frsize
     if needed + SPARE > free:
         raise NoSpace(f"{existing} has {free} bytes free, and the restore needs {needed} and {SPARE} to spare")
+    inodes = sum(entry.type is not EntryType.SAME for entry in entries)
+    # File systems without a fixed number of inodes say that they have none at all.
+    if status.f_files and inodes > status.f_favail:
+        raise NoSpace(f"{existing} has {status.f_favail} inodes free, and the restore needs {inodes}")
 
 
-def write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, *, lanes: int, tally: Tally) -> None:
+def _room(repository: Repository, entry: Entry, block: int) -> int:
+    """Return the bytes that a file takes at most: a hole may share its first and last block with what is beside it."""
+    holes = sum(identity == repository.zeros for identity in entry.chunks)
+    return -(-entry.size // block) * block - holes * (CHUNK_LIMIT - 2 * ALIGNED)
+
+
+def write_tree(
+    repository: Repository,
+    entries: Sequence[Entry],
+    folder: Path,
+    *,
+    lanes: int,
+    tally: Tally,
+    partial: bool = False,
+) -> tuple[str, ...]:
     """Write the entries below `folder`, which is made and must not exist.
 
-    Raises Damaged with every file that cannot be restored, NoSpace, BackupError and StoreUnreachable.
+    With `partial` damaged files are left out, and the result has a sentence for each; without it the result is empty.
+    Raises Damaged with every file that cannot be restored, or when none can, NoSpace, BackupError and StoreUnreachable.
     """
-    check_space(folder, entries)
+    check_space(repository, folder, entries)
     _check_paths(entries)
     with _translated(folder):
-        _write_tree(repository, entries, folder, lanes=lanes, tally=tally)
+        return _write_tree(repository, entries, folder, lanes=lanes, tally=tally, partial=partial)
 
 
 @contextmanager
@@ -56,7 +81,9 @@ def _translated(folder: Path) -> Iterator[None]:
         raise fault(f"the restore cannot write {error.filename or folder}: {error.strerror}") from error
 
 
-def _write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, *, lanes: int, tally: Tally) -> None:
+def _write_tree(
+    repository: Repository, entries: Sequence[Entry], folder: Path, *, lanes: int, tally: Tally, partial: bool
+) -> tuple[str, ...]:
     files = [entry for entry in entries if entry.type is EntryType.FILE]
     tally.files, tally.bytes = len(files), sum(entry.size for entry in files)
     folder.mkdir(mode=0o700, parents=True)
@@ -67,14 +94,19 @@ def _write_tree(repository: Repository, entries: Sequence[Entry], folder: Path, 
     with ThreadPoolExecutor(lanes, thread_name_prefix="restore") as pool:
         words = [_file(repository, entry, folder / entry.path, tally, lane, pool) for entry in files]
     faults = [sentence for sentence in words if sentence]
-    if faults:
+    if faults and (not partial or len(faults) == len(files)):
         raise Damaged(f"the snapshot ({len(faults)} of {len(files)} files)", "; ".join(faults[:5]))
+    lost = {entry.path for entry, sentence in zip(files, words, strict=True) if sentence}
     for entry in entries:
-        _link(folder, entry)
+        if entry.type is EntryType.SAME and entry.target in lost:
+            faults.append(f"{entry.path}: it is the same file as {entry.target}")
+        else:
+            _link(folder, entry)
     for entry in reversed(entries):
         if entry.type is EntryType.FOLDER:
             _finish(folder / entry.path, entry)
     sync_folder(folder)
+    return tuple(faults)
 
 
 def _check_paths(entries: Iterable[Entry]) -> None:
@@ -99,11 +131,12 @@ def _check_paths(entries: Iterable[Entry]) -> None:
 
 
 def _file(repository: Repository, entry: Entry, path: Path, tally: Tally, lane: Lane, pool: ThreadPoolExecutor) -> str:
-    """Write a file. Return a sentence when it is damaged, or ""."""
+    """Write a file. Return a sentence when it is damaged, or "". Nothing is left of a damaged file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         FileWriter(repository, entry, tally, lane).write(path, pool)
     except Damaged as error:
+        path.unlink(missing_ok=True)
         return f"{entry.path}: {error}"
     _give(path, entry)
     path.chmod(_mode(entry))
@@ -113,6 +146,8 @@ def _file(repository: Repository, entry: Entry, path: Path, tally: Tally, lane: 
 
 def _link(folder: Path, entry: Entry) -> None:
     path = folder / entry.path
+    if entry.type in (EntryType.LINK, EntryType.SAME):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if entry.type is EntryType.LINK:
         path.symlink_to(entry.target)
         _give(path, entry)

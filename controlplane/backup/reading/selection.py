@@ -14,17 +14,20 @@ from controlplane.backup.format.snapshot import Entry, EntryType
 def select(entries: Sequence[Entry], globs: Sequence[str]) -> list[Entry]:
     """Return the entries whose paths match a glob, or are below a folder that matches, with the folders above them.
 
-    No globs: all entries. A hard link whose first file is not selected becomes a file. Raises BackupError when a glob
-    matches nothing.
+    A glob that is the path of an entry means that entry alone, also with a bracket in it. No globs: all entries. A hard
+    link whose first file is not selected becomes a file. Raises BackupError when a glob matches nothing.
     """
     if not globs:
         return list(entries)
-    for glob in globs:
-        if not any(_matches(entry.path, glob) for entry in entries):
-            raise BackupError(f"the snapshot has no file or folder {glob!r}; `backup show` lists its files")
-    chosen = {entry.path for entry in entries if any(_matches(entry.path, glob) for glob in globs)}
-    above = {str(parent) for path in chosen for parent in PurePosixPath(path).parents}
     files = {entry.path: entry for entry in entries}
+    chosen: set[str] = set()
+    for glob in globs:
+        name = glob.rstrip("/")
+        found_by = {path for path in files if _matches(path, name, literal=name in files)}
+        if not found_by:
+            raise BackupError(f"the snapshot has no file or folder {glob!r}; `backup show` lists its files")
+        chosen |= found_by
+    above = {str(parent) for path in chosen for parent in PurePosixPath(path).parents}
     kept: dict[str, str] = {}
     found = []
     for entry in entries:
@@ -40,6 +43,6 @@ def select(entries: Sequence[Entry], globs: Sequence[str]) -> list[Entry]:
     return found
 
 
-def _matches(path: str, glob: str) -> bool:
+def _matches(path: str, glob: str, *, literal: bool) -> bool:
     parts = [path, *(str(parent) for parent in PurePosixPath(path).parents)]
-    return any(fnmatchcase(part, glob.rstrip("/")) for part in parts)
+    return glob in parts if literal else any(fnmatchcase(part, glob) for part in parts)

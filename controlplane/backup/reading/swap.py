@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,11 +81,17 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a tree whose folders may be read-only."""
+    """Remove a tree whose folders may be read-only, and nested as deep as paths can be long."""
     if not folder.is_dir() or folder.is_symlink():
         return
-    folder.chmod(0o700)
-    for path in folder.rglob("*"):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
-    shutil.rmtree(folder)
+    folders = [folder]
+    for one in folders:  # grows
+        one.chmod(0o700)
+        with os.scandir(one) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                else:
+                    Path(entry.path).unlink()
+    for one in reversed(folders):
+        one.rmdir()

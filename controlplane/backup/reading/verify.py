@@ -84,7 +84,7 @@ def verify(
         _note(repository, damaged, {**read_at, **dict.fromkeys(chosen, now())}, sizes)
     except (StoreUnreachable, NoSpace) as error:
         notes.append(f"the result could not be written to the repository, and backups go on using its packs: {error}")
-    repository.refresh()
+    faults += [text for text in map(str, repository.refresh()) if text not in faults]
     snapshots = repository.snapshots(lambda error: faults.append(str(error)))
     touched = _touched(repository, snapshots)
     return Verdict(len(chosen), len(sizes), tally.bytes, len(snapshots), tuple(faults), touched, tuple(notes))

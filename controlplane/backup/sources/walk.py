@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,21 +20,36 @@ ROOT: Final = "."
 UNFINISHED: Final = ("*.incomplete", "*.lock", ".partial-*")
 """Names of files that a download or a backup has not finished, or that only coordinate processes."""
 
+GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+"""Errors of an entry that was deleted after it was listed. ESTALE is a file server's word for it."""
+TICK_S: Final = 5.0
+"""Longest tick of a file system's clock, in seconds: FAT counts every 2. A file server's clock may be a bit behind."""
+
 
 @dataclass(frozen=True)
 class Mark:
-    """Facts of a file that change when it is written to. Two equal marks mean an unchanged file."""
+    """Facts of a file that change when it is written to.
+
+    Two equal marks of one machine mean an unchanged file, unless the file changed when its first mark was taken: a
+    second change in the same tick of the file system's clock leaves the mark as it was.
+    """
 
     size: int
     mtime_ns: int
     ctime_ns: int
     """Writers can set mtime back, and not ctime."""
     inode: int
+    device: int
+    """Number of the file system: inodes of another one have the same numbers."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Mark:
         """Return the mark of a file's status."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+
+    def settled(self, at: float) -> bool:
+        """Return whether every change after `at`, Unix seconds, shows in the mark, as git decides for its index."""
+        return max(self.mtime_ns, self.ctime_ns) < (at - TICK_S) * 1e9
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,13 @@ class Source:
     """Globs of paths below the root. Empty: every file."""
     exclude: tuple[str, ...] = UNFINISHED
     """Globs of paths, or of names, that are left out."""
+    address: str = ""
+    """Address that the snapshot names. Empty: the root's."""
+
+    @property
+    def uri(self) -> str:
+        """Address that the snapshot names, and by which a later run finds it."""
+        return self.address or self.root.absolute().as_uri()
 
 
 @dataclass(frozen=True)
@@ -72,26 +95,42 @@ class Walk:
     """The root first, then the order of paths: each folder before what it contains."""
     skipped: tuple[str, ...]
     """Sentences about entries that cannot be backed up: sockets, pipes, devices, files behind links."""
+    vanished: tuple[str, ...] = ()
+    """Paths that were listed, and were gone before they could be looked at."""
 
 
 def walk(source: Source) -> Walk:
     """Return what is below the source's root. Raises BackupError when a folder or a file cannot be looked at."""
     found: list[Found] = []
     skipped: list[str] = []
+    vanished: list[str] = []
     seen: dict[tuple[int, int], str] = {}
-    for entry, status, path in sorted(_below(source), key=_order):
+    for entry, status, path in sorted(_below(source, vanished), key=_order):
         kind = status.st_mode
         if stat.S_ISDIR(kind):
             found.append(_found(path, EntryType.FOLDER, status))
         elif stat.S_ISLNK(kind):
-            found.append(_found(path, EntryType.LINK, status, str(entry.readlink())))
+            if (target := _target(entry)) is None:
+                vanished.append(path)
+            else:
+                found.append(_found(path, EntryType.LINK, status, target))
         elif not stat.S_ISREG(kind):
             skipped.append(f"{path} is neither a file, a folder nor a link")
         elif status.st_nlink > 1 and (earlier := seen.setdefault((status.st_dev, status.st_ino), path)) != path:
             found.append(_found(path, EntryType.SAME, status, earlier))
         else:
             found.append(_found(path, EntryType.FILE, status))
-    return Walk(tuple(found), (*skipped, *_lost(found)))
+    return Walk(tuple(found), (*skipped, *_lost(found)), tuple(vanished))
+
+
+def _target(link: Path) -> str | None:
+    """Return what a link points to. None: it is gone, or no link any more."""
+    try:
+        return str(link.readlink())
+    except OSError as error:
+        if error.errno in (*GONE, errno.EINVAL):
+            return None
+        raise BackupError(f"{link} cannot be looked at: {error.strerror}") from None
 
 
 def _lost(found: Sequence[Found]) -> Iterator[str]:
@@ -123,7 +162,7 @@ def _found(path: str, kind: EntryType, status: os.stat_result, target: str = "")
     return Found(path, kind, stat.S_IMODE(status.st_mode), Mark.of(status), (status.st_uid, status.st_gid), target)
 
 
-def _below(source: Source) -> Iterator[tuple[Path, os.stat_result, str]]:
+def _below(source: Source, vanished: list[str]) -> Iterator[tuple[Path, os.stat_result, str]]:
     try:
         yield source.root, source.root.stat(), ROOT
     except OSError as error:
@@ -140,8 +179,11 @@ def _below(source: Source) -> Iterator[tuple[Path, os.stat_result, str]]:
         for parent in [*reversed(name.parents), name][1:]:
             if parent not in above:
                 above.add(parent)
-                yield source.root / parent, (source.root / parent).stat(), parent.as_posix()
-        yield from _inside(start, source)
+                if (seen := _look(source.root / parent, follow=True)) is None:
+                    vanished.append(parent.as_posix())
+                else:
+                    yield source.root / parent, seen, parent.as_posix()
+        yield from _inside(start, source, vanished)
 
 
 def _parts(source: Source) -> list[PurePosixPath]:
@@ -158,28 +200,47 @@ def _parts(source: Source) -> list[PurePosixPath]:
     return sorted(name for name in names if names.isdisjoint(name.parents))
 
 
-def _inside(folder: Path, source: Source) -> Iterator[tuple[Path, os.stat_result, str]]:
+def _inside(top: Path, source: Source, vanished: list[str]) -> Iterator[tuple[Path, os.stat_result, str]]:
+    """Yield what is below a folder. Folders may be nested as deep as paths can be long."""
+    folders = [top]
+    while folders:
+        for entry in _entries(folders.pop(), source, vanished):
+            path = entry.relative_to(source.root).as_posix()
+            if _matches(path, source.exclude):
+                continue
+            # The tree without an entry that was deleted is as true as the tree with it.
+            if (status := _look(entry)) is None:
+                vanished.append(path)
+            elif stat.S_ISDIR(status.st_mode):
+                yield entry, status, path
+                folders.append(entry)
+            elif not source.include or _matches(path, source.include):
+                yield entry, status, path
+
+
+def _entries(folder: Path, source: Source, vanished: list[str]) -> list[Path]:
+    """Return what is in a folder; nothing when the folder itself is gone. Raises BackupError."""
     try:
-        entries = list(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries]
     except OSError as error:
+        if error.errno in GONE:
+            vanished.append(folder.relative_to(source.root).as_posix())
+            return []
         raise BackupError(f"the folder {folder} cannot be read: {error.strerror}") from None
-    for entry in entries:
-        path = Path(entry.path).relative_to(source.root).as_posix()
-        if _matches(path, source.exclude):
-            continue
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue  # It was deleted after the listing: the tree without it is as true as the tree with it.
-        except OSError as error:
-            raise BackupError(f"{entry.path} cannot be looked at: {error.strerror}") from None
-        if stat.S_ISDIR(status.st_mode):
-            yield Path(entry.path), status, path
-            yield from _inside(Path(entry.path), source)
-        elif not source.include or _matches(path, source.include):
-            yield Path(entry.path), status, path
+
+
+def _look(path: Path, *, follow: bool = False) -> os.stat_result | None:
+    """Return the status of an entry. None: it is gone. Raises BackupError."""
+    try:
+        return path.stat(follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in GONE:
+            return None
+        raise BackupError(f"{path} cannot be looked at: {error.strerror}") from None
 
 
 def _matches(path: str, globs: Sequence[str]) -> bool:
+    """Return whether a glob matches the path or its name. A path with a bracket in it matches itself, too."""
     name = PurePosixPath(path).name
-    return any(fnmatchcase(path, glob) or fnmatchcase(name, glob) for glob in globs)
+    return any(glob in (path, name) or fnmatchcase(path, glob) or fnmatchcase(name, glob) for glob in globs)

@@ -17,6 +17,7 @@ from controlplane.backup.storage.store import Stored
 from controlplane.whole_file import sync_folder
 
 _TEMPORARY: Final = ".partial-"
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -29,16 +30,40 @@ class FolderStore:
     def put(self, name: str, data: Buffer) -> None:
         """Write a whole object durably."""
         path = self.root / name
+        with self._beside(name, data) as partial:
+            partial.rename(path)
+
+    def create(self, name: str, data: Buffer) -> bool:
+        """Write a whole object unless there is one. Return whether it was written."""
+        path = self.root / name
+        with self._beside(name, data) as partial:
+            try:
+                path.hardlink_to(partial)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # A file system without hard links. A reader may see a part of it, which no reader takes for a whole.
+                try:
+                    _write(path, memoryview(data))
+                except FileExistsError:
+                    return False
+            return True
+
+    @contextmanager
+    def _beside(self, name: str, data: Buffer) -> Iterator[Path]:
+        """Yield a new file with the data beside its place. What is left of it after the block is deleted."""
+        path = self.root / name
         partial = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
         with _told(self.address, name):
             _make_folders(path.parent)
             try:
                 _write(partial, memoryview(data))
-                partial.rename(path)
-            except BaseException:
+                yield partial
+            finally:
                 with suppress(OSError):
                     partial.unlink()
-                raise
             sync_folder(path.parent)
 
     def get(self, name: str, limit: int) -> bytes:

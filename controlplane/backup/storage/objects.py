@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, NotSupportedError, PreconditionError
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from controlplane.backup.errors import StoreUnreachable
@@ -39,6 +39,17 @@ class ObjectsStore:
         with _told(self.address, name):
             large = len(data) >= ONE_REQUEST_BELOW
             obstore.put(self._store, name, data, use_multipart=large, chunk_size=ONE_REQUEST_BELOW, max_concurrency=4)
+
+    def create(self, name: str, data: Buffer) -> bool:
+        """Write a whole object unless there is one. Return whether it was written."""
+        with _told(self.address, name):
+            try:
+                obstore.put(self._store, name, data, mode="create", use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except (NotSupportedError, NotImplementedError):
+                obstore.put(self._store, name, data, use_multipart=False)
+        return True
 
     def get(self, name: str, limit: int) -> bytes:
         """Return a whole object. Raises FileNotFoundError, and StoreUnreachable when it is over `limit` bytes."""

@@ -1,7 +1,7 @@
 """The interface that the repository needs of a folder or an object store.
 
 Objects are immutable: a name is written once, and equal names have equal bytes, but for `keys/` and
-`repository.json`. Nothing depends on a conditional write, since stores ignore conditions, or on a lock, since locks
+`repository.json`. No data depends on a conditional write, since stores ignore conditions, or on a lock, since locks
 outlive their owner.
 """
 
@@ -35,6 +35,13 @@ class Store(Protocol):
 
     def put(self, name: str, data: Buffer) -> None:
         """Write a whole object durably. A reader sees all of it or nothing."""
+        ...
+
+    def create(self, name: str, data: Buffer) -> bool:
+        """Write a whole object unless there is one. Return whether it was written.
+
+        Of several processes at once one gets True; a store that ignores conditions may give True to more.
+        """
         ...
 
     def get(self, name: str, limit: int) -> bytes:

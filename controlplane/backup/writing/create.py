@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from controlplane.backup.clocks import clock_warnings
 from controlplane.backup.errors import Damaged, PacksGone, SourceMoving
 from controlplane.backup.format.ids import tree_digest
 from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree, tree_lines
 from controlplane.backup.garbage import doomed_packs
-from controlplane.backup.intents import announced, is_announced
+from controlplane.backup.intents import announced, is_announced, store_now
 from controlplane.backup.repository import Repository
 from controlplane.backup.sources.complete import check_complete
 from controlplane.backup.sources.walk import Found, Mark, Source, Walk, walk
@@ -47,6 +48,8 @@ class Options:
     lanes: int = field(default_factory=usual_lanes)
     compress: bool = False
     """Whether chunks are compressed where a sample says that it pays."""
+    read_all: bool = False
+    """Whether files are read that have not changed since the newest snapshot."""
     now: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
 
@@ -84,10 +87,11 @@ class _Run:
         self._repository, self._source, self._options, self._tally = repository, source, options, tally
         self._doomed = doomed
         self._shelf = Shelf(repository, doomed)
+        self._seen: set[str] = set()
 
     def make(self, about: About, intent: str, notes: list[str]) -> Created:
         began = self._options.now()
-        parent = self._parent(about.subject)
+        parent = {} if self._options.read_all else self._parent(about)
         reader = FileReader(
             self._shelf,
             self._repository.secrets,
@@ -105,22 +109,28 @@ class _Run:
         self._shelf.close()
         snapshot = self._head(about, entries, tree, began)
         self._commit(snapshot, intent)
-        return Created(snapshot, (*notes, *found.skipped))
+        return Created(snapshot, (*notes, *found.skipped, *self._lost(found), *clock_warnings([snapshot])))
 
-    def _parent(self, subject: str) -> Mapping[str, Entry]:
-        """Return the entries of the newest snapshot of the same subject and source, by path."""
-        address = self._source.root.absolute().as_uri()
+    def _parent(self, about: About) -> Mapping[str, Entry]:
+        """Return the files of the newest snapshot of the same subject, machine and source, by path.
+
+        Files that changed when that snapshot was made are left out: their marks prove nothing.
+        """
         snapshots = self._repository.snapshots(lambda _: None)
-        same = [one for one in snapshots if (one.subject, one.source) == (subject, address)]
+        wanted = (about.subject, about.host, self._source.uri)
+        same = [one for one in snapshots if (one.subject, one.host, one.source) == wanted]
+        if not same:
+            return {}
         try:
-            body = self._repository.tree(same[-1]) if same else b""
-            return {entry.path: entry for entry in read_tree("the newest snapshot", body)}
+            entries = list(read_tree("the newest snapshot", self._repository.tree(same[-1])))
         except Damaged:
             return {}
+        files = [entry for entry in entries if entry.type is EntryType.FILE]
+        return {entry.path: entry for entry in files if _mark(entry).settled(same[-1].began_at)}
 
     def _read(self, reader: FileReader, parent: Mapping[str, Entry]) -> tuple[Walk, Mapping[str, Read]]:
         known: dict[str, Read] = {}
-        walked = walk(self._source)
+        walked = self._walk()
         changed: list[str] = []
         for attempt in range(ROUNDS):
             if attempt:
@@ -129,7 +139,7 @@ class _Run:
             self._count(files)
             todo = [one for one in files if not self._unchanged(one, known, parent)]
             known.update(reader.read(self._source.root, todo))
-            before, walked = walked, walk(self._source)
+            before, walked = walked, self._walk()
             changed = _changed(walked, before, known)
             if not changed:
                 check_complete(self._source.root, (one.path for one in walked.found))
@@ -140,6 +150,19 @@ class _Run:
             f" {shown}. No snapshot was made. Run the backup when the copy has ended."
         )
 
+    def _walk(self) -> Walk:
+        walked = walk(self._source)
+        self._seen.update(one.path for one in walked.found)
+        self._seen.update(walked.vanished)
+        return walked
+
+    def _lost(self, walked: Walk) -> Iterator[str]:
+        """Yield a sentence about entries that were there during the run, and are not in its last walk."""
+        lost = sorted(self._seen.difference(one.path for one in walked.found))
+        if lost:
+            shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            yield f"deleted while the backup ran, so the snapshot is without them: {shown}"
+
     def _count(self, files: Sequence[Found]) -> None:
         self._tally.files, self._tally.bytes = len(files), sum(one.mark.size for one in files)
         self._tally.done = 0
@@ -147,8 +170,8 @@ class _Run:
     def _unchanged(self, one: Found, known: dict[str, Read], parent: Mapping[str, Entry]) -> bool:
         """Return whether the file needs no reading: this run, or the newest snapshot, has it with the same mark."""
         read = known.get(one.path)
-        if read is None and (entry := parent.get(one.path)) is not None and entry.type is EntryType.FILE:
-            mark = Mark(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
+        if read is None and (entry := parent.get(one.path)) is not None:
+            mark = _mark(entry)
             if mark == one.mark and all(self._shelf.has(chunk) for chunk in entry.chunks):
                 read = known[one.path] = Read(mark, bytes.fromhex(entry.digest), entry.chunks)
         if read is None or read.mark != one.mark:
@@ -165,41 +188,56 @@ class _Run:
             made_at=now,
             subject=about.subject,
             version=about.version,
-            source=self._source.root.absolute().as_uri(),
+            source=self._source.uri,
             tree=tuple(tree),
             digest=tree_digest({entry.path: bytes.fromhex(entry.digest) for entry in files}).hex(),
             files=len(files),
             bytes=sum(entry.size for entry in files),
             new_bytes=self._shelf.new_bytes,
             seconds=max(0.0, now - began),
+            began_at=min(began, now),  # The clock may have been set back meanwhile.
             host=about.host,
             by=about.by,
             tags=about.tags,
             facts=about.facts,
+            stored_at=store_now(self._repository.store),
         )
 
     def _commit(self, snapshot: Snapshot, intent: str) -> None:
-        """Write the head. A prune waits for the intent; if the intent is gone, the packs themselves are looked for."""
+        """Write the head, when no prune deletes the packs that it needs."""
         self._check_lists()
-        if not is_announced(self._repository.store, intent):
-            self._check_packs()
+        self._check_packs(intent)
         self._repository.write_snapshot(snapshot)
-        if not is_announced(self._repository.store, intent):
-            try:
-                self._check_packs()
-            except PacksGone:
-                self._repository.store.delete(f"snapshots/{snapshot.id}")
-                raise
+        try:
+            self._check_packs(intent)
+        except PacksGone:
+            self._repository.store.delete(f"snapshots/{snapshot.id}")
+            raise
 
     def _check_lists(self) -> None:
-        """Raise PacksGone when a list that is newer than the run names a pack that the run refers to."""
+        """Raise PacksGone when a list that is newer than the run names an earlier pack that the run refers to."""
         fresh = doomed_packs(self._repository) - self._doomed
         if fresh & self._shelf.reused:
             raise PacksGone("a prune began during the backup and will delete packs that it used; run the backup again")
 
-    def _check_packs(self) -> None:
-        if (self._shelf.reused | self._shelf.own) - self._repository.packs().keys():
-            raise PacksGone("the backup took so long that a prune deleted packs of it; run the backup again")
+    def _check_packs(self, intent: str) -> None:
+        """Raise PacksGone when the intent is gone, and a prune deletes packs that the run refers to or wrote.
+
+        A prune lists also packs that this run has just written, since no snapshot refers to them yet. While the intent
+        is there the prune waits, and then reads this run's head. Once the intent is gone it may have read the heads
+        already: a list that names such a pack, or a pack that is missing, ends the run. Lists are looked at first,
+        since a prune deletes packs before their list.
+        """
+        if is_announced(self._repository.store, intent):
+            return
+        listed = doomed_packs(self._repository) - self._doomed
+        needed = self._shelf.reused | self._shelf.own
+        if listed & needed or needed - self._repository.packs().keys():
+            raise PacksGone("the backup took so long that a prune deletes packs of it; run the backup again")
+
+
+def _mark(entry: Entry) -> Mark:
+    return Mark(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode, entry.device)
 
 
 def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
@@ -216,6 +254,7 @@ def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
         gid=one.owner[1],
         ctime_ns=mark.ctime_ns,
         inode=mark.inode,
+        device=mark.device,
         size=mark.size,
         digest=read.digest.hex(),
         chunks=read.chunks,

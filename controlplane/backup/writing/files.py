@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -15,12 +16,14 @@ from controlplane.backup.format.compress import Codec, best_codec
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import file_digest
 from controlplane.backup.sources.cut import Span, spans
-from controlplane.backup.sources.walk import Found, Mark
+from controlplane.backup.sources.walk import GONE, Found, Mark
 from controlplane.backup.tally import Tally
 from controlplane.backup.writing.lane import Lane, Sealed, ShortRead, open_source
 from controlplane.backup.writing.shelf import Shelf
 
 SAMPLE: Final = 256 << 10
+_REPLACED: Final = (*GONE, errno.ELOOP, errno.EISDIR)
+"""Errors of a file that was deleted, or whose name a link or a folder took. The next walk sees it."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class FileReader:
                 break
             try:
                 opened = _Open(root / found.path, found, compress=self._compress)
-            except FileNotFoundError:
-                continue
             except OSError as error:
+                if error.errno in _REPLACED:
+                    continue
                 raise BackupError(f"{root / found.path} cannot be read: {error.strerror}") from None
             if not opened.spans:
                 self._ended(opened)
@@ -127,7 +130,9 @@ class FileReader:
         except ShortRead:
             opened.moving = True
         except OSError as error:
-            raise BackupError(f"{opened.path} cannot be read: {error.strerror}") from error
+            if error.errno not in _REPLACED:
+                raise BackupError(f"{opened.path} cannot be read: {error.strerror}") from error
+            opened.moving = True
         finally:
             with self._lock:
                 opened.left -= 1

@@ -23,6 +23,7 @@ def snapshot_list(repository: str | None, key_file: Path | None, subject: str | 
     rows = [
         (
             item.id,
+            clock(_utc(item.at)),
             item.subject,
             item.version,
             str(item.files),
@@ -32,7 +33,7 @@ def snapshot_list(repository: str | None, key_file: Path | None, subject: str | 
         )
         for item in shown
     ]
-    header = ("ID", "SUBJECT", "VERSION", "FILES", "SIZE", "NEW", "BY")
+    header = ("ID", "STORED", "SUBJECT", "VERSION", "FILES", "SIZE", "NEW", "BY")
     emit([_document(item) for item in shown], output, lambda: columns(header, rows, empty="no snapshots"))
 
 
@@ -54,7 +55,10 @@ def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, 
 
     def table() -> None:
         say(f"{chosen.id}  {chosen.subject} {chosen.version}".rstrip())
-        say(f"  of {chosen.source} on {chosen.host} by {chosen.by}, at {clock(_time(chosen))}")
+        say(
+            f"  of {chosen.source} on {chosen.host} by {chosen.by}, at {clock(_utc(chosen.made_at))} by its clock,"
+            f" {clock(_utc(chosen.at))} by the repository's"
+        )
         total, new = size(chosen.bytes), size(chosen.new_bytes)
         say(f"  {counted(chosen.files, 'file')}, {total}, {new} new, in {took(chosen.seconds)}")
         say(f"  digest {chosen.digest}")
@@ -122,8 +126,8 @@ def _row(entry: Entry) -> tuple[str, str, str]:
 def _document(snapshot: Snapshot) -> dict[str, Any]:
     document = asdict(snapshot)
     del document["tree"]
-    return {**document, "made_at": _time(snapshot)}
+    return {**document, "made_at": _utc(snapshot.made_at), "stored_at": _utc(snapshot.at)}
 
 
-def _time(snapshot: Snapshot) -> str:
-    return datetime.fromtimestamp(snapshot.made_at, UTC).isoformat().replace("+00:00", "Z")
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")

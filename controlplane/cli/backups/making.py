@@ -43,7 +43,12 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
         except OSError as error:
             raise WrongUsage(f"the key file {path} cannot be written: {error.strerror}") from None
     sealing = Sealing.PLAIN if no_encryption else Sealing.AES_256_GCM
-    header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
+    try:
+        header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
+    except RepositoryExists:
+        if made:
+            path.unlink(missing_ok=True)  # It opens nothing, and would hide the key file that does.
+        raise
     say(f"repository {header.id} is ready at {store.address}")
     if made:
         say(
@@ -64,6 +69,7 @@ def create(
     exclude: list[str] | None,
     tag: list[str] | None,
     compress: bool,
+    read_all: bool,
 ) -> None:
     """Back a folder up as one snapshot."""
     os.nice(GENTLE)
@@ -75,7 +81,7 @@ def create(
     found = opened(repository, key_file)
     with shown(tally):
         check_apart(found, key_file, root)
-        made = create_snapshot(found, source, about, options=Options(compress=compress), tally=tally)
+        made = create_snapshot(found, source, about, options=Options(compress=compress, read_all=read_all), tally=tally)
     for note in made.notes:
         say(note)
     snapshot = made.snapshot

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from controlplane.backup.clocks import clock_warnings
 from controlplane.backup.errors import BackupError, NoSpace, StoreUnreachable
 from controlplane.backup.format.snapshot import Snapshot
 from controlplane.backup.intents import announced
@@ -36,8 +38,12 @@ def key_path(key_file: Path | None) -> Path:
 
 
 def opened(repository: str | None, key_file: Path | None) -> Repository:
-    """Return the repository, opened with its key."""
-    return Repository.open(open_store(address(repository)), [read_key(key_path(key_file))])
+    """Return the repository, opened with its key. Faults of its index are told on stderr."""
+
+    def tell(fault: BackupError) -> None:
+        say(f"a part of the index cannot be read: {fault}", sys.stderr)
+
+    return Repository.open(open_store(address(repository)), [read_key(key_path(key_file))], tell)
 
 
 def check_apart(repository: Repository, key_file: Path | None, folder: Path) -> None:
@@ -63,11 +69,13 @@ def reading(repository: Repository, work: str) -> Iterator[None]:
 
 
 def listed(repository: Repository) -> list[Snapshot]:
-    """Return all snapshots, and print a sentence for each that cannot be read."""
+    """Return all snapshots, the oldest first. Those that cannot be read, and wrong clocks, are told on stderr."""
     faults: list[BackupError] = []
     found = repository.snapshots(faults.append)
     for fault in faults:
-        say(f"left out: {fault}")
+        say(f"left out: {fault}", sys.stderr)
+    for warning in clock_warnings(found):
+        say(warning, sys.stderr)
     return found
 
 

@@ -41,6 +41,8 @@ def prune_repository(
     for snapshot in gone:
         found.store.delete(f"snapshots/{snapshot.id}")
     result = prune(found, host=platform.node())
+    for fault in result.faults:
+        say(f"a part of the index cannot be read, and its packs stay: {fault}", sys.stderr)
     say(f"deleted {counted(len(gone), 'snapshot')} and {counted(result.deleted, 'pack')}, {size(result.bytes)}")
     if result.waiting:
         say(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent, whole
-from controlplane.cli.verbs.options import AS, DRY_RUN
+from controlplane.cli.verbs.options import AS, DATA_DIR, DRY_RUN
 
 _REPOSITORY = Option("repository", "Address of the repository; by default CP_BACKUP_REPOSITORY.", "URL")
 _KEY_FILE = Option("key_file", "The key file; by default CP_BACKUP_KEY_FILE.", "FILE", read=Path, offers="files")
+_CONFIG = Option("config", "The fleet.yaml.", "FILE", "-c", read=Path, required=True, offers="files")
 _WHERE = (_REPOSITORY, _KEY_FILE)
 _SNAPSHOT = Operand("snapshot", "SNAPSHOT", "An id or its beginning, or the newest of a SUBJECT or SUBJECT@VERSION.")
 
@@ -50,6 +51,7 @@ BACKUPS = (
             Option("exclude", "Leave files and folders out that match.", "GLOB", many=True),
             Option("tag", "A note that `backup list -o json` shows.", "NAME=VALUE", many=True),
             Option("compress", "Compress files whose sample shrinks by a tenth. Costs about six times the CPU."),
+            Option("read_all", "Read also files that have not changed since the newest snapshot."),
         ),
         examples=(
             ("backup create /models --name triton", "a whole Triton repository"),
@@ -107,13 +109,50 @@ BACKUPS = (
             *_WHERE,
             Option("file", "Only what matches this path or glob.", "GLOB", many=True),
             Option("replace", "Put it in the place of FOLDER at one instant, and keep the old folder beside it."),
+            Option("partial", "Where packs are damaged, restore what is whole, and name what is not."),
             DRY_RUN,
         ),
         examples=(
             ("backup restore chat@v2 /restored/chat", ""),
             ("backup restore chat@v2 /restored/chat --file 'chat/2'", "one version folder"),
         ),
-        details="Every chunk is checked. The folder appears only when it is whole.",
+        details="Every chunk is checked. The folder appears only when it is whole. With --partial it appears also when "
+        "files are missing: each is named, and the exit code is 1.",
+    ),
+    Verb(
+        "backup control-plane",
+        "backups.plane:save",
+        "Back the control plane's own database and configuration up.",
+        options=(_CONFIG, DATA_DIR, *_WHERE),
+        examples=(("backup control-plane -c fleet.yaml --data-dir /var/lib/controlplane", ""),),
+        details="The control plane may run meanwhile. The repository must be encrypted. The snapshot's subject is "
+        "control-plane.",
+    ),
+    Verb(
+        "backup restore-control-plane",
+        "backups.plane:bring_back",
+        "Restore a control plane into a new data folder, or into an empty database.",
+        (
+            _SNAPSHOT,
+            Operand("to", "TO", "A new folder, or the URL of an empty PostgreSQL database.", offers="folders"),
+        ),
+        _WHERE,
+        examples=(
+            ("backup restore-control-plane control-plane /var/lib/controlplane", "the newest backup"),
+            ("backup restore-control-plane control-plane postgresql+psycopg://cp@db/controlplane", ""),
+        ),
+        details="What starts on it only observes: messages and rollouts are held until `backup release`.",
+    ),
+    Verb(
+        "backup release",
+        "backups.plane:release",
+        "Let a restored control plane act again.",
+        options=(
+            _CONFIG,
+            DATA_DIR,
+            Option("drop_messages", "Give held messages up instead of sending them."),
+        ),
+        examples=(("backup release -c fleet.yaml --data-dir /var/lib/controlplane", "then restart it"),),
     ),
     Verb(
         "backup prune",

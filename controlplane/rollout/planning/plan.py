@@ -17,7 +17,10 @@ from controlplane.traffic.driver import Capabilities, Preparation, TrafficObserv
 NO_OPTIONS = Options()
 PROMOTION = "blue-green"
 """The strategy of a model without options of rollouts."""
-OBSERVES = "this control plane only observes (--observe-only); start it without that flag to act"
+OBSERVES = (
+    "this control plane only observes (--observe-only); start it without that flag to act, and after a restoration from"
+    " a backup run `controlplane backup release` first"
+)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class OutboxRow(SQLModel, table=True):
     """Messages of one lane are sent one at a time and in order. Empty: the message is independent."""
     payload: dict[str, Any] = Field(sa_column=Column(StoredJson, nullable=False))
     status: str
-    """queued, sent or dead."""
+    """queued, sent, dead, or held after a restoration."""
     attempts: int
     created_at: float
     next_attempt_at: float

@@ -180,3 +180,46 @@ def test_a_prune_waits_for_a_backup_and_not_for_one_that_was_killed_a_day_ago(mo
     store.now += 1.0
     assert prune(Repository.open(store, [KEY]), host="here").deleted == packs
     assert not [name for name in store.objects if name.startswith(("intents/", "waits/", "garbage/", "probes/"))]
+
+
+def own_packs(store: MemoryStore) -> list[str]:
+    return sorted(name.rpartition("/")[2] for name in store.objects if name.startswith("packs/"))
+
+
+def test_packs_that_a_run_has_just_written_may_be_on_a_list_while_its_intent_is_there(models: Path) -> None:
+    store = new_store()
+    inside = same_bucket(store)
+
+    def before(number: int, what: str) -> None:
+        if what.startswith("put snapshots/"):
+            result = prune(Repository.open(inside, [KEY]), host="here")
+            assert (result.deleted, result.waiting) == (0, len(own_packs(inside)))
+
+    store.before = before
+    create(store, models)
+    result = prune(Repository.open(inside, [KEY]), host="here")
+    assert (result.deleted, sorted(result.rescued)) == (0, own_packs(inside))
+    assert verify(Repository.open(inside, [KEY])).good
+
+
+@pytest.mark.parametrize("moment", ["put snapshots/", "list intents/"])
+def test_a_run_whose_intent_is_gone_fails_when_a_list_names_a_pack_that_it_has_just_written(
+    models: Path, moment: str
+) -> None:
+    # A prune has ended the old intent and read the snapshots, and will delete the packs next.
+    store = new_store()
+    inside = same_bucket(store)
+    listed: list[str] = []
+
+    def before(number: int, what: str) -> None:
+        if what.startswith(moment) and not listed:
+            listed.extend(own_packs(inside))
+            for name in [name for name in inside.objects if name.startswith("intents/")]:
+                inside.delete(name)
+            Repository.open(inside, [KEY]).write_list("garbage", Kind.GARBAGE, orjson.dumps(listed))
+
+    store.before = before
+    with pytest.raises(PacksGone, match="took so long that a prune deletes packs of it"):
+        create(store, models)
+    assert listed != []
+    assert snapshots(inside) == []

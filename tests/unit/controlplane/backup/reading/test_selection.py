@@ -53,3 +53,13 @@ def test_hard_links_without_their_first_file_become_a_file_and_a_link_to_it() ->
 def test_a_glob_that_matches_nothing_is_named() -> None:
     with pytest.raises(BackupError, match="no file or folder 'chat/3'"):
         select(TREE, ["chat/1", "chat/3"])
+
+
+def test_the_path_of_an_entry_means_that_entry_also_with_a_bracket() -> None:
+    tree = [Entry(".", FOLDER), Entry("m1", FOLDER), Entry("m[1]", FOLDER), Entry("m[1]/w[a].bin", FILE)]
+    found = {glob: [entry.path for entry in select(tree, [glob])] for glob in ("m[1]/", "m[1]/w[a].bin", "m[12]")}
+    assert found == {
+        "m[1]/": [".", "m[1]", "m[1]/w[a].bin"],
+        "m[1]/w[a].bin": [".", "m[1]", "m[1]/w[a].bin"],
+        "m[12]": [".", "m1"],
+    }

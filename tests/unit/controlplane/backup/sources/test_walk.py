@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from controlplane.backup.errors import BackupError
 from controlplane.backup.format.snapshot import EntryType
+from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.sources.walk import Source, walk
-from tests.unit.controlplane.backup.world import write_files
+from tests.unit.controlplane.backup.world import create, new_store, restore, write_files
 
 FILE, FOLDER, LINK, SAME = EntryType.FILE, EntryType.FOLDER, EntryType.LINK, EntryType.SAME
 
@@ -83,6 +85,54 @@ def test_pipes_are_left_out_and_named(root: Path) -> None:
 def test_names_that_are_no_text_are_kept(root: Path) -> None:
     (root / os.fsdecode(b"\xff")).write_bytes(b"x")
     assert os.fsdecode(b"\xff") in paths(Source(root))
+
+
+def test_a_name_with_a_bracket_is_matched_by_itself(root: Path) -> None:
+    write_files(root, {"m[1]/w.bin": b"w", "m1/w.bin": b"w"})
+    assert paths(Source(root, ("m[1]", "m1"), exclude=("m[1]/w.bin",))) == [".", "m1", "m[1]"]
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    depth = 1_100
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for _ in range(depth):
+        folder /= "d"
+        folder.mkdir()
+    try:
+        assert len(walk(Source(tmp_path / "models")).found) == depth + 1
+        store = new_store()
+        snapshot = create(store, tmp_path / "models")
+        with beside(tmp_path / "out", "1") as fresh:
+            restore(store, snapshot, fresh)
+            swap_in(fresh, tmp_path / "out", "1")
+        with pytest.raises(ZeroDivisionError), beside(tmp_path / "out", "2") as fresh:
+            (tmp_path / "out").rename(fresh)
+            raise ZeroDivisionError
+        assert [path.name for path in tmp_path.iterdir()] == ["models"]
+    finally:
+        # pytest's own removal of the test's folder is recursive.
+        with suppress(ZeroDivisionError), beside(tmp_path / "out", "3") as fresh:
+            (tmp_path / "models").rename(fresh)
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["a", "a/1", "a/1/m.bin", "link"])
+def test_an_entry_that_vanishes_during_the_walk_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (root / "link").symlink_to("a-b/x")
+    original = os.scandir
+
+    def vanishing(folder: Path) -> object:
+        with original(folder) as entries:
+            listed = list(entries)
+        if root / name in {Path(entry.path) for entry in listed}:
+            (root / name).rename(root.parent / f"{root.name}-gone")
+        return nullcontext(listed)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    walked = walk(Source(root))
+    assert walked.vanished == (name,)
+    assert name not in [one.path for one in walked.found]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

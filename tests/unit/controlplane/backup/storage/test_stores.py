@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,28 @@ def test_deleting_and_writing_again(store: Store) -> None:
     assert store.get("keys/x", 9) == b"two"
     store.delete("keys/x")
     assert names(store, "keys/") == []
+
+
+def test_of_many_that_create_one_object_one_does(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: store.create("repository.json", bytes([number]) * 100), range(8)))
+    assert sorted(made) == [False] * 7 + [True]
+    assert store.get("repository.json", 100) == bytes([made.index(True)]) * 100
+    assert [item.name for item in store.list("")] == ["repository.json"]
+    assert not store.create("repository.json", b"x")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_a_folder_without_hard_links_creates_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    store = FolderStore(tmp_path)
+    assert [store.create("keys/x", data) for data in (b"one", b"two")] == [True, False]
+    assert store.get("keys/x", 9) == b"one"
 
 
 def test_a_file_that_is_not_finished_is_not_listed_and_goes_once_it_is_old(tmp_path: Path) -> None:

@@ -32,6 +32,27 @@ def test_the_first_use_names_what_is_missing_and_init_says_what_to_keep(tmp_path
     assert machine.key.read_bytes() == before
 
 
+def test_of_two_inits_at_once_one_succeeds_and_the_other_leaves_no_key_file(tmp_path: Path) -> None:
+    environment = {**os.environ, "CP_BACKUP_REPOSITORY": (tmp_path / "repository").as_uri()}
+    keys = [tmp_path / "one.key", tmp_path / "two.key"]
+    runs = [
+        subprocess.Popen(
+            [*PROGRAM, "backup", "init", "--key-file", str(key)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for key in keys
+    ]
+    said = [run.communicate(timeout=PROCESS_S) for run in runs]
+    codes = [run.returncode for run in runs]
+    assert sorted(codes) == [0, 1], said
+    assert "holds a repository" in said[codes.index(1)][1]
+    assert [key.exists() for key in keys] == [code == 0 for code in codes]
+    assert len(list((tmp_path / "repository" / "keys").iterdir())) == 1
+
+
 def test_a_folder_without_a_repository_is_named_with_the_cure(machine: Machine) -> None:
     elsewhere = machine.home / "elsewhere"
     message = machine.backup("list", "--repository", elsewhere, code=1).stderr

@@ -158,3 +158,24 @@ def test_a_repository_that_is_read_only_can_be_verified_and_restored(machine: Ma
     finally:
         for folder in folders:
             folder.chmod(0o700)
+
+
+def test_the_stores_time_of_a_snapshot_is_shown_and_a_machine_whose_clock_is_wrong_is_named(machine: Machine) -> None:
+    machine.backup("create", machine.models, "--name", "chat")
+    (head,) = (machine.repository / "snapshots").iterdir()
+    os.utime(head, (1_700_000_000, 1_700_000_000))
+    listed = machine.backup("list")
+    assert "2023-11-14 22:13:20Z" in listed.stdout
+    assert re.search(r"the clock of \S+ was \d+ d.* ahead of the repository's when it made 20", listed.stderr)
+    (row,) = json.loads(machine.backup("list", "-o", "json").stdout)
+    assert row["stored_at"] == "2023-11-14T22:13:20Z"
+
+
+def test_partial_restores_what_is_whole_and_names_what_is_not(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    flip(max(machine.packs(), key=lambda path: path.stat().st_size), 1_000_000)
+    out = machine.home / "out"
+    assert "restore a part of it" in machine.backup("restore", "models", out, "--partial", "--replace", code=2).stderr
+    done = machine.backup("restore", "models", out, "--partial", code=1)
+    assert "not restored: chat/1/model.bin: " in done.stdout and "the lines above name what it lacks" in done.stderr
+    assert [str(path.relative_to(out)) for path in sorted(out.rglob("*"))] == ["chat", "chat/1", "chat/config.pbtxt"]
