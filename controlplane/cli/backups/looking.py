@@ -54,7 +54,7 @@ def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, 
 
     def table() -> None:
         say(f"{chosen.id}  {chosen.subject} {chosen.version}".rstrip())
-        say(f"  of {chosen.source} on {chosen.host} by {chosen.by}, at {clock(_time(chosen))}")
+        say(f"  of {chosen.source} on {chosen.host} by {chosen.by}, at {clock(chosen.made_at)}")
         total, new = size(chosen.bytes), size(chosen.new_bytes)
         say(f"  {counted(chosen.files, 'file')}, {total}, {new} new, in {took(chosen.seconds)}")
         say(f"  digest {chosen.digest}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from controlplane.cli.client import ApiClient
 from controlplane.cli.errors import ServerUnreachable, VerdictNegative
-from controlplane.cli.render import TABLE, emit, say, tell
+from controlplane.cli.render import TABLE, clock, emit, say, tell
 from controlplane.cli.rollouts.story import glance, notes, title
 from controlplane.cli.screen import Footer
 from controlplane.telling import lasting
@@ -56,7 +56,7 @@ def _to_the_end(
             if new:
                 footer.erase()
             for event in new:
-                tell(f"  {event['at'][11:19]}Z  {event['phase']:<12}  ", event["sentence"])
+                tell(f"  {clock(event['at'])}  {event['phase']:<12}  ", event["sentence"])
             shown = len(view["events"])
             if view["finished"] or (until_switched and view["switched"] and view["phase"] == "draining"):
                 return view

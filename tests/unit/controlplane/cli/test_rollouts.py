@@ -132,4 +132,4 @@ def test_who_turns_a_rollout_back_is_not_told_again_how_it_came_so_far(
     code, out, _ = shown(monkeypatch, capsys, ["rollback", "chat"], wished=True)
     assert code == 0
     assert "ann asked" not in out
-    assert "06:39:41Z  rolled-back" in out
+    assert "2026-11-27 06:39:41Z  rolled-back" in out
