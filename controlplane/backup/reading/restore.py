@@ -26,10 +26,14 @@ SPARE: Final = 64 << 20
 
 
 def check_space(folder: Path, entries: Iterable[Entry]) -> None:
-    """Raise NoSpace when the file system of `folder`, or of its nearest parent that exists, has too few bytes free."""
+    """Raise NoSpace when the file system of `folder`, or of its nearest parent that exists, has too few bytes free.
+
+    Raises BackupError when this user may not look at the folder.
+    """
     needed = sum(entry.size for entry in entries if entry.type is EntryType.FILE)
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    status = os.statvfs(existing)
+    with _translated(folder):
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        status = os.statvfs(existing)
     free = status.f_bavail * status.f_frsize
     if needed + SPARE > free:
         raise NoSpace(f"{existing} has {free} bytes free, and the restore needs {needed} and {SPARE} to spare")

@@ -150,6 +150,26 @@ def test_a_full_disk_behind_the_output_is_said_in_words(
     assert "the output could not be written: No space left on device" in capsys.readouterr().err
 
 
+def test_a_file_that_the_system_refuses_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/x")
+
+    monkeypatch.setattr("controlplane.cli.main.load", lambda _: lambda **_: refused())
+    assert run(["version"]) == 1
+    assert capsys.readouterr().err == "controlplane: /root/x: Permission denied\n"
+
+
+def test_another_error_of_the_system_is_a_fault_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed() -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("controlplane.cli.main.load", lambda _: lambda **_: closed())
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run(["version"])
+
+
 def test_an_interrupted_promote_says_that_the_rollout_goes_on(
     current: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
