@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from controlplane.cli.client import ApiClient
@@ -19,8 +20,16 @@ PATIENCE_S = 600.0
 when it is back. Chosen."""
 
 
-def follow(client: ApiClient, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
+_ENDED = {"rolled-back": "was rolled back", "failed": "failed"}
+"""Words for the phases in which a rollout ends badly."""
+
+
+def follow(
+    client: ApiClient, view: dict[str, Any], *, until_switched: bool, output: str, good: str = ""
+) -> dict[str, Any]:
     """Print a rollout's sentences as they come, until it ends or, with `until_switched`, has switched.
+
+    Returns its last view.
 
     Raises VerdictNegative when it fails, unless it ends in phase `good`. Raises ServerUnreachable after PATIENCE_S.
     """
@@ -39,9 +48,22 @@ def follow(client: ApiClient, view: dict[str, Any], *, until_switched: bool, out
     elif not view["finished"]:
         say(f"  {view['to']} serves; what is left goes on by itself: cp rollouts watch {view['id']}")
     if view["finished"] and not view["ok"] and view["phase"] != good:
-        # The table has just shown the sentence as an event. Other formats get it with the exit code.
-        said = f": {view['sentence']}" if quiet else ""
-        raise VerdictNegative(f"rollout {view['id']} {view['phase']}{said}")
+        raise VerdictNegative(_ended(view, quiet), () if quiet else tuple(_what_next(view)))
+    return view
+
+
+def _ended(view: dict[str, Any], quiet: bool) -> str:
+    """Return how a rollout ended. The table has just shown its sentence as an event; other formats get it here."""
+    said = f": {view['sentence']}" if quiet else ""
+    return f"rollout {view['id']} of {view['model']} {_ENDED.get(view['phase'], view['phase'])}{said}"
+
+
+def _what_next(view: dict[str, Any]) -> Iterator[str]:
+    """Yield what follows from a rollout that ended badly, and the verb that shows its numbers."""
+    if after := view.get("aftermath"):
+        yield after["consequence"]
+        yield f"next step: {after['next']}"
+    yield f"`cp rollouts show {view['id']}` shows the reasons and the numbers"
 
 
 def _to_the_end(

@@ -81,7 +81,7 @@ def _words(comparison: Comparison, evidence: Evidence, outcome: Outcome, version
         facts += f" of {count(m)}"
         limit = f"limit {points(comparison.tolerance)}"
         if abs(size) < 5e-5:
-            return f"{facts}: no difference ({limit})"
+            return f"{facts}: no difference ({limit} points)"
         unit = "point" if points(abs(size)) == "1" else "points"
         told = f"{facts}: {'worse' if size > 0 else 'better'} by {points(abs(size))} {unit} ({limit})"
     else:
