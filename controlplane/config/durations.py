@@ -22,7 +22,7 @@ def duration_seconds(value: Any) -> float:
 
 
 INSTANT = "a time such as 2026-11-28T08:43:55Z (RFC 3339), unix seconds, or a duration before now such as 5m"
-"""What `instant_seconds` reads, for messages."""
+"""Words for the texts that `instant_seconds` reads."""
 
 
 def instant_seconds(text: str, now: float) -> float:
