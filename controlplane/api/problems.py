@@ -24,6 +24,7 @@ from controlplane.access.roles import Role
 from controlplane.access.throttle import Throttled
 from controlplane.api.auth import authorize, methods_of
 from controlplane.api.openapi import PROMETHEUS_PREFIX
+from controlplane.config.wording import choice
 
 _log = logging.getLogger(__name__)
 
@@ -169,6 +170,8 @@ def _invalid(fault: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in path) or ("the body" if where == "body" else str(where))
     if fault["type"] == "string_pattern_mismatch":
         return f"{name}: {str(fault['input'])[:80]!r} does not have the form {fault['ctx']['pattern']}"
+    if fault["type"] == "literal_error":
+        return f"{name}: {choice(fault)}"
     words = str(fault["msg"]).removeprefix("Value error, ")
     return f"{name}: {words.replace('Input should be', 'expected')}"
 

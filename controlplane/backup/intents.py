@@ -23,8 +23,8 @@ ABANDONED_AFTER_S: Final = 24 * 3600.0
 def announced(store: Store, host: str, work: str) -> Iterator[str]:
     """Put an intent for the duration of the block, and yield its name."""
     name = f"intents/{uuid.uuid4().hex}"
-    store.put(name, orjson.dumps({"host": host, "work": work}))
-    try:
+    try:  # before the put: a Ctrl-C may come right after it
+        store.put(name, orjson.dumps({"host": host, "work": work}))
         yield name
     finally:
         store.delete(name)
@@ -38,8 +38,8 @@ def is_announced(store: Store, intent: str) -> bool:
 def store_now(store: Store) -> float:
     """Return the time by the store's clock, Unix seconds, as a new object shows it."""
     probe = f"probes/{uuid.uuid4().hex}"
-    store.put(probe, b"now")
     try:
+        store.put(probe, b"now")
         return next(item.modified_at for item in store.list("probes/") if item.name == probe)
     finally:
         store.delete(probe)

@@ -198,7 +198,6 @@ _FINDERS: Mapping[str, Callable[[Line, Mapping[str, str]], Names]] = {
     "actions": _actions,
     "fields": _fields,
     "faults": _faults,
-    "strategies": lambda *_: [(name, "") for name in ("blue-green", "canary", "rolling", "recreate")],
     "metrics": lambda *_: [(name, "") for name in METRICS],
     "files": lambda *_: [(":files", "")],
     "folders": lambda *_: [(":folders", "")],

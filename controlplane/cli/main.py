@@ -49,9 +49,7 @@ def run(words: list[str]) -> int:
     except ControlPlaneError as error:
         return _fail(str(error), 1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO):
-            raise
-        return _fail(f"the output could not be written: {error.strerror}", 1)
+        return _fail(_of_the_system(error), 1)
     except KeyError as error:
         # Only answers of the control plane are read by key: no other KeyError can arrive here.
         return _fail(f"the control plane's answer lacks {error}: its version differs from this program's", 1)
@@ -111,6 +109,15 @@ def load(verb: Verb) -> Callable[..., Any]:
     __import__(name)
     found: Callable[..., Any] = getattr(sys.modules[name], function)
     return found
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return the sentence for a file, folder or output that the system refuses. Raises the error if it is another."""
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EIO):
+        return f"the output could not be written: {error.strerror}"
+    raise error
 
 
 def _reader_left() -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import sys
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from controlplane.cli.client import connect
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import columns, emit, say
+from controlplane.cli.render import clock, columns, emit, say
 
 LARGE = 1e5
 """Values from here on are shown without fractions. Chosen: five significant digits."""
@@ -54,11 +53,7 @@ def _print_result(data: dict[str, Any]) -> None:
         rows = [[shown(s["value"][1]), _series(s["metric"])] for s in result]
         columns(["VALUE", "SERIES"], rows, "no series: unknown, not zero")
     else:
-        rows = [
-            [datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), shown(v), _series(s["metric"])]
-            for s in result
-            for t, v in s["values"]
-        ]
+        rows = [[clock(t), shown(v), _series(s["metric"])] for s in result for t, v in s["values"]]
         columns(["TIME", "VALUE", "SERIES"], rows, "no series: unknown, not zero")
 
 

@@ -137,9 +137,13 @@ def size(value: float | None) -> str:
     return number(value, f" {units[0]}")
 
 
-def clock(then: str) -> str:
-    """Return an RFC 3339 time in UTC without fractions, such as `2026-01-31 12:34:56Z`."""
-    return f"{then[:10]} {then[11:19]}Z"
+def clock(then: str | float) -> str:
+    """Return a time as every verb shows it: in UTC, without fractions, such as `2026-01-31 12:34:56Z`.
+
+    `then` is an RFC 3339 time in UTC, as the API gives it, or unix seconds. Options that take a time accept the result.
+    """
+    text = then if isinstance(then, str) else datetime.fromtimestamp(then, UTC).isoformat()
+    return f"{text[:10]} {text[11:19]}Z"
 
 
 def age(then: str | None, now: datetime | None = None) -> str:

@@ -21,6 +21,10 @@ def duration_seconds(value: Any) -> float:
     return parse_duration(value)
 
 
+INSTANT = "a time such as 2026-11-28T08:43:55Z (RFC 3339), unix seconds, or a duration before now such as 5m"
+"""Words for the texts that `instant_seconds` reads."""
+
+
 def instant_seconds(text: str, now: float) -> float:
     """Return the unix seconds of an instant: RFC 3339 (UTC without a zone), unix seconds, or a duration before `now`.
 
@@ -36,4 +40,4 @@ def instant_seconds(text: str, now: float) -> float:
         then = datetime.fromisoformat(text)
         return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise ValueError("expected RFC 3339, unix seconds, or a duration ago such as 5m") from None
+        raise ValueError(f"expected {INSTANT}") from None

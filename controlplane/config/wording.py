@@ -115,10 +115,11 @@ def _text(detail: ErrorDetails) -> str:
     return f"expected a text, got {shown(value)}" + ("; put it into quotes" if written else "")
 
 
-def _choice(detail: ErrorDetails) -> str:
+def choice(detail: Mapping[str, Any]) -> str:
+    """Return the sentence for an error of pydantic about a value that is none of a field's choices."""
     # pydantic's own list is English prose: "'a', 'b' or 'c'".
     words = detail.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
-    known = [word.strip("'") for word in words]
+    known = [name for word in words if (name := word.strip("'"))]  # an empty choice is the same as no value
     return one_of(detail["input"], known)
 
 
@@ -132,8 +133,8 @@ SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "missing": lambda _: "is required",
     "value_error": _own,
     "assertion_error": _own,
-    "literal_error": _choice,
-    "enum": _choice,
+    "literal_error": choice,
+    "enum": choice,
     "model_type": _expected("a map of fields"),
     "model_attributes_type": _expected("a map of fields"),
     "dict_type": _expected("a map"),

@@ -36,7 +36,7 @@ from controlplane.demo.state import (
     write_state,
 )
 from controlplane.demo.triton import TritonServer, TritonUnavailable
-from controlplane.errors import ControlPlaneError, Unavailable
+from controlplane.errors import ConfigError, ControlPlaneError, Unavailable
 from controlplane.plain_text import plain_lines
 
 READY_TIMEOUT_S = 60.0
@@ -58,7 +58,7 @@ def run_demo(listen: str, data_dir: Path | None = None, duration_s: float | None
     folder = data_dir or Path(tempfile.mkdtemp(prefix="controlplane-demo-"))
     failed = True
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(folder)
         demo = Demo(listen, folder.resolve(), os.environ, kept=data_dir is not None)
         code = asyncio.run(demo.run(duration_s))
         failed = code not in (0, _INTERRUPTED)
@@ -66,6 +66,16 @@ def run_demo(listen: str, data_dir: Path | None = None, duration_s: float | None
     finally:
         if data_dir is None:
             _remove(folder, keep_logs=failed)
+
+
+def _make(folder: Path) -> None:
+    """Make the demo's folder. Raises ConfigError where that is not possible, or where this user cannot write to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"cannot be created: {error.strerror}", file=folder, field="--data-dir") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError("this user cannot write there; choose another folder", file=folder, field="--data-dir")
 
 
 def _remove(folder: Path, *, keep_logs: bool) -> None:

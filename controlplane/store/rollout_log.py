@@ -205,7 +205,7 @@ class RolloutLog:
             session.execute(select(RolloutRow.id).where(col(RolloutRow.id) == rollout_id).with_for_update())
             row = _row(session, rollout_id)
             if row.active_model is None:
-                raise Conflict(f"rollout {rollout_id} of model {row.model} has finished ({row.phase}: {row.sentence})")
+                raise _ended(row, "abort")
             if not row.turn_back:
                 row.turn_back = reason
                 session.add(row)
@@ -267,7 +267,7 @@ class RolloutLog:
         with self._db.transaction() as session:
             row = _row(session, rollout_id)
             if row.active_model is None:
-                raise Conflict(f"rollout {rollout_id} of model {row.model} has finished ({row.phase}: {row.sentence})")
+                raise _ended(row, "close")
             row.active_model, row.phase, row.ok, row.sentence = None, "failed", False, sentence
             row.finished_at = row.updated_at = at
             session.add(row)
@@ -340,6 +340,12 @@ def _row(session: Session, rollout_id: str) -> RolloutRow:
     if row is None:
         raise NotFound(f"there is no rollout {rollout_id}; `cp rollouts list` names them")
     return row
+
+
+def _ended(row: RolloutRow, verb: str) -> Conflict:
+    """Return the refusal of a verb on a rollout that has ended."""
+    told = f"{row.phase}: {row.sentence}"
+    return Conflict(f"rollout {row.id} of model {row.model} has ended ({told}); there is nothing to {verb}")
 
 
 def _with_wishes(session: Session, rows: Sequence[RolloutRow]) -> list[RolloutRecord]:

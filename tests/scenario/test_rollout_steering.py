@@ -280,7 +280,7 @@ async def test_a_version_that_was_rolled_back_is_in_quarantine_until_it_is_lifte
         (held,) = await world.service.quarantines("m")
         assert (held.version, held.rollout_id, held.reason) == ("v2", started.id, "Aborted by eve: it is rude")
         for again in (world.promote(), world.service.retry(started.id, actor="bob")):
-            with pytest.raises(Refused, match=r"v2 of m is in quarantine since rollout r-.* went back from it"):
+            with pytest.raises(Refused, match=r"v2 of m has been in quarantine since rollout r-.* went back from it"):
                 await again
         assert (await world.service.lift("m", "v2", actor="bob", reason="taught manners")).version == "v2"
         with pytest.raises(NotFound, match=r"v2 of m is in no quarantine"):
@@ -363,7 +363,7 @@ async def test_the_version_that_a_rollback_leaves_is_in_quarantine_with_the_oper
         assert (await world.finish()).ok is True
         (held,) = await world.service.quarantines("m")
         assert (held.version, held.rollout_id, held.reason) == ("v2", back.id, "Rollback by eve: it cuts answers")
-        with pytest.raises(Refused, match=rf"v2 of m is in quarantine since rollout {back.id} .*it cuts answers"):
+        with pytest.raises(Refused, match=rf"v2 of m has been in quarantine since rollout {back.id} .*it cuts answers"):
             await world.promote()
 
 

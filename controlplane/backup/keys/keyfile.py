@@ -55,6 +55,11 @@ def read_key(path: Path) -> UserKey:
     try:
         with path.open("rb") as file:
             text = file.read(_LIMIT).decode("ascii").strip()
+    except FileNotFoundError as error:
+        raise WrongKey(
+            f"the key file {path} cannot be read: {error.strerror}. `controlplane backup init` makes it with a new"
+            " repository. For a repository that exists, copy its key file there."
+        ) from None
     except OSError as error:
         raise WrongKey(f"the key file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

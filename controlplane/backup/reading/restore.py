@@ -31,9 +31,11 @@ def check_space(repository: Repository, folder: Path, entries: Sequence[Entry]) 
     """Raise NoSpace when the file system of `folder`, or of its nearest parent that exists, has too little room.
 
     Chunks of zeros become holes, which take no room. Files take whole blocks, and each entry but a hard link an inode.
+    Raises BackupError when this user may not look at the folder.
     """
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    status = os.statvfs(existing)
+    with _translated(folder):
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        status = os.statvfs(existing)
     files = [entry for entry in entries if entry.type is EntryType.FILE]
     needed = sum(_room(repository, entry, max(1, status.f_frsize)) for entry in files)
     free = status.f_bavail * status.f_frsize

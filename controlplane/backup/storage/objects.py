@@ -96,6 +96,11 @@ class ObjectsStore:
         """Do nothing: a bucket's lifecycle rule aborts multipart uploads that never ended."""
 
 
+_IDENTITY_HOSTS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
+"""Hosts that give a machine its identity in AWS, Azure and Google Cloud. obstore asks them when the environment has no
+credentials, so an error that names one means that there are none."""
+
+
 @contextmanager
 def _told(address: str, name: str) -> Iterator[None]:
     """Translate the errors of obstore."""
@@ -106,4 +111,9 @@ def _told(address: str, name: str) -> Iterator[None]:
     except (BaseError, OSError) as error:
         # obstore appends its internal structures after an empty line.
         reason = str(error).partition("\n\n")[0]
+        if any(host in reason for host in _IDENTITY_HOSTS):
+            reason = (
+                "the environment has no credentials for it, and this machine has no identity in that cloud. Set the"
+                f" variables that the cloud's own tools read. ({reason})"
+            )
         raise StoreUnreachable(f"{address}: {name}: {reason}") from error

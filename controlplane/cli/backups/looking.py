@@ -11,21 +11,23 @@ from typing import Any
 
 from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree
 from controlplane.backup.repository import Repository
-from controlplane.cli.backups.opening import listed, one, opened
+from controlplane.cli.backups.opening import listed, named, one, opened
 from controlplane.cli.errors import VerdictNegative
 from controlplane.cli.render import clock, columns, counted, emit, say, size, took
+from controlplane.cli.table import UNKNOWN
 
 
 def snapshot_list(repository: str | None, key_file: Path | None, subject: str | None, output: str) -> None:
     """List the snapshots, the newest first."""
     found = opened(repository, key_file)
-    shown = [item for item in reversed(listed(found)) if subject in (None, item.subject)]
+    known = listed(found)
+    shown = [item for item in reversed(known) if subject in (None, item.subject)]
     rows = [
         (
             item.id,
-            clock(_utc(item.at)),
+            clock(item.at),
             item.subject,
-            item.version,
+            item.version or UNKNOWN,
             str(item.files),
             size(item.bytes),
             size(item.new_bytes),
@@ -34,7 +36,10 @@ def snapshot_list(repository: str | None, key_file: Path | None, subject: str | 
         for item in shown
     ]
     header = ("ID", "STORED", "SUBJECT", "VERSION", "FILES", "SIZE", "NEW", "BY")
-    emit([_document(item) for item in shown], output, lambda: columns(header, rows, empty="no snapshots"))
+    empty = "no snapshots"
+    if subject is not None and known:
+        empty += f" of {subject}; there are some of {', '.join(sorted({item.subject for item in known}))}"
+    emit([_document(item) for item in shown], output, lambda: columns(header, rows, empty=empty))
 
 
 def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, output: str) -> None:
@@ -54,10 +59,10 @@ def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, 
     ]
 
     def table() -> None:
-        say(f"{chosen.id}  {chosen.subject} {chosen.version}".rstrip())
+        say(f"{chosen.id}  {named(chosen)}")
         say(
-            f"  of {chosen.source} on {chosen.host} by {chosen.by}, at {clock(_utc(chosen.made_at))} by its clock,"
-            f" {clock(_utc(chosen.at))} by the repository's"
+            f"  of {chosen.source} on {chosen.host} by {chosen.by}, at {clock(chosen.made_at)} by its clock,"
+            f" {clock(chosen.at)} by the repository's"
         )
         total, new = size(chosen.bytes), size(chosen.new_bytes)
         say(f"  {counted(chosen.files, 'file')}, {total}, {new} new, in {took(chosen.seconds)}")
@@ -78,7 +83,7 @@ def diff(before: str, after: str, repository: str | None, key_file: Path | None,
     empty = f"{old.id} and {new.id} are equal"
     emit(changes, output, lambda: columns(("CHANGE", "NEW", "PATH"), rows, empty=empty))
     if changes:
-        raise VerdictNegative(f"{counted(len(changes), 'path')} changed, came or went")
+        raise VerdictNegative(f"the snapshots differ in {counted(len(changes), 'path')}")
 
 
 def _changes(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> list[dict[str, Any]]:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 from controlplane.backup.errors import RepositoryExists
 from controlplane.backup.format.envelope import Sealing
-from controlplane.backup.keys.keyfile import new_key, read_key, write_key
+from controlplane.backup.keys.keyfile import UserKey, new_key, read_key, write_key
 from controlplane.backup.repository import init_repository, present
 from controlplane.backup.sources.walk import UNFINISHED, Source
 from controlplane.backup.storage.addresses import open_store
 from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, Options, create_snapshot
-from controlplane.cli.backups.opening import address, check_apart, key_path, opened
+from controlplane.cli.backups.opening import address, check_apart, key_path, named, opened
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import counted, say, size, took
+from controlplane.cli.render import counted, say, size, tell, took
 
 GENTLE = 10
 """Niceness of a backup: scraping and rules on the same machine go first."""
@@ -33,15 +33,15 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
     path, where = key_path(key_file), address(repository)
     store = open_store(where)
     if present(store):
-        raise RepositoryExists(f"{store.address} holds a repository already, or a part of one")
+        raise RepositoryExists(
+            f"{store.address} holds a repository already, or a part of one. `controlplane backup list` reads it. For a"
+            " new repository choose another address."
+        )
     made = not path.exists()
     key = new_key() if made else read_key(path)
     if made:
         # The key first: a repository whose key was lost is of no use.
-        try:
-            write_key(path, key)
-        except OSError as error:
-            raise WrongUsage(f"the key file {path} cannot be written: {error.strerror}") from None
+        _write_key(path, key)
     sealing = Sealing.PLAIN if no_encryption else Sealing.AES_256_GCM
     try:
         header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
@@ -51,11 +51,27 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
         raise
     say(f"repository {header.id} is ready at {store.address}")
     if made:
-        say(
-            f"The key is in {path}. Copy it to another place now: without it nobody can read the backups, you included."
-        )
+        warning = "Copy it to another place now: without it nobody can read the backups, you included."
+        tell("", f"The key is in {path}. {warning}")
+    else:
+        tell("", f"Its key is the one that was in {path} already.")
     if no_encryption:
-        say("The backups are not encrypted: everybody who can read the repository can read the models.")
+        tell("", "The backups are not encrypted: everybody who can read the repository can read the models.")
+
+
+def _write_key(path: Path, key: UserKey) -> None:
+    """Write the key file. Raises WrongUsage with what keeps it from being written, and with the cure."""
+    folder = path.absolute().parent
+    try:
+        write_key(path, key)
+    except FileNotFoundError:
+        cure = f"its folder does not exist; make it with `mkdir -p -m 700 {folder}`"
+        raise WrongUsage(f"the key file {path} cannot be written: {cure}") from None
+    except PermissionError as error:
+        cure = f"{error.strerror}; name another file with --key-file, or run this as a user who may write to {folder}"
+        raise WrongUsage(f"the key file {path} cannot be written: {cure}") from None
+    except OSError as error:
+        raise WrongUsage(f"the key file {path} cannot be written: {error.strerror}") from None
 
 
 def create(
@@ -86,7 +102,7 @@ def create(
         say(note)
     snapshot = made.snapshot
     say(
-        f"snapshot {snapshot.id} of {snapshot.subject}: {counted(snapshot.files, 'file')}, {size(snapshot.bytes)},"
+        f"snapshot {snapshot.id} of {named(snapshot)}: {counted(snapshot.files, 'file')}, {size(snapshot.bytes)},"
         f" {size(snapshot.new_bytes)} new, in {took(snapshot.seconds)}"
     )
 
@@ -108,7 +124,7 @@ def _text(value: str) -> str:
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = _text(text).partition("=")
     if not equals or not key:
-        raise WrongUsage(f"{text!r} is no tag: write NAME=VALUE")
+        raise WrongUsage(f"--tag {text}: expected NAME=VALUE")
     return key, value
 
 

@@ -79,6 +79,11 @@ def listed(repository: Repository) -> list[Snapshot]:
     return found
 
 
+def named(snapshot: Snapshot) -> str:
+    """Return SUBJECT, or SUBJECT@VERSION: the name under which `one` finds the snapshot."""
+    return f"{snapshot.subject}@{snapshot.version}" if snapshot.version else snapshot.subject
+
+
 def one(repository: Repository, name: str) -> Snapshot:
     """Return the snapshot whose id begins with `name`, or the newest one of a subject or of SUBJECT@VERSION.
 

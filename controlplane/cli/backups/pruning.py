@@ -15,6 +15,7 @@ from controlplane.backup.repository import Repository
 from controlplane.cli.backups.opening import opened
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import columns, counted, say, size
+from controlplane.cli.table import UNKNOWN
 
 
 def prune_repository(
@@ -65,11 +66,14 @@ def _shown(found: Sequence[Fate], keep: Keep) -> Sequence[Fate]:
     if keep == Keep():
         return [Fate(fate.snapshot, ("no --keep option",)) for fate in found]
     rows = [
-        (fate.snapshot.id, fate.snapshot.subject, fate.snapshot.version, ", ".join(fate.reasons) or "DELETE")
-        for fate in found
+        (fate.snapshot.id, fate.snapshot.subject, fate.snapshot.version or UNKNOWN, _decision(fate)) for fate in found
     ]
-    columns(("ID", "SUBJECT", "VERSION", "KEPT AS"), rows, empty="no snapshots")
+    columns(("ID", "SUBJECT", "VERSION", "DECISION"), rows, empty="no snapshots")
     return found
+
+
+def _decision(fate: Fate) -> str:
+    return f"keep: {', '.join(fate.reasons)}" if fate.reasons else "DELETE"
 
 
 def _ask(count: int) -> None:

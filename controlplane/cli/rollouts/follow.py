@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from controlplane.cli.client import ApiClient
 from controlplane.cli.errors import ServerUnreachable, VerdictNegative
-from controlplane.cli.render import TABLE, emit, say, tell
+from controlplane.cli.render import TABLE, clock, emit, say, tell
 from controlplane.cli.rollouts.story import glance, notes, title
 from controlplane.cli.screen import Footer
 from controlplane.telling import lasting
@@ -19,8 +20,16 @@ PATIENCE_S = 600.0
 when it is back. Chosen."""
 
 
-def follow(client: ApiClient, view: dict[str, Any], *, until_switched: bool, output: str, good: str = "") -> None:
+_ENDED = {"rolled-back": "was rolled back", "failed": "failed"}
+"""Words for the phases in which a rollout ends badly."""
+
+
+def follow(
+    client: ApiClient, view: dict[str, Any], *, until_switched: bool, output: str, good: str = ""
+) -> dict[str, Any]:
     """Print a rollout's sentences as they come, until it ends or, with `until_switched`, has switched.
+
+    Returns its last view.
 
     Raises VerdictNegative when it fails, unless it ends in phase `good`. Raises ServerUnreachable after PATIENCE_S.
     """
@@ -39,9 +48,22 @@ def follow(client: ApiClient, view: dict[str, Any], *, until_switched: bool, out
     elif not view["finished"]:
         say(f"  {view['to']} serves; what is left goes on by itself: cp rollouts watch {view['id']}")
     if view["finished"] and not view["ok"] and view["phase"] != good:
-        # The table has just shown the sentence as an event. Other formats get it with the exit code.
-        said = f": {view['sentence']}" if quiet else ""
-        raise VerdictNegative(f"rollout {view['id']} {view['phase']}{said}")
+        raise VerdictNegative(_ended(view, quiet), () if quiet else tuple(_what_next(view)))
+    return view
+
+
+def _ended(view: dict[str, Any], quiet: bool) -> str:
+    """Return how a rollout ended. The table has just shown its sentence as an event; other formats get it here."""
+    said = f": {view['sentence']}" if quiet else ""
+    return f"rollout {view['id']} of {view['model']} {_ENDED.get(view['phase'], view['phase'])}{said}"
+
+
+def _what_next(view: dict[str, Any]) -> Iterator[str]:
+    """Yield what follows from a rollout that ended badly, and the verb that shows its numbers."""
+    if after := view.get("aftermath"):
+        yield after["consequence"]
+        yield f"next step: {after['next']}"
+    yield f"`cp rollouts show {view['id']}` shows the reasons and the numbers"
 
 
 def _to_the_end(
@@ -56,7 +78,7 @@ def _to_the_end(
             if new:
                 footer.erase()
             for event in new:
-                tell(f"  {event['at'][11:19]}Z  {event['phase']:<12}  ", event["sentence"])
+                tell(f"  {clock(event['at'])}  {event['phase']:<12}  ", event["sentence"])
             shown = len(view["events"])
             if view["finished"] or (until_switched and view["switched"] and view["phase"] == "draining"):
                 return view

@@ -7,7 +7,7 @@ from typing import Any
 
 from controlplane.cli.client import ApiClient, announce, connect, quoted
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import emit, say, tell
+from controlplane.cli.render import TABLE, emit, say, tell
 from controlplane.cli.rollouts.follow import follow
 
 Field = tuple[tuple[str, ...], Any]
@@ -100,23 +100,33 @@ def rollback(
         body["quarantine"] = False
     with connect(url, context) as client:
         path = f"/cp/v1/models/{quoted(model)}/rollback"
-        begin(client, path, body, dry_run=dry_run, no_watch=no_watch, output=output)
+        view = begin(client, path, body, dry_run=dry_run, no_watch=no_watch, output=output)
+    if output == TABLE and not dry_run and not no_quarantine and view["kind"] == "rollback":
+        left = view["from"]
+        lift = f"`cp quarantine lift {model} {left} --reason TEXT`"
+        tell("  ", f"{left} goes into quarantine: it cannot be promoted until {lift} ends that")
 
 
-def begin(client: ApiClient, path: str, body: dict[str, Any], *, dry_run: bool, no_watch: bool, output: str) -> None:
-    """Post a request for a rollout, and follow the rollout unless it is a dry run or `no_watch` is set."""
+def begin(
+    client: ApiClient, path: str, body: dict[str, Any], *, dry_run: bool, no_watch: bool, output: str
+) -> dict[str, Any]:
+    """Post a request for a rollout, and follow the rollout unless it is a dry run or `no_watch` is set.
+
+    Returns the last view of the rollout, or the plan of a dry run.
+    """
     announce(client)
-    view = client.post(path, body)
+    view: dict[str, Any] = client.post(path, body)
     if dry_run:
         emit(view, output, lambda: _print_plan(view))
-        return
+        return view
     if no_watch:
         emit(view, output, lambda: say(f"rollout {view['id']}: {view['sentence']}"))
-        return
+        return view
     # A rollback during a rollout reverses that rollout, so this waits for its end and not for a switch.
     turned_back = path.endswith("/rollback") and view["kind"] == "promote"
     try:
-        follow(client, view, until_switched=not turned_back, good="rolled-back" if turned_back else "", output=output)
+        good = "rolled-back" if turned_back else ""
+        return follow(client, view, until_switched=not turned_back, good=good, output=output)
     except KeyboardInterrupt:
         say(
             f"  rollout {view['id']} goes on: cp rollouts watch {view['id']}, or cp rollouts abort {view['id']}",

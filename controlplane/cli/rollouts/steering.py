@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.cli.client import announce, connect
-from controlplane.cli.render import emit, say
+from controlplane.cli.render import emit, say, tell
 from controlplane.cli.rollouts.named import path_of
 from controlplane.cli.rollouts.start import begin
 
@@ -48,4 +48,14 @@ def _act(identifier: str, action: str, body: dict[str, Any], url: str | None, co
     with connect(url, context) as client:
         announce(client)
         view = client.post(path_of(client, identifier, action), body)
-    emit(view, output, lambda: say(f"rollout {view['id']}: {view['phase']}: {view['sentence']}"))
+    emit(view, output, lambda: _print_accepted(view, action))
+
+
+def _print_accepted(view: dict[str, Any], action: str) -> None:
+    """Print that a wish is accepted. The rollout acts at its next turn: its sentence is the one from before."""
+    if action == "close":
+        tell(f"rollout {view['id']} of {view['model']}: ", f"{view['phase']}: {view['sentence']}")
+        return
+    verb = "approve --full" if action == "full" else action
+    say(f"rollout {view['id']} of {view['model']}: {verb} is accepted; `cp rollouts watch {view['id']}` follows it")
+    tell("  until now: ", f"{view['phase']}: {view['sentence']}")

@@ -8,6 +8,9 @@ from typing import Any
 from controlplane.cli.verbs.grammar import Operand, Option, Verb, whole
 from controlplane.cli.verbs.options import DRY_RUN, LISTING, MODEL, limit
 
+STRATEGIES = ("blue-green", "canary", "rolling", "recreate")
+"""The strategies of a rollout. A copy of `rollout.strategies`, whose import takes longer than this program's start."""
+
 NO_WATCH = Option("no_watch", "Return as soon as the rollout is recorded.")
 ROLLOUT = Operand("identifier", "ID|MODEL", "The rollout's id, or a model for its newest rollout.", offers="rollouts")
 REASON = Option("reason", "The reason; it is kept with the rollout and in the audit trail.", "TEXT")
@@ -45,7 +48,7 @@ SWITCH = (
         "Switch MODEL to VERSION; returns once that version serves and is verified.",
         (MODEL, Operand("version", "VERSION", "The version to serve, such as v2.", offers="versions")),
         (
-            Option("strategy", "blue-green, canary, rolling or recreate.", "NAME", offers="strategies"),
+            Option("strategy", "blue-green, canary, rolling or recreate.", "NAME", choices=STRATEGIES),
             Option("steps", "Steps of a canary, with commas: 5%, analyse 10m, pause, mirror 20% 5m.", "STEPS"),
             Option("minimum_requests", "Requests before a step may pass.", "N", read=whole(1, MOST)),
             Option("interval", "Time between two looks at the candidate.", "DURATION"),

@@ -79,15 +79,19 @@ def _words(comparison: Comparison, evidence: Evidence, outcome: Outcome, version
         assert candidate is not None and stable is not None  # a share has a value where there is a size
         facts = f"{ours} {kind.does} {percent(candidate)} of {count(n)} {kind.noun}, {theirs} {percent(stable)}"
         facts += f" of {count(m)}"
-        limit = f"limit {points(comparison.tolerance)}"
         if abs(size) < 5e-5:
-            return f"{facts}: no difference ({limit})"
-        unit = "point" if points(abs(size)) == "1" else "points"
-        told = f"{facts}: {'worse' if size > 0 else 'better'} by {points(abs(size))} {unit} ({limit})"
+            return f"{facts}: no difference (limit {_in_points(comparison.tolerance)})"
+        limit = points(comparison.tolerance)
+        told = f"{facts}: {'worse' if size > 0 else 'better'} by {_in_points(abs(size))} (limit {limit})"
     else:
         told = _ranked(kind, evidence, comparison.tolerance, versions)
     chance = outcome is Outcome.PASS and size >= comparison.tolerance
     return f"{told}, which may still be chance" if chance else told
+
+
+def _in_points(share: float) -> str:
+    told = points(share)
+    return f"{told} point" if told == "1" else f"{told} points"
 
 
 def _ranked(kind: Kind, evidence: Evidence, tolerance: float, versions: tuple[str, str]) -> str:

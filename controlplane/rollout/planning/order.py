@@ -89,6 +89,6 @@ def quarantine_reasons(model: str, version: str, quarantines: Sequence[Quarantin
     for one in quarantines:
         if (one.model, one.version) == (model, version):
             yield (
-                f"{version} of {model} is in quarantine since rollout {one.rollout_id} went back from it "
+                f"{version} of {model} has been in quarantine since rollout {one.rollout_id} went back from it "
                 f"({one.reason}); lift it with `cp quarantine lift {model} {version} --reason TEXT`"
             )

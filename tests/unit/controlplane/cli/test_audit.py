@@ -98,9 +98,9 @@ def test_nothing_that_matches_is_said(trail: Any, capsys: pytest.CaptureFixture[
     [
         (
             ["--since", "yesterday"],
-            "--since 'yesterday': expected RFC 3339, unix seconds, or a duration ago such as 5m",
+            "--since 'yesterday': expected a time such as 2026-11-28T08:43:55Z (RFC 3339), unix seconds",
         ),
-        (["--until", "x"], "--until 'x': expected RFC 3339"),
+        (["--until", "x"], "--until 'x': expected a time such as"),
         (["--before", "0"], "--before 0: expected a whole number from 1 to 2147483647"),
         (["--model", "chat", "--subject", "token/1"], "--model chat means --subject model/chat: give one of the two"),
     ],

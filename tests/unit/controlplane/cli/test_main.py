@@ -115,7 +115,7 @@ def test_help_and_version_are_0(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["query", "up", "--at", "yesterday-ish"], "--at 'yesterday-ish': expected RFC 3339"),
+        (["query", "up", "--at", "yesterday-ish"], "--at 'yesterday-ish': expected a time such as"),
         (["query", "up", "--range", "-5m"], "--range: expected a duration"),
         (["query", "up", "--range", "0s"], "--range: expected a duration above zero"),
     ],
@@ -148,6 +148,26 @@ def test_a_full_disk_behind_the_output_is_said_in_words(
     monkeypatch.setattr("sys.stdout", Full())
     assert run(["--version"]) == 1
     assert "the output could not be written: No space left on device" in capsys.readouterr().err
+
+
+def test_a_file_that_the_system_refuses_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/x")
+
+    monkeypatch.setattr("controlplane.cli.main.load", lambda _: lambda **_: refused())
+    assert run(["version"]) == 1
+    assert capsys.readouterr().err == "controlplane: /root/x: Permission denied\n"
+
+
+def test_another_error_of_the_system_is_a_fault_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed() -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("controlplane.cli.main.load", lambda _: lambda **_: closed())
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run(["version"])
 
 
 def test_an_interrupted_promote_says_that_the_rollout_goes_on(

@@ -29,6 +29,7 @@ def test_units() -> None:
     assert number(1.5, "s") == "1.5s"
     assert [took(v) for v in (None, 0.00047, 0.0123, 0.4999, 2.345)] == ["-", "0.47 ms", "12 ms", "500 ms", "2.35 s"]
     assert clock("2026-01-31T12:34:56.789Z") == "2026-01-31 12:34:56Z"
+    assert clock(1769862896.789) == "2026-01-31 12:34:56Z"
 
 
 @pytest.mark.parametrize(

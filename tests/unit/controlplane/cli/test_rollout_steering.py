@@ -57,6 +57,7 @@ def test_an_option_overrides_the_field_of_fleet_yaml(current: Any, words: list[s
         (["--option", "a..b=1"], "--option a..b=1: expected a field of `rollout:` and its value"),
         (["--option", "deadline=2h", "--option", "deadline.x=1"], "--option deadline.x: deadline is a value here"),
         (["--minimum-requests", "many"], "--minimum-requests many: expected a whole number from 1"),
+        (["--strategy", "canry"], "--strategy canry: expected one of blue-green, canary, rolling, recreate"),
     ],
 )
 def test_a_wrong_option_is_named_and_nothing_is_sent(
@@ -79,7 +80,10 @@ def test_each_verb_posts_its_action_with_the_reason(
     assert run(["rollouts", *verb.split(), "r-1a", "--reason", "incident 412"]) == 0
     assert current.paths()[-1] == path
     assert current.requests[-1].body == {"reason": "incident 412"}
-    assert capsys.readouterr().out == "rollout r-1a: switching: v2 gets 5%\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"rollout r-1a of chat: {verb} is accepted; `cp rollouts watch r-1a` follows it",
+        "  until now: switching: v2 gets 5%",
+    ]
 
 
 def test_a_model_means_its_newest_rollout(current: Any) -> None:

@@ -167,7 +167,10 @@ def test_a_watch_survives_a_restart_of_the_control_plane(
     current.replies["GET /cp/v1/rollouts/r-1a"] = lambda _: next(answers)
     assert run(["rollouts", "watch", "r-1a"]) == 0
     told = capsys.readouterr()
-    assert told.out.splitlines()[1:] == ["  06:39:36Z  planned       ann asked", "  06:50:00Z  succeeded     v2 serves"]
+    assert told.out.splitlines()[1:] == [
+        "  2026-11-27 06:39:36Z  planned       ann asked",
+        "  2026-11-27 06:50:00Z  succeeded     v2 serves",
+    ]
     assert told.err.count("trying again for 10 min. Traffic stays as it is") == 1
 
 

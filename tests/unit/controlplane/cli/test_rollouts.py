@@ -55,8 +55,32 @@ def test_who_watches_reads_why_it_went_back_once(
     code, out, err = shown(monkeypatch, capsys, ["promote", "chat", "v2"])
     assert code == 1
     assert (out + err).count("v2 failed") == 1
-    assert "rollout r-1 rolled-back" in err
+    assert err.splitlines()[-2:] == [
+        "controlplane: rollout r-1 of chat was rolled back",
+        "  `cp rollouts show r-1` shows the reasons and the numbers",
+    ]
     assert "v2 failed" in out
+
+
+def test_who_watches_reads_what_follows_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    after = {"cause": "v2 failed", "consequence": "v1 serves chat again", "next": "Mend v2"}
+    code, _, err = shown(monkeypatch, capsys, ["promote", "chat", "v2"], aftermath=after)
+    assert code == 1
+    assert err.splitlines()[-3:-1] == ["  v1 serves chat again", "  next step: Mend v2"]
+
+
+@pytest.mark.parametrize(("options", "told"), [((), True), (("--no-quarantine",), False), (("-o", "json"), False)])
+def test_a_rollback_says_that_the_version_it_left_is_in_quarantine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], told: bool
+) -> None:
+    ended = {"kind": "rollback", "from": "v2", "to": "v1", "phase": "succeeded", "ok": True}
+    code, out, _ = shown(monkeypatch, capsys, ["rollback", "chat", *options], **ended)
+    words = (
+        "  v2 goes into quarantine: it cannot be promoted until `cp quarantine lift chat v2 --reason TEXT` ends that"
+    )
+    assert (code, words in out.splitlines()) == (0, told)
 
 
 def test_a_script_reads_it_with_its_exit_status(
@@ -132,4 +156,4 @@ def test_who_turns_a_rollout_back_is_not_told_again_how_it_came_so_far(
     code, out, _ = shown(monkeypatch, capsys, ["rollback", "chat"], wished=True)
     assert code == 0
     assert "ann asked" not in out
-    assert "06:39:41Z  rolled-back" in out
+    assert "2026-11-27 06:39:41Z  rolled-back" in out

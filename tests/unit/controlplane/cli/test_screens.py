@@ -137,6 +137,14 @@ def test_a_querys_value_has_the_digits_that_count(value: str, text: str) -> None
     assert shown(value) == text
 
 
+def test_a_query_over_time_shows_times_as_every_verb_does(fleet: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    series = {"metric": {"__name__": "up", "job": "vllm"}, "values": [[1769862896.5, "1"]]}
+    found = {"resultType": "matrix", "result": [series]}
+    fleet.replies["GET /api/v1/query_range"] = (200, {"status": "success", "data": found})
+    assert run(["query", "up", "--range", "1m"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == '2026-01-31 12:34:56Z  1      up{job="vllm"}'
+
+
 @pytest.mark.parametrize("over_time", [(), ("--range", "1m")])
 def test_what_is_odd_about_a_query_is_told_beside_its_result(
     fleet: Any, capsys: pytest.CaptureFixture[str], over_time: tuple[str, ...]

@@ -30,5 +30,5 @@ def test_an_instant_is_a_time_or_a_duration_ago(text: str, seconds: float) -> No
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2h ago", "-2h", "12", "9" * 400, "2023-13-01", "٢h", "nan"])
 def test_what_is_neither_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected RFC 3339, unix seconds, or a duration ago such as 5m"):
+    with pytest.raises(ValueError, match="expected a time such as 2026-11-28T08:43:55Z"):
         instant_seconds(text, NOW)

@@ -20,7 +20,7 @@ from controlplane.demo.client import fault, load_lines, load_stats, running_demo
 from controlplane.demo.state import read_state
 from controlplane.demo.supervise import Demo, address, run_demo
 from controlplane.demo.triton import TritonUnavailable
-from controlplane.errors import NotFound, Unavailable
+from controlplane.errors import ConfigError, NotFound, Unavailable
 
 STAND_IN = """
 import asyncio, hashlib, os, sys
@@ -249,6 +249,19 @@ def test_a_port_that_is_taken_is_named_with_the_cure() -> None:
 def test_a_listen_address_that_is_none_is_refused(listen: str) -> None:
     with pytest.raises(Unavailable, match="expected host:port"):
         address(listen)
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as refused:
+        run_demo("no address", tmp_path / "file" / "demo")
+    assert str(refused.value) == f"{tmp_path}/file/demo: --data-dir: cannot be created: Not a directory"
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(supervise.os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(ConfigError, match="--data-dir: this user cannot write there; choose another folder"):
+        run_demo("no address", tmp_path)
 
 
 def test_the_temporary_folder_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

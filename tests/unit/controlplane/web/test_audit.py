@@ -78,8 +78,14 @@ async def test_pages_go_back_to_the_first_act(console: Any, monkeypatch: pytest.
         ("?actor=nobody", "No entry matches these filters."),
         ("?before=1", "There are no older entries."),
         ("?actor=nobody&before=1", "There are no older entries that match these filters."),
-        ("?since=yesterday", "From: expected RFC 3339, unix seconds, or a duration ago such as 5m"),
-        ("?until=2026-99-99", "Until: expected RFC 3339, unix seconds, or a duration ago such as 5m"),
+        (
+            "?since=yesterday",
+            "From: expected a time such as 2026-11-28T08:43:55Z (RFC 3339), unix seconds",
+        ),
+        (
+            "?until=2026-99-99",
+            "Until: expected a time such as 2026-11-28T08:43:55Z (RFC 3339), unix seconds",
+        ),
         ("?actor=%00", "Actor: the character NUL is not allowed"),
     ],
 )

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
+from controlplane import web
 from controlplane.web import format as f
 from controlplane.web.format import commands, measured, strength
 
@@ -114,3 +117,12 @@ def test_evidence_is_shown_on_a_logarithmic_scale(evidence: float, fails_at: flo
 )
 def test_commands_in_a_sentence_are_code_and_the_rest_is_text(text: str, html: str) -> None:
     assert str(commands(text)) == html
+
+
+def test_no_page_shows_the_backquotes_of_a_sentence() -> None:
+    pages = sorted(Path(web.__file__).parent.glob("templates/*.html"))
+    cell = re.compile(r"{{ ([^}]*\bsentence\b[^}]*) }}")
+    shown = [(page.name, found) for page in pages for found in cell.findall(page.read_text(encoding="utf-8"))]
+    assert len(shown) > 5
+    # An alert's history has sentences of rules and no commands.
+    assert [one for one in shown if "| commands" not in one[1] and one[1] != "h.sentence | happened"] == []

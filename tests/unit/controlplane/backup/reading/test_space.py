@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from controlplane.backup.errors import NoSpace
+from controlplane.backup.errors import BackupError, NoSpace
 from controlplane.backup.format.pack import CHUNK_LIMIT
 from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree
 from controlplane.backup.reading import restore as restoring
@@ -81,3 +81,12 @@ def test_small_files_take_whole_blocks_and_inodes(tmp_path: Path, monkeypatch: p
         check_space(repository, tmp_path, entries)
     disk(monkeypatch, free=100 * BLOCK, inodes=0, total_inodes=0)
     check_space(repository, tmp_path, entries)
+
+
+def test_a_folder_that_this_user_may_not_look_at_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(BackupError, match="the restore cannot write /root/x: Permission denied"):
+        check_space(Repository.open(new_store(), [KEY]), Path("/root/x"), ())

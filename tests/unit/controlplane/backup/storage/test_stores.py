@@ -22,6 +22,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return FolderStore(tmp_path / "repository") if request.param == "folder" else ObjectsStore(MemoryStore(), "memory:")
 
 
+def test_a_cloud_without_credentials_is_named_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token\n\nCaused by: …")
+
+    monkeypatch.setattr("controlplane.backup.storage.objects.obstore.get", refused)
+    with pytest.raises(StoreUnreachable) as error:
+        ObjectsStore(MemoryStore(), "s3://models").get("repository.json", 4096)
+    told = "s3://models: repository.json: the environment has no credentials for it"
+    assert str(error.value).startswith(told) and str(error.value).endswith("/latest/api/token)")
+
+
 def names(store: Store, prefix: str) -> list[str]:
     return sorted(item.name for item in store.list(prefix))
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.cli.backups import making
+from controlplane.cli.errors import WrongUsage
 from tests.patience import PROCESS_S, wait_until
 from tests.unit.controlplane.cli.backups.conftest import PROGRAM, Machine
 
@@ -28,8 +30,40 @@ def test_the_first_use_names_what_is_missing_and_init_says_what_to_keep(tmp_path
     assert machine.key.stat().st_mode & 0o777 == 0o600
     assert machine.backup("list").stdout == "no snapshots\n"
     before = machine.key.read_bytes()
-    assert "holds a repository already" in machine.backup("init", code=1).stderr
+    again = machine.backup("init", code=1).stderr
+    assert "holds a repository already" in again and "For a new repository choose another address" in again
     assert machine.key.read_bytes() == before
+    second = machine.backup("init", "--repository", machine.home / "second").stdout.splitlines()
+    assert second[1] == f"Its key is the one that was in {machine.key} already."
+
+
+def test_a_key_file_without_its_folder_is_named_with_the_cure(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    key = machine.home / "etc" / "backup.key"
+    message = machine.backup("init", "--key-file", key, code=2).stderr
+    cure = f"its folder does not exist; make it with `mkdir -p -m 700 {key.parent}`"
+    assert message == f"controlplane: the key file {key} cannot be written: {cure}\n"
+
+
+def test_a_key_file_that_this_user_may_not_write_is_named_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(path: Path, _: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(making, "write_key", refused)
+    with pytest.raises(WrongUsage, match="Permission denied; name another file with --key-file, or run this as a user"):
+        making.init(str(tmp_path / "repository"), tmp_path / "key", no_encryption=False)
+
+
+def test_a_snapshot_of_a_version_is_named_as_other_verbs_take_it(machine: Machine) -> None:
+    said = machine.backup("create", machine.models / "chat", "--version", "v2").stdout
+    assert " of chat@v2: 2 files" in said
+    rows = machine.backup("list").stdout.splitlines()
+    assert rows[1].split()[3:5] == ["chat", "v2"]
+    assert machine.backup("list", "--subject", "caht").stdout == "no snapshots of caht; there are some of chat\n"
+    machine.backup("create", machine.models / "chat")
+    assert machine.backup("list").stdout.splitlines()[1].split()[3:5] == ["chat", "-"]
 
 
 def test_of_two_inits_at_once_one_succeeds_and_the_other_leaves_no_key_file(tmp_path: Path) -> None:
@@ -154,4 +188,4 @@ def test_ctrl_c_leaves_no_snapshot_and_no_traceback(machine: Machine) -> None:
 
 
 def test_a_tag_without_a_value_is_refused(machine: Machine) -> None:
-    assert "write NAME=VALUE" in machine.backup("create", machine.models, "--tag", "x", code=2).stderr
+    assert "--tag x: expected NAME=VALUE" in machine.backup("create", machine.models, "--tag", "x", code=2).stderr

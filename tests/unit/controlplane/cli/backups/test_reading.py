@@ -127,6 +127,8 @@ def test_a_difference_is_named_by_path_and_by_exit_code(machine: Machine) -> Non
         ("chat/1/model.bin", "removed", None),
         ("chat/config.pbtxt", "changed", 7.0),
     ]
+    said = machine.backup("diff", "models@v1", "models@v2", code=1).stderr
+    assert said == "controlplane: the snapshots differ in 2 paths\n"
     assert "are equal" in machine.backup("diff", "models@v1", "models@v1").stdout
 
 
@@ -136,6 +138,10 @@ def test_prune_shows_first_asks_and_keeps_the_newest_of_each_version(machine: Ma
         machine.backup("create", machine.models, "--version", version)
     words = ("prune", "--keep-last", 1)
     dry = machine.backup(*words, "--dry-run").stdout
+    header, *rows = (line.split(maxsplit=3) for line in dry.splitlines()[:-1])
+    assert header == ["ID", "SUBJECT", "VERSION", "DECISION"]
+    kept = ["keep: the newest of models v1", "DELETE", "keep: the newest of models v2, last"]
+    assert [row[3] for row in rows] == kept
     assert re.search(r"1 snapshot would be deleted, and 2\.8\d MiB would be freed", dry)
     assert "add --yes" in machine.backup(*words, code=2).stderr
     assert len(machine.packs()) > 0 and len(json.loads(machine.backup("list", "-o", "json").stdout)) == 3

@@ -38,7 +38,7 @@ def test_errors_that_fail() -> None:
     ("bad", "words"),
     [
         (8, "v2 fails 0.8% of 1,000 requests, v1 1% of 19,000: better by 0.2 points (limit 0.5)"),
-        (10, "v2 fails 1% of 1,000 requests, v1 1% of 19,000: no difference (limit 0.5)"),
+        (10, "v2 fails 1% of 1,000 requests, v1 1% of 19,000: no difference (limit 0.5 points)"),
         (20, "v2 fails 2% of 1,000 requests, v1 1% of 19,000: worse by 1 point (limit 0.5), which may still be chance"),
     ],
 )

@@ -199,8 +199,8 @@ async def test_a_version_in_quarantine_is_refused_with_its_reason(tmp_path: Path
             with pytest.raises(Refused) as refused:
                 await it.planner.plan(Request("model", "v2", kind), [quarantine])
             assert refused.value.reasons == (
-                "v2 of model is in quarantine since rollout r-3 went back from it (9% of requests failed); lift it "
-                "with `cp quarantine lift model v2 --reason TEXT`",
+                "v2 of model has been in quarantine since rollout r-3 went back from it (9% of requests failed); "
+                "lift it with `cp quarantine lift model v2 --reason TEXT`",
             )
         await it.planner.plan(Request("model", "v3"), [quarantine])
 

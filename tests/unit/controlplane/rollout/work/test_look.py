@@ -94,7 +94,7 @@ async def test_a_candidate_like_the_stable_version_passes_with_the_numbers_it_re
     series = Series(*STABLE, counter("_x9 0+99x20"), counter("_x9 0+1x20", outcome="error"))
     found = await several(series, rollout(), 11, 12, 13)
     assert found.outcome is Outcome.PASS
-    assert found.reasons == ("v2 fails 1% of 300 requests, v1 1% of 3,000: no difference (limit 0.5)",)
+    assert found.reasons == ("v2 fails 1% of 300 requests, v1 1% of 3,000: no difference (limit 0.5 points)",)
     (sample,) = found.samples
     assert (sample.metric, sample.candidate, sample.stable) == ("errors", 0.01, 0.01)
     assert (sample.candidate_requests, sample.stable_requests, sample.fails_at) == (300, 3000, 100)

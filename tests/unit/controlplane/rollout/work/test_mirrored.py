@@ -55,8 +55,8 @@ async def test_a_candidate_that_answers_alike_passes_with_the_numbers_it_rests_o
     finding = await found(series, rollout(ALL[0], ALL[1]))
     assert finding.outcome is Outcome.PASS
     assert finding.reasons == (
-        "v2 fails 1% of 1,000 requests, v1 1% of 10,000: no difference (limit 1)",
-        "v2 truncates 9.1% of 990 answers, v1 9.1% of 9,900: no difference (limit 1)",
+        "v2 fails 1% of 1,000 requests, v1 1% of 10,000: no difference (limit 1 point)",
+        "v2 truncates 9.1% of 990 answers, v1 9.1% of 9,900: no difference (limit 1 point)",
     )
     assert [sample.metric for sample in finding.samples] == ["errors", "truncated"]
     assert {sample.fails_at for sample in finding.samples} == {2000.0}, "ten times that of a look"
