@@ -51,7 +51,7 @@ def weights(view: dict[str, Any]) -> str:
 
 
 def glance(view: dict[str, Any], *, brief: bool = False) -> list[str]:
-    """Return the lines that change while a rollout runs: bar and time left, weights, waits, the last verdict.
+    """Return the lines that change while a rollout runs: bar and time left, weights, waits and their end, the last verdict.
 
     `brief` leaves out a wait that the last event says already.
     """
@@ -64,6 +64,8 @@ def glance(view: dict[str, Any], *, brief: bool = False) -> list[str]:
         lines.append(f"requests: {shares}")
     if progress["waits_for"] and not (brief and progress["waits_for"] == view["sentence"]):
         lines.append(f"waits: {progress['waits_for']}")
+    if view["waits_for"] == "engine" and progress["waits_until"]:
+        lines.append(f"gives up at {clock(progress['waits_until'])}, unless the wait ends")
     if look := verdict(view):
         lines.append(f"last look: {in_one_line(look)}")
     return [line for line in lines if line]

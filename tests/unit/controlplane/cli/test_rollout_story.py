@@ -114,6 +114,14 @@ def test_the_story_says_where_it_stands_what_it_waits_for_and_the_way_back(
         assert line in lines, line
 
 
+def test_a_wait_for_a_backend_says_when_the_rollout_gives_up(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    told = "gives up at 2026-11-27 06:49:36Z, unless the wait ends"
+    waiting = {**VIEW["progress"], "waits_until": "2026-11-27T06:49:36.234Z"}
+    assert told in lines_of(current, capsys, waits_for="engine", progress=waiting)
+    assert told not in lines_of(current, capsys, waits_for="data", progress=waiting)
+    assert not [line for line in lines_of(current, capsys, waits_for="engine") if "gives up" in line]
+
+
 def test_the_verdict_shows_both_versions_side_by_side(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lines = lines_of(current, capsys)
     at = lines.index("METRIC v2 v1 CHANGE REQUESTS EVIDENCE VERDICT")
