@@ -85,7 +85,8 @@ def print_story(view: dict[str, Any]) -> None:
     """Print a whole rollout: what it is, where it stands, its steps, its verdicts and its history."""
     say(title(view))
     say(f"{phase(view)}, asked for by {view['created_by']} at {clock(view['created_at'])}")
-    if not view["events"] or view["events"][-1]["sentence"] != view["sentence"]:
+    told = view["events"][-1]["sentence"] if view["events"] else ""
+    if told != view["sentence"] and not view.get("aftermath"):  # cause and consequence are the sentence in parts
         tell("", view["sentence"])
     if view["verified"] is not None:
         tell(f"{'verified' if view['verified'] else 'loaded, not tried'}: ", view["evidence"])
