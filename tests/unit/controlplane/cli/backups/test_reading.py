@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.cli.backups import reading
 from tests.unit.controlplane.backup.world import content
 from tests.unit.controlplane.cli.backups.conftest import Machine
 
@@ -164,3 +165,19 @@ def test_a_repository_that_is_read_only_can_be_verified_and_restored(machine: Ma
     finally:
         for folder in folders:
             folder.chmod(0o700)
+
+
+def test_ctrl_c_during_a_restore_says_that_the_folder_is_as_it_was(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.backup("create", machine.models)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reading, "write_tree", interrupted)
+    to = machine.home / "restored"
+    with pytest.raises(KeyboardInterrupt):
+        reading.restore("models", to, str(machine.repository), machine.key, None, replace=False, dry_run=False)
+    assert capsys.readouterr().err == f"  ended: {to} is as it was before\n"
+    assert not to.exists()
