@@ -46,7 +46,7 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
     header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
     say(f"repository {header.id} is ready at {store.address}")
     if made:
-        warning = "Copy it to another place now: without it nobody can read the backups, you included."
+        warning = "Copy it to another place now: without it nobody can read the backups, not even you."
         tell("", f"The key is in {path}. {warning}")
     else:
         tell("", f"Its key is the one that was in {path} already.")
