@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from controlplane.cli.errors import CliError, ServerUnreachable, VerdictNegative, WrongUsage
-from controlplane.cli.render import say
+from controlplane.cli.render import say, tell
 from controlplane.cli.verbs.grammar import hint
 from controlplane.config.context import Context, Contexts, contexts_path, origin, read_contexts
 from controlplane.errors import ConfigError
@@ -284,7 +284,8 @@ def connect(url: str | None, context: str | None, environment: Mapping[str, str]
     client = ApiClient(place)
     if not place.token:
         cause = f"context {place.context!r} has none" if place.context else "no context has this address"
-        say(
+        tell(
+            "",
             f"no token is sent to {place.url}: {cause} and CP_TOKEN is not set; "
             f"`controlplane login --url {place.url}` asks for one and keeps it",
             sys.stderr,

@@ -75,10 +75,15 @@ def use_context(name: str) -> None:
         say(f"in this shell CP_CONTEXT overrides it: {os.environ['CP_CONTEXT']}", sys.stderr)
 
 
+def _check_address(url: str) -> None:
+    """Raise WrongUsage where the text is no address of a control plane."""
+    ApiClient(Place(url, "")).__exit__()
+
+
 def set_context(name: str, url: str, token_file: str | None) -> None:
     """Add a context or change its address. Its token is kept where the address stays the same."""
     _check_name(name)
-    ApiClient(Place(url, "")).__exit__()  # raises WrongUsage for a bad address
+    _check_address(url)
     token = _token_of(token_file) if token_file else ""
     told = []
 
@@ -120,6 +125,7 @@ def login(url: str | None, name: str | None) -> None:
     if name is not None:
         _check_name(name)
     address = url or locate(None, None).url
+    _check_address(address)
     _warn_of_plain(address)
     token = _ask_token(address)
     with ApiClient(Place(address, token)) as client:

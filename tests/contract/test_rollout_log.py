@@ -109,7 +109,7 @@ def test_the_engine_never_overwrites_what_an_operator_asked_for(database: Databa
             log.save(unaware, [], None, None)
     assert log.get("r-1").phase == "preparing"
     log.save(replace(ended, turn_back="Aborted by bob"), [], None, None)
-    with pytest.raises(Conflict, match=r"rollout r-1 of model chat has finished \(failed: off\)"):
+    with pytest.raises(Conflict, match=r"r-1 of model chat has ended \(failed: off\); there is nothing to abort"):
         log.request_turn_back("r-1", "Aborted by bob", "bob", "rollout.abort", 105.0)
 
 
@@ -199,7 +199,7 @@ def test_a_rollout_that_cannot_be_read_is_closed_and_its_state_kept(database: Da
     (act, *_) = AuditStore(database).recent(1)
     assert (act.actor, act.action, act.subject) == ("bob", "rollout.close", "model/chat")
     log.start(record("r-3"))
-    with pytest.raises(Conflict, match=r"rollout r-1 of model chat has finished \(failed: nobody can read it\)"):
+    with pytest.raises(Conflict, match=r"has ended \(failed: nobody can read it\); there is nothing to close"):
         log.close("r-1", "again", "bob", 201.0)
     with pytest.raises(NotFound):
         log.close("r-9", "again", "bob", 201.0)

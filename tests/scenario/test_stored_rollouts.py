@@ -162,7 +162,7 @@ async def test_a_rollout_that_cannot_be_read_is_closed_by_an_operator_and_anothe
             kept = session.connection().execute(text("SELECT state FROM rollout")).scalar_one()
         assert kept == '{"format": 1, "steps"'
         assert world.service.attention() == ()
-        with pytest.raises(Conflict, match="has finished"):
+        with pytest.raises(Conflict, match="has ended"):
             await world.service.close(started.id, actor="bob")
         assert world.triton.loads == []
 

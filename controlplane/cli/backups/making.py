@@ -17,7 +17,7 @@ from controlplane.backup.storage.addresses import open_store
 from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, Options, create_snapshot
 from controlplane.cli.backups.opening import address, check_apart, key_path, named, opened
-from controlplane.cli.backups.progress import shown
+from controlplane.cli.backups.progress import shown, told_when_interrupted
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, say, size, tell, took
 
@@ -51,7 +51,7 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
         raise
     say(f"repository {header.id} is ready at {store.address}")
     if made:
-        warning = "Copy it to another place now: without it nobody can read the backups, you included."
+        warning = "Copy it to another place now: without it nobody can read the backups, not even you."
         tell("", f"The key is in {path}. {warning}")
     else:
         tell("", f"Its key is the one that was in {path} already.")
@@ -95,7 +95,8 @@ def create(
     source = Source(root, tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
     tally = Tally()
     found = opened(repository, key_file)
-    with shown(tally):
+    ended = "ended: no snapshot was made. The next backup uses what is stored already"
+    with told_when_interrupted(ended), shown(tally):
         check_apart(found, key_file, root)
         made = create_snapshot(found, source, about, options=Options(compress=compress, read_all=read_all), tally=tally)
     for note in made.notes:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from controlplane.backup.tally import Tally
-from controlplane.cli.render import is_terminal, say, size, took
+from controlplane.cli.render import is_terminal, say, size, tell, took
 from controlplane.cli.screen import Footer
 
 DRAWN_EVERY_S: Final = 0.5
@@ -26,6 +26,16 @@ def progress_line(tally: Tally, elapsed_s: float) -> str:
     left = f"{took((total - done) / rate)} left" if rate else "time left not known yet"
     share = min(1.0, done / total)
     return f"{share:.0%}  {size(done)} of {size(total)}  {rate / (1 << 20):.0f} MiB/s  {left}"
+
+
+@contextmanager
+def told_when_interrupted(words: str) -> Iterator[None]:
+    """Print what Ctrl-C during the block leaves behind, and pass the KeyboardInterrupt on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell("  ", words, sys.stderr)
+        raise
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from controlplane.backup.repository import Repository
 from controlplane.backup.sources.walk import ROOT
 from controlplane.backup.tally import Tally, usual_lanes
 from controlplane.cli.backups.opening import check_apart, one, opened, reading
-from controlplane.cli.backups.progress import shown
+from controlplane.cli.backups.progress import shown, told_when_interrupted
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.render import counted, say, size
 
@@ -83,7 +83,8 @@ def restore(
             say(f"{chosen.id} would write {counted(len(files), 'file')}, {total}, to {to}")
             return
         name = uuid.uuid4().hex[:8]
-        with beside(to.absolute(), name) as fresh, shown(tally):
+        ended = told_when_interrupted(f"ended: {to} is as it was before")
+        with ended, beside(to.absolute(), name) as fresh, shown(tally):
             lost = write_tree(found, entries, fresh, lanes=usual_lanes(), tally=tally, partial=partial)
         old = swap_in(fresh, to.absolute(), name)
     if old is not None:

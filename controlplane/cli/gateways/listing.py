@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.cli.client import connect
-from controlplane.cli.render import age, columns, emit
+from controlplane.cli.render import ago, columns, emit
 
 
 def gateways(url: str | None, context: str | None, output: str) -> None:
@@ -20,7 +20,7 @@ def _print(items: list[dict[str, Any]]) -> None:
         [
             i["name"],
             _state(i),
-            age(i["seen_at"]),
+            ago(i["seen_at"]),
             i["listen"] or "-",
             i["version"] or "-",
             str(i["workers"]),

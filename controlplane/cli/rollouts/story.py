@@ -51,7 +51,7 @@ def weights(view: dict[str, Any]) -> str:
 
 
 def glance(view: dict[str, Any], *, brief: bool = False) -> list[str]:
-    """Return the lines that change while a rollout runs: bar and time left, weights, waits and their end, the last verdict.
+    """Return the lines that change while a rollout runs: bar and time left, weights, waits, the last verdict.
 
     `brief` leaves out a wait that the last event says already.
     """
@@ -87,7 +87,8 @@ def print_story(view: dict[str, Any]) -> None:
     """Print a whole rollout: what it is, where it stands, its steps, its verdicts and its history."""
     say(title(view))
     say(f"{phase(view)}, asked for by {view['created_by']} at {clock(view['created_at'])}")
-    if not view["events"] or view["events"][-1]["sentence"] != view["sentence"]:
+    told = view["events"][-1]["sentence"] if view["events"] else ""
+    if told != view["sentence"] and not view.get("aftermath"):  # cause and consequence are the sentence in parts
         tell("", view["sentence"])
     if view["verified"] is not None:
         tell(f"{'verified' if view['verified'] else 'loaded, not tried'}: ", view["evidence"])

@@ -142,9 +142,10 @@ def parse(verb: Verb, words: Sequence[str]) -> dict[str, Any]:
             text = _next(verb, option, spelling, waiting)
         value = _value(verb, spelling, option, text)
         values[option.name] = [*values.get(option.name, []), value] if option.many else value
+    named = _operands(verb, operands)  # first, so that a call without any word is told about the first one
     _check_required(verb, values)
     defaults = {o.name: o.default if o.metavar else False for o in verb.options}
-    return {**defaults, **_operands(verb, operands), **values}
+    return {**defaults, **named, **values}
 
 
 def _next(verb: Verb, option: Option, spelling: str, waiting: list[str]) -> str:

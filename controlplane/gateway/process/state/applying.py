@@ -105,7 +105,7 @@ class Applying:
 def differences(before: Desired | None, after: Desired) -> list[str]:
     """Return the changes of models as sentences, for the log. A lower generation says so: a database was restored."""
     known = {model.name: model for model in before.models} if before else {}
-    found = [f"revision {after.revision}: {len(after.models)} models, {len(after.keys)} keys"]
+    found = [f"revision {after.revision}: models {len(after.models)}, keys {len(after.keys)}"]
     for model in after.models:
         old = known.pop(model.name, None)
         split = ", ".join(f"{v.name} {v.weight / 10:g}%" for v in model.versions if v.weight)

@@ -203,3 +203,11 @@ def test_a_token_that_would_be_sent_unencrypted_is_warned_of(home: Path, capsys:
         assert "unencrypted" not in capsys.readouterr().err
     assert run(["config", "set-context", "a", "--url", "http://localhost.evil.example"]) == 0
     assert "unencrypted" in capsys.readouterr().err
+
+
+def test_a_login_refuses_what_is_no_address_before_it_asks_for_a_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("controlplane.cli.contexts._ask_token", lambda _: pytest.fail("a token was asked for"))
+    assert run(["login", "--url", "127.0.0.1:8080"]) == 2
+    assert "'127.0.0.1:8080' is not an address of a control plane" in capsys.readouterr().err

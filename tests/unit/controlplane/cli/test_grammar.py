@@ -91,6 +91,9 @@ def test_a_required_option_and_a_word_too_many() -> None:
     with pytest.raises(WrongUsage, match="unexpected word 'b'"):
         parse(verb, ["-c", "a", "b"])
     assert parse(verb, ["-c", "a"]) == {"config": "a"}
+    named = verb._replace(operands=(Operand("model", "MODEL", "The model."),))
+    with pytest.raises(WrongUsage, match="MODEL is missing: the model"):
+        parse(named, [])
 
 
 @pytest.mark.parametrize(

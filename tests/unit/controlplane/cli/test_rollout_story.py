@@ -155,6 +155,7 @@ def test_a_failure_is_cause_consequence_and_next_step(current: Any, capsys: pyte
     lines = lines_of(current, capsys, aftermath=after, finished=True, ok=False, phase="rolled-back", weights=None)
     at = lines.index("cause: 8% failed")
     assert lines[at : at + 3] == ["cause: 8% failed", "consequence: v1 serves", "next step: mend v2"]
+    assert VIEW["sentence"] not in lines  # cause and consequence are the sentence in parts
     assert not [line for line in lines if line.startswith(("requests:", "waits:", "a rollback now"))]
 
 

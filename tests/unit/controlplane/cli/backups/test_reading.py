@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.cli.backups import reading
 from tests.unit.controlplane.backup.world import content
 from tests.unit.controlplane.cli.backups.conftest import Machine
 
@@ -185,3 +186,21 @@ def test_partial_restores_what_is_whole_and_names_what_is_not(machine: Machine) 
     done = machine.backup("restore", "models", out, "--partial", code=1)
     assert "not restored: chat/1/model.bin: " in done.stdout and "the lines above name what it lacks" in done.stderr
     assert [str(path.relative_to(out)) for path in sorted(out.rglob("*"))] == ["chat", "chat/1", "chat/config.pbtxt"]
+
+
+def test_ctrl_c_during_a_restore_says_that_the_folder_is_as_it_was(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.backup("create", machine.models)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reading, "write_tree", interrupted)
+    to = machine.home / "restored"
+    with pytest.raises(KeyboardInterrupt):
+        reading.restore(
+            "models", to, str(machine.repository), machine.key, None, replace=False, partial=False, dry_run=False
+        )
+    assert capsys.readouterr().err == f"  ended: {to} is as it was before\n"
+    assert not to.exists()
