@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from tests.fakes.token_engine import HELD
 
 STREAMS = 50
+AGAIN_S = 0.5
+"""Seconds after which a client asks again that was not connected."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Stream:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(AGAIN_S)
             return Ended("unconnected", "", b"")
         self._began_at = time.time()
         try:
@@ -74,6 +76,7 @@ class Clients:
         self._tasks: list[asyncio.Task[None]] = []
         self._held: dict[Stream, asyncio.Task[None]] = {}
         self.ended: list[Ended] = []
+        self._hows: Counter[str] = Counter()
 
     def start(self) -> None:
         """Let all clients ask."""
@@ -102,14 +105,16 @@ class Clients:
 
     def hows(self) -> Counter[str]:
         """Return the number of streams by their end."""
-        return Counter(one.how for one in self.ended)
+        return Counter(self._hows)
 
     async def _ask(self) -> None:
         while self._asking:
-            self.ended.append(await Stream(self._port, "hi").run())
+            await self._keep(Stream(self._port, "hi"))
 
     async def _keep(self, stream: Stream) -> None:
-        self.ended.append(await stream.run())
+        ended = await stream.run()
+        self.ended.append(ended)
+        self._hows[ended.how] += 1
 
 
 def judge(got: bytes) -> str:

@@ -195,7 +195,8 @@ class ChaosWorld:
         """Let the engines end the streams that are held."""
         async with aiohttp.ClientSession() as session:
             for name in (name for names in ENGINES.values() for name in names):
-                await session.post(f"http://127.0.0.1:{self._ports[name]}/release")
+                if self._processes[name].returncode is None:
+                    await session.post(f"http://127.0.0.1:{self._ports[name]}/release")
 
     async def counted(self) -> Counter[str]:
         """Return the requests that the gateway's metrics count, by outcome."""
