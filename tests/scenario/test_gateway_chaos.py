@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,12 +33,10 @@ from tests.scenario.chaos_world import WORKERS, ChaosWorld
 
 pytestmark = pytest.mark.timeout(600)
 
-CANARY = {
-    "strategy": "canary",
-    "steps": ["20%", "pause", "60%", "pause"],
-    "analysis": {"interval": "5s", "minimum_requests": 1, "compare": [{"metric": "errors", "dry_run": True}]},
-}
-"""Each share waits for an approval. No look sends the canary back: what is killed fails, and that is no verdict."""
+SHARES = ("20%", "60%")
+"""Shares of a canary in which something may be killed. Each one waits for an approval."""
+ANALYSIS = {"interval": "5s", "minimum_requests": 1, "compare": [{"metric": "errors", "dry_run": True}]}
+"""No look sends the canary back: what is killed fails, and that is no verdict."""
 HELD = 16
 """Streams that are held open on v1. Chosen: they are in all workers and on both engines."""
 KILLED = {
@@ -62,13 +61,20 @@ WINDOWS = {"supervisor": "5s"}
 workers that finish without a supervisor, and the next supervisor does not know them."""
 
 
-async def phases(world: ChaosWorld, window: str) -> AsyncIterator[str]:
+def canary(*shares: str, window: str = "0s") -> dict[str, Any]:
+    """Return the options of a canary with these shares and a rollback window."""
+    steps = [step for share in shares for step in (share, "pause")]
+    return {"strategy": "canary", "steps": steps, "analysis": ANALYSIS, "rollback_window": window}
+
+
+async def phases(world: ChaosWorld, process: str) -> AsyncIterator[str]:
     """Lead two switches through their phases, and stop in each one. Yields the words of KILLED."""
+    shares = [share for share in SHARES if share in KILLED[process]]
     await world.hold("v1", HELD)
     yield "serving"
-    there = await world.promote("v2", rollout={**CANARY, "rollback_window": window})
+    there = await world.promote("v2", rollout=canary(*shares, window=WINDOWS.get(process, "0s")))
     yield await world.in_phase(there, "preparing")
-    for share in ("20%", "60%"):
+    for share in shares:
         await world.at_share(there, share)
         await world.comes_from("v1", "v2")
         yield share
@@ -79,7 +85,7 @@ async def phases(world: ChaosWorld, window: str) -> AsyncIterator[str]:
     await world.release()
     yield await world.in_phase(there, "succeeded")
     await world.only_from("v2")
-    back = await world.promote("v1", rollout=CANARY)
+    back = await world.promote("v1", rollout=canary("20%"))
     await world.at_share(back, "20%")
     await world.hold("v1", 1)
     await world.steer(back, "abort")
@@ -149,7 +155,7 @@ CUTS = {"worker": "broken", "engine": "told"}
 async def test_a_kill_in_any_phase_loses_only_what_its_process_carried(tmp_path: Path, process: str) -> None:
     async with ChaosWorld(tmp_path) as world:
         met = []
-        async for phase in phases(world, WINDOWS.get(process, "0s")):
+        async for phase in phases(world, process):
             if phase in KILLED[process]:
                 await KILLS[process](world, phase)
                 met.append(phase)
