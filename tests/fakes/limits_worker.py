@@ -5,6 +5,7 @@ Reads the limits as JSON from its standard input, and writes one line of JSON at
     hammer     reserves and settles 10 tokens for each request; writes "." for each settled one
     places     each open request must get one of the lock files `places/N`, one for each allowed place
     stops      stops itself (SIGSTOP) within an update, once: with its lock held, before or between the writes
+    lingers    runs on for LINGER_S within an update, once: with its lock held, after its check and before its writes
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from controlplane.gateway.request import Caller
 from tests.fakes.limits import area_of, document, used
 
 CALLER = Caller("ab12", "acme")
+LINGER_S = 0.15
 
 
 def main() -> None:
@@ -37,6 +39,8 @@ def main() -> None:
     limits.apply(desired, time.monotonic())
     if mode.startswith("stops"):
         stop_once(0 if mode == "stops-before" else 1)
+    elif mode == "lingers":
+        linger_once()
     start = time.monotonic()
     counts = {"admitted": 0, "refused": 0, "violations": 0}
     while time.monotonic() < start + seconds:
@@ -51,7 +55,7 @@ def main() -> None:
                 counts["violations"] += not hold_a_place(Path(of["places"]))
             found.settle(used(10, 0), time.monotonic())
             os.write(1, b".")
-        if mode.startswith("stops"):
+        if mode.startswith(("stops", "lingers")):
             break
     end = time.monotonic()
     os.write(1, b"\n" + json.dumps({**counts, "start": start, "end": end}).encode() + b"\n")
@@ -95,6 +99,21 @@ def stop_once(after: int) -> None:
     Locks.holds = holding  # type: ignore[method-assign]
     if after:
         Gauge.take = taking  # type: ignore[method-assign]
+
+
+def linger_once() -> None:
+    """Let this process run on for LINGER_S before the first write of its first update."""
+    take = Gauge.take
+
+    def taking(self: Gauge, now: float, tokens: float, money: float) -> None:
+        Gauge.take = take  # type: ignore[method-assign]
+        os.write(1, b"l")
+        until = time.monotonic() + LINGER_S
+        while time.monotonic() < until:
+            pass
+        take(self, now, tokens, money)
+
+    Gauge.take = taking  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

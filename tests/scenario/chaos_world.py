@@ -11,42 +11,24 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 
 from tests.patience import PROCESS_S
+from tests.scenario.chaos_clients import STREAMS, Clients, Ended
 from tests.scenario.up import TOKEN
 
 ROOT = Path(__file__).parents[2]
 ENGINES = {"v1": ("v1a", "v1b"), "v2": ("v2a", "v2b")}
-STREAMS = 50
 WORKERS = 2
 COUNTED_S = 30.0
 """Deadline for counts to be complete."""
-_BODY = json.dumps({"model": "chat", "stream": True, "messages": [{"role": "user", "content": "hi"}]}).encode()
-REQUEST = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
-)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """One stream, as its client saw it end."""
-
-    how: str
-    """whole, told (the gateway said that it broke off), broken (without a word), silent (the connection was closed
-    before the answer), unconnected, or the status of a refusal."""
-    engine: str
-    """Engine that the tokens came from; "" for none."""
-    said: bytes
-    """End of the answer."""
-    began_at: float = 0.0
-    """Unix seconds at which its request was sent."""
+UNWRITTEN_S = 0.25
+"""Seconds about the kill of a worker in which streams may have ended whose records it had not written. Chosen: fifty
+times the time that its journal waits, because clients and journals wait for a core too."""
 
 
 def free_port() -> int:
@@ -64,9 +46,8 @@ class ChaosWorld:
         self._ports = {name: free_port() for names in ENGINES.values() for name in names}
         self._ports |= {name: free_port() for name in ("plane", "gateway", "admin")}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
-        self._clients: list[asyncio.Task[None]] = []
-        self._asking = True
-        self.ended: list[Ended] = []
+        self._clients = Clients(self._ports["gateway"])
+        self._worker_kills: list[float] = []
 
     async def __aenter__(self) -> Self:
         (self._folder / "token").write_text(TOKEN)
@@ -76,14 +57,12 @@ class ChaosWorld:
         await self.answers("plane", "/readyz")
         await self.start("gateway")
         await self.answers("admin", "/readyz")
-        self._clients = [asyncio.create_task(self._client()) for _ in range(STREAMS)]
+        self._clients.start()
         await self.more(STREAMS)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._clients.cancel()
         for process in self._processes.values():
             if process.returncode is None:
                 process.terminate()
@@ -124,6 +103,7 @@ class ChaosWorld:
     async def kill_worker(self) -> None:
         """Kill one worker of the gateway at once, and wait until another one serves in its place."""
         before = await self.workers()
+        self._worker_kills.append(time.time())
         os.kill(before[0], signal.SIGKILL)
         async with asyncio.timeout(PROCESS_S):
             while not (len(now := await self.workers()) == WORKERS and before[0] not in now):  # noqa: ASYNC110
@@ -158,6 +138,21 @@ class ChaosWorld:
         assert status == 200, found
         return found["phase"], json.dumps(found)
 
+    async def at_share(self, rollout: str, share: str) -> None:
+        """Wait until a switch pauses at a share."""
+        pausing = f"gets {share} of the requests; pausing until it is approved"
+
+        async def pauses() -> bool:
+            _, story = await self.phase(rollout)
+            return pausing in json.loads(story or "{}").get("sentence", "")
+
+        await self.when(pauses)
+
+    async def steer(self, rollout: str, verb: str) -> None:
+        """Approve or abort a switch."""
+        status, found = await self.api("POST", f"/cp/v1/rollouts/{rollout}/{verb}", {})
+        assert status == 202, found
+
     async def in_phase(self, rollout: str, *phases: str) -> str:
         """Wait until a switch is in one of these phases or ends, and return its phase."""
         async with asyncio.timeout(PROCESS_S):
@@ -175,15 +170,41 @@ class ChaosWorld:
             while self.hows()["whole"] < goal:  # noqa: ASYNC110 - its clients are tasks
                 await asyncio.sleep(0.02)
 
+    @property
+    def ended(self) -> list[Ended]:
+        """All streams that have ended, in the order of their ends."""
+        return self._clients.ended
+
     def hows(self) -> Counter[str]:
         """Return the number of streams by their end."""
-        return Counter(one.how for one in self.ended)
+        return self._clients.hows()
 
-    async def counted(self, outcome: str) -> int:
-        """Return the requests that the gateway counts with an outcome."""
+    async def hold(self, version: str, count: int) -> None:
+        """Ask for streams that go on until `release`, until so many of them are open and come from a version."""
+        async with asyncio.timeout(PROCESS_S):
+            while (held := self._clients.held())[version] < count:
+                for _ in range(count - held[version] - held[""]):
+                    self._clients.hold()
+                await asyncio.sleep(0.02)
+
+    def open(self) -> int:
+        """Return the number of streams that are open now."""
+        return STREAMS + self._clients.held().total()
+
+    async def release(self) -> None:
+        """Let the engines end the streams that are held."""
+        async with aiohttp.ClientSession() as session:
+            for name in (name for names in ENGINES.values() for name in names):
+                if self._processes[name].returncode is None:
+                    await session.post(f"http://127.0.0.1:{self._ports[name]}/release")
+
+    async def counted(self) -> Counter[str]:
+        """Return the requests that the gateway's metrics count, by outcome."""
         _, text = await self.get("admin", "/metrics")
-        lines = re.findall(r"^llm_requests_total\{([^}]*)\} (\S+)", text, re.MULTILINE)
-        return round(sum(float(value) for labels, value in lines if f'outcome="{outcome}"' in labels))
+        found: Counter[str] = Counter()
+        for outcome, value in re.findall(r'^llm_requests_total\{[^}]*outcome="(\w+)"[^}]*\} (\S+)', text, re.MULTILINE):
+            found[outcome] += round(float(value))
+        return found
 
     async def get(self, name: str, path: str) -> tuple[int, str]:
         """Return (status, body) of a GET at a process."""
@@ -211,23 +232,60 @@ class ChaosWorld:
         ):
             return answer.status, await answer.json()
 
-    async def counts_agree(self, *, cut: int, maybe: int = 0, errors: int = 0) -> None:
-        """Stop the clients, and compare the gateway's counts with what they saw.
+    async def books_agree(self, *, metrics: bool = True) -> None:
+        """Stop the clients, and compare their books with what was counted. The gateway ends here.
 
-        `maybe` further requests may be cut: a worker may have died before or after it had read them.
+        Each request is in the usage once, with its outcome. A worker that is killed loses the records of its last
+        moment: so many may be missing. `metrics`: the gateway's metrics have everything, and a stream that ended with
+        its worker is `cut`. A worker may have died before or after it had read the request of a client without an
+        answer. Metrics end with the supervisor.
         """
-        await self.stop()
-        whole = self.hows()["whole"]
-        seen = {"success": {whole}, "cut": set(range(cut, cut + maybe + 1)), "error": {errors}}
+        await self.release()
+        await self._clients.stop()
+        hows = self.hows()
+        late = sum(
+            one.how == "whole" and any(abs(one.ended_at - kill) < UNWRITTEN_S for kill in self._worker_kills)
+            for one in self.ended
+        )
+        cut = hows["told"] + hows["broken"]
+        expected = {
+            "ok": range(hows["whole"] - late, hows["whole"] + 1),
+            "cut": range(hows["told"], hows["told"] + 1),
+            "error": range(hows["502"], hows["502"] + 1),
+        }
+        counted = {
+            "success": range(hows["whole"], hows["whole"] + 1),
+            "cut": range(cut, cut + hows["silent"] + 1),
+            "error": expected["error"],
+        }
+        await self._agrees(self.usage, expected)
+        if metrics:
+            await self._agrees(self.counted, counted)
+        self._processes["gateway"].terminate()
+        await self._processes["gateway"].wait()
+        await self._agrees(self.usage, expected)
+        assert [*(self._folder / "gateway" / "usage").glob("*/*")] == []
+
+    async def _agrees(self, look: Callable[[], Awaitable[Counter[str]]], expected: dict[str, range]) -> None:
+        found: Counter[str] = Counter()
 
         async def agree() -> bool:
-            return all([await self.counted(name) in numbers for name, numbers in seen.items()])
+            nonlocal found
+            found = await look()
+            return set(+found) <= set(expected) and all(found[name] in most for name, most in expected.items())
 
         try:
             await self.when(agree, COUNTED_S)
         except TimeoutError:
-            counted = {name: await self.counted(name) for name in seen}
-            raise AssertionError(f"counted {counted}, and clients saw {seen}\n{self.logs()}") from None
+            raise AssertionError(
+                f"counted {found} instead of {expected}; clients saw {self.hows()}\n{self.logs()}"
+            ) from None
+
+    async def usage(self) -> Counter[str]:
+        """Return the requests that the control plane has in its usage, by outcome."""
+        status, found = await self.api("GET", "/cp/v1/usage?by=outcome")
+        assert status == 200, found
+        return Counter({item["outcome"]: item["requests"] for item in found["items"]})
 
     async def only_from(self, version: str) -> None:
         """Wait until streams come from one version alone."""
@@ -258,11 +316,6 @@ class ChaosWorld:
 
         await self.when(served)
 
-    async def stop(self) -> None:
-        """Let each client finish its stream and ask no more."""
-        self._asking = False
-        await asyncio.gather(*self._clients)
-
     async def answers(self, name: str, path: str) -> None:
         """Wait until a process answers 200 to a GET."""
         async with asyncio.timeout(PROCESS_S):
@@ -281,8 +334,11 @@ class ChaosWorld:
 
         return f"""
 fleet: {{name: chaos}}
+scrape: {{interval: 2s}}
 gateway:
   name: gw
+  listen: "127.0.0.1:{self._ports["gateway"]}"
+  admin: "127.0.0.1:{self._ports["admin"]}"
   authentication: none
   workers: {WORKERS}
   control_plane: {{url: "http://127.0.0.1:{self._ports["plane"]}", authorization: {{credentials_file: token}}}}
@@ -293,42 +349,5 @@ models:
     versions:
       v1: {{backends: [{backends("v1")}]}}
       v2: {{backends: [{backends("v2")}]}}
-    verify: {{prompt: hi, requests: 4, error_ratio: 1, for: 4s}}
+    verify: {{prompt: hi, requests: 4, error_ratio: 1, for: 1s}}
 """
-
-    async def _client(self) -> None:
-        while self._asking:
-            self.ended.append(await self._stream())
-
-    async def _stream(self) -> Ended:
-        got = b""
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._ports["gateway"])
-        except OSError:
-            await asyncio.sleep(0.1)
-            return Ended("unconnected", "", b"")
-        began_at = time.time()
-        try:
-            writer.write(REQUEST)
-            while more := await reader.read(65536):
-                got += more
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-        return replace(judge(got), began_at=began_at)
-
-
-def judge(got: bytes) -> Ended:
-    """Say how a stream ended."""
-    found = re.findall(rb'"content": ?"(v\d\w)"', got)
-    engine = found[-1].decode() if found else ""
-    if not got:
-        how = "silent"
-    elif not got.startswith(b"HTTP/1.1 200"):
-        how = got[9:12].decode()
-    elif b"data: [DONE]" in got and got.endswith(b"0\r\n\r\n"):
-        how = "whole"
-    else:
-        how = "told" if b'"error"' in got else "broken"
-    return Ended(how, engine, got[-400:])

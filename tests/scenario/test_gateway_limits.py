@@ -22,6 +22,7 @@ from controlplane.gateway.limits.shared import SharedLimits
 from controlplane.gateway.request import Caller
 from controlplane.gateway.seams import Area
 from tests.fakes.limits import document, new_area, used
+from tests.fakes.lock_holder import state
 
 ROOT = Path(__file__).parents[2]
 CALLER = Caller("ab12", "acme")
@@ -104,7 +105,7 @@ def wait_for_stop(process: subprocess.Popen[bytes]) -> None:
     assert process.stdout is not None
     assert os.read(process.stdout.fileno(), 1) == b"s"
     until = time.monotonic() + HANG_S
-    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+    while state(process.pid) != "T":
         assert time.monotonic() < until
         time.sleep(0.001)
 
@@ -167,6 +168,18 @@ def test_kill_9_under_load_leaks_no_place_and_at_most_one_request_s_tokens(fleet
     assert settled > 100
     assert 10 * settled <= fleet.spent() <= 10 * (settled + kills)
     assert fleet.admits(fleet.local(9), 5) == 3
+
+
+def test_a_worker_that_runs_on_with_the_lock_is_waited_for(fleets: list[Fleet]) -> None:
+    """It keeps the lock between its check and its writes for longer than any holder is left without a look."""
+    limits = {"requests_per_minute": 1}
+    fleet = Fleet(key=limits, tenant=limits, model=limits)
+    fleets.append(fleet)
+    slow = fleet.start(0, "lingers")
+    assert slow.stdout is not None
+    assert os.read(slow.stdout.fileno(), 1) == b"l"
+    assert fleet.admits(fleet.local(9), 3) == 0
+    assert result(slow)["admitted"] == 1
 
 
 def test_a_worker_that_is_stopped_with_the_lock_stops_nobody_and_counts_once(fleets: list[Fleet]) -> None:

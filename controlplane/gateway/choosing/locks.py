@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import time
 
-YIELDS = 8
-"""Attempts before the first sleep. A holder that runs is done within a microsecond."""
-SLEEP_S = 0.0001
-STUCK_S = 0.02
-"""Seconds after which a holder counts as stopped. Chosen: a busy machine takes a holder's core away for some
-milliseconds."""
+from controlplane.gateway.patience import Patience
+
+_TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
-def try_lock(fd: int, at: int, patience_s: float = STUCK_S) -> bool:
-    """Lock the byte `at` of a file, within `patience_s` seconds. Return whether the lock is held.
-
-    A process that was stopped while it held the lock must not stop the others, so every wait has an end.
-    """
+def try_lock(fd: int, at: int, patience: Patience) -> bool:
+    """Lock the byte `at` of a file. Return whether the lock is held: not when its holder was to be passed by."""
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
+        fcntl.lockf(fd, _TRY, 1, at)
     except OSError:
-        return _insist(fd, at, patience_s)
+        return _insist(fd, at, patience)
+    if patience.spent:
+        patience.renew()
     return True
 
 
@@ -31,18 +25,12 @@ def unlock(fd: int, at: int) -> None:
     fcntl.lockf(fd, fcntl.LOCK_UN, 1, at)
 
 
-def _insist(fd: int, at: int, patience_s: float) -> bool:
-    until = time.monotonic() + patience_s
-    tries = 0
-    while tries < YIELDS or time.monotonic() < until:
-        tries += 1
-        if tries <= YIELDS:
-            os.sched_yield()
-        else:
-            time.sleep(SLEEP_S)
+def _insist(fd: int, at: int, patience: Patience) -> bool:
+    for _ in patience.pauses(fd, at):
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
+            fcntl.lockf(fd, _TRY, 1, at)
         except OSError:
             continue
+        patience.renew()
         return True
     return False

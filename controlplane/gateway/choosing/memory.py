@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 
 from controlplane.gateway.choosing.locks import try_lock, unlock
+from controlplane.gateway.patience import Patience
 from controlplane.gateway.seams import COLUMNS, Area
 
 LANES = 2048
@@ -47,13 +48,14 @@ class Directory:
         self._keys = keys
         self._held = held
         self._column = column
+        self._patience = Patience()
 
     def hold(self, key: int) -> int | None:
         """Return the row of a key and hold it. None: the directory is locked by a stopped worker, or it is full.
 
         A row that no worker holds is given to another key. Its cells are zero: a worker zeroes them before it drops it.
         """
-        if not try_lock(self._fd, self._lock):
+        if not try_lock(self._fd, self._lock, self._patience):
             return None
         try:
             row = self._find(key)

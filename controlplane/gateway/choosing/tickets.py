@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from controlplane.gateway.choosing.locks import STUCK_S, try_lock, unlock
+from controlplane.gateway.choosing.locks import try_lock, unlock
 from controlplane.gateway.choosing.memory import Memory
-
-LAST_S = 0.2
-"""Patience with the second lock, in seconds. Chosen: after it the split is no more that of all workers, so a busy
-machine must not end it; two workers must be stopped for this wait, and it comes once."""
+from controlplane.gateway.patience import Patience
 
 
 class Tickets:
@@ -23,8 +20,8 @@ class Tickets:
         """`row` is None when the directory had no row: this worker counts alone."""
         self._memory = memory
         self._cells = memory.tickets
-        self._patience = STUCK_S
-        self._last_patience = LAST_S
+        self._with_first = Patience()
+        self._with_second = Patience()
         self._alone = 0
         self.row = row
 
@@ -38,26 +35,24 @@ class Tickets:
         self._row = row
         self._first = 2 * (row or 0)
         self._lock = self._memory.tickets_at + 8 * self._first
+        self._with_first.renew()
+        self._with_second.renew()
 
     def take(self) -> int:
         """Return the next ticket."""
         if self._row is None:
             return self._take_alone()
         cells, first, fd = self._cells, self._first, self._memory.fd
-        if try_lock(fd, self._lock, self._patience):
-            self._patience = STUCK_S
+        if try_lock(fd, self._lock, self._with_first):
             ticket: int = max(cells[first], cells[first + 1])
             cells[first] = ticket + 1
             unlock(fd, self._lock)
             return ticket
-        self._patience = 0.0  # the holder has been stopped: not every request waits for it
-        if try_lock(fd, self._lock + 8, self._last_patience):
-            self._last_patience = LAST_S
+        if try_lock(fd, self._lock + 8, self._with_second):
             ticket = max(cells[first] + 1, cells[first + 1])
             cells[first + 1] = ticket + 1
             unlock(fd, self._lock + 8)
             return ticket
-        self._last_patience = 0.0
         self._alone = max(self._alone, cells[first], cells[first + 1])
         return self._take_alone()
 

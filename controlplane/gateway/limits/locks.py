@@ -1,19 +1,19 @@
 """Locks between workers: a byte range of the shared file each, which the kernel frees when its holder dies.
 
-A worker that was stopped (SIGSTOP, a debugger, a machine that swaps) keeps its lock. The others do not wait for it:
-after STUCK_S they raise the epoch of the stripe in shared memory, and everybody uses the next byte. The stopped worker
-holds the old byte. When it runs again, it sees the new epoch and starts its update anew. If it was stopped between the
-writes of one update, its last writes undo what others wrote meanwhile: see docs/gateway.md for the bound.
+A worker that was stopped (SIGSTOP, a debugger) keeps its lock. The others pass it by (`gateway/patience.py`): they
+raise the epoch of the stripe in shared memory, and everybody uses the next byte. Only who has locked the byte of an
+epoch raises the stripe to it, so two processes never write different epochs. The stopped worker holds the old byte.
+When it runs again, it sees the new epoch and starts its update anew. If it was stopped between the writes of one
+update, its last writes undo what others wrote meanwhile: see docs/gateway.md for the bound.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from zlib import crc32
 
 from controlplane.gateway.limits.memory import AT_EPOCHS, AT_UNLOCKED, Memory
+from controlplane.gateway.patience import Patience
 
 TENANTS = 256
 """Stripes for requests whose model has no limit: one for a tenant and its keys, so that tenants do not wait for each
@@ -24,14 +24,8 @@ DIRECTORY = TENANTS + 1
 """Stripe of the directory of slots."""
 EPOCHS = 256
 """Bytes of a stripe. A holder that was stopped meets its own byte again only after so many others were."""
-STUCK_S = 0.02
-"""Seconds after which a holder counts as stopped. Chosen: an update takes 10 us, and a busy machine takes a holder's
-core away for some milliseconds; a wrong guess costs at most the error of one request."""
 ROUNDS = 4
-"""Most epochs that one call raises. Then it goes on without a lock, and counts that."""
-SLEEP_S = 0.0001
-SPINS = 20
-"""Tries before the first sleep. Chosen: a holder that runs is done within a few."""
+"""Most bytes that one call waits for. Then it goes on without a lock, and counts that."""
 
 UNLOCKED = -1
 _TRY = LOCK_EX | LOCK_NB
@@ -70,7 +64,7 @@ class Locks:
 
     def holds(self, stripe: int, byte: int) -> bool:
         """Return whether nobody has taken this worker for stopped since it locked the stripe."""
-        return byte == UNLOCKED or byte == self._byte(stripe)
+        return byte == UNLOCKED or byte == self._byte(stripe, self._floats[AT_EPOCHS + stripe])
 
     def release(self, byte: int) -> None:
         """Unlock what `acquire` returned."""
@@ -79,33 +73,32 @@ class Locks:
 
     def _insist(self, stripe: int) -> int:
         floats, at = self._floats, AT_EPOCHS + stripe
+        epoch, passed = floats[at], 0
         for _ in range(ROUNDS):
-            epoch, byte = floats[at], self._byte(stripe)
-            until = time.monotonic() + STUCK_S
-            tries = 0
-            while floats[at] == epoch:
-                if self._try(stripe, byte):
-                    return byte
-                if time.monotonic() >= until:
-                    floats[at] = epoch + 1.0  # all who saw `epoch` write the same number
+            byte = self._byte(stripe, epoch + passed)
+            for _ in Patience().pauses(self._fd, byte):
+                if floats[at] == epoch and self._try(byte):
+                    if floats[at] == epoch:
+                        if passed:
+                            floats[at] = epoch + passed
+                        return byte
+                    self.release(byte)
+                if floats[at] != epoch:
+                    epoch, passed = floats[at], 0
                     break
-                tries += 1
-                if tries < SPINS:
-                    os.sched_yield()
-                else:
-                    time.sleep(SLEEP_S)
+            else:
+                passed += 1
+        if floats[at] == epoch:
+            floats[at] = epoch + passed  # the next call begins with a byte that nobody has been seen to hold
         floats[AT_UNLOCKED] += 1.0
         return UNLOCKED
 
-    def _try(self, stripe: int, byte: int) -> bool:
+    def _try(self, byte: int) -> bool:
         try:
             lockf(self._fd, _TRY, 1, byte)
         except OSError:
             return False
-        if byte == self._byte(stripe):
-            return True
-        self.release(byte)
-        return False
+        return True
 
-    def _byte(self, stripe: int) -> int:
-        return self._offset + stripe * EPOCHS + int(self._floats[AT_EPOCHS + stripe]) % EPOCHS
+    def _byte(self, stripe: int, epoch: float) -> int:
+        return self._offset + stripe * EPOCHS + int(epoch) % EPOCHS

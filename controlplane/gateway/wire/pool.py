@@ -83,7 +83,12 @@ class Connecting:
         if task.cancelled():  # the loop ends
             return
         if (error := task.exception()) is None:
-            self._made(task.result())
+            connection = task.result()
+            if connection.transport.is_closing():
+                # Its end came before this callback. Nothing was sent on it, so another engine may be asked.
+                self._failed("the connection was closed as soon as it was made")
+            else:
+                self._made(connection)
         elif isinstance(error, (OSError, ValueError)):  # an SSLError is an OSError
             self._failed(_words(error))
         else:

@@ -11,6 +11,7 @@ from controlplane.gateway.choosing.line import Line
 from controlplane.gateway.choosing.locks import try_lock, unlock
 from controlplane.gateway.choosing.memory import Directory, Memory, clear_column, key_of
 from controlplane.gateway.desired.document import ModelSpec, QueueSpec
+from controlplane.gateway.patience import Patience
 from controlplane.gateway.refusal import RefusalKind
 from controlplane.gateway.request import Outcome
 from controlplane.gateway.seams import Area
@@ -189,7 +190,7 @@ def test_the_lock_of_a_directory_is_free_after_a_search() -> None:
     area = new_area()
     memory = Memory(area, 0)
     assert memory.lanes.hold(1) is not None
-    assert try_lock(area.fd, area.offset, 0.0)
+    assert try_lock(area.fd, area.offset, Patience())
     unlock(area.fd, area.offset)
 
 

@@ -13,11 +13,15 @@ from tests.fakes.hand_clock import HandClock, wheel_of
 
 
 class Made:
-    """A connection that notes that it was closed."""
+    """A connection that notes that it was closed. `closing`: the engine has ended it already."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, closing: bool = False) -> None:
         self.transport = self
         self.closed = False
+        self._closing = closing
+
+    def is_closing(self) -> bool:
+        return self._closing
 
     def abort(self) -> None:
         self.closed = True
@@ -58,4 +62,16 @@ async def test_a_connection_is_handed_over() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert called == [made] and not made.closed
+    wheel.close()
+
+
+async def test_a_connection_that_the_engine_ended_at_once_has_failed() -> None:
+    """The end came between the connection and its callback. A request on it would be lost, and is sent elsewhere."""
+    wheel = wheel_of(HandClock())
+    made: list[Any] = []
+    failed: list[str] = []
+    Connecting(connects(Made(closing=True)), 3.0, wheel, made.append, failed.append)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (made, failed) == ([], ["the connection was closed as soon as it was made"])
     wheel.close()
