@@ -26,7 +26,7 @@ from controlplane.traffic.kubernetes.splits import split_of
 from controlplane.traffic.kubernetes.splitting import States, Unfit
 from controlplane.traffic.kubernetes.watching import WatchedObject
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
-from controlplane.traffic.proxies.shares import PRECISION
+from controlplane.traffic.proxies.shares import near
 
 NAME = "kubernetes"
 TRIES = 5
@@ -95,9 +95,10 @@ class Kubernetes:
         for _ in range(TRIES):
             states = await self._states(now=True)
             try:
-                if _near(self._split.shares(states), weights):
-                    return
-                for resource, patch in self._split.changes(states, weights):
+                patches = self._split.changes(states, weights)
+                if not patches:
+                    return self._require(states, weights)
+                for resource, patch in patches:
                     self._watched[resource].seen(await self._cluster.patch(resource, patch))
             except Changed:
                 continue  # read what the other writer left, and write the weights into that
@@ -112,9 +113,15 @@ class Kubernetes:
             shares = self._split.shares(states)
         except Unfit as error:
             raise EngineRefused(str(error)) from error
-        if not _near(shares, weights):
+        if not near(shares, weights):
             raise EngineRefused(f"{self._place} has other weights than ordered; does another program set them back?")
         return [f"the cluster keeps these weights in {resource}" for resource in self._split.resources]
+
+    def _require(self, states: States, weights: Mapping[str, float]) -> None:
+        """Raise EngineRefused when the objects have other shares, although nothing is left to write."""
+        if not near(self._split.shares(states), weights):
+            reasons = "; ".join(self._split.setup(states).reasons) or "another version or backend has a share of them"
+            raise EngineRefused(f"{self._place} cannot split the requests as ordered: {reasons}")
 
     async def close(self) -> None:
         """End the watches and close connections."""
@@ -174,7 +181,3 @@ def _counters(section: ModelSection) -> dict[str, Counter]:
         assert backend.engine is not None  # the configuration requires its name
         found[name] = Counter(catalogue, backend.engine, section.served_model(name), name, auth_of(backend))
     return found
-
-
-def _near(found: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
-    return all(abs(found.get(v, 0.0) - wanted.get(v, 0.0)) < PRECISION for v in {*found, *wanted})
