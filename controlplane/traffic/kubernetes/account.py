@@ -25,7 +25,8 @@ ACCOUNT_S = 30.0
 RENEW_S = 10.0
 """Least seconds between two readings, so that neither a wrong token nor a fault runs such a program often."""
 AGENT = "controlplane"
-IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""The folder that a pod with an account has. Its token may be missing for a moment."""
 DEFAULT = "~/.kube/config"
 
 

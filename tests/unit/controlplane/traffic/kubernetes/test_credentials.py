@@ -156,7 +156,7 @@ def in_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let this process be in a pod, and return the file with its token."""
     (tmp_path / "token").write_text(SECRET)
     (tmp_path / "ca.crt").write_text(_certificate())
-    monkeypatch.setattr(module, "IN_POD", tmp_path / "token")
+    monkeypatch.setattr(module, "IN_POD", tmp_path)
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
