@@ -76,6 +76,7 @@ class Kubernetes:
             states = await self._states(now=True)
             found = self._split.setup(states)
             dry = await self._dry_run(states)
+            await asyncio.gather(*(one.settle() for one in self._watched.values()))
         except (Unfit, ControlPlaneError) as error:
             return Check((str(error),))
         reasons, known = [*found.reasons, *dry], list(found.known)
@@ -136,13 +137,15 @@ class Kubernetes:
         return dict(zip(self._watched, found, strict=True))
 
     async def _dry_run(self, states: States) -> list[str]:
-        """Return why the objects could not be written: each is patched with its own state, as a dry run."""
+        """Return why the objects could not be written: each gets a patch without changes, as a dry run."""
         faults: list[str] = []
         for resource in states:
             try:
                 await self._cluster.patch(resource, {"metadata": {}}, dry_run=True)
             except EngineRefused as error:
                 faults.append(str(error))
+            except Changed:
+                continue  # the account may write it: another writer was quicker
         return faults
 
     async def _endpoint_fault(self, version: str) -> str:
@@ -163,14 +166,24 @@ class Kubernetes:
             return ""
         (version,) = weights
         selected = self._split.resources[0]
-        sent, own = await asyncio.gather(self._pods.endpoints(selected.name), self._pods.of(version))
+        names = list(self._services)
+        sent, *found = await asyncio.gather(self._pods.endpoints(selected.name), *map(self._pods.of, names))
         if not sent.ready:
             return f"{selected} has no ready endpoints"
-        mine = {place.rpartition(":")[0] for place in (*own.ready, *own.unready)}
-        strange = sorted(place for place in sent.ready if place.rpartition(":")[0] not in mine)
-        if own.ready and strange:
-            return f"{selected} still sends requests to {strange[0]}, which is no pod of {version}"
-        return ""
+        hosts = {
+            name: {_host(place) for place in (*one.ready, *one.unready)} for name, one in zip(names, found, strict=True)
+        }
+        mine = hosts.pop(version)
+        # Without a Service for the version, only the pods of others are known to be none of its own.
+        others = set[str]().union(*hosts.values()) - mine
+        strange = [
+            place for place in sorted(sent.ready) if _host(place) not in mine and (mine or _host(place) in others)
+        ]
+        return f"{selected} still sends requests to {strange[0]}, which is no pod of {version}" if strange else ""
+
+
+def _host(place: str) -> str:
+    return place.rpartition(":")[0]
 
 
 def _counters(section: ModelSection) -> dict[str, Counter]:
