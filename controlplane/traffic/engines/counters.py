@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -55,7 +56,7 @@ class Counter:
             if view.series.name in (REQUESTS, *OPEN) and self._is_mine(dict(view.series.labels)):
                 value = view.factor * float(sum(parsed.values[column] for column in view.columns))
                 sums[view.series.name] = sums.get(view.series.name, 0.0) + value
-        if REQUESTS not in sums:
+        if REQUESTS not in sums or not all(map(math.isfinite, sums.values())):
             return None
         running = [sums[name] for name in OPEN if name in sums]
         return Counted(round(sums[REQUESTS]), round(sum(running)) if running else None)

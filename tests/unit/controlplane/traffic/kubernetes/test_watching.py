@@ -342,6 +342,15 @@ async def test_list_that_took_long_to_fail_is_a_failure() -> None:
         assert server.pauses == [0.5, 1.0, 2.0]
 
 
+async def test_state_of_a_failed_watch_is_not_believed() -> None:
+    server = Server()
+    server.faults = {"watch": FORBIDDEN}
+    async with watching_of(server) as watched:
+        await watched.settle()
+        server.held = state(6)
+        assert await watched.read() == state(6)
+
+
 async def test_watch_that_works_again_is_no_fault() -> None:
     server = Server()
     server.faults, server.most_pauses = {"watch": FORBIDDEN}, 2
