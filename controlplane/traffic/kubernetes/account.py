@@ -105,6 +105,8 @@ class Account:
             await self._load_pod(settings)
         else:
             await self._load_kubeconfig(settings)
+        if "@" in settings.host:
+            raise NotSent(f"{self._source} has a user in the address of its server; put it under users:")
         _check_token(settings, self._source)
         try:
             made: ApiClient = await asyncio.to_thread(api.ApiClient, settings)

@@ -136,7 +136,12 @@ async def _sent(client: ApiClient, call: _Call) -> aiohttp.ClientResponse:
         body=call.body,
         auth_settings=["BearerToken"],
     )
-    answer = await client.call_api(*prepared, _request_timeout=call.deadline)
+    try:
+        answer = await client.call_api(*prepared, _request_timeout=call.deadline)
+    except aiohttp.ClientError:
+        raise
+    except ValueError as error:  # such as an entry of ~/.netrc for the server beside the account's token
+        raise NotSent(f"the API server cannot be asked to {call.verb} {call.resource}: {_named(error)}") from error
     response: aiohttp.ClientResponse = answer.response
     return response
 

@@ -95,6 +95,11 @@ async def test_token_that_no_header_can_carry(tmp_path: Path) -> None:
     assert await fault(file) == f"{file} has a token with line breaks or other characters that no token has"
 
 
+async def test_password_in_the_address_of_the_server(tmp_path: Path) -> None:
+    file = kubeconfig(tmp_path, {"token": SECRET}, f"https://driver:{SECRET}@127.0.0.1:1")
+    assert await fault(file) == f"{file} has a user in the address of its server; put it under users:"
+
+
 async def test_certificate_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("rubbish")
     file = kubeconfig(
