@@ -93,12 +93,14 @@ class Kubernetes:
         """Write the weights and read them back. Raises EngineRefused, NotSent and Unavailable."""
         if missing := [version for version in weights if version not in self._versions]:
             raise EngineRefused(f"{missing[0]} is no version in fleet.yaml")
-        for _ in range(TRIES):
+        for writes_left in reversed(range(TRIES + 1)):
             states = await self._states(now=True)
             try:
                 patches = self._split.changes(states, weights)
                 if not patches:
                     return self._require(states, weights)
+                if not writes_left:
+                    break
                 for resource, patch in patches:
                     self._watched[resource].seen(await self._cluster.patch(resource, patch))
             except Changed:
