@@ -77,8 +77,8 @@ def test_there_is_a_weight_above_zero_after_each_write(before: tuple[int, int], 
 
 def test_members_of_different_groups_or_none() -> None:
     words = "chat-v1, chat-v2 are not of one routing group; set spec.router.route.group of each to one name"
-    for group in ("other", ""):
-        found = {V1: member(100), V2: member(0, group=group)}
+    for groups in (("chat", "other"), ("chat", ""), ("", "")):
+        found = {one: member(50, group=group) for one, group in zip((V1, V2), groups, strict=True)}
         assert SPLIT.setup(found).reasons == (words,)
         with pytest.raises(Unfit) as caught:
             SPLIT.changes(found, {"v1": 1.0})
