@@ -19,7 +19,7 @@ REQUESTS, OPEN = "llm_requests_total", ("llm_requests_running", "llm_requests_wa
 
 @dataclass(frozen=True)
 class Counted:
-    """What one server has counted for one version."""
+    """Requests that one server has counted for one version."""
 
     requests: int
     """Finished requests since the server's start."""

@@ -37,7 +37,7 @@ class Endpoints:
 
 @dataclass(frozen=True)
 class PodsCounted:
-    """What the pods of all versions have counted. Maps are by version."""
+    """Requests that the pods of all versions have counted. Maps are by version."""
 
     totals: Mapping[str, int] | None = None
     """Requests since this process first read each pod. A pod that goes takes none away. None: no pod could be read."""

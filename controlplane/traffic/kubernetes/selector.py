@@ -32,7 +32,10 @@ class SelectorSplit:
         return ""
 
     def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
-        """Return one patch of the selector, under the resourceVersion of the state. Labels of no version stay."""
+        """Return one patch of the selector, under the resourceVersion of the state. Labels of no version stay.
+
+        Raises Unfit, and EngineRefused when more than one version has a share, or none.
+        """
         given = [version for version, share in shares.items() if share > 0]
         if len(given) != 1:
             raise EngineRefused(WHOLE_ONLY)

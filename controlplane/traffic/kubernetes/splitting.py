@@ -18,7 +18,7 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True)
 class Setup:
-    """What a check finds about the objects. Sentences are for the operator."""
+    """Result of a check of the objects. Sentences are for the operator."""
 
     reasons: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
