@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import combinations, permutations
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -104,6 +105,7 @@ class KubernetesTraffic(Traffic):
                 for name in versions:
                     if name not in named:
                         yield Fault(("traffic", *place), f"lacks {name}; name the object of every version")
+        yield from self._shared_objects(versions)
 
     def claims(self, model: str) -> Iterator[tuple[Loc, str]]:
         """Yield the objects that only this model may write."""
@@ -113,6 +115,23 @@ class KubernetesTraffic(Traffic):
             yield ("inference_service", "name"), f"InferenceService {self.namespace}/{self.inference_service.name}"
         for version, name in (self.llm_inference_services or {}).items():
             yield ("llm_inference_services", version), f"LLMInferenceService {self.namespace}/{name}"
+
+    def _shared_objects(self, versions: Mapping[str, VersionSection]) -> Iterator[Fault]:
+        """Yield a fault for each version whose object or pods are those of another one: no share could tell them."""
+        for place, named in self._by_version():
+            for first, second in combinations(named, 2):
+                if place != ("service", "selectors") and named[first] == named[second]:
+                    words = f"{named[second]} is the one of {first} too; name an own one for each version"
+                    yield Fault(("traffic", *place, second), words)
+        if self.service is None:
+            return
+        labels = {name: self.service.selectors.get(name, {"version": name}) for name in versions}
+        for first, second in permutations(versions, 2):
+            if labels[first].items() <= labels[second].items():
+                words = (
+                    f"{second} has every label of {first}, so its pods count for both; give {first} a label of its own"
+                )
+                yield Fault(("traffic", "service", "selectors"), words)
 
     def _by_version(self) -> Iterator[tuple[tuple[str, ...], Mapping[str, object]]]:
         """Yield every field that has a name for each version, by its place."""

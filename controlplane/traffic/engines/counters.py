@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ REQUESTS, OPEN = "llm_requests_total", ("llm_requests_running", "llm_requests_wa
 
 @dataclass(frozen=True)
 class Counted:
-    """Counts of one server for one version."""
+    """Requests that one server has counted for one version."""
 
     requests: int
     """Finished requests since the server's start."""
@@ -55,7 +56,7 @@ class Counter:
             if view.series.name in (REQUESTS, *OPEN) and self._is_mine(dict(view.series.labels)):
                 value = view.factor * float(sum(parsed.values[column] for column in view.columns))
                 sums[view.series.name] = sums.get(view.series.name, 0.0) + value
-        if REQUESTS not in sums:
+        if REQUESTS not in sums or not all(map(math.isfinite, sums.values())):
             return None
         running = [sums[name] for name in OPEN if name in sums]
         return Counted(round(sums[REQUESTS]), round(sum(running)) if running else None)

@@ -27,15 +27,10 @@ class CanarySplit:
         self.resources: Sequence[Resource] = (service,)
 
     def shares(self, states: States) -> dict[str, float]:
-        """Return the share of each version, as KServe's status has it. Raises Unfit."""
+        """Return the share of each version, as canaryTrafficPercent orders it. Raises Unfit."""
         latest, before = self._versions(states)
-        found: dict[str, float] = {}
-        for entry in listed_at(states[self._service], *_COMPONENT, "traffic"):
-            percent = entry.get("percent")
-            version = latest if entry.get("latestRevision") is True else before
-            if isinstance(percent, int) and percent > 0:
-                found[version] = found.get(version, 0.0) + percent / PERCENT
-        return found
+        percent = _ordered(states[self._service])
+        return {v: part / PERCENT for v, part in ((latest, percent), (before, PERCENT - percent)) if part > 0}
 
     def pending(self, states: States) -> str:
         """Return what KServe has not done yet with this generation."""
@@ -49,7 +44,14 @@ class CanarySplit:
             return f"revision {created} of {self._service} is not ready; {ready} serves its share"
         said = next((c for c in listed_at(found, "status", "conditions") if c.get("type") == "Ready"), {})
         if said.get("status") != "True":
-            return f"{self._service} is not ready: {text_at(said, 'message') or text_at(said, 'reason')}"
+            words = text_at(said, "message") or text_at(said, "reason") or "nothing was said about it"
+            return f"{self._service} is not ready: {words}"
+        traffic = listed_at(found, *_COMPONENT, "traffic")
+        if not traffic:
+            return f"KServe has not told the traffic of {self._service}; without Knative it makes no canary"
+        sent = sum(_percent(entry) for entry in traffic if entry.get("latestRevision") is True)
+        if sent != _ordered(found):
+            return f"KServe sends {sent:g}% to the latest revision of {self._service}, and not {_ordered(found):g}%"
         return ""
 
     def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
@@ -63,9 +65,7 @@ class CanarySplit:
         percent = round(share * PERCENT)
         if abs(percent / PERCENT - share) > PRECISION:
             raise EngineRefused(f"{latest} cannot get {100 * share:g}% of the requests: KServe takes whole percents")
-        if value_at(found, *_PREDICTOR, "canaryTrafficPercent") == percent:
-            return []
-        if percent == PERCENT and value_at(found, *_PREDICTOR, "canaryTrafficPercent") is None:
+        if _ordered(found) == percent:
             return []
         locked = {"metadata": {"resourceVersion": version_of(found)}}
         return [(self._service, locked | {"spec": {"predictor": {"canaryTrafficPercent": percent}}})]
@@ -95,3 +95,14 @@ class CanarySplit:
         if latest is None:
             raise Unfit(f"{self._service} has storageUri {uri or 'of no model'}, which is of no version in models:")
         return latest, next(version for version in self._models if version != latest)
+
+
+def _ordered(found: Json) -> float:
+    """Return the ordered percentage of the latest revision. Without the field it gets every request."""
+    value = value_at(found, *_PREDICTOR, "canaryTrafficPercent")
+    return value if isinstance(value, int | float) else PERCENT
+
+
+def _percent(entry: Json) -> float:
+    value = entry.get("percent")
+    return value if isinstance(value, int | float) else 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,9 +44,16 @@ class _Call:
 class Cluster:
     """One account at one API server. Methods raise NotSent, Unavailable, EngineRefused, and Changed."""
 
-    def __init__(self, kubeconfig: Path | None, context: str | None, *, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path | None,
+        context: str | None,
+        *,
+        timeout_s: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`timeout_s` is the deadline of a call. The other arguments are those of Account."""
-        self._account = Account(kubeconfig, context)
+        self._account = Account(kubeconfig, context, monotonic=monotonic)
         self._timeout_s = timeout_s
         self._whole = aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s)
 
@@ -128,7 +136,12 @@ async def _sent(client: ApiClient, call: _Call) -> aiohttp.ClientResponse:
         body=call.body,
         auth_settings=["BearerToken"],
     )
-    answer = await client.call_api(*prepared, _request_timeout=call.deadline)
+    try:
+        answer = await client.call_api(*prepared, _request_timeout=call.deadline)
+    except aiohttp.ClientError:
+        raise
+    except ValueError as error:  # such as an entry of ~/.netrc for the server beside the account's token
+        raise NotSent(f"the API server cannot be asked to {call.verb} {call.resource}: {_named(error)}") from error
     response: aiohttp.ClientResponse = answer.response
     return response
 

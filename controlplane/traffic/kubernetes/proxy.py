@@ -19,14 +19,14 @@ from controlplane.traffic.driver import Capabilities, EngineRefused
 from controlplane.traffic.engines.counters import Counter
 from controlplane.traffic.kubernetes.cluster import Cluster
 from controlplane.traffic.kubernetes.pods import Pods
-from controlplane.traffic.kubernetes.refusals import Changed
-from controlplane.traffic.kubernetes.resource import Json
+from controlplane.traffic.kubernetes.refusals import Changed, Missing
+from controlplane.traffic.kubernetes.resource import Json, Resource
 from controlplane.traffic.kubernetes.selector import WHOLE_ONLY, SelectorSplit
 from controlplane.traffic.kubernetes.splits import split_of
 from controlplane.traffic.kubernetes.splitting import States, Unfit
 from controlplane.traffic.kubernetes.watching import WatchedObject
 from controlplane.traffic.proxies.routing import Check, InstanceSeen
-from controlplane.traffic.proxies.shares import PRECISION
+from controlplane.traffic.proxies.shares import near
 
 NAME = "kubernetes"
 TRIES = 5
@@ -76,6 +76,7 @@ class Kubernetes:
             states = await self._states(now=True)
             found = self._split.setup(states)
             dry = await self._dry_run(states)
+            await asyncio.gather(*(one.settle() for one in self._watched.values()))
         except (Unfit, ControlPlaneError) as error:
             return Check((str(error),))
         reasons, known = [*found.reasons, *dry], list(found.known)
@@ -92,12 +93,15 @@ class Kubernetes:
         """Write the weights and read them back. Raises EngineRefused, NotSent and Unavailable."""
         if missing := [version for version in weights if version not in self._versions]:
             raise EngineRefused(f"{missing[0]} is no version in fleet.yaml")
-        for _ in range(TRIES):
+        for writes_left in reversed(range(TRIES + 1)):
             states = await self._states(now=True)
             try:
-                if _near(self._split.shares(states), weights):
-                    return
-                for resource, patch in self._split.changes(states, weights):
+                patches = self._split.changes(states, weights)
+                if not patches:
+                    return self._require(states, weights)
+                if not writes_left:
+                    break
+                for resource, patch in patches:
                     self._watched[resource].seen(await self._cluster.patch(resource, patch))
             except Changed:
                 continue  # read what the other writer left, and write the weights into that
@@ -112,9 +116,15 @@ class Kubernetes:
             shares = self._split.shares(states)
         except Unfit as error:
             raise EngineRefused(str(error)) from error
-        if not _near(shares, weights):
+        if not near(shares, weights):
             raise EngineRefused(f"{self._place} has other weights than ordered; does another program set them back?")
         return [f"the cluster keeps these weights in {resource}" for resource in self._split.resources]
+
+    def _require(self, states: States, weights: Mapping[str, float]) -> None:
+        """Raise EngineRefused when the objects have other shares, although nothing is left to write."""
+        if not near(self._split.shares(states), weights):
+            reasons = "; ".join(self._split.setup(states).reasons) or "another version or backend has a share of them"
+            raise EngineRefused(f"{self._place} cannot split the requests as ordered: {reasons}")
 
     async def close(self) -> None:
         """End the watches and close connections."""
@@ -122,20 +132,31 @@ class Kubernetes:
         await self._cluster.close()
 
     async def _states(self, *, now: bool = False) -> States:
-        """Return the state of every object. `now`: as the server has it, not as the watch has shown it."""
-        found: list[Json] = await asyncio.gather(
-            *(one.read_now() if now else one.read() for one in self._watched.values())
-        )
-        return dict(zip(self._watched, found, strict=True))
+        """Return the state of every object. `now`: as the server has it, not as the watch has shown it.
+
+        An object of a group that is missing has none: the others must still take orders. Raises as Cluster.get does.
+        """
+        reads = (one.read_now() if now else one.read() for one in self._watched.values())
+        found = await asyncio.gather(*reads, return_exceptions=True)
+        states: dict[Resource, Json] = {}
+        for resource, state in zip(self._watched, found, strict=True):
+            if isinstance(state, Missing) and len(self._watched) > 1:
+                continue
+            if isinstance(state, BaseException):
+                raise state
+            states[resource] = state
+        return states
 
     async def _dry_run(self, states: States) -> list[str]:
-        """Return why the objects could not be written: each is patched with its own state, as a dry run."""
+        """Return why the objects could not be written: each gets a patch without changes, as a dry run."""
         faults: list[str] = []
         for resource in states:
             try:
                 await self._cluster.patch(resource, {"metadata": {}}, dry_run=True)
             except EngineRefused as error:
                 faults.append(str(error))
+            except Changed:
+                continue  # the account may write it: another writer was quicker
         return faults
 
     async def _endpoint_fault(self, version: str) -> str:
@@ -156,14 +177,24 @@ class Kubernetes:
             return ""
         (version,) = weights
         selected = self._split.resources[0]
-        sent, own = await asyncio.gather(self._pods.endpoints(selected.name), self._pods.of(version))
+        names = list(self._services)
+        sent, *found = await asyncio.gather(self._pods.endpoints(selected.name), *map(self._pods.of, names))
         if not sent.ready:
             return f"{selected} has no ready endpoints"
-        mine = {place.rpartition(":")[0] for place in (*own.ready, *own.unready)}
-        strange = sorted(place for place in sent.ready if place.rpartition(":")[0] not in mine)
-        if own.ready and strange:
-            return f"{selected} still sends requests to {strange[0]}, which is no pod of {version}"
-        return ""
+        hosts = {
+            name: {_host(place) for place in (*one.ready, *one.unready)} for name, one in zip(names, found, strict=True)
+        }
+        mine = hosts.pop(version)
+        # Without a Service for the version, only the pods of others are known to be none of its own.
+        others = set[str]().union(*hosts.values()) - mine
+        strange = [
+            place for place in sorted(sent.ready) if _host(place) not in mine and (mine or _host(place) in others)
+        ]
+        return f"{selected} still sends requests to {strange[0]}, which is no pod of {version}" if strange else ""
+
+
+def _host(place: str) -> str:
+    return place.rpartition(":")[0]
 
 
 def _counters(section: ModelSection) -> dict[str, Counter]:
@@ -174,7 +205,3 @@ def _counters(section: ModelSection) -> dict[str, Counter]:
         assert backend.engine is not None  # the configuration requires its name
         found[name] = Counter(catalogue, backend.engine, section.served_model(name), name, auth_of(backend))
     return found
-
-
-def _near(found: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
-    return all(abs(found.get(v, 0.0) - wanted.get(v, 0.0)) < PRECISION for v in {*found, *wanted})

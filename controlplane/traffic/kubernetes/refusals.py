@@ -15,10 +15,18 @@ from controlplane.traffic.words import told
 
 RULES = "deploy/kubernetes/rollouts.yaml"
 """The file with the least rules of RBAC that the driver needs."""
+HEAD_CHARS, TAIL_CHARS = 300, 500
+"""Parts of a long message that stay. A refused patch is told with the whole object, and the reason comes last."""
+_ANONYMOUS = '"system:anonymous"'
+"""The user of a request without credentials, as the server names it."""
 
 
 class Changed(ControlPlaneError):
     """Another writer changed the object since it was read. Nothing was written."""
+
+
+class Missing(EngineRefused):
+    """There is no such object, or no such kind of objects."""
 
 
 class Gone(Unavailable):
@@ -29,12 +37,16 @@ def error_of(status: int, body: bytes, verb: str, resource: Resource) -> Control
     """Return the error for an answer that is none of 2xx. `verb` is the one of RBAC, such as "patch"."""
     said = _status_object(body)
     words = _words(said, body) or f"status {status}"
+    if status == 403 and _ANONYMOUS in words:
+        return NotSent(
+            f"the API server got no credentials at {verb} of {resource}: {words}; does the account have any?"
+        )
     if status == 401:
         return NotSent(f"the API server does not know this account (401) at {verb} of {resource}; is its token valid?")
     if status == 403:
         return EngineRefused(f"{words}; {_cure(words, verb, resource)}")
     if status == 404:
-        return EngineRefused(_missing(said, resource))
+        return Missing(_missing(said, resource))
     if status == 409:
         return Changed(f"{resource} was changed by another writer in between: {words}")
     if status == 410:
@@ -59,17 +71,23 @@ def _status_object(body: bytes) -> Json:
         found: Any = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
+    # The 504 of a custom resource has neither kind nor apiVersion.
+    return found if isinstance(found, dict) and found.get("kind", "Status") == "Status" else {}
 
 
 def _words(said: Json, body: bytes) -> str:
     """Return the server's words. A Status says all its causes in its message."""
-    return told(text_at(said, "message") if said else body[:300].decode("utf-8", "replace"))
+    words = (
+        text_at(said, "message") or text_at(said, "reason") if said else body[:HEAD_CHARS].decode("utf-8", "replace")
+    )
+    if len(words) > HEAD_CHARS + TAIL_CHARS:
+        words = f"{words[:HEAD_CHARS]} … {words[-TAIL_CHARS:]}"
+    return told(words)
 
 
 def _cure(words: str, verb: str, resource: Resource) -> str:
-    if f"cannot {verb}" not in words:
-        return "an admission rule or a quota of the cluster forbids it"
+    if f" cannot {verb} resource " not in words:
+        return "the account has the right, but an admission rule, a quota or the namespace's deletion forbids it"
     name = f" {resource.name}" if resource.name else ""
     return f"allow the verb {verb} on {resource.rule}{name} in namespace {resource.namespace} ({RULES} has the rules)"
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from controlplane.traffic.kubernetes.cluster import MANAGER
 from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
 from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, writers
-from controlplane.traffic.proxies.shares import readable_numbers, shares_of
+from controlplane.traffic.proxies.shares import near, readable_numbers, shares_of
 
 LEAST_SHARE = 0.0001
 """Smallest share above 0: weights with the sum 10,000. The API takes weights up to 1,000,000."""
@@ -49,14 +49,21 @@ class RouteSplit:
         return "; ".join(filter(None, faults))
 
     def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
-        """Return one patch of all rules with the weights, under the resourceVersion of the state."""
+        """Return one patch of all rules, under the resourceVersion of the state. Rules with these shares stay.
+
+        A backend that a rule names twice gets its version's share where it comes first, and no request at the others.
+        """
         found = states[self._route]
         rules = copy.deepcopy(value_at(found, "spec", "rules"))
         numbers = readable_numbers(shares)
         for rule in self._rules({"spec": {"rules": rules}}):
+            if near(self._rule_shares(rule), shares):
+                continue
+            given: set[str] = set()
             for ref in listed_at(rule, "backendRefs"):
                 if (version := self._version(ref)) is not None:
-                    ref["weight"] = numbers.get(version, 0)
+                    ref["weight"] = 0 if version in given else numbers.get(version, 0)
+                    given.add(version)
         if rules == value_at(found, "spec", "rules"):
             return []
         locked = {"metadata": {"resourceVersion": version_of(found)}, "spec": {"rules": rules}}
@@ -74,12 +81,12 @@ class RouteSplit:
             strange = [
                 text_at(ref, "name")
                 for ref in listed_at(rule, "backendRefs")
-                if self._version(ref) is None and ref.get("weight", DEFAULT_WEIGHT)
+                if self._version(ref) is None and _weight(ref)
             ]
             if strange:
                 reasons.append(
-                    f"{', '.join(strange)} in {self._route} gets requests and is no version; name it under backends:, "
-                    "or set its weight to 0"
+                    f"{', '.join(strange)} in {self._route} gets requests and is no version; take it out of the rule's "
+                    "backendRefs, or set its weight to 0"
                 )
         others = writers(found, MANAGER, "f:rules")
         known = [
@@ -111,9 +118,8 @@ class RouteSplit:
     def _rule_shares(self, rule: Json) -> dict[str, float]:
         total: dict[str, float] = {}
         for ref in listed_at(rule, "backendRefs"):
-            weight = ref.get("weight", DEFAULT_WEIGHT)
             name = self._version(ref) or f"{text_at(ref, 'kind') or 'Service'} {text_at(ref, 'name')}"
-            total[name] = total.get(name, 0.0) + (weight if isinstance(weight, int) else 0)
+            total[name] = total.get(name, 0.0) + _weight(ref)
         return shares_of(total)
 
     def _version(self, ref: Json) -> str | None:
@@ -140,6 +146,13 @@ class RouteSplit:
                 if not isinstance(seen, int) or seen < generation:
                     return f"{place} has not seen the last change of {self._route}"
         return ""
+
+
+def _weight(ref: Json) -> float:
+    value = ref.get("weight")
+    if value is None:
+        return DEFAULT_WEIGHT
+    return value if isinstance(value, int | float) else 0
 
 
 def _generation(found: Json) -> int:

@@ -34,7 +34,7 @@ class SelectorSplit:
     def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
         """Return one patch of the selector, under the resourceVersion of the state. Labels of no version stay.
 
-        Raises EngineRefused for a share between 0 and 100 %, and Unfit.
+        Raises Unfit, and EngineRefused when more than one version has a share, or none.
         """
         given = [version for version, share in shares.items() if share > 0]
         if len(given) != 1:

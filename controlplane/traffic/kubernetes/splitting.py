@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.traffic.kubernetes.resource import Json, Resource
+from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at
 
 States = Mapping[Resource, Json]
-"""The latest state of every object of a split."""
+"""The latest state of every object of a split. An object of a group that is missing has none."""
 
 
 class Unfit(ValueError):
@@ -18,7 +18,7 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True)
 class Setup:
-    """Findings of a check of the objects. Sentences are for the operator."""
+    """Result of a check of the objects. Sentences are for the operator."""
 
     reasons: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
@@ -36,7 +36,10 @@ class Split(Protocol):
     """Whether other shares than 0 and 100 % can be set."""
 
     def shares(self, states: States) -> dict[str, float]:
-        """Return the share of each version, 0 to 1, as the objects order it. Raises Unfit."""
+        """Return the share of each version, 0 to 1, as the objects' specs order it. Raises Unfit.
+
+        A status is behind its spec: an order that it already shows may have been taken back.
+        """
         ...
 
     def pending(self, states: States) -> str:
@@ -44,7 +47,10 @@ class Split(Protocol):
         ...
 
     def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
-        """Return the merge patches, in order, that set these shares. Empty: they are set. Raises Unfit."""
+        """Return the merge patches, in order, that set these shares. Empty: no write brings them nearer.
+
+        Raises Unfit, and EngineRefused for shares that the objects cannot have.
+        """
         ...
 
     def setup(self, states: States) -> Setup:
@@ -52,14 +58,11 @@ class Split(Protocol):
         ...
 
 
-def writers(found: Json, mine: str, below: str) -> list[str]:
-    """Return the other field managers that own a field with a name such as "f:weight" anywhere below `below`."""
-    managed = found.get("metadata", {}).get("managedFields")
-    others = []
-    for one in managed if isinstance(managed, list) else ():
-        name = one.get("manager") if isinstance(one, dict) else None
-        if isinstance(name, str) and name != mine and one.get("operation") == "Apply":
-            fields = one.get("fieldsV1")
-            if isinstance(fields, dict) and below in fields.get("f:spec", {}):
-                others.append(name)
-    return sorted(set(others))
+def writers(found: Json, mine: str, field: str) -> list[str]:
+    """Return the other managers that apply a field of the spec. `field` is its name there, such as "f:rules"."""
+    others = {
+        text_at(one, "manager")
+        for one in listed_at(found, "metadata", "managedFields")
+        if one.get("operation") == "Apply" and value_at(one, "fieldsV1", "f:spec", field) is not None
+    }
+    return sorted(others - {mine, ""})

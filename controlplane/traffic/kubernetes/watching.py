@@ -7,6 +7,7 @@ where nothing happens: a state older than FRESH_S is read anew before it is beli
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from controlplane.errors import ControlPlaneError, Unavailable
@@ -46,11 +47,12 @@ class WatchedObject:
         self._state: Json | None = None
         self._said_at = float("-inf")
         self._fault = ""
-        self._awaited = ""
-        """A resourceVersion that a read or a write has shown, until the watch has shown it too: events before it are
-        older than what is known."""
+        self._awaited: set[str] = set()
+        """resourceVersions that reads and writes have shown, until the watch has shown them too: events before them
+        are older than what is known."""
         self._task: asyncio.Task[None] | None = None
-        self._listed = asyncio.Event()
+        self._listed, self._tried = asyncio.Event(), asyncio.Event()
+        self._opened_at = float("inf")
         self._closed = False
 
     @property
@@ -60,8 +62,7 @@ class WatchedObject:
 
     async def read(self) -> Json:
         """Return the object's latest state. Raises as Cluster.get does; a missing object is EngineRefused."""
-        if self._task is None and not self._closed:
-            self._task = asyncio.create_task(self._run(), name=f"watch {self.resource}")
+        if self._begin():
             try:
                 await asyncio.wait_for(self._listed.wait(), FIRST_S)
             except TimeoutError:
@@ -73,28 +74,45 @@ class WatchedObject:
 
     async def read_now(self) -> Json:
         """Return the object as the server has it now. Raises as Cluster.get does."""
+        before = set(self._awaited)
         found = await self._cluster.get(self.resource)
+        self._awaited -= before  # what was known when the read began is not newer than what it shows
         self.seen(found)
         return found
 
     def seen(self, found: Json) -> None:
         """Note a state that a read or a write has shown. The watch may still show older ones."""
         if self._state is not None and version_of(found) == version_of(self._state):
-            self._said_at, self._awaited = self._monotonic(), ""
+            self._said_at = self._monotonic()
         else:
-            self._awaited = version_of(found)
+            self._awaited.add(version_of(found))
+
+    async def settle(self) -> None:
+        """Begin the watch, and wait until it is open or `fault` says why it is not, at most FIRST_S."""
+        self._begin()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), FIRST_S)
 
     async def close(self) -> None:
-        """End the watch."""
-        self._closed = True
+        """End the watch. A reader that waits for its first list reads by itself."""
+        self._closed, self._state = True, None
+        self._listed.set()
+        self._tried.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def _begin(self) -> bool:
+        """Begin the watch. Returns whether this call did."""
+        if self._task is not None or self._closed:
+            return False
+        self._task = asyncio.create_task(self._run(), name=f"watch {self.resource}")
+        return True
+
     async def _run(self) -> None:
         failures = 0
         while True:
-            began = self._monotonic()
+            self._opened_at = float("inf")
             try:
                 await self._follow()
             except Gone:
@@ -102,18 +120,18 @@ class WatchedObject:
             except ControlPlaneError as error:
                 self._fault = str(error)
             self._listed.set()
-            lasted = self._monotonic() - began >= LASTS_S and not self._fault
-            failures = 0 if lasted else failures + 1
+            self._tried.set()
+            lasted = self._monotonic() - self._opened_at >= LASTS_S
+            failures = (1 if self._fault else 0) if lasted else failures + 1
             await self._sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
 
     async def _follow(self) -> None:
         """List the object, then watch it until the server ends the watch. Raises what the calls raise."""
         named = {"fieldSelector": f"metadata.name={self.resource.name}"}
-        known = self._awaited
+        before = set(self._awaited)
         found = await self._cluster.listed(self.resource, named)
         items = listed_at(found, "items")
-        if self._awaited == known:  # a list without a resourceVersion is as new as every call before it
-            self._awaited = ""
+        self._awaited -= before  # a list without a resourceVersion is as new as every call before it
         self._fault = ""
         self._state = items[0] if items else None
         self._said_at = self._monotonic()
@@ -121,6 +139,8 @@ class WatchedObject:
         query = {**named, "resourceVersion": version_of(found), "timeoutSeconds": str(WATCH_S)}
         query["allowWatchBookmarks"] = "true"
         async with self._cluster.watch(self.resource, query, SILENCE_S) as lines:
+            self._opened_at = self._monotonic()
+            self._tried.set()
             await self._events(lines)
 
     async def _events(self, lines: AsyncIterator[Json]) -> None:
@@ -135,5 +155,4 @@ class WatchedObject:
                 self._state = None
             elif kind in ("ADDED", "MODIFIED"):
                 self._state = found
-                if version_of(found) == self._awaited:
-                    self._awaited = ""
+                self._awaited.discard(version_of(found))

@@ -60,6 +60,14 @@ def shares_of(weights: Mapping[str, float]) -> dict[str, float]:
     return {version: weight / total for version, weight in weights.items() if weight > 0} if total else {}
 
 
+def near(found: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
+    """Return whether shares differ by less than PRECISION, and the same versions have none: no request is still one."""
+    return all(
+        abs(found.get(v, 0.0) - wanted.get(v, 0.0)) < PRECISION and (found.get(v, 0.0) > 0) == (wanted.get(v, 0.0) > 0)
+        for v in {*found, *wanted}
+    )
+
+
 def whole_numbers(weights: Mapping[str, float], whole: int) -> dict[str, int]:
     """Return shares as whole numbers with the sum `whole`."""
     found = {name: round(share * whole) for name, share in weights.items()}

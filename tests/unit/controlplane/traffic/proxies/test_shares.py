@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.traffic.driver import EngineRefused, Preparation
-from controlplane.traffic.proxies.shares import PRECISION, least_share, shares_of, whole_weights
+from controlplane.traffic.proxies.shares import PRECISION, least_share, near, shares_of, whole_weights
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,22 @@ def test_planning_refuses_shares_that_the_backends_do_not_take() -> None:
     )
     assert Preparation("", least_share=0.01).unfit([0.001]) == ("0.1% of the requests cannot be set: the least is 1%",)
     assert Preparation("", least_share=0.01).unfit([0.05]) == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "result"),
+    [
+        ({"v1": 0.9, "v2": 0.1}, {"v1": 0.9, "v2": 0.1}, True),
+        ({"v1": 0.9004, "v2": 0.0996}, {"v1": 0.9, "v2": 0.1}, True),
+        ({"v1": 0.901, "v2": 0.099}, {"v1": 0.9, "v2": 0.1}, False),
+        ({"v1": 1.0}, {"v1": 1.0, "v2": 0.0}, True),
+        ({"v1": 0.9999, "v2": 0.0001}, {"v1": 1.0}, False),
+        ({"v1": 1.0}, {"v1": 0.9999, "v2": 0.0001}, False),
+        ({}, {"v1": 1.0}, False),
+        ({}, {}, True),
+    ],
+)
+def test_shares_are_near_where_the_same_versions_have_none(
+    found: dict[str, float], wanted: dict[str, float], result: bool
+) -> None:
+    assert near(found, wanted) is result
