@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import traceback
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -52,7 +53,10 @@ class LogLevel(StrEnum):
 
 
 class TextFormatter(logging.Formatter):
-    """`time LEVEL logger: message`, and below it a traceback, indented."""
+    """`time LEVEL logger: message`, and below it a traceback, indented. The time is in UTC, as every verb shows it."""
+
+    converter = staticmethod(time.gmtime)
+    default_msec_format = "%s.%03dZ"
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -28,7 +28,7 @@ GENTLE = 10
 def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> None:
     """Make an empty repository, and its key file unless that is there already.
 
-    Raises WrongUsage when the key file cannot be written, and RepositoryExists.
+    Raises WrongUsage when the place holds other files or the key file cannot be written, and RepositoryExists.
     """
     path, where = key_path(key_file), address(repository)
     store = open_store(where)
@@ -36,6 +36,11 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
         raise RepositoryExists(
             f"{store.address} holds a repository already, or a part of one. `controlplane backup list` reads it. For a"
             " new repository choose another address."
+        )
+    if strange := next(iter(store.list("")), None):
+        raise WrongUsage(
+            f"{store.address} holds other files, such as {strange.name}: a repository needs a folder or prefix of its"
+            " own; name one that is empty or does not exist yet"
         )
     made = not path.exists()
     key = new_key() if made else read_key(path)

@@ -31,8 +31,8 @@ from controlplane.app.logs import (
 )
 from tests.patience import PROCESS_S
 
-RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")
-FORGED = "x\n2026-01-01 00:00:00,000 INFO controlplane.access: admin signed in\x1b[2K\u202e"
+RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")
+FORGED = "x\n2026-01-01 00:00:00.000Z INFO controlplane.access: admin signed in\x1b[2K\u202e"
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_record_of_text_is_one_line(log: io.StringIO) -> None:
     (line,) = log.getvalue().splitlines()
     assert RECORD.match(line)
     assert line.endswith(
-        r"target x\n2026-01-01 00:00:00,000 INFO controlplane.access: admin signed in\x1b[2K\u202e is up"
+        r"target x\n2026-01-01 00:00:00.000Z INFO controlplane.access: admin signed in\x1b[2K\u202e is up"
     )
 
 
@@ -164,7 +164,7 @@ def test_what_python_writes_by_itself_is_in_the_log_too(log: io.StringIO) -> Non
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_running_control_plane_logs_as_it_was_told(tmp_path: Path, form: str) -> None:
     """Every line of the process's stderr, from its first to its last, with a hostile name in its configuration."""
-    forged = tmp_path / "x\n2026-01-01 00:00:00,000 INFO forged: line.json"
+    forged = tmp_path / "x\n2026-01-01 00:00:00.000Z INFO forged: line.json"
     forged.write_text("{")
     (tmp_path / "fleet.yaml").write_text(
         "fleet: {name: a}\ntargets: [{engine: vllm, file_sd: ['x*.json']}]\nrules: []\n"

@@ -56,6 +56,16 @@ def test_a_key_file_that_this_user_may_not_write_is_named_with_the_cure(
         making.init(str(tmp_path / "repository"), tmp_path / "key", no_encryption=False)
 
 
+def test_a_folder_with_other_files_is_no_place_for_a_repository(tmp_path: Path) -> None:
+    (tmp_path / "models" / "chat").mkdir(parents=True)
+    (tmp_path / "models" / "chat" / "config.pbtxt").write_text("name: 'chat'")
+    with pytest.raises(WrongUsage, match=r"holds other files, such as chat/config\.pbtxt: a repository needs"):
+        making.init(str(tmp_path / "models"), tmp_path / "key", no_encryption=False)
+    assert not (tmp_path / "key").exists()
+    (tmp_path / "empty").mkdir()
+    making.init(str(tmp_path / "empty"), tmp_path / "key", no_encryption=False)
+
+
 def test_a_snapshot_of_a_version_is_named_as_other_verbs_take_it(machine: Machine) -> None:
     said = machine.backup("create", machine.models / "chat", "--version", "v2").stdout
     assert " of chat@v2: 2 files" in said
