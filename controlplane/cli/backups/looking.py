@@ -34,7 +34,7 @@ def snapshot_list(repository: str | None, key_file: Path | None, subject: str | 
         for item in shown
     ]
     header = ("ID", "STORED", "SUBJECT", "VERSION", "FILES", "SIZE", "NEW", "BY")
-    emit([_document(item) for item in shown], output, lambda: columns(header, rows, empty="no snapshots"))
+    emit([snapshot_document(item) for item in shown], output, lambda: columns(header, rows, empty="no snapshots"))
 
 
 def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, output: str) -> None:
@@ -66,7 +66,7 @@ def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, 
             say(f"  {key}: {value}")
         columns(("MODE", "SIZE", "PATH"), [_row(entry) for entry in entries.values()], empty="no files")
 
-    emit({**_document(chosen), "entries": files}, output, table)
+    emit({**snapshot_document(chosen), "entries": files}, output, table)
 
 
 def diff(before: str, after: str, repository: str | None, key_file: Path | None, output: str) -> None:
@@ -123,7 +123,8 @@ def _row(entry: Entry) -> tuple[str, str, str]:
     return stat.filemode(kind | entry.mode), length, f"{entry.path}{arrow}{entry.target}"
 
 
-def _document(snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the head of a snapshot as data, with its times as RFC 3339."""
     document = asdict(snapshot)
     del document["tree"]
     return {**document, "made_at": _utc(snapshot.made_at), "stored_at": _utc(snapshot.at)}

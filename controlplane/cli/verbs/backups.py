@@ -52,6 +52,7 @@ BACKUPS = (
             Option("tag", "A note that `backup list -o json` shows.", "NAME=VALUE", many=True),
             Option("compress", "Compress files whose sample shrinks by a tenth. Costs about six times the CPU."),
             Option("read_all", "Read also files that have not changed since the newest snapshot."),
+            AS,
         ),
         examples=(
             ("backup create /models --name triton", "a whole Triton repository"),
@@ -95,6 +96,7 @@ BACKUPS = (
             Option(
                 "sample", "Percent of the packs, those first that were not read for longest.", "PERCENT", read=percent
             ),
+            AS,
         ),
         examples=(("backup verify", "everything"), ("backup verify --sample 5", "every night")),
         details="The exit code is 1 when something is damaged. Damaged chunks are named with every file that needs "
@@ -123,7 +125,7 @@ BACKUPS = (
         "backup control-plane",
         "backups.plane:save",
         "Back the control plane's own database and configuration up.",
-        options=(_CONFIG, DATA_DIR, *_WHERE),
+        options=(_CONFIG, DATA_DIR, *_WHERE, AS),
         examples=(("backup control-plane -c fleet.yaml --data-dir /var/lib/controlplane", ""),),
         details="The control plane may run meanwhile. The repository must be encrypted. The snapshot's subject is "
         "control-plane.",
@@ -161,6 +163,7 @@ BACKUPS = (
         options=(
             *_WHERE,
             *(_keep(period) for period in _KEPT),
+            Option("subject", "Delete only snapshots of this model.", "NAME", many=True),
             DRY_RUN,
             Option("yes", "Delete without asking."),
         ),
