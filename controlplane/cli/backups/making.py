@@ -74,7 +74,7 @@ def create(
     output: str,
 ) -> None:
     """Back a folder up as one snapshot."""
-    os.nice(GENTLE)
+    os.nice(max(0, GENTLE - os.nice(0)))
     tags = dict(_pair(text) for text in tag or ())
     root = folder.absolute()
     about = About(_named(name or root.name), _text(version or ""), platform.node(), _person(), tags)
