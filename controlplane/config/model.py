@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from collectors.engines import ENGINES
 from controlplane.config import addresses
+from controlplane.config.backup.section import BackupSection
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.gateway import GatewaySection
@@ -231,6 +232,7 @@ class Fleet(Model):
     metrics: Metrics = Metrics()
     usage_report: UsageReportSection | None = None
     housekeeping: HousekeepingSection = HousekeepingSection()
+    backup: BackupSection | None = None
     database: Text | None = None
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies whose X-Forwarded-For or Forwarded header is trusted as the client's address."""
