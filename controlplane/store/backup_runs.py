@@ -39,7 +39,7 @@ class BackupRun:
     job: str
     asked_at: float
     asked_by: str = ""
-    """Who asked for it. Empty: the calendar."""
+    """Name of the person or job that asked for it. Empty: the calendar."""
     started_at: float | None = None
     """None: it waits."""
     finished_at: float | None = None
@@ -80,7 +80,7 @@ class BackupResult:
 
 @dataclass(frozen=True)
 class JobRuns:
-    """What is stored of one job."""
+    """Runs that are stored of one job."""
 
     last: BackupRun | None = None
     """The newest run that ended."""

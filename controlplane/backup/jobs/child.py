@@ -46,7 +46,7 @@ QUIET: Final = Bounds(silent_s=None, still_s=6 * 3600.0)
 
 @dataclass
 class Heard:
-    """What a child said. `clock` is monotonic."""
+    """Output of a child so far. `clock` is monotonic."""
 
     clock: Callable[[], float] = time.monotonic
     output: bytearray = field(default_factory=bytearray)
