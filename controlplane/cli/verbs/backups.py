@@ -1,11 +1,11 @@
-"""The verbs about backups. They work without a running control plane."""
+"""The verbs about backups. All but `backup jobs` and `backup run` work without a running control plane."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent, whole
-from controlplane.cli.verbs.options import AS, DATA_DIR, DRY_RUN
+from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, DRY_RUN, LISTING
 
 _REPOSITORY = Option("repository", "Address of the repository; by default CP_BACKUP_REPOSITORY.", "URL")
 _KEY_FILE = Option("key_file", "The key file; by default CP_BACKUP_KEY_FILE.", "FILE", read=Path, offers="files")
@@ -172,5 +172,21 @@ BACKUPS = (
             ("backup prune --yes", "no snapshot, only packs that nothing needs"),
         ),
         details="The newest snapshot of each version always stays. Backups and restores may run meanwhile.",
+    ),
+    Verb(
+        "backup jobs",
+        "backup_jobs:jobs",
+        "List the backups that the control plane makes: the last run, the next run, the age of the newest good one.",
+        options=LISTING,
+        examples=(("backup jobs", "the jobs of backup: in fleet.yaml"),),
+    ),
+    Verb(
+        "backup run",
+        "backup_jobs:run",
+        "Let the control plane make a backup now.",
+        (Operand("job", "JOB", "A job of fleet.yaml, or verify."),),
+        CLOSE,
+        examples=(("backup run models", "`backup jobs` shows its progress"),),
+        details="It begins within seconds, or after the run of another job.",
     ),
 )
