@@ -68,3 +68,29 @@ def test_faults_name_their_place(tmp_path: Path, section: dict[str, Any], field:
         load_fleet(write(tmp_path, **section))
     (fault,) = raised.value.errors
     assert fault.field == field and words in fault.reason
+
+
+def test_a_checklist_names_a_job_that_exists(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    content = json.loads(path.read_text())
+    content["rollouts"] = {"checklist": [{"name": "backup", "backup": "models"}]}
+    path.write_text(json.dumps(content))
+    item = load_fleet(path).fleet.rollouts.checklist[0]
+    assert (item.backup, item.builtin) == ("models", False)
+    content["models"] = [
+        {
+            "name": "chat",
+            "stable": "v1",
+            "traffic": {"driver": "none"},
+            "versions": {"v1": {}},
+            "rollout": {
+                "checklist": [{"name": "backup", "backup": "model"}, {"name": "b", "backup": "a", "expr": "up"}]
+            },
+        }
+    ]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigErrors) as raised:
+        load_fleet(path)
+    faults = {fault.field: fault.reason for fault in raised.value.errors}
+    assert "did you mean 'models'" in faults["models[0].rollout.checklist[0].backup"]
+    assert faults["models[0].rollout.checklist[1]"] == "expr: and backup: cannot both be given"
