@@ -20,7 +20,7 @@ from alerts.rules import RuleGroup, load_rule_files, read_groups
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import format_duration, parse_duration
 
-BUILTIN = ("llm", "gpu")
+BUILTIN = ("llm", "gpu", "backups")
 """Names of the built-in packs."""
 PREFIX = "builtin:"
 """Prefix of a pack's name in fleet.yaml's `rules:`."""

@@ -23,6 +23,7 @@ from controlplane.api import (
     tokens,
 )
 from controlplane.api.auth import GuardedRoute, include, requires
+from controlplane.api.backups import routes as backups
 from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
@@ -82,6 +83,7 @@ def create_api(services: Services) -> FastAPI:
         notifications,
         events,
         operations,
+        backups,
         tokens,
         prometheus,
         status,

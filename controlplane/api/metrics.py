@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from alerts.evaluate import GroupReport
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
+from controlplane.api.backups.metrics import backup_metrics
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.schedules import ScheduleView
@@ -28,6 +29,7 @@ from controlplane.rollout.attention import Need
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 
 Report = TypeVar("Report")
+Sample = tuple[tuple[str, ...], float]
 Readings = Mapping[str, tuple[str, Callable[[Report], float]]]
 """By the end of a metric's name: its help, and the function that reads its value from a report."""
 
@@ -77,10 +79,9 @@ class _ServiceCollector(Collector):
         """Why a part could not be read last, by part: scraped every second, the same line would bury the log."""
 
     def collect(self) -> Iterator[Metric]:
-        yield _labelled(
-            "controlplane_build_info", "Always 1; by version.", ("version",), [((self._services.version,), 1.0)]
-        )
-        collected: list[tuple[tuple[str, ...], float]] = []
+        built: list[Sample] = [((self._services.version,), 1.0)]
+        yield _labelled("controlplane_build_info", "Always 1; by version.", ("version",), built)
+        collected: list[Sample] = []
         parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
             "targets": _targets,
             "store": _store,
@@ -97,6 +98,7 @@ class _ServiceCollector(Collector):
             "pools": _pools,
             "leases": _leases,
             "schedules": _schedules,
+            "backups": backup_metrics,
             "slack": _slack,
         }
         for name, part in parts.items():
@@ -383,9 +385,7 @@ def _slack(services: Services) -> Iterable[Metric]:
         yield GaugeMetricFamily("controlplane_slack_connections", "Open connections of Socket Mode.", value=count)
 
 
-def _labelled(
-    name: str, help_text: str, labels: Sequence[str], samples: Iterable[tuple[tuple[str, ...], float]]
-) -> Metric:
+def _labelled(name: str, help_text: str, labels: Sequence[str], samples: Iterable[Sample]) -> Metric:
     family = GaugeMetricFamily(name, help_text, labels=labels)
     for values, value in samples:
         family.add_metric(values, value)

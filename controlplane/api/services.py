@@ -18,6 +18,7 @@ from controlplane.access.tokens import TokenStore
 from controlplane.clock.system import ClockReport
 from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
+from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
@@ -202,6 +203,8 @@ class Services:
     """Stored rows that cannot be read. Blocking."""
     schedules: Callable[[], Sequence[ScheduleView]] = tuple
     """Returns the scheduled jobs. Blocking. Raises Unavailable."""
+    backups: Callable[[], BackupDesk | None] = lambda: None
+    """The backups that the control plane makes; None: it makes none."""
     alerting_fault: Callable[[], str] = str
     """Returns why alert states and messages are kept in memory; empty while they are written to the database."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict

@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 
 from controlplane import __version__
 from controlplane.api.services import Services
-from controlplane.app.schedules import timetables
+from controlplane.app.schedules import BACKUP, backup_timetables, timetables
 from controlplane.app.wiring import ControlPlane
 from controlplane.config.difference import differences
 from controlplane.config.loader import located
 from controlplane.config.model import Fleet
+from controlplane.fleet.backups import BackupDesk, BackupJobs
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
@@ -36,6 +37,10 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
     def schedules() -> Sequence[ScheduleView]:
         return schedule_views(timetables(plane.config()), ScheduleStore(db).all(), plane.clock.now())
 
+    def jobs() -> BackupJobs:
+        return BackupJobs(plane.config().backup, backup_timetables(plane.config()))
+
+    desk = BackupDesk(db, jobs, plane.clock.now, stored_as=BACKUP, observe_only=plane.observe_only)
     return Services(
         version=__version__,
         clock=plane.clock,
@@ -74,6 +79,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         alerting_fault=lambda: plane.alerting.fault,
         unread=unread,
         schedules=schedules,
+        backups=lambda: desk,
         slack=lambda: plane.slack.door,
         slack_connections=lambda: plane.slack.connections,
     )

@@ -22,6 +22,7 @@ from controlplane.app.gateways import StoredGateways
 from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
+from controlplane.app.parts.backups import Backups
 from controlplane.app.parts.beside import Beside
 from controlplane.app.parts.clock import ClockPart
 from controlplane.app.parts.housekeeping import Housekeeping
@@ -107,6 +108,7 @@ class ControlPlane:
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
         self.slack = self._made_slack()
+        self.backups = Backups(db, clock, data_dir, observe_only=observe_only)
         followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
         watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
         self._parts = Parts(
@@ -120,6 +122,7 @@ class ControlPlane:
                 self.slack,
                 Reporting(db, querier, clock),
                 Housekeeping(db, clock),
+                self.backups,
                 Beside(db, data_dir, clock),
                 ClockPart(watch),
             ]

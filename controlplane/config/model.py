@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from collectors.engines import ENGINES
 from controlplane.config import addresses
+from controlplane.config.backup.checklists import unknown_backups
+from controlplane.config.backup.section import BackupSection
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.gateway import GatewaySection
@@ -231,6 +233,7 @@ class Fleet(Model):
     metrics: Metrics = Metrics()
     usage_report: UsageReportSection | None = None
     housekeeping: HousekeepingSection = HousekeepingSection()
+    backup: BackupSection | None = None
     database: Text | None = None
     trusted_proxies: tuple[Network, ...] = ()
     """Proxies whose X-Forwarded-For or Forwarded header is trusted as the client's address."""
@@ -342,6 +345,10 @@ class Fleet(Model):
             for at, name in enumerate(window.models if window.reads("models") else ()):
                 if name not in names:
                     yield Fault(("rollouts", "freeze", number, "models", at), not_one_of(name, "models", names))
+
+    @check
+    def _backups_of_checklists_exist(self) -> Iterator[Fault]:
+        yield from unknown_backups(self.backup, self.rollouts, self.models)
 
     @check
     def _budgets_have_models(self) -> Iterator[Fault]:

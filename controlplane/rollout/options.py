@@ -122,6 +122,10 @@ class Approval:
     """Least role of an approver. The person who started the rollout cannot approve it."""
 
 
+BACKUP = "backup:"
+"""Begins the check of a backup. The job is in the name so that stored plans keep their format."""
+
+
 @dataclass(frozen=True)
 class CheckItem:
     """One item of the pre-launch checklist. Exactly one of `expr`, `attested` and `builtin` is set."""
@@ -130,9 +134,14 @@ class CheckItem:
     expr: str = ""
     """PromQL that must have a result, such as a load test's last success."""
     builtin: str = ""
-    """Name of a check of this program: monitoring, rollback, capacity."""
+    """Name of a check of this program: monitoring, rollback, capacity, or `backup:` and the job of a backup."""
     attested: str = ""
     """Words or link by which a person attests the item; "" while nobody did."""
+
+    @property
+    def backup(self) -> str:
+        """Job of the backup that the item wants; "" for another item."""
+        return self.builtin.removeprefix(BACKUP) if self.builtin.startswith(BACKUP) else ""
 
 
 class CanaryStepKind(StrEnum):

@@ -8,7 +8,7 @@ from alerts.interfaces import Clock
 from controlplane.clock.calendar import Timetable
 from controlplane.schedule.calendar_loop import CalendarLoop, Job
 from controlplane.schedule.enduring import EnduringLoop
-from controlplane.schedule.loop import LeasedLoop, PlainLoop
+from controlplane.schedule.loop import LeasedLoop, PlainLoop, always
 from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.schedules import ScheduleStore
 
@@ -27,11 +27,31 @@ class LoopFactory:
         """Return a loop that every process runs for itself."""
         return PlainLoop(name, interval_s, turn, self._clock)
 
-    def leased(self, name: str, interval_s: float, tick: Callable[[Lease], Awaitable[None]]) -> LeasedLoop:
-        """Return a loop that one process at a time runs. A rare one keeps its lease from one turn to the next."""
+    def leased(
+        self,
+        name: str,
+        interval_s: float,
+        tick: Callable[[Lease], Awaitable[None]],
+        *,
+        wanted: Callable[[], bool] = always,
+    ) -> LeasedLoop:
+        """Return a loop that one process at a time runs. A rare one keeps its lease from one turn to the next.
+
+        While `wanted` is false it takes no turn and holds no lease.
+        """
         ttl_s = max(TTL_S, 2 * interval_s)
         renew_s = min(ttl_s / 3, ttl_s - interval_s - 1)
-        return LeasedLoop(name, interval_s, self._leases, self._holder, ttl_s, tick, self._clock, renew_every_s=renew_s)
+        return LeasedLoop(
+            name,
+            interval_s,
+            self._leases,
+            self._holder,
+            ttl_s,
+            tick,
+            self._clock,
+            renew_every_s=renew_s,
+            wanted=wanted,
+        )
 
     def enduring(
         self,

@@ -52,6 +52,8 @@ class Loop(ABC):
         self.name = name
         self.interval_s = interval_s
         """Seconds from one turn to the next. A turn may change it; the change counts from that turn's end on."""
+        self.cut_short = False
+        """Whether a turn that runs is cancelled at once when the process ends: it would take longer than any grace."""
         self._clock = clock
         self._stats = LoopStats(name, leased=leased, holding=not leased)
 
@@ -130,6 +132,11 @@ async def nothing() -> None:
     """Take no turn."""
 
 
+def always() -> bool:
+    """Take every turn."""
+    return True
+
+
 class LeasedLoop(Loop):
     """A loop that one process at a time runs: each turn acquires or renews the lease first, or is skipped.
 
@@ -152,10 +159,12 @@ class LeasedLoop(Loop):
         renew_every_s: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
         follow: Callable[[], Awaitable[None]] = nothing,
+        wanted: Callable[[], bool] = always,
     ) -> None:
         """A lease that was renewed less than `renew_every_s` ago is taken for held: transactions check it anyway.
 
-        `follow` is the turn of a process while another one holds the lease.
+        `follow` is the turn of a process while another one holds the lease. While `wanted` is false no turn is taken,
+        and the lease is free: it costs the database nothing then.
 
         Raises ValueError unless ttl_s exceeds interval_s + renew_every_s: the lease would run out between two turns.
         """
@@ -167,7 +176,7 @@ class LeasedLoop(Loop):
         super().__init__(name, interval_s, clock, leased=True)
         self._leases, self._holder, self._ttl_s = lease_store, holder, ttl_s
         self._tick, self._sleep, self._monotonic = tick, sleep, monotonic
-        self._follow = follow
+        self._follow, self._wanted = follow, wanted
         self._renew_every_s, self._renewed_at = renew_every_s, 0.0
         self._lease: Lease | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -188,6 +197,9 @@ class LeasedLoop(Loop):
                 await asyncio.to_thread(self._leases.release, lease)
 
     async def _turn(self) -> None:
+        if not self._wanted():
+            await self.close()
+            return
         try:
             lease = await self._acquire_or_renew()
         except Unavailable:

@@ -72,12 +72,18 @@ class Loops:
         return {name: holds for name, holds in held.items() if holds is not None}
 
     async def close(self) -> None:
-        """Stop the timer, let running turns finish (`grace_s` at most), then release all leases."""
+        """Stop the timer, let running turns finish (`grace_s` at most), then release all leases.
+
+        A turn of a loop with `cut_short` is cancelled at once. It has `grace_s` to clean up.
+        """
         self._closed = True
         for scheduled in self._loops.values():
             if scheduled.timer:
                 scheduled.timer.cancel()
                 scheduled.timer = None
+        for scheduled in self._loops.values():
+            if scheduled.running and scheduled.loop.cut_short:
+                scheduled.running.cancel()
         if running := [scheduled.running for scheduled in self._loops.values() if scheduled.running]:
             _, late = await asyncio.wait(running, timeout=self._grace_s)
             for task in late:

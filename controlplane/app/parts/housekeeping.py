@@ -14,6 +14,7 @@ from controlplane.schedule import Due, Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import REFUSED, AuditStore
+from controlplane.store.backup_runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore
 from controlplane.store.lease import Lease
@@ -39,6 +40,7 @@ def clean_up(db: Database, now: float) -> None:
     AuditStore(db).prune(REFUSED, now - KEEP_REFUSALS_S)
     UsageStore(db).roll_up(now)
     GatewayStore(db).prune()
+    BackupRunStore(db).prune()
 
 
 class Housekeeping(Part[Timetable]):

@@ -21,6 +21,7 @@ from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification, verifications
+from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import CheckWorker
 from controlplane.rollout.work.golden import GoldenWorker
 from controlplane.rollout.work.hooks import HookWorker
@@ -31,6 +32,7 @@ from controlplane.rollout.work.warm import WarmWorker
 from controlplane.rollout.workers import Worker
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.backup_runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
@@ -88,7 +90,7 @@ class Rolling(Part[RollingSettings]):
         self._loop: Loop | None = None
         self._models: Mapping[str, ModelSection] = {}
         self._drivers: dict[str, Driver] = {}
-        self._log = RolloutLog(db)
+        self._log, self._backup_runs = RolloutLog(db), BackupRunStore(db)
         self._planner = Planner(self._log, clock, querier)
         workers = self._workers(querier, clock)
         self.service = RolloutService(
@@ -126,7 +128,7 @@ class Rolling(Part[RollingSettings]):
             WorkKind.TOP_UP: top_up,
         }
         if self._planner.checks is not None:
-            found[WorkKind.CHECK] = CheckWorker(self._planner.checks)
+            found[WorkKind.CHECK] = CheckWorker(self._planner.checks, BackupWaiter(self._backup_runs, clock.now))
         return found
 
     def settings(self, config: Configuration) -> RollingSettings:

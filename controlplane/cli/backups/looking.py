@@ -39,7 +39,7 @@ def snapshot_list(repository: str | None, key_file: Path | None, subject: str | 
     empty = "no snapshots"
     if subject is not None and known:
         empty += f" of {subject}; there are some of {', '.join(sorted({item.subject for item in known}))}"
-    emit([_document(item) for item in shown], output, lambda: columns(header, rows, empty=empty))
+    emit([snapshot_document(item) for item in shown], output, lambda: columns(header, rows, empty=empty))
 
 
 def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, output: str) -> None:
@@ -71,7 +71,7 @@ def snapshot_show(snapshot: str, repository: str | None, key_file: Path | None, 
             say(f"  {key}: {value}")
         columns(("MODE", "SIZE", "PATH"), [_row(entry) for entry in entries.values()], empty="no files")
 
-    emit({**_document(chosen), "entries": files}, output, table)
+    emit({**snapshot_document(chosen), "entries": files}, output, table)
 
 
 def diff(before: str, after: str, repository: str | None, key_file: Path | None, output: str) -> None:
@@ -128,7 +128,8 @@ def _row(entry: Entry) -> tuple[str, str, str]:
     return stat.filemode(kind | entry.mode), length, f"{entry.path}{arrow}{entry.target}"
 
 
-def _document(snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the head of a snapshot as data, with its times as RFC 3339."""
     document = asdict(snapshot)
     del document["tree"]
     return {**document, "made_at": _utc(snapshot.made_at), "stored_at": _utc(snapshot.at)}

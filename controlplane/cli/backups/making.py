@@ -15,11 +15,12 @@ from controlplane.backup.repository import init_repository, present
 from controlplane.backup.sources.walk import UNFINISHED, Source
 from controlplane.backup.storage.addresses import open_store
 from controlplane.backup.tally import Tally
-from controlplane.backup.writing.create import About, Options, create_snapshot
+from controlplane.backup.writing.create import About, Created, Options, create_snapshot
+from controlplane.cli.backups.looking import snapshot_document
 from controlplane.cli.backups.opening import address, check_apart, key_path, named, opened
 from controlplane.cli.backups.progress import shown, told_when_interrupted
 from controlplane.cli.errors import WrongUsage
-from controlplane.cli.render import counted, say, size, tell, took
+from controlplane.cli.render import counted, emit, say, say_all, size, tell, took
 
 GENTLE = 10
 """Niceness of a backup: scraping and rules on the same machine go first."""
@@ -91,9 +92,10 @@ def create(
     tag: list[str] | None,
     compress: bool,
     read_all: bool,
+    output: str,
 ) -> None:
     """Back a folder up as one snapshot."""
-    os.nice(GENTLE)
+    os.nice(max(0, GENTLE - os.nice(0)))
     tags = dict(_pair(text) for text in tag or ())
     root = folder.absolute()
     about = About(_named(name or root.name), _text(version or ""), platform.node(), _person(), tags)
@@ -101,16 +103,21 @@ def create(
     tally = Tally()
     found = opened(repository, key_file)
     ended = "ended: no snapshot was made. The next backup uses what is stored already"
-    with told_when_interrupted(ended), shown(tally):
+    with told_when_interrupted(ended), shown(tally, output):
         check_apart(found, key_file, root)
         made = create_snapshot(found, source, about, options=Options(compress=compress, read_all=read_all), tally=tally)
-    for note in made.notes:
-        say(note)
     snapshot = made.snapshot
-    say(
+    sentence = (
         f"snapshot {snapshot.id} of {named(snapshot)}: {counted(snapshot.files, 'file')}, {size(snapshot.bytes)},"
         f" {size(snapshot.new_bytes)} new, in {took(snapshot.seconds)}"
     )
+    tell_made(made, sentence, output)
+
+
+def tell_made(made: Created, sentence: str, output: str) -> None:
+    """Print what a backup made: its notes and the sentence, or the snapshot and its notes as data."""
+    document = {**snapshot_document(made.snapshot), "notes": list(made.notes)}
+    emit(document, output, lambda: say_all((*made.notes, sentence)))
 
 
 def _named(name: str) -> str:

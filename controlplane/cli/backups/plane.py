@@ -20,6 +20,7 @@ from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.sources.walk import Source
 from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, create_snapshot
+from controlplane.cli.backups.making import tell_made
 from controlplane.cli.backups.opening import one, opened, reading
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
@@ -33,7 +34,7 @@ USUAL_FOLDER = Path("data")
 """The data folder of `up` without --data-dir."""
 
 
-def save(config: Path, data_dir: Path | None, repository: str | None, key_file: Path | None) -> None:
+def save(config: Path, data_dir: Path | None, repository: str | None, key_file: Path | None, output: str) -> None:
     """Back the control plane's database and configuration up as one snapshot. It may run meanwhile.
 
     Raises BackupError for a repository without encryption: the database holds what nobody else may read.
@@ -47,20 +48,19 @@ def save(config: Path, data_dir: Path | None, repository: str | None, key_file: 
             " a repository that `backup init` made without --no-encryption"
         )
     tally = Tally()
-    with staged(_beside(url, data_dir)) as folder, shown(tally):
+    with staged(_beside(url, data_dir)) as folder, shown(tally, output):
         manifest = collect(url, loaded, folder, time.time())
         facts = {FACT: str(FORMAT), "database": manifest.database, "schema": manifest.revision}
         about = About(SUBJECT, host=platform.node(), by=_person(), facts=facts)
         source = Source(folder, exclude=(), address=_place(url))
         made = create_snapshot(found, source, about, tally=tally)
-    for note in made.notes:
-        say(note)
     head = made.snapshot
-    say(
+    sentence = (
         f"snapshot {head.id} of {SUBJECT}: {manifest.database} with schema {manifest.revision},"
         f" {counted(len(manifest.config), 'file')} of configuration, {size(head.bytes)}, {size(head.new_bytes)} new, in"
         f" {took(head.seconds)}"
     )
+    tell_made(made, sentence, output)
 
 
 def bring_back(snapshot: str, to: str, repository: str | None, key_file: Path | None) -> None:

@@ -1,7 +1,11 @@
-"""Progress of long work: a line that is drawn again on a terminal, and a plain line every ten seconds when piped."""
+"""Progress of long work: a line that is drawn again on a terminal, a plain line every ten seconds when piped.
+
+Programs get it as lines of JSON on stderr, where the result is JSON on stdout.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -10,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from controlplane.backup.tally import Tally
-from controlplane.cli.render import is_terminal, say, size, tell, took
+from controlplane.cli.render import JSON, YAML, is_terminal, say, size, tell, took
 from controlplane.cli.screen import Footer
 
 DRAWN_EVERY_S: Final = 0.5
@@ -39,13 +43,21 @@ def told_when_interrupted(words: str) -> Iterator[None]:
 
 
 @contextmanager
-def shown(tally: Tally, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Show the progress of the block, from a thread of its own."""
-    terminal, ended, began = is_terminal(sys.stdout), threading.Event(), clock()
+def shown(tally: Tally, output: str = "table", clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Show the progress of the block, from a thread of its own. `output` is the format of the block's result.
+
+    With json and yaml a line on stderr is `{"done": BYTES, "bytes": BYTES, "files": COUNT}`; `bytes` is 0 until the
+    files of the source are known.
+    """
+    program = output in (JSON, YAML)
+    terminal, ended, began = is_terminal(sys.stdout) and not program, threading.Event(), clock()
     footer = Footer()
 
     def draw() -> None:
         while not ended.wait(DRAWN_EVERY_S if terminal else TOLD_EVERY_S):
+            if program:
+                print(json.dumps({"done": tally.done, "bytes": tally.bytes, "files": tally.files}), file=sys.stderr)
+                continue
             line = progress_line(tally, clock() - began)
             footer.draw([line]) if terminal else say(line)
 

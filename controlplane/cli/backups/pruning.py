@@ -26,13 +26,17 @@ def prune_repository(
     keep_daily: int,
     keep_weekly: int,
     keep_monthly: int,
+    subject: list[str] | None,
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Delete snapshots beyond what is kept, and the packs that nothing needs any more."""
+    """Delete snapshots beyond what is kept, and the packs that nothing needs any more.
+
+    `subject` limits the snapshots that may go to these subjects. Packs are looked at in any case.
+    """
     keep = Keep(keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly)
     found = opened(repository, key_file)
-    gone = [fate.snapshot for fate in _shown(fates(_all(found), keep, {}), keep) if not fate.reasons]
+    gone = [fate.snapshot for fate in _shown(fates(_of(_all(found), subject), keep, {}), keep) if not fate.reasons]
     if dry_run:
         freed = size(plan_prune(found, without={snapshot.id for snapshot in gone}).freed)
         say(f"{counted(len(gone), 'snapshot')} would be deleted, and {freed} would be freed")
@@ -59,6 +63,10 @@ def _all(repository: Repository) -> list[Snapshot]:
         raise BackupError(f"nothing is deleted while a snapshot cannot be read: {error}")
 
     return repository.snapshots(refuse)
+
+
+def _of(snapshots: list[Snapshot], subjects: list[str] | None) -> list[Snapshot]:
+    return [one for one in snapshots if not subjects or one.subject in subjects]
 
 
 def _shown(found: Sequence[Fate], keep: Keep) -> Sequence[Fate]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
 from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree
@@ -13,24 +14,30 @@ from controlplane.backup.reading.restore import check_space, write_tree
 from controlplane.backup.reading.salvage import Salvage, salvage
 from controlplane.backup.reading.selection import select
 from controlplane.backup.reading.swap import beside, swap_in
-from controlplane.backup.reading.verify import verify
+from controlplane.backup.reading.verify import Verdict, verify
 from controlplane.backup.repository import Repository
 from controlplane.backup.sources.walk import ROOT
 from controlplane.backup.tally import Tally, usual_lanes
 from controlplane.cli.backups.opening import check_apart, one, opened, reading
 from controlplane.cli.backups.progress import shown, told_when_interrupted
 from controlplane.cli.errors import VerdictNegative, WrongUsage
-from controlplane.cli.render import counted, say, size
+from controlplane.cli.render import counted, emit, say, size
 
 TOUCHED_SHOWN = 20
 
 
-def verify_repository(repository: str | None, key_file: Path | None, sample: float | None) -> None:
+def verify_repository(repository: str | None, key_file: Path | None, sample: float | None, output: str) -> None:
     """Read packs again and check every chunk. Raises VerdictNegative when something is damaged."""
     tally = Tally()
     found = opened(repository, key_file)
-    with reading(found, "verify"), shown(tally):
+    with reading(found, "verify"), shown(tally, output):
         verdict = verify(found, share=1.0 if sample is None else sample / 100, lanes=usual_lanes(), tally=tally)
+    emit({"good": verdict.good, **asdict(verdict)}, output, lambda: _tell_verdict(verdict))
+    if not verdict.good:
+        raise VerdictNegative("the repository is damaged; a backup of a source that still has the bytes heals it")
+
+
+def _tell_verdict(verdict: Verdict) -> None:
     snapshots = counted(verdict.snapshots, "snapshot")
     say(f"read {verdict.packs} of {counted(verdict.of, 'pack')}, {size(verdict.bytes)}; {snapshots}")
     for note in verdict.notes:
@@ -44,7 +51,6 @@ def verify_repository(repository: str | None, key_file: Path | None, sample: flo
         say(f"snapshot {touched.snapshot} cannot restore {touched.path or 'its list of files'}: chunk {touched.chunk}")
     if len(verdict.touched) > TOUCHED_SHOWN:
         say(f"… and {len(verdict.touched) - TOUCHED_SHOWN} more files")
-    raise VerdictNegative("the repository is damaged; a backup of a source that still has the bytes heals it")
 
 
 def restore(

@@ -1,11 +1,11 @@
-"""The verbs about backups. They work without a running control plane."""
+"""The verbs about backups. All but `backup jobs` and `backup run` work without a running control plane."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent, whole
-from controlplane.cli.verbs.options import AS, DATA_DIR, DRY_RUN
+from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, DRY_RUN, LISTING
 
 _REPOSITORY = Option("repository", "Address of the repository; by default CP_BACKUP_REPOSITORY.", "URL")
 _KEY_FILE = Option("key_file", "The key file; by default CP_BACKUP_KEY_FILE.", "FILE", read=Path, offers="files")
@@ -52,6 +52,7 @@ BACKUPS = (
             Option("tag", "A note that `backup list -o json` shows.", "NAME=VALUE", many=True),
             Option("compress", "Compress files whose sample shrinks by a tenth. Costs about six times the CPU."),
             Option("read_all", "Read also files that have not changed since the newest snapshot."),
+            AS,
         ),
         examples=(
             ("backup create /models --name triton", "a whole Triton repository"),
@@ -95,6 +96,7 @@ BACKUPS = (
             Option(
                 "sample", "Percent of the packs, those first that were not read for longest.", "PERCENT", read=percent
             ),
+            AS,
         ),
         examples=(("backup verify", "everything"), ("backup verify --sample 5", "every night")),
         details="The exit code is 1 when something is damaged. Damaged chunks are named with every file that needs "
@@ -123,7 +125,7 @@ BACKUPS = (
         "backup control-plane",
         "backups.plane:save",
         "Back the control plane's own database and configuration up.",
-        options=(_CONFIG, DATA_DIR, *_WHERE),
+        options=(_CONFIG, DATA_DIR, *_WHERE, AS),
         examples=(("backup control-plane -c fleet.yaml --data-dir /var/lib/controlplane", ""),),
         details="The control plane may run meanwhile. The repository must be encrypted. The snapshot's subject is "
         "control-plane.",
@@ -161,6 +163,7 @@ BACKUPS = (
         options=(
             *_WHERE,
             *(_keep(period) for period in _KEPT),
+            Option("subject", "Delete only snapshots of this model.", "NAME", many=True),
             DRY_RUN,
             Option("yes", "Delete without asking."),
         ),
@@ -169,5 +172,21 @@ BACKUPS = (
             ("backup prune --yes", "no snapshot, only packs that nothing needs"),
         ),
         details="The newest snapshot of each version always stays. Backups and restores may run meanwhile.",
+    ),
+    Verb(
+        "backup jobs",
+        "backup_jobs:jobs",
+        "List the backups that the control plane makes: the last run, the next run, the age of the newest good one.",
+        options=LISTING,
+        examples=(("backup jobs", "the jobs of backup: in fleet.yaml"),),
+    ),
+    Verb(
+        "backup run",
+        "backup_jobs:run",
+        "Let the control plane make a backup now.",
+        (Operand("job", "JOB", "A job of fleet.yaml, or verify."),),
+        CLOSE,
+        examples=(("backup run models", "`backup jobs` shows its progress"),),
+        details="It begins within seconds, or after the run of another job.",
     ),
 )

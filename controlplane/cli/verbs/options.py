@@ -28,7 +28,13 @@ LOG = (
 )
 MODEL = Operand("model", "MODEL", "The model's name in fleet.yaml.", offers="models")
 RULE_FILES = Operand(
-    "files", "FILE…", "Prometheus rule files, or builtin:llm and builtin:gpu.", Path, False, True, offers="files"
+    "files",
+    "FILE…",
+    "Prometheus rule files, or builtin:llm, builtin:gpu and builtin:backups.",
+    Path,
+    False,
+    True,
+    offers="files",
 )
 ROLES = ("viewer", "operator", "admin", "gateway")
 

@@ -69,22 +69,25 @@ class ApprovalSection(Model):
 
 
 class CheckSection(Model):
-    """One item of the checklist: a check of this program, PromQL, or a text that a person attests."""
+    """One item of the checklist: a check of this program, PromQL, a backup, or a text that a person attests."""
 
     name: Name
     expr: Expression | None = None
     attested: Text | None = None
     """Text or link that attests the item for every rollout."""
+    backup: Name | None = None
+    """Job of `backup:` of which a run must succeed after the rollout was created."""
 
     @property
     def builtin(self) -> bool:
         """Whether this program checks the item by itself."""
-        return self.name in BUILTIN_CHECKS and self.expr is None and self.attested is None
+        return self.name in BUILTIN_CHECKS and not (self.expr or self.attested or self.backup)
 
     @check
     def _one_proof(self) -> Iterator[Fault]:
-        if self.expr and self.attested:
-            yield Fault((), "expr: and attested: cannot both be given")
+        given = [name for name in ("expr", "attested", "backup") if getattr(self, name)]
+        if len(given) > 1:
+            yield Fault((), f"{given[0]}: and {given[1]}: cannot both be given")
 
 
 Hooks = Annotated[tuple[HookSection, ...], Field(max_length=20)]

@@ -17,6 +17,10 @@ MAX_WARMINGS = 30
 """Number of warm-ups of a backend that find too little before the rollout goes back. Chosen: five minutes."""
 
 
+BACKUP_S = 86400.0
+"""Seconds that a rollout waits for a backup. Chosen: a run that hangs is stopped long before."""
+
+
 class Progress(NamedTuple):
     """The progress of one work of a step."""
 
@@ -93,7 +97,7 @@ def _hook(now_is: Situation, hook: Hook) -> Decision | None:
 def check_list(now_is: Situation) -> Decision | Rollout:
     """Check every item of the checklist. An item that does not hold ends the rollout before anything is changed.
 
-    So does an item that cannot be checked for the analysis's patience.
+    So does an item that cannot be checked for the analysis's patience, and a backup that does not end in BACKUP_S.
     """
     rollout = now_is.rollout
     found = {item.name: progress(now_is, WorkKind.CHECK, item.name) for item in rollout.plan.options.checklist}
@@ -108,10 +112,12 @@ def check_list(now_is: Situation) -> Decision | Rollout:
     if not missing:
         return rollout
     patience_s = (rollout.plan.options.analysis or Analysis()).patience_s
-    if now_is.now - now_is.since > patience_s:
+    backups = {item.name for item in rollout.plan.options.checklist if item.backup}
+    limit_s = BACKUP_S if missing.keys() <= backups else patience_s
+    if now_is.now - now_is.since > limit_s:
         # A resume must not pass a check, and nothing was changed yet: the end is harmless.
         unknown = "; ".join(f"{name}: {each.words or 'no answer came'}" for name, each in missing.items())
-        words = f"the checklist could not be checked within {lasting(patience_s)}: {unknown}"
+        words = f"the checklist could not be checked within {lasting(limit_s)}: {unknown}"
         return turn_back(rollout, now_is.seen, now_is.now, words)
     return _working(now_is, "Checking the checklist", *missing.values())
 

@@ -13,6 +13,7 @@ from controlplane.config.rollout.golden import GoldenPromptSection, GoldenSectio
 from controlplane.config.rollout.section import ApprovalSection, CheckSection, Gates, HookSection, RolloutSection
 from controlplane.config.rollout.steps import StepSection
 from controlplane.rollout.options import (
+    BACKUP,
     Analysis,
     Approval,
     CanaryStep,
@@ -187,4 +188,6 @@ def _hook(hook: HookSection) -> Hook:
 def _item(item: CheckSection, attested: str) -> CheckItem:
     if item.builtin:
         return CheckItem(item.name, builtin=item.name)
+    if item.backup is not None:
+        return CheckItem(item.name, builtin=f"{BACKUP}{item.backup}")
     return CheckItem(item.name, item.expr or "", attested=attested or item.attested or "")

@@ -10,7 +10,7 @@ from controlplane.config.wording import not_one_of
 
 def is_attested(item: CheckSection) -> bool:
     """Return whether the item can only be attested by a person."""
-    return not item.builtin and item.expr is None
+    return not item.builtin and item.expr is None and item.backup is None
 
 
 def attest_reasons(items: Sequence[CheckSection], attest: Mapping[str, str], command: str) -> Iterator[str]:

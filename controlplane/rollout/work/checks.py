@@ -14,6 +14,7 @@ from controlplane.rollout.model import Rollout
 from controlplane.rollout.options import CheckItem
 from controlplane.rollout.planning.capacity import Capacity, Fit
 from controlplane.rollout.planning.templates import filled
+from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.traffic.driver import TrafficObservation, VersionState
 
 CHECK_S = 10.0
@@ -59,6 +60,8 @@ class Checks:
 
     async def check(self, item: CheckItem, model: str, stable: str, version: str) -> Finding:
         """Return the present state of an item: PASS, FAIL, or NOT_ENOUGH where it could not be found out."""
+        if item.backup:  # the worker waits for it; a plan only names it
+            return _finding(Outcome.NOT_ENOUGH, f"{item.name}: a run of the backup {item.backup} is made first")
         try:
             async with asyncio.timeout(CHECK_S):
                 if item.builtin:
@@ -126,15 +129,17 @@ class Checks:
 class CheckWorker:
     """A rollout.workers.Worker: checks the item of the checklist that has the work's name."""
 
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
+    def __init__(self, checks: Checks, backups: BackupWaiter) -> None:
+        self._checks, self._backups = checks, backups
 
     async def run(self, rollout: Rollout, work: Work, since: float, before: Finding | None) -> Finding:
-        """Return the item's present state. An item that the plan lacks is NOT_ENOUGH."""
+        """Return the item's present state, of a backup the result of its run. An unknown item is NOT_ENOUGH."""
         plan = rollout.plan
         item = next((each for each in plan.options.checklist if each.name == work.name), None)
         if item is None:
             return _finding(Outcome.NOT_ENOUGH, f"the checklist has no item {work.name}")
+        if item.backup:
+            return await self._backups.fresh(item.backup, rollout.created_at, f"rollout {rollout.id}")
         return await self._checks.check(item, plan.model, plan.from_version, plan.to_version)
 
 

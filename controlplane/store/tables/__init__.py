@@ -16,6 +16,7 @@ SQLModel.metadata.naming_convention = {
 from controlplane.store.tables import (  # noqa: E402
     alerts,
     audit,
+    backup,
     gateway,
     lease,
     ledger,
@@ -32,6 +33,7 @@ from controlplane.store.tables import (  # noqa: E402
 __all__ = [
     "alerts",
     "audit",
+    "backup",
     "gateway",
     "lease",
     "ledger",

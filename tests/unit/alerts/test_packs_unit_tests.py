@@ -17,6 +17,7 @@ PACK_TESTS = Path(__file__).parents[3] / "alerts" / "packs" / "tests"
 RENDERED = {
     "llm": ["builtin:llm"],
     "gpu": ["builtin:gpu"],
+    "backups": ["builtin:backups"],
     "baseline": ["-c", str(PACK_TESTS / "baseline.fleet.yaml")],
 }
 """Arguments of `rules list --prometheus` for each test's rule file, as in the head of the test."""

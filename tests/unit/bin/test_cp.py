@@ -82,6 +82,8 @@ CALLS = [
     ["backup", "restore", "chat@v2", "/restored/chat", "--file", "chat/2", "--dry-run"],
     ["backup", "verify", "--sample", "5"],
     ["backup", "prune", "--keep-last", "3", "--keep-daily", "7", "--yes"],
+    ["backup", "jobs", "-o", "json"],
+    ["backup", "run", "models"],
     ["catalogue", "list"],
     ["catalogue", "export", "-o", "rules.yml", "--job", "vllm=vllm-.*", "--label", "zone"],
 ]

@@ -30,6 +30,7 @@ from controlplane.clock.system import ClockReport, ClockStep
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
+from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
@@ -213,6 +214,7 @@ class Rig:
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
+        self.backups: BackupDesk | None = None
         self.slack: SlackDoor | None = None
         self.reload_error: Exception | None = None
         self.keys = GatewayKeyStore(db)
@@ -267,6 +269,7 @@ class Rig:
             log=self.log,
             unread=list,
             schedules=lambda: self.schedules,
+            backups=lambda: self.backups,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,

@@ -60,6 +60,8 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/history"): VIEWER,
     ("GET", "/cp/v1/audit"): OPERATOR,
     ("GET", "/cp/v1/schedules"): VIEWER,
+    ("GET", "/cp/v1/backups"): VIEWER,
+    ("POST", "/cp/v1/backups/{job}/runs"): OPERATOR,
     ("GET", "/cp/v1/logs"): OPERATOR,
     ("POST", "/cp/v1/config/diff"): OPERATOR,
     ("GET", "/cp/v1/whoami"): VIEWER,
@@ -101,7 +103,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
 
 CALLERS = [None, *Role]
 PATH_VALUES = {"name": "chat", "rollout_id": "r1", "fingerprint": "0123456789abcdef", "token_id": "0123456789ab"}
-PATH_VALUES["version"] = "v2"
+PATH_VALUES |= {"version": "v2", "job": "models"}
 PATH_VALUES["key_id"] = PATH_VALUES["token_id"]
 REFUSED = (401, 403)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.unit.controlplane.app.backup_edits import RICH_BACKUP
 from tests.unit.controlplane.app.rollout_edits import RICH_OPTIONS, RICH_SHARED
 
 RICH: dict[str, Any] = {
@@ -116,5 +117,6 @@ RICH: dict[str, Any] = {
     },
     "usage_report": {"schedule": {"cron": "0 8 * * mon", "timezone": "Europe/Berlin"}, "receiver": "ops"},
     "housekeeping": {"schedule": {"cron": "30 3 * * *", "jitter": "1h"}},
+    "backup": RICH_BACKUP,
     "trusted_proxies": ["10.0.0.1"],
 }

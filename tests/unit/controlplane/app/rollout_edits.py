@@ -121,6 +121,7 @@ _OF_ALL: tuple[tuple[str, Where, Any], ...] = (
     ("approvals[].role", (*_APPROVAL, "role"), "admin"),
     ("checklist[].name", (*_ITEM, "name"), "load-test"),
     ("checklist[].expr", (*_ITEM, "expr"), "vector(2)"),
+    ("checklist[].backup", _ITEM, {"name": "backup", "backup": "models"}),
     ("checklist[].attested", _ITEM, {"name": "docs", "attested": "https://wiki.example"}),
 )
 ROLLOUT_EDITS = (

@@ -32,6 +32,7 @@ from controlplane.metrics.write.shipping.shipper import Shipper
 from controlplane.pools import ThreadPool, make_pools
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
+from tests.unit.controlplane.app.backup_edits import BACKUP_EDITS
 from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.rich_fleet import RICH
@@ -229,6 +230,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("gateway.tenants.<name>.monthly_usd", (*TENANT, "monthly_usd"), 7),
     *((f"models[].gateway.{name}", (*GATEWAY, *name.split(".")), value) for name, value in GATEWAYS.items()),
     *ROLLOUT_EDITS,
+    *BACKUP_EDITS,
     *DRIVER_EDITS,
     ("models[].traffic.driver", SPLIT, {**RICH["models"][1], "name": "split"}),
     ("cost", ("cost",), DROP),
@@ -276,6 +278,7 @@ OF_THE_RUN = {
     "Alerting._since",
     "Alerting._started",
     "Alerting._started_at",
+    "Backups._data_dir",
     "Beside._folder",
     "ControlPlane.holder",
     "MessageSender.holder",

@@ -153,6 +153,30 @@ def test_prune_shows_first_asks_and_keeps_the_newest_of_each_version(machine: Ma
     assert "deleted 0 snapshots and 0 packs" in machine.backup("prune", "--yes").stdout
 
 
+def test_prune_of_one_subject_leaves_the_snapshots_of_the_others(machine: Machine) -> None:
+    for name in ("chat", "embed", "chat", "embed"):
+        machine.backup("create", machine.models, "--name", name, "--read-all")
+    machine.backup("prune", "--keep-last", 1, "--subject", "chat", "--yes")
+    assert [one["subject"] for one in json.loads(machine.backup("list", "-o", "json").stdout)] == [
+        "embed",
+        "chat",
+        "embed",
+    ]
+
+
+def test_verify_and_create_give_their_result_as_data(machine: Machine) -> None:
+    made = json.loads(machine.backup("create", machine.models, "--name", "chat", "-o", "json").stdout)
+    (listed,) = json.loads(machine.backup("list", "-o", "json").stdout)
+    assert made["notes"] == [] and made["new_bytes"] >= 3_000_000
+    assert {**listed, "notes": []} == made
+    verdict = json.loads(machine.backup("verify", "-o", "json").stdout)
+    assert (verdict["good"], verdict["snapshots"], verdict["touched"]) == (True, 1, [])
+    for pack in machine.packs():
+        pack.write_bytes(bytes(pack.stat().st_size))
+    done = machine.backup("verify", "-o", "json", code=1)
+    assert json.loads(done.stdout)["good"] is False and "the repository is damaged" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to every folder")
 def test_a_repository_that_is_read_only_can_be_verified_and_restored(machine: Machine) -> None:
     machine.backup("create", machine.models)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,10 @@ from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, Rollou
 from controlplane.rollout.options import CheckItem, Options
 from controlplane.rollout.planning.capacity import Capacity, Fit
 from controlplane.rollout.work import checks
+from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import Checks, CheckWorker
+from controlplane.store.backup_runs import BackupRunStore
+from controlplane.store.database import Database
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 from tests.unit.controlplane.metrics.conftest import load
 
@@ -61,6 +65,11 @@ class Facts:
 async def state(item: CheckItem, text: str = "", facts: Facts | None = None, fault: Exception | None = None) -> str:
     found = await Checks(Series(text, fault), facts or Facts(), lambda: NOW).check(item, "chat", "v1", "v2")
     return f"{found.outcome}: {found.reasons[0]}"
+
+
+@pytest.fixture
+def no_backups(tmp_path: Path) -> BackupWaiter:
+    return BackupWaiter(BackupRunStore(Database(f"sqlite:///{tmp_path / 'a.db'}")), lambda: NOW)
 
 
 def builtin(name: str) -> CheckItem:
@@ -150,12 +159,12 @@ async def test_an_answer_that_does_not_come_is_unknown(monkeypatch: pytest.Monke
     assert await state(builtin("rollback"), facts=Silent()) == "not-enough-data: rollback: no answer within 0.01 s"
 
 
-async def test_the_worker_checks_the_item_of_its_name() -> None:
+async def test_the_worker_checks_the_item_of_its_name(no_backups: BackupWaiter) -> None:
     options = Options(checklist=(CheckItem("scan", attested="ticket 7"),))
     limits = RolloutLimits(1, 1, 1)
     plan = Plan("chat", "v1", "v2", RolloutKind.PROMOTE, "canary", (), True, "", limits, (), (), options=options)
     rollout = Rollout("r-1", plan, Phase.PLANNED, "s", "ann", 0, 0, 0)
-    worker = CheckWorker(Checks(Series(), Facts(), lambda: NOW))
+    worker = CheckWorker(Checks(Series(), Facts(), lambda: NOW), no_backups)
     assert await worker.run(rollout, Work(WorkKind.CHECK, 0, "scan"), 0.0, None) == Finding(
         Outcome.PASS, ("scan is attested: ticket 7",)
     )

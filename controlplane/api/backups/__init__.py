@@ -1,0 +1,1 @@
+"""Routes and metrics about the backups that the control plane makes."""

@@ -1,0 +1,135 @@
+"""The section `backup`: the repository, the jobs that fill it, and the times at which it is verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from controlplane.config.checking import Fault, check
+from controlplane.config.schedules import Schedule
+from controlplane.config.vocabulary import FilePath, Interval, Model, Name, Text
+
+VERIFY: Final = "verify"
+"""Name of the runs that verify the repository. No job may have it."""
+PLANE_SUBJECT: Final = "control-plane"
+"""Subject of the snapshots of a control plane. The verb `backup control-plane` chooses it."""
+MAX_AGE_S: Final = 26 * 3600.0
+"""Default of `max_age`. Chosen: a day, and two hours for the run itself. No multiple of an interval can be the default,
+because the times of a cron expression need not have one interval."""
+SCHEMES: Final = ("file", "s3", "gs", "az")
+
+Count = Annotated[int, Field(ge=0, le=10_000, strict=True)]
+
+
+def _repository(value: str) -> str:
+    """Return the address unchanged. Raises ValueError for credentials in it, and for what is no address."""
+    parts = urlsplit(value)
+    if value.startswith("/"):
+        return value
+    if parts.scheme not in SCHEMES:
+        raise ValueError("expected file:///path, an absolute path, s3://bucket/prefix, gs://… or az://…")
+    if parts.username or parts.password or parts.query or "@" in parts.netloc:
+        raise ValueError("holds credentials or options: give them in the control plane's environment")
+    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+        raise ValueError("names a host: write file:///path with three slashes")
+    if parts.scheme != "file" and not parts.netloc:
+        raise ValueError("names no bucket: write one, such as s3://bucket/prefix")
+    return value
+
+
+class KeepSection(Model):
+    """Numbers of snapshots to keep, as `backup prune` takes them. The newest of each version always stays."""
+
+    last: Count = 0
+    hourly: Count = 0
+    daily: Count = 0
+    weekly: Count = 0
+    monthly: Count = 0
+
+    @check
+    def _keeps_something(self) -> Iterator[Fault]:
+        if not any((self.last, self.hourly, self.daily, self.weekly, self.monthly)):
+            yield Fault((), "keeps nothing: set one of last:, hourly:, daily:, weekly:, monthly:")
+
+
+class BackupJobSection(Model):
+    """One backup that is made again and again."""
+
+    name: Name
+    folder: FilePath | None = None
+    control_plane: bool = False
+    """Whether the control plane itself is backed up: its database and configuration."""
+    subject: Text | None = None
+    """Subject of the snapshots. Default: the job's name."""
+    version: Text | None = None
+    parts: tuple[Text, ...] = ()
+    include: tuple[Text, ...] = ()
+    exclude: tuple[Text, ...] = ()
+    schedule: Schedule
+    keep: KeepSection | None = None
+    """Snapshots of the subject that stay after a good run. Default: all of them."""
+    max_age: Interval = MAX_AGE_S
+    """Age of the newest good backup, in seconds, after which it is too old."""
+
+    @property
+    def about(self) -> str:
+        """Subject of the job's snapshots."""
+        return PLANE_SUBJECT if self.control_plane else self.subject or self.name
+
+    @check
+    def _has_one_source(self) -> Iterator[Fault]:
+        if (self.folder is not None) == self.control_plane:
+            yield Fault((), "needs one of folder: PATH, control_plane: true")
+
+    @check
+    def _plane_has_no_choices(self) -> Iterator[Fault]:
+        for field in ("subject", "version", "parts", "include", "exclude"):
+            if self.control_plane and getattr(self, field):
+                yield Fault((field,), "is for folder:; a backup of the control plane is always whole")
+
+    @check
+    def _name_is_free(self) -> Iterator[Fault]:
+        if self.name == VERIFY:
+            yield Fault(("name",), f"{VERIFY} names the runs of backup.verify; choose another name")
+
+    @check
+    def _subject_has_no_version(self) -> Iterator[Fault]:
+        if self.subject is not None and (not self.subject or "@" in self.subject):
+            yield Fault(("subject",), "is empty or holds @, which separates the version; set version: for it")
+
+    @check
+    def _subject_is_a_model(self) -> Iterator[Fault]:
+        if not self.control_plane and self.about == PLANE_SUBJECT:
+            yield Fault(("subject",), f"{PLANE_SUBJECT} is the subject of control_plane: true; set another subject:")
+
+
+class BackupVerifySection(Model):
+    """When packs of the repository are read again and checked."""
+
+    schedule: Schedule
+    sample: float = Field(default=5.0, gt=0, le=100)
+    """Percent of the packs of a run, those first that were not read for longest."""
+
+
+class BackupSection(Model):
+    """Backups that the control plane makes by the calendar."""
+
+    repository: Annotated[Text, AfterValidator(_repository)]
+    key_file: FilePath
+    jobs: tuple[BackupJobSection, ...] = ()
+    verify: BackupVerifySection | None = None
+
+    @check
+    def _jobs_differ(self) -> Iterator[Fault]:
+        first: dict[str, int] = {}
+        for number, job in enumerate(self.jobs):
+            if job.reads("name") and first.setdefault(job.name, number) != number:
+                yield Fault(("jobs", number, "name"), f"{job.name!r} is taken by jobs[{first[job.name]}]")
+
+    @check
+    def _does_something(self) -> Iterator[Fault]:
+        if not self.jobs and self.verify is None:
+            yield Fault((), "does nothing: add jobs: or verify:")

@@ -1,0 +1,96 @@
+"""The section `backup`: what it accepts, its defaults, and its faults with their places."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.config.loader import load_fleet
+from controlplane.errors import ConfigErrors
+
+FOLDER = {"name": "models", "folder": "models", "schedule": "@daily"}
+
+
+def write(tmp_path: Path, **section: Any) -> Path:
+
+    path = tmp_path / "fleet.yaml"
+    given = {"repository": "s3://bucket/llm", "key_file": "backup.key", "jobs": [FOLDER], **section}
+    path.write_text(json.dumps({"fleet": {"name": "test"}, "backup": given}))
+    return path
+
+
+def test_defaults_and_paths_beside_the_file(tmp_path: Path) -> None:
+    section = load_fleet(write(tmp_path)).fleet.backup
+    assert section is not None and section.key_file == tmp_path / "backup.key"
+    (job,) = section.jobs
+    assert (job.folder, job.about, job.max_age, job.keep) == (tmp_path / "models", "models", 93_600.0, None)
+
+
+@pytest.mark.parametrize("address", ["file:///backups", "/backups", "gs://bucket", "az://container/prefix"])
+def test_addresses_of_repositories(tmp_path: Path, address: str) -> None:
+    section = load_fleet(write(tmp_path, repository=address)).fleet.backup
+    assert section is not None and section.repository == address
+
+
+def job(**fields: Any) -> dict[str, Any]:
+    return {"jobs": [{**FOLDER, **fields}]}
+
+
+FAULTS: list[tuple[dict[str, Any], str, str]] = [
+    ({"repository": "backups"}, "backup.repository", "an absolute path"),
+    ({"repository": "s3://key:secret@bucket/llm"}, "backup.repository", "holds credentials"),
+    ({"repository": "s3://bucket?secret=x"}, "backup.repository", "holds credentials"),
+    ({"repository": "s3:///llm"}, "backup.repository", "names no bucket"),
+    ({"repository": "file://host/llm"}, "backup.repository", "three slashes"),
+    ({"jobs": []}, "backup", "does nothing"),
+    ({"jobs": [FOLDER, FOLDER]}, "backup.jobs[1].name", "'models' is taken by jobs[0]"),
+    (job(folder=None), "backup.jobs[0]", "needs one of folder: PATH, control_plane: true"),
+    (job(control_plane=True), "backup.jobs[0]", "needs one of folder: PATH, control_plane: true"),
+    (job(folder=None, control_plane=True, parts=["a"]), "backup.jobs[0].parts", "is for folder:"),
+    (job(name="verify"), "backup.jobs[0].name", "names the runs of backup.verify"),
+    (job(subject="chat@v1"), "backup.jobs[0].subject", "holds @"),
+    (job(subject=""), "backup.jobs[0].subject", "is empty"),
+    (job(subject="control-plane"), "backup.jobs[0].subject", "set another subject:"),
+    (job(keep={}), "backup.jobs[0].keep", "keeps nothing"),
+    (job(keep={"daily": -1}), "backup.jobs[0].keep.daily", ""),
+    (job(schedule="0 25 * * *"), "backup.jobs[0].schedule.cron", "hour"),
+    (job(max_age="0s"), "backup.jobs[0].max_age", ""),
+    ({"verify": {"schedule": "@daily", "sample": 0}}, "backup.verify.sample", ""),
+]
+
+
+@pytest.mark.parametrize(("section", "field", "words"), FAULTS)
+def test_faults_name_their_place(tmp_path: Path, section: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(ConfigErrors) as raised:
+        load_fleet(write(tmp_path, **section))
+    (fault,) = raised.value.errors
+    assert fault.field == field and words in fault.reason
+
+
+def test_a_checklist_names_a_job_that_exists(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    content = json.loads(path.read_text())
+    content["rollouts"] = {"checklist": [{"name": "backup", "backup": "models"}]}
+    path.write_text(json.dumps(content))
+    item = load_fleet(path).fleet.rollouts.checklist[0]
+    assert (item.backup, item.builtin) == ("models", False)
+    content["models"] = [
+        {
+            "name": "chat",
+            "stable": "v1",
+            "traffic": {"driver": "none"},
+            "versions": {"v1": {}},
+            "rollout": {
+                "checklist": [{"name": "backup", "backup": "model"}, {"name": "b", "backup": "a", "expr": "up"}]
+            },
+        }
+    ]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigErrors) as raised:
+        load_fleet(path)
+    faults = {fault.field: fault.reason for fault in raised.value.errors}
+    assert "did you mean 'models'" in faults["models[0].rollout.checklist[0].backup"]
+    assert faults["models[0].rollout.checklist[1]"] == "expr: and backup: cannot both be given"
