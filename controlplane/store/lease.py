@@ -43,11 +43,11 @@ _RENEW = text(
 )
 
 LEASE_PATIENCE = Patience(
-    connections=1, more=3, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4, answer_s=5
+    connections=1, more=5, connection_s=4, connect_s=4, lock_s=4, idle_s=10, statement_s=4, answer_s=5
 )
 """Limits of the connections that renew leases. The timeouts are at most a third of the shortest TTL
-(schedule.factory.TTL_S): after an attempt that hangs there is time for another one. There are four leased loops, so
-four connections are the maximum."""
+(schedule.factory.TTL_S): after an attempt that hangs there is time for another one. There are four leased loops, and a
+backup that runs needs two leases more, so six connections are the maximum."""
 
 
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # CLOCK_BOOTTIME exists on Linux only

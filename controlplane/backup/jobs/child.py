@@ -111,7 +111,9 @@ async def run_child(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=dict(environment),
-        process_group=0,  # Ctrl-C in the control plane's terminal is for the control plane, which stops its children
+        # A group of its own: Ctrl-C in the control plane's terminal is for the control plane, which stops its children.
+        # uvloop, on which the control plane runs, does not know process_group.
+        start_new_session=True,
     )
     heard, stopped = Heard(clock), ""
     assert process.stdout is not None and process.stderr is not None

@@ -17,7 +17,7 @@ from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, run_child
 from controlplane.backup.jobs.command import PROGRAM, Place, Work, environment_of
 from controlplane.config.backup.section import VERIFY
-from controlplane.errors import Unavailable
+from controlplane.errors import LeaseLost, Unavailable
 from controlplane.store.backup_runs import CUT_SHORT, BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.lease import Lease
 
@@ -56,6 +56,11 @@ class BackupRunner:
                 good = result
                 result = _with(good, "the prune after it was interrupted")
                 result = _with(good, await self._pruned(work, place, begun.id, lease))
+        except (LeaseLost, Unavailable):
+            raise  # the next tick of the holder of the lease ends the run
+        except Exception as error:
+            log.exception("backup %s", work.job)
+            result = BackupResult(BackupOutcome.FAILED, f"{type(error).__name__}: {error}")
         except asyncio.CancelledError:
             # The process ends. Its loops wait for this, and the calendar's time stays due: the next start makes it up.
             await asyncio.shield(asyncio.to_thread(self._runs.finish, begun.id, result, lease, self._clock.now()))

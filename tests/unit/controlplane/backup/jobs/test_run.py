@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.backup.errors import BackupError
+from controlplane.backup.jobs import run
 from controlplane.backup.jobs.child import Bounds
 from controlplane.backup.jobs.command import Work
 from controlplane.backup.jobs.leashed import GENTLE
@@ -43,10 +44,10 @@ def alive(pid: int) -> bool:
 
 async def test_a_good_run_is_recorded_with_its_snapshot(world: World) -> None:
     world.succeed()
-    run = await world.runner().run(WORK, world.place, None)
-    assert (run.outcome, run.snapshot, run.snapshot_at) == ("succeeded", "abc123", STORED_AT)
-    assert (run.bytes, run.new_bytes, run.words) == (5_000_000_000_000, 7, "deleted while the backup ran: x")
-    assert (run.started_at, run.finished_at) == (NOW, NOW)
+    ended = await world.runner().run(WORK, world.place, None)
+    assert (ended.outcome, ended.snapshot, ended.snapshot_at) == ("succeeded", "abc123", STORED_AT)
+    assert (ended.bytes, ended.new_bytes, ended.words) == (5_000_000_000_000, 7, "deleted while the backup ran: x")
+    assert (ended.started_at, ended.finished_at) == (NOW, NOW)
     (call,) = world.calls()
     assert call["words"] == ["backup", "create", "/models", "--output=json"]
     assert call["nice"] == max(GENTLE, os.nice(0))
@@ -80,15 +81,25 @@ async def test_a_program_that_cannot_be_started_is_a_failed_run(world: World) ->
     assert last(world).outcome == "failed"
 
 
+async def test_a_fault_of_this_program_is_a_failed_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise ValueError("unexpected")
+
+    monkeypatch.setattr(run, "run_child", broken)
+    with pytest.raises(BackupError):
+        await world.runner().run(WORK, world.place, None)
+    assert (last(world).outcome, last(world).words) == ("failed", "ValueError: unexpected")
+
+
 async def test_a_prune_follows_a_good_run_and_its_failure_takes_nothing_from_it(world: World) -> None:
     world.succeed()
-    run = await world.runner().run(PRUNED, world.place, None)
+    ended = await world.runner().run(PRUNED, world.place, None)
     assert [call["words"][1] for call in world.calls()] == ["create", "prune"]
-    assert run.succeeded and "prune" not in run.words
+    assert ended.succeeded and "prune" not in ended.words
     world.act("sys.exit('error: no rights')", "prune")
-    run = await world.runner().run(PRUNED, world.place, None)
-    assert run.succeeded and run.snapshot == "abc123"
-    assert run.words.endswith("the prune after it failed: error: no rights")
+    ended = await world.runner().run(PRUNED, world.place, None)
+    assert ended.succeeded and ended.snapshot == "abc123"
+    assert ended.words.endswith("the prune after it failed: error: no rights")
 
 
 async def test_progress_is_stored_while_it_runs_and_long_output_is_bounded(world: World) -> None:
@@ -172,11 +183,11 @@ async def test_a_process_that_lost_its_lease_stops_its_child_and_writes_nothing(
 def test_a_child_ends_with_a_parent_that_is_killed(world: World) -> None:
     world.act(f"(home / 'ready').touch()\n{FOREVER}")
     parent = (
-        "import asyncio, json, sys\n"
+        "import json, sys, uvloop\n"  # the loop of the control plane: it knows fewer options than asyncio's
         "from controlplane.backup.jobs.child import TELLING, run_child\n"
         "async def tell(done, total): pass\n"
         "program, environment = json.loads(sys.argv[1])\n"
-        "asyncio.run(run_child(program, environment, TELLING, tell))\n"
+        "uvloop.run(run_child(program, environment, TELLING, tell))\n"
     )
     given = json.dumps([[*world.program, "backup", "create"], world.environment])
     process = subprocess.Popen([sys.executable, "-c", parent, given])
