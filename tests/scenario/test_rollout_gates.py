@@ -11,11 +11,14 @@ import pytest
 
 from controlplane.metrics.promql.values import QueryValue
 from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind
+from controlplane.rollout.handlers import works
 from controlplane.rollout.model import Phase, Rollout
 from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import Checks, CheckWorker
 from controlplane.rollout.work.hooks import HookWorker
 from controlplane.rollout.workers import Worker
+from controlplane.store.backup_runs import BackupRunStore
 from tests.fakes.gateway_world import GatewayWorld
 from tests.fakes.hook_server import HookServer, status
 from tests.fakes.rollout_world import START
@@ -47,7 +50,9 @@ async def at_once(seconds: float) -> None:
 def world(folder: Path, series: Series | None = None, **options: Any) -> GatewayWorld:
     def workers(made: GatewayWorld) -> Mapping[WorkKind, Worker]:
         checks = Checks(series or Series(), made.planner, made.clock.now)
-        return {WorkKind.HOOK: HookWorker(at_once), WorkKind.CHECK: CheckWorker(checks), WorkKind.LOOK: Content()}
+        waiter = BackupWaiter(BackupRunStore(made.db), made.clock.now, at_once)
+        check = CheckWorker(checks, waiter)
+        return {WorkKind.HOOK: HookWorker(at_once), WorkKind.CHECK: check, WorkKind.LOOK: Content()}
 
     return GatewayWorld(folder, workers=workers, **options)
 
@@ -192,3 +197,20 @@ async def test_a_check_that_never_answers_ends_the_rollout_before_anything_is_ch
         assert world.driver.log == []
         kept = [s.work for s in await world.service.findings(rollout.id) if s.work.name == "monitoring"]
         assert [work.number == 1 for work in kept] == ([] if hangs else [True, False]), "the first and the latest"
+
+
+async def test_a_backup_may_take_longer_than_the_patience_but_has_a_limit_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert works.BACKUP_S == 86400.0
+    monkeypatch.setattr(works, "BACKUP_S", 900.0)
+    section = {"checklist": [{"name": "backup", "backup": "models"}], "analysis": {"patience": "10m"}}
+    async with StrategyWorld(tmp_path, rollout=section) as world:
+        world.worker.hangs = {WorkKind.CHECK}
+        await world.promote()
+        for _ in range(90):
+            assert (await world.tick(10.0)).startswith("planned: Checking the checklist")
+        await world.tick(10.0)
+        latest = await world.finish(limit=20)
+        words = "the checklist could not be checked within 15 min: backup: no answer came. Nothing was changed"
+        assert (latest.phase, latest.sentence) == (Phase.FAILED, words)
