@@ -38,7 +38,7 @@ class GroupSplit:
         return next(filter(None, faults), "")
 
     def changes(self, states: States, shares: Mapping[str, float]) -> list[tuple[Resource, Json]]:
-        """Return a patch for each member whose weight differs, the raised ones first."""
+        """Return a patch for each member whose weight differs, the raised ones first. Raises Unfit."""
         self._group(states)
         members = self._present(states)
         if absent := [self._members[version] for version, share in shares.items() if share and version not in members]:
