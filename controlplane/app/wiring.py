@@ -92,18 +92,10 @@ class ControlPlane:
         )
         self.alerting = self._made_alerting(embedded, data_dir)
         self.keys = GatewayKeyStore(db)
-        withheld = "" if held is None else held.sentence
-        feed = DesiredFeed(DesiredSource(db, self.config, lambda: self.keys.specs(clock.now())), withheld=withheld)
+        feed = self._made_feed(held)
         self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
-        self.rolling = Rolling(
-            db,
-            querier,
-            clock,
-            observe_only=observe_only,
-            gateways=StoredGateways(db, self.config, clock, feed.wake),
-            news=lambda: self.loops.wake("rollouts"),
-        )
+        self.rolling = self._made_rolling(feed)
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
@@ -131,6 +123,20 @@ class ControlPlane:
         self._reloading = asyncio.Lock()
         self.loops = Loops()
         self.run = Run(clock.now(), clock.now())
+
+    def _made_feed(self, held: Hold | None) -> DesiredFeed:
+        source = DesiredSource(self.database, self.config, lambda: self.keys.specs(self.clock.now()))
+        return DesiredFeed(source, withheld="" if held is None else held.sentence)
+
+    def _made_rolling(self, feed: DesiredFeed) -> Rolling:
+        return Rolling(
+            self.database,
+            self.metrics.querier,
+            self.clock,
+            observe_only=self.observe_only,
+            gateways=StoredGateways(self.database, self.config, self.clock, feed.wake),
+            news=lambda: self.loops.wake("rollouts"),
+        )
 
     def _made_slack(self) -> SlackPart:
         actions = Actions(RolloutActions(self.rolling.service, self.clock).actions())

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from controlplane.cli.client import connect
 from controlplane.cli.render import clock, columns, emit, say, size
+from controlplane.cli.table import UNKNOWN
 from controlplane.telling import lasting
 
 
@@ -32,16 +33,16 @@ def _row(item: dict[str, Any]) -> tuple[str, ...]:
         item["job"],
         item["source"],
         _now(item["open"]),
-        "-" if last is None or last["finished_at"] is None else clock(last["finished_at"]),
+        UNKNOWN if last is None or last["finished_at"] is None else clock(last["finished_at"]),
         "not run yet" if last is None else _result(last),
-        "-" if item["next_at"] is None else clock(item["next_at"]),
+        UNKNOWN if item["next_at"] is None else clock(item["next_at"]),
         _age(item),
     )
 
 
 def _now(found: dict[str, Any] | None) -> str:
     if found is None:
-        return "-"
+        return UNKNOWN
     if found["state"] == "waiting" or found["total_bytes"] is None:
         return str(found["state"])
     return f"{size(found['done_bytes'])} of {size(found['total_bytes'])}"

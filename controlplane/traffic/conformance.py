@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from controlplane.errors import ControlPlaneError, Refused
 from controlplane.traffic.driver import BackendObservation, Driver, Placement, Preparation, VersionState
+from controlplane.traffic.proxies.shares import near
 
 SETTLE_S, LOOK_S = 30.0, 0.2
 """Seconds that a placement may take to be seen, and between two looks. Chosen: reloads take less than a second."""
@@ -22,8 +23,6 @@ at half of the requests, a target that sends none to the candidate is told from 
 SIGMAS = 4.5
 """Standard deviations of a binomial count that a target which draws may be off, as Gateway API's conformance tests of
 weighted pools allow."""
-NEAR = 0.0005
-"""Largest difference of a share that was read back: rollouts count shares as equal within it."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ async def _set(driver: Driver, url: str, step: str, placement: Placement, monoto
     while True:
         seen = (await driver.observe()).backend(url)
         took = monotonic() - started
-        if _is_known(seen) and _near(seen.weights, wanted):
+        if _is_known(seen) and near(seen.weights, wanted):
             return StepResult(step, True, f"{url} has {seen.served}, read back after {took:.1f} s")
         if took > SETTLE_S:
             why = seen.error or seen.pending or f"it has {seen.served}"
@@ -157,10 +156,6 @@ async def _count(driver: Driver, url: str, version: str, share: float, monotonic
         return StepResult("count", None, f"{words}: too few to judge, so send more requests meanwhile")
     holds = abs(got - total * share) <= SIGMAS * math.sqrt(total * share * (1.0 - share))
     return StepResult("count", holds, words if holds else f"{words}: the target does not split as it was told")
-
-
-def _near(found: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
-    return all(abs(found.get(v, 0.0) - wanted.get(v, 0.0)) < NEAR for v in {*found, *wanted})
 
 
 def _is_known(seen: BackendObservation) -> bool:

@@ -32,6 +32,11 @@ def leashed(command: Sequence[str], parent: int) -> list[str]:
     return [sys.executable, "-m", "controlplane.backup.jobs.leashed", str(parent), *command]
 
 
+def be_gentle() -> None:
+    """Raise this process's niceness to that of a backup. A higher one stays."""
+    os.nice(max(0, GENTLE - os.nice(0)))
+
+
 def main(words: Sequence[str]) -> None:
     """Bind this process to its parent, make it gentle, and become the program."""
     parent, command = int(words[0]), list(words[1:])
@@ -43,7 +48,7 @@ def main(words: Sequence[str]) -> None:
             libc.syscall(number, IOPRIO_WHO_PROCESS, 0, LOWEST_BEST_EFFORT)
     if os.getppid() != parent:  # it ended before prctl: no signal will come any more
         sys.exit(ORPHAN)
-    os.nice(max(0, GENTLE - os.nice(0)))
+    be_gentle()
     # A service manager sends SIGTERM to all processes. The control plane stops this one, and records why it ended.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # A shell starts programs in the background with SIGINT ignored; the control plane stops this one by it.

@@ -21,6 +21,8 @@ from controlplane.errors import LeaseLost, Unavailable
 from controlplane.store.backup_runs import CUT_SHORT, BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.lease import Lease
 
+NOT_STARTED = 127
+"""Exit status of a program that cannot be started, as shells have it."""
 log = logging.getLogger(__name__)
 
 
@@ -73,8 +75,8 @@ class BackupRunner:
 
     async def _made(self, work: Work, place: Place, run: int, lease: Lease | None) -> BackupResult:
         ended = await self._child(work.command, place, self._telling, run, lease)
-        if isinstance(ended, str) or ended.code != 0 or ended.stopped:
-            return BackupResult(BackupOutcome.FAILED, ended if isinstance(ended, str) else _reason(ended))
+        if fault := _fault(ended):
+            return BackupResult(BackupOutcome.FAILED, fault)
         try:
             return _result(work, orjson.loads(ended.output))
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
@@ -83,16 +85,14 @@ class BackupRunner:
     async def _pruned(self, work: Work, place: Place, run: int, lease: Lease | None) -> str:
         """Prune, and return what the operator should know of it. A prune that fails takes nothing from the backup."""
         ended = await self._child(work.after, place, self._quiet, run, lease)
-        if not isinstance(ended, str) and ended.code == 0 and not ended.stopped:
+        if not (fault := _fault(ended)):
             return ""
-        sentence = f"the prune after it failed: {ended if isinstance(ended, str) else _reason(ended)}"
+        sentence = f"the prune after it failed: {fault}"
         log.warning("backup %s: %s", work.job, sentence)
         return sentence
 
-    async def _child(
-        self, words: Sequence[str], place: Place, bounds: Bounds, run: int, lease: Lease | None
-    ) -> Ended | str:
-        """Run a verb, and return its end, or why it could not be started."""
+    async def _child(self, words: Sequence[str], place: Place, bounds: Bounds, run: int, lease: Lease | None) -> Ended:
+        """Run a verb, and return its end. A program that cannot be started says why."""
 
         async def tell(done: int, total: int) -> None:
             try:
@@ -105,15 +105,17 @@ class BackupRunner:
         try:
             return await run_child([*self._program, *words], environment_of(place, self._environment), bounds, tell)
         except OSError as error:
-            return f"its process cannot be started: {error.strerror or error}"
+            return Ended(NOT_STARTED, b"", (f"its process cannot be started: {error.strerror or error}",))
 
 
 def _with(result: BackupResult, words: str) -> BackupResult:
     return replace(result, words=f"{result.words} {words}".strip())
 
 
-def _reason(ended: Ended) -> str:
-    """Return why a child failed, in the words that it said last."""
+def _fault(ended: Ended) -> str:
+    """Return why a child failed, in the words that it said last; empty: it did not."""
+    if ended.code == 0 and not ended.stopped:
+        return ""
     how = ended.stopped or (f"it was ended by signal {-ended.code}" if ended.code < 0 else "")
     said = " ".join(ended.lines)
     return ": ".join(part for part in (how, said) if part) or f"it ended with exit code {ended.code}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import getpass
-import os
 import platform
 import time
 from pathlib import Path
 
 from controlplane.backup.errors import RepositoryExists
 from controlplane.backup.format.envelope import Sealing
+from controlplane.backup.jobs.leashed import be_gentle
 from controlplane.backup.keys.keyfile import UserKey, new_key, read_key, write_key
 from controlplane.backup.repository import init_repository, present
 from controlplane.backup.sources.walk import UNFINISHED, Source
@@ -21,9 +21,6 @@ from controlplane.cli.backups.opening import address, check_apart, key_path, nam
 from controlplane.cli.backups.progress import shown, told_when_interrupted
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, emit, say, say_all, size, tell, took
-
-GENTLE = 10
-"""Niceness of a backup: scraping and rules on the same machine go first."""
 
 
 def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> None:
@@ -95,7 +92,7 @@ def create(
     output: str,
 ) -> None:
     """Back a folder up as one snapshot."""
-    os.nice(max(0, GENTLE - os.nice(0)))
+    be_gentle()
     tags = dict(_pair(text) for text in tag or ())
     root = folder.absolute()
     about = About(_named(name or root.name), _text(version or ""), platform.node(), _person(), tags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from collectors.catalogue import Catalogue
@@ -60,10 +60,6 @@ class Counter:
             return None
         running = [sums[name] for name in OPEN if name in sums]
         return Counted(round(sums[REQUESTS]), round(sum(running)) if running else None)
-
-    def of(self, version: str, served: str) -> Counter:
-        """Return the counter of another version on servers of the same kind."""
-        return replace(self, version=version, served=served)
 
     def _is_mine(self, labels: dict[str, str]) -> bool:
         """Whether a series counts this version. A server of one version says none."""

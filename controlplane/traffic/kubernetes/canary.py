@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.traffic.driver import EngineRefused
-from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit
+from controlplane.traffic.kubernetes.resource import (
+    Json,
+    Resource,
+    condition_at,
+    listed_at,
+    number_at,
+    reason_of,
+    text_at,
+    value_at,
+)
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked
 from controlplane.traffic.proxies.shares import PRECISION
 
 PERCENT = 100
@@ -42,14 +51,13 @@ class CanarySplit:
         ready = text_at(found, *_COMPONENT, "latestReadyRevision")
         if created != ready:
             return f"revision {created} of {self._service} is not ready; {ready} serves its share"
-        said = next((c for c in listed_at(found, "status", "conditions") if c.get("type") == "Ready"), {})
+        said = condition_at(found, "Ready", "status")
         if said.get("status") != "True":
-            words = text_at(said, "message") or text_at(said, "reason") or "nothing was said about it"
-            return f"{self._service} is not ready: {words}"
+            return f"{self._service} is not ready: {reason_of(said)}"
         traffic = listed_at(found, *_COMPONENT, "traffic")
         if not traffic:
             return f"KServe has not told the traffic of {self._service}; without Knative it makes no canary"
-        sent = sum(_percent(entry) for entry in traffic if entry.get("latestRevision") is True)
+        sent = sum(number_at(entry, "percent") or 0 for entry in traffic if entry.get("latestRevision") is True)
         if sent != _ordered(found):
             return f"KServe sends {sent:g}% to the latest revision of {self._service}, and not {_ordered(found):g}%"
         return ""
@@ -67,8 +75,7 @@ class CanarySplit:
             raise EngineRefused(f"{latest} cannot get {100 * share:g}% of the requests: KServe takes whole percents")
         if _ordered(found) == percent:
             return []
-        locked = {"metadata": {"resourceVersion": version_of(found)}}
-        return [(self._service, locked | {"spec": {"predictor": {"canaryTrafficPercent": percent}}})]
+        return [(self._service, locked(found, {"predictor": {"canaryTrafficPercent": percent}}))]
 
     def setup(self, states: States) -> Setup:
         """Check that the revision before is still there, so that both versions can serve."""
@@ -99,10 +106,5 @@ class CanarySplit:
 
 def _ordered(found: Json) -> float:
     """Return the ordered percentage of the latest revision. Without the field it gets every request."""
-    value = value_at(found, *_PREDICTOR, "canaryTrafficPercent")
-    return value if isinstance(value, int | float) else PERCENT
-
-
-def _percent(entry: Json) -> float:
-    value = entry.get("percent")
-    return value if isinstance(value, int | float) else 0
+    percent = number_at(found, *_PREDICTOR, "canaryTrafficPercent")
+    return PERCENT if percent is None else percent

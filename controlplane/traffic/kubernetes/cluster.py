@@ -94,13 +94,7 @@ class Cluster:
             content = await _bounded(response)
         if not 200 <= response.status < 300:
             raise error_of(response.status, content, call.verb, call.resource)
-        try:
-            found: Any = json.loads(content)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise Unavailable(f"the API server answered {call.verb} of {call.resource} with no JSON object")
-        return found
+        return _object(content, f"the API server answered {call.verb} of {call.resource} with no JSON object")
 
     @asynccontextmanager
     async def _answer(self, call: _Call) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -154,16 +148,17 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
         if len(held) > MAX_BODY_BYTES:
             raise Unavailable(f"the API server sent an event of more than {MAX_BODY_BYTES} bytes")
         for line in filter(bytes.strip, lines):
-            yield _event(line)
+            yield _object(line, "the API server sent a line that is no event of a watch")
 
 
-def _event(line: bytes) -> Json:
+def _object(content: bytes, fault: str) -> Json:
+    """Return a JSON object. Raises Unavailable with `fault` for anything else."""
     try:
-        found: Any = json.loads(line)
+        found: Any = json.loads(content)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise Unavailable("the API server sent a line that is no event of a watch")
+        raise Unavailable(fault)
     return found
 
 

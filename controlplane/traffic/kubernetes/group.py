@@ -6,10 +6,17 @@ Two weights are two writes. The larger one comes first: in between, both version
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit
+from controlplane.traffic.kubernetes.resource import (
+    Json,
+    Resource,
+    condition_at,
+    listed_at,
+    number_at,
+    reason_of,
+    text_at,
+)
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked
 from controlplane.traffic.proxies.shares import near, readable_numbers, shares_of
 
 LEAST_SHARE = 0.0001
@@ -52,8 +59,8 @@ class GroupSplit:
             before, wanted = self._weight(states[member]), numbers.get(version, 0)
             if before == wanted:
                 continue
-            locked = {"metadata": {"resourceVersion": version_of(states[member])}}
-            found.append(((before or 0) - wanted, member, locked | {"spec": {"router": {"route": {"weight": wanted}}}}))
+            patch = locked(states[member], {"router": {"route": {"weight": wanted}}})
+            found.append(((before or 0) - wanted, member, patch))
         return [(member, patch) for _, member, patch in sorted(found, key=lambda one: one[0])]
 
     def setup(self, states: States) -> Setup:
@@ -90,25 +97,16 @@ class GroupSplit:
         return groups.pop()
 
     def _weight(self, found: Json) -> float | None:
-        value = value_at(found, "spec", "router", "route", "weight")
-        return value if isinstance(value, int | float) else None
+        return number_at(found, "spec", "router", "route", "weight")
 
     def _member_fault(self, member: Resource, found: Json) -> str:
-        if (degraded := _condition(found, "GroupDegraded")).get("status") == "True":
-            return f"the group of {member} is degraded: {_words(degraded)}"
+        if (degraded := condition_at(found, "GroupDegraded", "status")).get("status") == "True":
+            return f"the group of {member} is degraded: {reason_of(degraded)}"
         for kind in ("HTTPRoutesReady", "GroupReady"):
-            said = _condition(found, kind)
+            said = condition_at(found, kind, "status")
             if said.get("status") != "True":
-                return f"{member} is not {kind}: {_words(said)}"
+                return f"{member} is not {kind}: {reason_of(said)}"
         listed = {text_at(m, "name"): m.get("weight") for m in listed_at(found, "status", "router", "group", "members")}
         if listed.get(member.name) != self._weight(found):
             return f"the group's route has not taken the weight of {member}"
         return ""
-
-
-def _condition(found: Json, kind: str) -> dict[str, Any]:
-    return next((c for c in listed_at(found, "status", "conditions") if c.get("type") == kind), {})
-
-
-def _words(said: dict[str, Any]) -> str:
-    return text_at(said, "message") or text_at(said, "reason") or "nothing was said about it"

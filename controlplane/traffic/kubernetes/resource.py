@@ -86,6 +86,22 @@ def listed_at(found: Any, *keys: str) -> list[Json]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def number_at(found: Any, *keys: str) -> float | None:
+    """Return the number at a path of keys. None: there is none."""
+    value = value_at(found, *keys)
+    return value if isinstance(value, int | float) else None
+
+
+def condition_at(found: Any, kind: str, *keys: str) -> Json:
+    """Return a condition of the object at a path of keys, by its type. Empty: nothing was said about it."""
+    return next((one for one in listed_at(found, *keys, "conditions") if one.get("type") == kind), {})
+
+
+def reason_of(condition: Json) -> str:
+    """Return what a condition says for people."""
+    return text_at(condition, "message") or text_at(condition, "reason") or "nothing was said about it"
+
+
 def version_of(found: Json) -> str:
     """Return the resourceVersion of an object, which every write changes."""
     return text_at(found, "metadata", "resourceVersion")

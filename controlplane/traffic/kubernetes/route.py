@@ -10,8 +10,16 @@ import copy
 from collections.abc import Mapping, Sequence
 
 from controlplane.traffic.kubernetes.cluster import MANAGER
-from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, writers
+from controlplane.traffic.kubernetes.resource import (
+    Json,
+    Resource,
+    condition_at,
+    listed_at,
+    reason_of,
+    text_at,
+    value_at,
+)
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, writers
 from controlplane.traffic.proxies.shares import near, readable_numbers, shares_of
 
 LEAST_SHARE = 0.0001
@@ -66,8 +74,7 @@ class RouteSplit:
                     given.add(version)
         if rules == value_at(found, "spec", "rules"):
             return []
-        locked = {"metadata": {"resourceVersion": version_of(found)}, "spec": {"rules": rules}}
-        return [(self._route, locked)]
+        return [(self._route, locked(found, {"rules": rules}))]
 
     def setup(self, states: States) -> Setup:
         """Check that each rule has every version and nothing else, and who else writes the route."""
@@ -138,10 +145,9 @@ class RouteSplit:
             return f"{place} has not taken {self._route}"
         for status in mine:
             for wanted in ("Accepted", "ResolvedRefs"):
-                said = next((c for c in listed_at(status, "conditions") if c.get("type") == wanted), {})
+                said = condition_at(status, wanted)
                 if said.get("status") != "True":
-                    words = text_at(said, "message") or text_at(said, "reason") or "nothing was said about it"
-                    return f"{place} has not {wanted} for {self._route}: {words}"
+                    return f"{place} has not {wanted} for {self._route}: {reason_of(said)}"
                 seen = said.get("observedGeneration")
                 if not isinstance(seen, int) or seen < generation:
                     return f"{place} has not seen the last change of {self._route}"

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from controlplane.traffic.driver import EngineRefused
 from controlplane.traffic.kubernetes.cluster import MANAGER
-from controlplane.traffic.kubernetes.resource import Json, Resource, value_at, version_of
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, writers
+from controlplane.traffic.kubernetes.resource import Json, Resource, value_at
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, writers
 
 WHOLE_ONLY = "requests to a Service cannot be split by weight: its selector names the pods of one version"
 
@@ -46,8 +46,7 @@ class SelectorSplit:
         change |= {name: value for name, value in wanted.items() if selector.get(name) != value}
         if not change:
             return []
-        locked = {"metadata": {"resourceVersion": version_of(states[self._service])}, "spec": {"selector": change}}
-        return [(self._service, locked)]
+        return [(self._service, locked(states[self._service], {"selector": change}))]
 
     def setup(self, states: States) -> Setup:
         """Check that the selector has the labels of one version."""

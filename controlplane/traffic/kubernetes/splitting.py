@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at
+from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
 
 States = Mapping[Resource, Json]
 """The latest state of every object of a split. An object of a group that is missing has none."""
@@ -56,6 +56,11 @@ class Split(Protocol):
     def setup(self, states: States) -> Setup:
         """Check the objects before a rollout."""
         ...
+
+
+def locked(found: Json, spec: Json) -> Json:
+    """Return the merge patch that changes the spec of an object if nobody has written to it since it was read."""
+    return {"metadata": {"resourceVersion": version_of(found)}, "spec": spec}
 
 
 def writers(found: Json, mine: str, field: str) -> list[str]:

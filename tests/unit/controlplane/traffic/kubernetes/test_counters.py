@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -72,7 +73,7 @@ async def test_other_model_is_counted_by_its_own_counter() -> None:
         f'{TOTAL}{{model_name="llama",finished_reason="stop"}} 7',
         f'{TOTAL}{{model_name="llama-2",finished_reason="stop"}} 9',
     )
-    assert await counted(text, counter=COUNTER.of("v2", "llama-2")) == Counted(9, None)
+    assert await counted(text, counter=replace(COUNTER, version="v2", served="llama-2")) == Counted(9, None)
 
 
 async def test_page_that_hangs() -> None:
