@@ -17,7 +17,7 @@ from tests.contract.drivers.versions import Versions
 from tests.fakes.hook_server import HookServer
 from tests.patience import PROCESS_S
 from tests.scenario.driver_world import Crowd
-from tests.scenario.up import TOKEN, up
+from tests.scenario.up import LOG, TOKEN, up
 
 pytestmark = pytest.mark.needs("haproxy")
 FLEET = """\
@@ -67,6 +67,8 @@ async def test_a_promotion_survives_kill_9_in_each_phase_with_no_effect_doubled(
                             while True:
                                 try:
                                     shown = await call(port, "GET", f"rollouts/{rollout}")
+                                except aiohttp.ClientConnectorError as refused:
+                                    raise AssertionError((tmp_path / LOG).read_text()) from refused
                                 except aiohttp.ClientOSError:
                                     continue  # a busy machine: the server closes a connection that is too slow
                                 phase = shown["phase"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,26 +14,32 @@ from tests.patience import PROCESS_S
 ROOT = Path(__file__).parents[2]
 TOKEN = "cp_0123456789ab_" + "a" * 64
 """A token with the role admin."""
+LOG = "control-plane.log"
 
 
 @asynccontextmanager
 async def up(folder: Path, fleet: str = "fleet: {name: test}\n") -> AsyncIterator[tuple[int, int]]:
-    """Yield (pid, port) of a control plane that is ready."""
+    """Yield (pid, port) of a control plane that is ready. It writes its log to `control-plane.log` in `folder`.
+
+    The log is a file: a process whose pipe nobody reads stops when the pipe is full.
+    """
     (folder / "fleet.yaml").write_text(fleet)
     command = ["-m", "controlplane", "up", "-c", "fleet.yaml", "--data-dir", "data", "--listen", "127.0.0.1:0"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        cwd=folder,
-        env={"CP_BOOTSTRAP_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr
+    log = folder / LOG
+    with log.open("wb") as written:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            cwd=folder,
+            env={"CP_BOOTSTRAP_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)},
+            stderr=written,
+        )
     try:
         async with asyncio.timeout(PROCESS_S):
-            while b"listening on" not in (line := await process.stderr.readline()):
-                assert line
-            port = int(line.rsplit(b":", 1)[1])
+            while not (listening := re.search(r"listening on \S+:(\d+)\n", log.read_text())):
+                assert process.returncode is None, log.read_text()
+                await asyncio.sleep(0.05)
+            port = int(listening[1])
             while not (await ask(port, "/readyz")).startswith(b"HTTP/1.1 200"):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
         yield process.pid, port

@@ -145,11 +145,11 @@ async def test_unknown_names(tmp_path: Path) -> None:
                 await asked
 
 
-async def test_aborting_what_has_finished_is_a_conflict(tmp_path: Path) -> None:
+async def test_aborting_what_has_ended_is_a_conflict(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         rollout = await world.promote()
         await world.finish()
-        with pytest.raises(Conflict, match=r"has finished \(succeeded: v2 serves"):
+        with pytest.raises(Conflict, match=r"has ended \(succeeded: v2 serves"):
             await world.service.abort(rollout.id, actor="ann")
 
 

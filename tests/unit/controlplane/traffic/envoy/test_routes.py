@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from controlplane.traffic.envoy.routes import UnfitRoutes, shares_in, version_of, whole_numbers, with_weights
+from controlplane.traffic.envoy.routes import UnfitRoutes, shares_in, version_of, with_weights
+from controlplane.traffic.proxies.shares import whole_numbers
 
 FILE = """\
 # ours
@@ -56,8 +57,8 @@ def test_another_file_is_refused_with_the_cure(text: str, words: str) -> None:
 
 
 def test_shares_add_up_whatever_their_fractions() -> None:
-    assert whole_numbers({"a": 1 / 3, "b": 2 / 3}) == {"a": 3333, "b": 6667}
-    assert sum(whole_numbers({"a": 0.33335, "b": 0.66665}).values()) == 10_000
+    assert whole_numbers({"a": 1 / 3, "b": 2 / 3}, 10_000) == {"a": 3333, "b": 6667}
+    assert sum(whole_numbers({"a": 0.33335, "b": 0.66665}, 10_000).values()) == 10_000
 
 
 def test_shares_are_read_from_what_envoy_dumps() -> None:
