@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,8 @@ COMPLETE = "__complete"
 
 def main() -> None:
     """Run a verb: 0 done, 1 failed or verdict negative, 2 wrong usage, 3 no control plane reached."""
+    if sys.stderr is not None:
+        faulthandler.enable()  # a crash in compiled code says where it was, instead of ending without a word
     sys.exit(run(sys.argv[1:]))
 
 

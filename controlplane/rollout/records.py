@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +26,7 @@ from controlplane.rollout.model import (
 )
 from controlplane.rollout.options import Moment, Options
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
+from controlplane.rollout.shape import Shape
 from controlplane.rollout.strategies import Setting, blue_green, step_of
 from controlplane.rollout.wishes import Wait, Wish
 from controlplane.store.rollout_rows.records import RolloutRecord
@@ -66,6 +67,10 @@ def _to_5(state: Document) -> Document:
     return {**state, "clock_step": "", "gap_from": None, "gap_until": None}
 
 
+_OPTIONS: Shape[Options] = Shape(Options, "options")
+_WISH: Shape[Wish] = Shape(Wish, "wishes")
+_WORK: Shape[WorkState] = Shape(WorkState, "works")
+_WAIT: Shape[Wait | None] = Shape(Wait | None, "wait")
 _UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5)
 FORMAT = len(_UPGRADES)
 """Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
@@ -281,7 +286,7 @@ def _plan(record: RolloutRecord, state: Document) -> Plan:
         known=items(state["known"]),
         check=_check(state["check"]),
         endless_load=state["endless_load"],
-        options=typed(state["options"], Options, "options"),
+        options=_OPTIONS.read(state["options"]),
     )
 
 
@@ -316,9 +321,9 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         previous=state["previous"],
         idempotency_key=record.idempotency_key,
         request=record.request,
-        wishes=tuple(typed(wish._asdict(), Wish, "wishes") for wish in record.wishes),
-        works=tuple(typed(item, WorkState, "works") for item in items(state["works"])),
-        wait=typed(state["wait"], Wait | None, "wait"),
+        wishes=tuple(_WISH.read(wish._asdict()) for wish in record.wishes),
+        works=tuple(_WORK.read(item) for item in items(state["works"])),
+        wait=_WAIT.read(state["wait"]),
         looks_failed=state["looks_failed"],
         progress_at=state["progress_at"],
         steps_at=items(state["steps_at"]),
@@ -336,31 +341,6 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
 def without_carry(state: WorkState) -> WorkState:
     """Return the state without the worker's own data, which is stored with the finding alone."""
     return state if state.finding is None else replace(state, finding=replace(state.finding, carry=""))
-
-
-def typed(value: Any, kind: Any, place: str) -> Any:
-    """Return a document as a value of the dataclass `kind`. Its times, numbers and enums are checked, at any depth.
-
-    Raises NotReadable for a value of another type, and for a key that the class does not know. `place` names the
-    document in the message.
-    """
-    try:
-        made = msgspec.convert(value, kind)
-    except msgspec.ValidationError as fault:
-        raise NotReadable(f"{place}: {fault}") from fault
-    if unknown := _unknown(value, msgspec.to_builtins(made)):
-        raise NotReadable(f"{place}: this release does not know {unknown}")
-    return made
-
-
-def _unknown(stored: Any, known: Any) -> str:
-    """Return the first key of a document that its typed value did not keep, or ""."""
-    if isinstance(stored, Mapping) and isinstance(known, Mapping):
-        strange = (str(key) for key in stored if key not in known)
-        return next(strange, "") or next(filter(None, (_unknown(stored[key], known[key]) for key in stored)), "")
-    if isinstance(stored, list) and isinstance(known, list | tuple):
-        return next(filter(None, map(_unknown, stored, known)), "")
-    return ""
 
 
 def _check(item: Document) -> Check:

@@ -1,4 +1,4 @@
-"""A process ends after a signal to stop, even when a call in it hangs, and logs which call hung."""
+"""A process ends after a signal to stop, even when a call in it hangs, and logs which call hung. So does a crash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 from tests.patience import PROCESS_S, wait_until
-from tests.scenario.up import ROOT, TOKEN
+from tests.scenario.up import LOG, ROOT, TOKEN, up
 
 HANGING = """
 import asyncio, ctypes, logging, sys, threading
@@ -72,6 +72,14 @@ def test_without_a_deadline_nothing_is_ended() -> None:
     script = "from controlplane.app.ending import Ending; ending = Ending(); print('done')"
     ended = run(script)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+async def test_a_crash_in_compiled_code_is_logged_with_its_place(tmp_path: Path) -> None:
+    async with up(tmp_path) as (pid, _):
+        os.kill(pid, signal.SIGSEGV)
+    log = (tmp_path / LOG).read_text()
+    assert "Fatal Python error: Segmentation fault\n" in log
+    assert re.search(r'  File "\S*controlplane/app/serve\.py", line \d+ in \w+\n', log)
 
 
 def test_a_control_plane_ends_while_a_file_of_it_hangs(tmp_path: Path) -> None:

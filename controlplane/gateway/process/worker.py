@@ -10,6 +10,7 @@ finishes its open requests, and ends.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import signal
@@ -211,6 +212,8 @@ async def _main(fd: int) -> int:
 
 def main() -> None:
     """Serve until the supervisor says that it is enough, or is gone."""
+    if sys.stderr is not None:
+        faulthandler.enable()
     gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         sys.exit(runner.run(_main(int(sys.argv[1]))))

@@ -12,7 +12,7 @@ import msgspec
 from alerts.errors import NotReadable
 from alerts.stored import reading
 from controlplane.rollout.findings import Finding, Sample, Work, WorkKind, WorkState
-from controlplane.rollout.records import typed
+from controlplane.rollout.shape import Shape
 from controlplane.store.rollout_rows.findings import FindingRecord
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ MAX_REASONS, MAX_SAMPLES, MAX_WORDS = 50, 100, 2000
 """Maximum numbers of reasons and samples of a finding, and of characters of a text. Chosen: some 100 KiB at most."""
 MAX_CARRY = 256 * 1024
 """Maximum number of characters of a worker's own data (findings.Finding.carry)."""
+_FINDING: Shape[Finding] = Shape(Finding, "finding")
 
 
 def bounded(finding: Finding) -> Finding:
@@ -62,7 +63,7 @@ def from_record(record: FindingRecord) -> WorkState:
     """Return the finished work of a record. Raises NotReadable."""
     with reading():
         work = Work(WorkKind(record.kind), record.step, record.name, record.number)
-    finding: Finding = typed(record.document, Finding, "finding")
+    finding = _FINDING.read(record.document)
     return WorkState(work, record.since, replace(finding, carry=record.carry), record.at)
 
 

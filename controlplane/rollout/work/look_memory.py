@@ -47,6 +47,9 @@ class _Stored(msgspec.Struct):
     counters: list[tuple[Counter, dict[str, float]]]
 
 
+_STORED = msgspec.json.Decoder(_Stored)  # at import: two threads that teach msgspec a class at once crash (shape.py)
+
+
 def to_carry(memory: Memory) -> str:
     """Return the memory as text."""
     stored = _Stored(
@@ -66,7 +69,7 @@ def to_carry(memory: Memory) -> str:
 def from_carry(text: str) -> Memory | None:
     """Return the memory, or None when this release cannot read the text."""
     try:
-        stored = msgspec.json.decode(text, type=_Stored)
+        stored = _STORED.decode(text)
         if stored.format != FORMAT:
             return None
         return Memory(
