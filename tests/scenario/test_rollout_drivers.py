@@ -24,6 +24,7 @@ JOINED: Mapping[str, str] = {
     "vllm on a fake": "vllm",
     "kubernetes, route": "kubernetes",
     "kubernetes, group": "kubernetes",
+    "kubernetes, canary": "kubernetes",
     "kubernetes, selector": "kubernetes",
 }
 """The targets of these tests (tests/contract/drivers/cases.py), and their drivers."""

@@ -62,6 +62,8 @@ class Case:
     """Sends one client's request for so many tokens. Returns the version whose whole answer came, or raises Cut."""
     restart: Callable[[], Awaitable[None]] | None = None
     """Restarts the target."""
+    names: Sequence[str] = ("v1", "v2", "v3")
+    """The model's versions. The last one cannot serve, or can be made so at its server."""
     versions: Versions | None = None
     """The servers of the versions, where somebody else starts them."""
     spread: float = 0.0
@@ -255,9 +257,13 @@ Weights = Callable[[kubernetes.TestCluster], dict[str, int]]
 
 @contextlib.asynccontextmanager
 async def in_cluster(
-    folder: Path, objects: Sequence[dict[str, Any]], fields: Mapping[str, Any], weights: Weights
+    folder: Path,
+    objects: Sequence[dict[str, Any]],
+    fields: Mapping[str, Any],
+    weights: Weights,
+    names: Sequence[str] = ("v1", "v2", "v3"),
 ) -> AsyncIterator[Case]:
-    async with Versions() as versions:
+    async with Versions(names) as versions:
         cluster = kubernetes.TestCluster(versions)
         async with cluster.running():
             for one in objects:
@@ -280,6 +286,7 @@ async def in_cluster(
                 here,
                 nowhere=NOWHERE,
                 loads=False,
+                names=names,
                 versions=versions,
                 ask=ask,
                 clients=many if "service" not in fields else None,
@@ -308,6 +315,12 @@ def by_selector(folder: Path) -> AbstractAsyncContextManager[Case]:
     return in_cluster(folder, [kubernetes.selected("v1")], fields, kubernetes.by_selector)
 
 
+def by_canary(folder: Path) -> AbstractAsyncContextManager[Case]:
+    models = {version: f"hf://org/{version}" for version in ("v1", "v2")}
+    fields = {"inference_service": {"name": "chat", "models": models}}
+    return in_cluster(folder, [kubernetes.canary("v2")], fields, kubernetes.by_canary, tuple(models))
+
+
 @contextlib.asynccontextmanager
 async def on_fake_vllm(folder: Path) -> AsyncIterator[Case]:
     async with FakeVllm({"chat": "/adapters/v1"}) as fake:
@@ -334,6 +347,7 @@ DRIVERS: Mapping[str, Target] = MappingProxyType(
         "vllm on a fake": on_fake_vllm,
         "kubernetes, route": by_route,
         "kubernetes, group": by_group,
+        "kubernetes, canary": by_canary,
         "kubernetes, selector": by_selector,
         "nginx": behind_nginx,
         # Draws by a hash: 4 standard deviations of 50 % at 400 requests.
@@ -351,5 +365,13 @@ NEEDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The real component of each target that has one."""
-WEIGHTED = ("haproxy", "envoy", "nginx", "nginx, sticky", "kubernetes, route", "kubernetes, group")
+WEIGHTED = (
+    "haproxy",
+    "envoy",
+    "nginx",
+    "nginx, sticky",
+    "kubernetes, route",
+    "kubernetes, group",
+    "kubernetes, canary",
+)
 """Targets whose driver takes weights, and that clients can be counted at."""

@@ -102,6 +102,7 @@ class TestCluster:
             self.api.cluster.step()
             self._follow_selector()
             self._follow_group()
+            self._follow_canary()
             await asyncio.sleep(0.01)
 
     def _follow_selector(self) -> None:
@@ -117,7 +118,7 @@ class TestCluster:
         """Write the status of a routing group, as KServe's controller does."""
         members = [
             self.api.get(f"{KSERVE}/v1alpha2", "LLMInferenceService", f"chat-{v}", NAMESPACE)
-            for v in ("v1", "v2", "v3")
+            for v in self.versions.servers
         ]
         found = [member for member in members if member is not None]
         listed = [{"name": m["metadata"]["name"], "weight": m["spec"]["router"]["route"]["weight"]} for m in found]
@@ -126,6 +127,25 @@ class TestCluster:
             status = {"router": {"group": {"members": listed}}, "conditions": conditions}
             if member.get("status") != status:
                 self.put({**member, "status": status})
+
+    def _follow_canary(self) -> None:
+        """Send requests to the latest revision as the spec orders, and tell it in the status, as KServe does."""
+        found = self.api.get(f"{KSERVE}/v1beta1", "InferenceService", "chat", NAMESPACE)
+        if found is None:
+            return
+        percent = found["spec"]["predictor"]["canaryTrafficPercent"]
+        sent = [
+            {"revisionName": "chat-00002", "latestRevision": True, "percent": percent},
+            {"revisionName": "chat-00001", "latestRevision": False, "percent": 100 - percent, "tag": "prev"},
+        ]
+        revisions = {"latestCreatedRevision": "chat-00002", "latestReadyRevision": "chat-00002"}
+        status = {
+            "observedGeneration": found["metadata"]["generation"],
+            "components": {"predictor": {**revisions, "traffic": sent}},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }
+        if found.get("status") != status:
+            self.put({**found, "status": status})
 
 
 def rights() -> list[Rule]:
@@ -173,6 +193,17 @@ def selected(version: str) -> Json:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat"}, "spec": spec}
 
 
+def canary(latest: str) -> Json:
+    """Return the InferenceService whose latest revision is a version that gets no requests yet."""
+    model = {"modelFormat": {"name": "huggingface"}, "storageUri": f"hf://org/{latest}"}
+    return {
+        "apiVersion": f"{KSERVE}/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "chat"},
+        "spec": {"predictor": {"canaryTrafficPercent": 0, "model": model}},
+    }
+
+
 def by_route(cluster: TestCluster) -> dict[str, int]:
     """Return the weights that a gateway has: those of the route."""
     refs = cluster.get(GATEWAY, "HTTPRoute", "chat")["spec"]["rules"][0]["backendRefs"]
@@ -183,6 +214,13 @@ def by_group(cluster: TestCluster) -> dict[str, int]:
     """Return the weights of the members of a group."""
     found = {v: cluster.get(f"{KSERVE}/v1alpha2", "LLMInferenceService", f"chat-{v}") for v in ("v1", "v2", "v3")}
     return {v: one["spec"]["router"]["route"]["weight"] for v, one in found.items()}
+
+
+def by_canary(cluster: TestCluster) -> dict[str, int]:
+    """Return the percentages that KServe sends to the revisions of v2 and v1."""
+    found = cluster.get(f"{KSERVE}/v1beta1", "InferenceService", "chat")
+    latest, before = found["status"]["components"]["predictor"]["traffic"]
+    return {"v2": latest["percent"], "v1": before["percent"]}
 
 
 def by_selector(cluster: TestCluster) -> dict[str, int]:

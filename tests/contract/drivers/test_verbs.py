@@ -27,7 +27,7 @@ async def test_every_declared_version_has_a_state(case: Case) -> None:
     assert seen.reachable
     assert seen.error == ""
     assert seen.serving == "v1"
-    assert set(seen.versions) >= {"v1", "v2", "v3"}
+    assert set(seen.versions) >= set(case.names)
     assert VersionState.UNKNOWN not in seen.versions.values()
 
 
@@ -47,16 +47,18 @@ async def test_placing_is_idempotent_and_keeps_what_it_said_it_can_keep(case: Ca
 
 
 async def test_a_version_that_cannot_start_is_refused_in_the_engines_words_and_the_old_one_serves(case: Case) -> None:
-    if not case.loads:  # its servers are started by somebody else: planning must refuse it
-        with pytest.raises(Refused, match="v3 is not ready on http"):
-            await case.driver.prepare("v3")
+    never = case.names[-1]
+    if case.versions is not None:  # its servers are started by somebody else: planning must refuse it
+        case.versions.servers[never].health = 503
+        with pytest.raises(Refused, match=f"{never} is not ready on http"):
+            await case.driver.prepare(never)
         assert (await case.observe()).serving == "v1"
         return
     with pytest.raises(EngineRefused, match=case.cannot_start):
-        await case.place("v3", "v1")
-    seen = await case.until(lambda seen: seen.versions["v3"] is VersionState.UNAVAILABLE)
+        await case.place(never, "v1")
+    seen = await case.until(lambda seen: seen.versions[never] is VersionState.UNAVAILABLE)
     assert seen.serving == "v1"
-    assert case.cannot_start != "out of memory" or "out of memory" in seen.reasons["v3"]
+    assert case.cannot_start != "out of memory" or "out of memory" in seen.reasons[never]
 
 
 async def test_committing_is_idempotent_and_says_what_it_did(case: Case) -> None:
