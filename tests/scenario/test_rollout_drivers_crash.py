@@ -7,6 +7,7 @@ from the database.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import pytest
 from controlplane.rollout.model import Phase, Rollout
 from tests.contract.drivers.cases import DRIVERS, NEEDS, Case
 from tests.fakes.hook_server import HookServer
+from tests.patience import HANG_S
 from tests.scenario.driver_world import DriverWorld
 from tests.scenario.test_rollout_drivers import JOINED
 
@@ -25,7 +27,6 @@ LEFT_OUT = ("nginx, sticky", "kubernetes, selector")
 TARGETS = [name for name in JOINED if name not in LEFT_OUT]
 """One target of each way to write: a sticky nginx gets its file and its reloads as the other one, a selector is one
 patch as a route is, and vLLM moves whole versions too."""
-MOST_TICKS = 200
 
 
 class Killed(Exception):
@@ -77,13 +78,15 @@ async def run(world: DriverWorld, hooks: HookServer, strategy: str, where: str, 
     deaths = Deaths(where)
     started = await world.service.start("chat", "v2", strategy, actor="ann")
     deaths.watch(world)
-    for _ in range(MOST_TICKS):
-        if breach and (await world.latest()).moved:
-            world.breach()
-        latest = await tick(world, deaths)
-        if latest.finished:
-            break
-    assert latest.finished, await world.story()
+    try:
+        async with asyncio.timeout(2 * HANG_S):
+            while not (await tick(world, deaths)).finished:
+                if breach and (await world.latest()).moved:
+                    world.breach()
+                await asyncio.sleep(0.01)  # clients' requests end in real time
+    except TimeoutError:
+        raise AssertionError(await world.story()) from None
+    latest = await world.latest()
     orders = [order for n, order in enumerate(world.orders) if n == 0 or world.orders[n - 1] != order]
     keys = [request.headers["idempotency-key"].removeprefix(started.id) for request in hooks.requests]
     stable = (await world.service.model("chat")).stable

@@ -102,7 +102,6 @@ class TestCluster:
             self.api.cluster.step()
             self._follow_selector()
             self._follow_group()
-            self._follow_canary()
             await asyncio.sleep(0.01)
 
     def _follow_selector(self) -> None:
@@ -127,25 +126,6 @@ class TestCluster:
             status = {"router": {"group": {"members": listed}}, "conditions": conditions}
             if member.get("status") != status:
                 self.put({**member, "status": status})
-
-    def _follow_canary(self) -> None:
-        """Send requests to the latest revision as the spec orders, and tell it in the status, as KServe does."""
-        found = self.api.get(f"{KSERVE}/v1beta1", "InferenceService", "chat", NAMESPACE)
-        if found is None:
-            return
-        percent = found["spec"]["predictor"]["canaryTrafficPercent"]
-        sent = [
-            {"revisionName": "chat-00002", "latestRevision": True, "percent": percent},
-            {"revisionName": "chat-00001", "latestRevision": False, "percent": 100 - percent, "tag": "prev"},
-        ]
-        revisions = {"latestCreatedRevision": "chat-00002", "latestReadyRevision": "chat-00002"}
-        status = {
-            "observedGeneration": found["metadata"]["generation"],
-            "components": {"predictor": {**revisions, "traffic": sent}},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        }
-        if found.get("status") != status:
-            self.put({**found, "status": status})
 
 
 def rights() -> list[Rule]:
@@ -219,8 +199,9 @@ def by_group(cluster: TestCluster) -> dict[str, int]:
 def by_canary(cluster: TestCluster) -> dict[str, int]:
     """Return the percentages that KServe sends to the revisions of v2 and v1."""
     found = cluster.get(f"{KSERVE}/v1beta1", "InferenceService", "chat")
-    latest, before = found["status"]["components"]["predictor"]["traffic"]
-    return {"v2": latest["percent"], "v1": before["percent"]}
+    sent = found["status"]["components"]["predictor"]["traffic"]
+    latest = sum(to["percent"] for to in sent if to["latestRevision"])
+    return {"v2": latest, "v1": 100 - latest}
 
 
 def by_selector(cluster: TestCluster) -> dict[str, int]:
