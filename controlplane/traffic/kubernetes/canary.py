@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from controlplane.traffic.driver import EngineRefused
+from controlplane.traffic.kubernetes.cluster import MANAGER
 from controlplane.traffic.kubernetes.resource import (
     Json,
     Resource,
@@ -18,7 +19,7 @@ from controlplane.traffic.kubernetes.resource import (
     text_at,
     value_at,
 )
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, warnings
 from controlplane.traffic.proxies.shares import PRECISION
 
 PERCENT = 100
@@ -92,7 +93,8 @@ class CanarySplit:
             f"{before} is the revision before, and stays while canaryTrafficPercent is set; take the field out of "
             "the manifest when no rollback to it is wanted any more",
         )
-        return Setup((), known, least_share=1 / PERCENT)
+        others = warnings(self._service, found, MANAGER, "predictor", "canaryTrafficPercent")
+        return Setup((), known + others, least_share=1 / PERCENT)
 
     def _versions(self, states: States) -> tuple[str, str]:
         """Return the version of the latest revision, and the other one. Raises Unfit."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from controlplane.traffic.kubernetes.cluster import MANAGER
 from controlplane.traffic.kubernetes.resource import (
     Json,
     Resource,
@@ -16,7 +17,7 @@ from controlplane.traffic.kubernetes.resource import (
     reason_of,
     text_at,
 )
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, warnings
 from controlplane.traffic.proxies.shares import near, readable_numbers, shares_of
 
 LEAST_SHARE = 0.0001
@@ -76,8 +77,13 @@ class GroupSplit:
         ]
         if missing:
             return Setup(tuple(missing))
-        known = "two weights are two writes, so for a moment the shares are between the old and the new ones"
-        return Setup((), (known,), least_share=LEAST_SHARE)
+        between = "two weights are two writes, so for a moment the shares are between the old and the new ones"
+        known = [
+            warning
+            for member in self._members.values()
+            for warning in warnings(member, states[member], MANAGER, "router", "route", "weight")
+        ]
+        return Setup((), (between, *known), least_share=LEAST_SHARE)
 
     def _shares(self, states: States) -> dict[str, float]:
         return shares_of({v: self._weight(states[member]) or 0 for v, member in self._present(states).items()})

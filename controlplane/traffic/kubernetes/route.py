@@ -19,7 +19,7 @@ from controlplane.traffic.kubernetes.resource import (
     text_at,
     value_at,
 )
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, writers
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, warnings
 from controlplane.traffic.proxies.shares import near, readable_numbers, shares_of
 
 LEAST_SHARE = 0.0001
@@ -95,13 +95,9 @@ class RouteSplit:
                     f"{', '.join(strange)} in {self._route} gets requests and is no version; take it out of the rule's "
                     "backendRefs, or set its weight to 0"
                 )
-        others = writers(found, MANAGER, "f:rules")
-        known = [
-            f"{name} applies the rules of {self._route} too, and may set the weights back; exclude them there"
-            for name in others
-        ]
-        known.append("the gateway draws the version of each request by chance or in turns, as its maker decided")
-        return Setup(tuple(reasons), tuple(known), least_share=LEAST_SHARE)
+        drawn = "the gateway draws the version of each request by chance or in turns, as its maker decided"
+        known = (*warnings(self._route, found, MANAGER, "rules"), drawn)
+        return Setup(tuple(reasons), known, least_share=LEAST_SHARE)
 
     def _rules(self, found: Json) -> list[Json]:
         """Return the rules with the versions' backends. Raises Unfit where one lacks a version's."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from controlplane.traffic.driver import EngineRefused
 from controlplane.traffic.kubernetes.cluster import MANAGER
 from controlplane.traffic.kubernetes.resource import Json, Resource, value_at
-from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, writers
+from controlplane.traffic.kubernetes.splitting import Setup, States, Unfit, locked, warnings
 
 WHOLE_ONLY = "requests to a Service cannot be split by weight: its selector names the pods of one version"
 
@@ -56,12 +56,8 @@ class SelectorSplit:
                 (f"the selector of {self._service} has the labels of no version, or of several; expected {names}",),
                 whole_only=WHOLE_ONLY,
             )
-        others = writers(states[self._service], MANAGER, "f:selector")
-        known = [
-            f"{name} applies the selector of {self._service} too, and may set it back; exclude it there"
-            for name in others
-        ]
-        return Setup((), tuple(known), WHOLE_ONLY)
+        known = warnings(self._service, states[self._service], MANAGER, "selector")
+        return Setup((), known, WHOLE_ONLY)
 
     def _selector(self, states: States) -> dict[str, str]:
         found = value_at(states[self._service], "spec", "selector")

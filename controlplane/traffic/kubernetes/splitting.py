@@ -63,11 +63,23 @@ def locked(found: Json, spec: Json) -> Json:
     return {"metadata": {"resourceVersion": version_of(found)}, "spec": spec}
 
 
-def writers(found: Json, mine: str, field: str) -> list[str]:
-    """Return the other managers that apply a field of the spec. `field` is its name there, such as "f:rules"."""
+RECONCILERS = ("argocd-", "helm", "kapp", "fleetagent")
+"""Beginnings of field managers that write objects again and again by client-side apply, which is an Update: Argo CD,
+Helm, kapp-controller, Rancher Fleet. Flux and newer settings of Argo CD use server-side apply, which tells itself."""
+
+
+def warnings(resource: Resource, found: Json, mine: str, *field: str) -> tuple[str, ...]:
+    """Return a sentence for each other program that applies a field of the spec, such as ("rules",), again and again.
+
+    Such a program sets the order back at its next turn.
+    """
     others = {
         text_at(one, "manager")
         for one in listed_at(found, "metadata", "managedFields")
-        if one.get("operation") == "Apply" and value_at(one, "fieldsV1", "f:spec", field) is not None
+        if (one.get("operation") == "Apply" or text_at(one, "manager").startswith(RECONCILERS))
+        and value_at(one, "fieldsV1", "f:spec", *(f"f:{name}" for name in field)) is not None
     }
-    return sorted(others - {mine, ""})
+    return tuple(
+        f"{name} applies /spec/{'/'.join(field)} of {resource} too, and may set it back; let {name} ignore that field"
+        for name in sorted(others - {mine, ""})
+    )

@@ -154,9 +154,14 @@ def test_setup_without_a_canary_has_no_revision_to_go_back_to() -> None:
 
 
 def test_setup_of_a_canary() -> None:
-    found = SPLIT.setup({CHAT: service(0)})
+    state = service(0)
+    fields = {"f:spec": {"f:predictor": {"f:canaryTrafficPercent": {}}}}
+    state["metadata"]["managedFields"] = [{"manager": "argocd-controller", "operation": "Update", "fieldsV1": fields}]
+    found = SPLIT.setup({CHAT: state})
     assert (found.reasons, found.whole_only, found.least_share) == ((), "", 0.01)
     assert found.known == (
         "v1 is the revision before, and stays while canaryTrafficPercent is set; take the field out of the manifest "
         "when no rollback to it is wanted any more",
+        "argocd-controller applies /spec/predictor/canaryTrafficPercent of InferenceService llm/chat too, and may set "
+        "it back; let argocd-controller ignore that field",
     )

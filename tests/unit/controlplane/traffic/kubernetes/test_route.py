@@ -198,8 +198,10 @@ def test_other_writer_of_the_rules_is_named() -> None:
 
     found = route(TWO)
     found["metadata"]["managedFields"] = [
-        entry("argocd", "Apply", {"f:spec": {"f:rules": {}}}),
+        entry("gitops", "Apply", {"f:spec": {"f:rules": {}}}),
         entry("kubectl", "Update", {"f:spec": {"f:rules": {}}}),
+        entry("argocd-controller", "Update", {"f:spec": {"f:rules": {}}}),
+        entry("helm", "Update", {"f:metadata": {}}),
         entry("flux", "Apply", {"f:spec": {"f:hostnames": {}}}),
         entry("controlplane", "Apply", {"f:spec": {"f:rules": {}}}),
         entry("labels", "Apply", {"f:metadata": {}}),
@@ -207,7 +209,9 @@ def test_other_writer_of_the_rules_is_named() -> None:
         "rubbish",
     ]
     assert split().setup({ROUTE: found}).known == (
-        "argocd applies the rules of HTTPRoute llm/chat too, and may set the weights back; exclude them there",
+        "argocd-controller applies /spec/rules of HTTPRoute llm/chat too, and may set it back; let argocd-controller "
+        "ignore that field",
+        "gitops applies /spec/rules of HTTPRoute llm/chat too, and may set it back; let gitops ignore that field",
         "the gateway draws the version of each request by chance or in turns, as its maker decided",
     )
 

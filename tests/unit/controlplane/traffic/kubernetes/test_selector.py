@@ -83,7 +83,7 @@ def test_setup_names_who_applies_the_selector_too() -> None:
     found = SPLIT.setup(states)
     assert (found.reasons, found.known) == (
         (),
-        ("flux applies the selector of Service llm/chat too, and may set it back; exclude it there",),
+        ("flux applies /spec/selector of Service llm/chat too, and may set it back; let flux ignore that field",),
     )
     assert found.whole_only == (
         "requests to a Service cannot be split by weight: its selector names the pods of one version"
