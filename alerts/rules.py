@@ -1,7 +1,7 @@
 """Prometheus rule files: the model, and a strict reader whose errors name file, line, group and rule.
 
-Existing files of Prometheus work unchanged. The reader checks everything in a file: fields, names, durations, PromQL
-syntax and types, templates.
+Existing files of Prometheus work unchanged, and so do files with PrometheusRule objects of Kubernetes. The reader
+checks everything in a file: fields, names, durations, PromQL syntax and types, templates.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from alerts.errors import RuleError, TemplateError
+from alerts.rule_objects import UNUSED, are_objects, rule_lists
 from alerts.template import Template
-from alerts.yaml_nodes import Place, read_yaml
+from alerts.yaml_nodes import SECOND, Place, read_documents
 from collectors.durations import format_duration, parse_duration
 from collectors.samples import Labels, labels_of
 from promql.parser import parse_tree
@@ -118,18 +119,35 @@ def load_rule_files(paths: Iterable[Path], faults: Faults = None) -> tuple[RuleG
 
 
 def parse_rules(text: str, file: str, faults: Faults = None) -> tuple[RuleGroup, ...]:
-    """Parse the text of one rule file. `file` is its name in messages and rule ids. Raises RuleError for a fault."""
-    return read_groups(read_yaml(text, file).fields("groups").get("groups"), file, faults)
+    """Parse the text of one rule file, or of a file with PrometheusRule objects. Raises RuleError for a fault.
+
+    `file` is the file's name in messages and rule ids. Groups of an object have `FILE#NAMESPACE/NAME` as their file.
+    """
+    documents = read_documents(text, file)
+    if not are_objects(documents):
+        if len(documents) > 1:
+            raise documents[1].error(SECOND)
+        return read_groups(documents[0].fields("groups").get("groups"), file, faults)
+    groups: list[RuleGroup] = []
+    for name, place in rule_lists(documents, file):
+        with _noting(faults):
+            groups.extend(read_groups(place, name, faults, UNUSED))
+    return tuple(groups)
 
 
-def read_groups(place: Place | None, file: str, faults: Faults = None) -> tuple[RuleGroup, ...]:
-    """Read a `groups:` list. Raises RuleError for a fault. As in Prometheus, a repeated group name is a fault."""
+def read_groups(
+    place: Place | None, file: str, faults: Faults = None, unused: Iterable[str] = ()
+) -> tuple[RuleGroup, ...]:
+    """Read a `groups:` list. Raises RuleError for a fault. As in Prometheus, a repeated group name is a fault.
+
+    `unused` names fields of a group that are accepted and not read.
+    """
     if place is None:
         return ()
     groups: list[RuleGroup] = []
     for item in place.items():
         with _noting(faults):
-            group = _group(item, file, faults)
+            group = _group(item, file, faults, unused)
             if any(group.name == other.name for other in groups):
                 raise item.error(f"group {group.name} is repeated in the same file")
             groups.append(group)
@@ -216,8 +234,8 @@ def check_expr(expr: str) -> None:
         raise ValueError(f"expr is a {kind}; a rule needs an instant vector or a scalar")
 
 
-def _group(item: Place, file: str, faults: Faults) -> RuleGroup:
-    fields = item.fields("name", "interval", "rules", "limit", "query_offset", "labels")
+def _group(item: Place, file: str, faults: Faults, unused: Iterable[str]) -> RuleGroup:
+    fields = item.fields("name", "interval", "rules", "limit", "query_offset", "labels", *unused)
     name = fields["name"].text() if "name" in fields else ""
     if not name:
         raise item.error("a group needs a name")

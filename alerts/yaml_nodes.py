@@ -26,6 +26,7 @@ from alerts.errors import RuleError
 
 MAX_DEPTH = 100
 """Maximum depth of nesting (chosen)."""
+SECOND = "a second document begins here; a file may have one"
 
 _NULL, _MERGE, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("null", "merge", "str"))
 _NULLS = ("", "~", "null", "Null", "NULL")
@@ -54,6 +55,11 @@ class Place:
     def is_null(self) -> bool:
         """Whether the value is absent, as in `key:`."""
         return isinstance(self._node, ScalarNode) and self._node.tag == _NULL
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether the value is a mapping."""
+        return isinstance(self._node, MappingNode)
 
     @property
     def is_quoted(self) -> bool:
@@ -143,9 +149,17 @@ class Place:
 
 
 def read_yaml(text: str, file: str) -> Place:
-    """Parse one YAML document. Raises RuleError with the line of the fault."""
+    """Parse one YAML document. Raises RuleError with the line of the fault, also for a second document."""
+    return read_documents(text, file, most=1)[0]
+
+
+def read_documents(text: str, file: str, most: int | None = None) -> list[Place]:
+    """Parse every YAML document of a text, at least one. Raises RuleError with the line of the fault.
+
+    `most` is the largest number of documents; None: any number.
+    """
     try:
-        node = _Composer(text, file).document()
+        nodes = list(_Composer(text, file, most).documents())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         # An error at the end of the text belongs to the last line that is not blank.
@@ -157,9 +171,9 @@ def read_yaml(text: str, file: str) -> Place:
         raise RuleError(f"not YAML: {what}", file=file, line=text.count("\n", 0, at) + 1) from error
     except yaml.YAMLError as error:
         raise RuleError(f"not YAML: {error}", file=file) from error
-    if node is None:
+    if not nodes:
         raise RuleError("the file is empty", file=file, line=1)
-    return Place(file, node)
+    return [Place(file, node) for node in nodes]
 
 
 class _Composer:
@@ -169,25 +183,26 @@ class _Composer:
     defined twice; YAML and Prometheus allow that, and an alias refers to the last definition before it.
     """
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, most: int | None) -> None:
         self._events: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
-        self._file = file
+        self._file, self._most = file, most
         self._anchors: dict[str, Node] = {}
 
-    def document(self) -> Node | None:
-        """Return the root of the only document; None when there is none. Raises RuleError for a second document."""
-        node: Node | None = None
+    def documents(self) -> Iterator[Node]:
+        """Yield the root of each document. Raises RuleError for one too many."""
+        read = 0
         for event in self._events:
             if isinstance(event, StreamStartEvent):
                 continue
             if isinstance(event, StreamEndEvent):
                 break
             assert isinstance(event, DocumentStartEvent)
-            if node is not None:
-                raise self._error("a second document begins here; a file may have one", event)
-            node = self._node(next(self._events), 1)
+            if read == self._most:
+                raise self._error(SECOND, event)
+            read += 1
+            self._anchors = {}  # an anchor ends with its document
+            yield self._node(next(self._events), 1)
             next(self._events)  # the document's end
-        return node
 
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, AliasEvent):
