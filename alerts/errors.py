@@ -1,8 +1,9 @@
 """Errors of alerting.
 
 AlertError
-├── RuleError           a rule file or a rule is wrong; the message names file, group, rule and what was expected
+├── RuleError           a file of rules or of routes is wrong; the message names file, line and what was expected
 │   └── ThresholdError  an override of a pack's variable does not fit; the message names the variable and its field
+├── MatcherError        a matcher of labels cannot be read
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         a query failed; the rule's alerts keep their states, nothing resolves
 ├── NotStored           the alerts of one rule cannot be stored; other rules are not affected
@@ -18,7 +19,7 @@ class AlertError(Exception):
 
 
 class RuleError(AlertError):
-    """A rule file or a rule in it is wrong. The message is `file:line: reason`; the attributes hold the parts."""
+    """A file of rules or of routes is wrong. The message is `file:line: reason`; the attributes hold the parts."""
 
     def __init__(self, message: str, *, file: str = "", line: int | None = None) -> None:
         place = f"{file}:{line}" if file and line else file
@@ -32,6 +33,10 @@ class ThresholdError(RuleError):
     def __init__(self, sentence: str, name: str, field: str = "") -> None:
         super().__init__(": ".join(part for part in (f"threshold {name}", field, sentence) if part))
         self.name, self.field, self.sentence = name, field, sentence
+
+
+class MatcherError(AlertError):
+    """A matcher of labels cannot be read."""
 
 
 class TemplateError(AlertError):

@@ -18,7 +18,7 @@ from typing import ClassVar
 from alerts.errors import RuleError, TemplateError
 from alerts.rule_objects import UNUSED, are_objects, rule_lists
 from alerts.template import Template
-from alerts.yaml_nodes import SECOND, Place, read_documents
+from alerts.yaml_nodes import SECOND, Place, read_documents, read_text
 from collectors.durations import format_duration, parse_duration
 from collectors.samples import Labels, labels_of
 from promql.parser import parse_tree
@@ -99,9 +99,6 @@ class RuleGroup:
         return f"{self.file};{self.name}"
 
 
-MAX_FILE_BYTES = 16 * 2**20
-"""Maximum size of a rule file: a hundred times the largest of 214 public rule files."""
-
 Faults = list[RuleError] | None
 """List to which faults are appended, so that one reading finds all of them. None: the first fault is raised."""
 
@@ -114,7 +111,7 @@ def load_rule_files(paths: Iterable[Path], faults: Faults = None) -> tuple[RuleG
     groups: list[RuleGroup] = []
     for path in paths:
         with _noting(faults):
-            groups.extend(parse_rules(_read(path), str(path), faults))
+            groups.extend(parse_rules(read_text(path, "a rule file"), str(path), faults))
     return tuple(groups)
 
 
@@ -180,18 +177,6 @@ def _noting(faults: Faults) -> Iterator[None]:
         if faults is None:
             raise
         faults.append(error)
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            body = file.read(MAX_FILE_BYTES + 1)
-        if len(body) > MAX_FILE_BYTES:
-            raise RuleError(f"a rule file may have {MAX_FILE_BYTES:,} bytes, this one has more", file=str(path))
-        return body.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise RuleError(f"cannot be read: {why}", file=str(path)) from error
 
 
 def as_prometheus(groups: Iterable[RuleGroup]) -> dict[str, object]:

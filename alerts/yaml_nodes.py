@@ -6,6 +6,7 @@ The parser is libyaml, because Prometheus's own is a port of it. Parsers in Pyth
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,6 +27,8 @@ from alerts.errors import RuleError
 
 MAX_DEPTH = 100
 """Maximum depth of nesting (chosen)."""
+MAX_FILE_BYTES = 16 * 2**20
+"""Maximum size of a file: a hundred times the largest of 214 public rule files."""
 SECOND = "a second document begins here; a file may have one"
 
 _NULL, _MERGE, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("null", "merge", "str"))
@@ -146,6 +149,19 @@ class Place:
         elif isinstance(self._node, MappingNode):
             for _key, value in self._node.value:
                 yield from Place(self._file, value, self.path).scalars()
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file. `what` it is goes into the message, such as "a rule file". Raises RuleError."""
+    try:
+        with path.open("rb") as file:
+            body = file.read(MAX_FILE_BYTES + 1)
+        if len(body) > MAX_FILE_BYTES:
+            raise RuleError(f"{what} may have {MAX_FILE_BYTES:,} bytes, this one has more", file=str(path))
+        return body.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise RuleError(f"cannot be read: {why}", file=str(path)) from error
 
 
 def read_yaml(text: str, file: str) -> Place:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent
-from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, LISTEN, LISTING, LOG, ROLES, RULE_FILES
+from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, LISTEN, LISTING, LOG, ROLES, RULE_FILES, labelled
 
 ACCESS = (
     Verb(
@@ -234,7 +234,7 @@ FILES = (
     ),
     Verb(
         "rules check",
-        "rules:rules_check",
+        "alerting.rules:rules_check",
         "Check rule files; by default the built-in packs.",
         (RULE_FILES,),
         (Option("strict", "Exit with 1 when there are warnings."),),
@@ -242,7 +242,7 @@ FILES = (
     ),
     Verb(
         "rules test",
-        "rules:rules_test",
+        "alerting.rules:rules_test",
         "Run promtool's unit tests of rules on the embedded engine.",
         (Operand("files", "FILE…", "promtool's unit-test files.", Path, many=True, offers="files"),),
         (
@@ -253,7 +253,7 @@ FILES = (
     ),
     Verb(
         "rules list",
-        "rules:rules_list",
+        "alerting.rules:rules_list",
         "List the rules of files; by default those of the built-in packs.",
         (RULE_FILES,),
         (
@@ -269,6 +269,33 @@ FILES = (
             AS,
         ),
         examples=(("rules list -c fleet.yaml", ""), ("rules list builtin:gpu --prometheus > gpu.yml", "")),
+    ),
+    Verb(
+        "alerts route",
+        "alerting.route:alerts_route",
+        "Show where an alertmanager.yml sends an alert, and why.",
+        (
+            Operand(
+                "labels", "NAME=VALUE…", "Labels of an alert. Without labels: the whole tree.", labelled, False, True
+            ),
+        ),
+        (
+            Option(
+                "alertmanager_config",
+                "Configuration of an Alertmanager.",
+                "FILE",
+                read=Path,
+                required=True,
+                offers="files",
+            ),
+            Option("strict", "Exit with 1 when the tree has warnings."),
+            AS,
+        ),
+        examples=(
+            ("alerts route --alertmanager-config alertmanager.yml severity=critical model=chat", "one alert"),
+            ("alerts route --alertmanager-config alertmanager.yml", "the tree, and what is hardly meant in it"),
+        ),
+        details="It runs without a control plane. Warnings name routes that get no alert, and inhibitions that reach far.",
     ),
     Verb(
         "catalogue list",

@@ -42,3 +42,11 @@ ROLES = ("viewer", "operator", "admin", "gateway")
 def limit(default: int) -> Option:
     """Return the option that bounds a listing."""
     return Option("limit", "Maximum number of rows.", "N", default=default, read=whole(1, 1000))
+
+
+def labelled(text: str) -> tuple[str, str]:
+    """Return name and value of a label, `NAME=VALUE`. Raises ValueError without a name or `=`."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError("expected NAME=VALUE")
+    return name, value
