@@ -295,8 +295,8 @@ FILES = (
             ("alerts route --alertmanager-config alertmanager.yml severity=critical model=chat", "one alert"),
             ("alerts route --alertmanager-config alertmanager.yml", "the tree, and what is hardly meant in it"),
         ),
-        details="It runs without a control plane. Warnings name routes that get no alert, and inhibitions that reach too "
-        "far.",
+        details="It runs without a control plane. Warnings name routes that get no alert, and inhibitions that reach "
+        "too far.",
     ),
     Verb(
         "catalogue list",
