@@ -15,7 +15,7 @@ THREAD_BYTES = 32 * 2**10
 LEVEL = 1
 """Compression level. Level 1 reduces JSON and text exposition to a tenth. Level 6 takes four times as long and saves
 some percent more."""
-PREFIXES = ("/api/v1/", "/cp/v1/", "/federate", "/metrics", "/openapi.json", "/static/")
+PREFIXES = ("/api/v1/", "/api/v2/", "/cp/v1/", "/federate", "/metrics", "/openapi.json", "/static/")
 """Paths of data, which are compressed. Pages of the console are not: a page holds its session's CSRF token beside text
 from the address, so the size of a compressed page would reveal the token guess by guess (the BREACH attack)."""
 SECRETS = ("/cp/v1/tokens", "/cp/v1/keys")

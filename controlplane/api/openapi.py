@@ -9,6 +9,9 @@ from controlplane.api import prometheus_document
 PROMETHEUS_PREFIX = "/api/v1/"
 """Paths below this prefix answer in Prometheus's format."""
 
+ALERTMANAGER_PREFIX = "/api/v2/"
+"""Paths below this prefix answer in Alertmanager's format: an error is a JSON string."""
+
 SECURITY_SCHEMES = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "cp_<id>_<secret>"},
     "session": {"type": "apiKey", "in": "cookie", "name": "cp_session"},
@@ -34,15 +37,26 @@ PROBLEM: dict[str, Any] = {
 }
 
 
+SENTENCE: dict[str, Any] = {
+    "description": "A sentence, as Alertmanager answers errors.",
+    "content": {"application/json": {"schema": {"type": "string"}}},
+}
+
+
+def _error(path: str) -> dict[str, Any]:
+    if path.startswith(PROMETHEUS_PREFIX):
+        return prometheus_document.ERROR
+    return SENTENCE if path.startswith(ALERTMANAGER_PREFIX) else PROBLEM
+
+
 def describe(path: str, role: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Return a route's options with its role (None: no token needed), parameters and error format added."""
     security = {"security": [{"token": []}, {"session": []}], "x-required-role": role} if role else {"security": []}
     known = prometheus_document.operation(path, set(options.get("methods") or ()))
-    error = prometheus_document.ERROR if path.startswith(PROMETHEUS_PREFIX) else PROBLEM
     return {
         **options,
         "openapi_extra": {**security, **known, **(options.get("openapi_extra") or {})},
-        "responses": {"default": error, **(options.get("responses") or {})},
+        "responses": {"default": _error(path), **(options.get("responses") or {})},
     }
 
 

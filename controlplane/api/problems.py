@@ -1,6 +1,7 @@
 """Errors as HTTP answers: a table of statuses by error, and one document format for each dialect.
 
-Errors below `/api/v1/` have Prometheus's format. All others are problem documents of RFC 9457.
+Errors below `/api/v1/` have Prometheus's format, those below `/api/v2/` Alertmanager's. All others are problem
+documents of RFC 9457.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from controlplane import errors
 from controlplane.access.roles import Role
 from controlplane.access.throttle import Throttled
 from controlplane.api.auth import authorize, methods_of
-from controlplane.api.openapi import PROMETHEUS_PREFIX
+from controlplane.api.openapi import ALERTMANAGER_PREFIX, PROMETHEUS_PREFIX
 from controlplane.config.wording import choice
 
 _log = logging.getLogger(__name__)
@@ -115,6 +116,8 @@ def problem_response(
         kind = prometheus_type or _PROMETHEUS_TYPES.get(problem.status, "internal" if problem.status >= 500 else "")
         body: dict[str, object] = {"status": "error", "errorType": kind or "bad_data", "error": detail}
         return JSONResponse(body, problem.status, headers)
+    if path.startswith(ALERTMANAGER_PREFIX):
+        return JSONResponse(detail, problem.status, headers)
     body = {
         "type": f"urn:controlplane:problem:{problem.word}",
         "title": problem.title,

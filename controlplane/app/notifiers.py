@@ -7,11 +7,11 @@ from typing import assert_never
 from alerts.interfaces import Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
-from controlplane.app.parts.route import FALLBACK
 from controlplane.app.recipe import Recipe
 from controlplane.app.slack_token import bot_token
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifiers import LogSection, NotifierSection, SlackSection
+from controlplane.fleet.route import FALLBACK
 
 SLACK_API = "https://slack.com/api/"
 

@@ -11,9 +11,9 @@ from alerts.rules import RuleGroup
 from collectors.durations import format_duration
 from controlplane.app.notifiers import notifier_recipes
 from controlplane.app.parts.part import Configuration, difference
-from controlplane.app.parts.route import build_route
 from controlplane.app.recipe import Recipe
 from controlplane.app.rules import fleet_rules
+from controlplane.fleet.route import route_of
 
 SETTLE_SCRAPES = 2
 """Scrapes after which rules see a new target: a rate needs two samples."""
@@ -44,7 +44,7 @@ def alerting_settings(config: Configuration) -> AlertingSettings:
     return AlertingSettings(
         groups=fleet_rules(config.loaded, f"{config.console_url}/runbooks"),
         interval_s=fleet.evaluation_interval,
-        route=build_route(config.loaded),
+        route=route_of(config.loaded.fleet),
         notifiers=notifier_recipes(config.loaded),
         settle_s=SETTLE_SCRAPES * slowest + fleet.evaluation_interval,
         console_url=config.console_url,

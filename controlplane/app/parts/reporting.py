@@ -12,13 +12,13 @@ from typing import Any
 from alerts.interfaces import Clock, Message
 from alerts.wire import message_to_json
 from controlplane.app.parts.part import Configuration, Part
-from controlplane.app.parts.route import build_route
 from controlplane.app.schedules import USAGE_REPORT, timetables
 from controlplane.clock.calendar import Timetable
 from controlplane.config.model import Cost
 from controlplane.cost import CostLedger
 from controlplane.cost.usage import Period, totals_from_notes, totals_to_notes, usage_notice, usages
 from controlplane.errors import QueryError
+from controlplane.fleet.route import route_of
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.query.queries import Queries
 from controlplane.schedule import Due, Loop, LoopFactory
@@ -64,7 +64,7 @@ class Reporting(Part[ReportingSettings | None]):
             return None
         return ReportingSettings(
             times=timetables(fleet)[USAGE_REPORT],
-            receiver=fleet.usage_report.receiver or build_route(config.loaded).receiver,
+            receiver=fleet.usage_report.receiver or route_of(config.loaded.fleet).receiver,
             fleet=fleet.fleet.name,
             cost=fleet.cost,
             interval_s=fleet.evaluation_interval,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from alerts.interfaces import Clock
 from controlplane.app.parts.part import Configuration, Part, difference, kept
-from controlplane.app.parts.route import build_route, receives_buttons
+from controlplane.app.parts.route import receives_buttons
 from controlplane.clock.every import Every
 from controlplane.config.models import ModelSection
 from controlplane.config.rollout.section import RolloutsSection
+from controlplane.fleet.route import route_of
 from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
@@ -136,7 +137,7 @@ class Rolling(Part[RollingSettings]):
         return RollingSettings(
             models={model.name: model for model in config.fleet.models},
             verifications=verifications(config.fleet),
-            receiver=build_route(config.loaded).receiver,
+            receiver=route_of(config.loaded.fleet).receiver,
             console_url=config.console_url,
             buttons=receives_buttons(config.loaded),
             shared=config.fleet.rollouts,

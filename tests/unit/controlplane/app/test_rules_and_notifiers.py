@@ -12,11 +12,11 @@ from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
 from alerts.packs import rule_files
 from controlplane.app.notifiers import notifier_recipes
-from controlplane.app.parts.route import build_route
 from controlplane.app.rules import describe_rules, fleet_rules
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifiers import SlackSection
 from controlplane.errors import ConfigErrors
+from controlplane.fleet.route import route_of
 from controlplane.ruletest.lint import Expressions
 
 Write = Callable[[str], LoadedFleet]
@@ -83,14 +83,14 @@ def test_notifiers_by_name_and_the_log_always(fleet: Write) -> None:
         """)
     made = {name: recipe.made() for name, recipe in notifier_recipes(loaded).items()}
     assert {name: type(n) for name, n in made.items()} == {"log": LogNotifier, "ops": SlackNotifier}
-    route = build_route(loaded)
+    route = route_of(loaded.fleet)
     assert (route.receiver, route.group_by, route.group_wait_s) == ("ops", ("alertname",), 5)
 
 
 def test_without_a_route_alerts_go_to_the_only_notifier_or_to_the_log(fleet: Write) -> None:
-    assert build_route(fleet("")).receiver == "log"
-    assert build_route(fleet("notifiers: [{name: file, type: log}]\n")).receiver == "file"
-    assert build_route(fleet("notifiers: [{name: a, type: log}, {name: b, type: log}]\n")).receiver == "log"
+    assert route_of(fleet("").fleet).receiver == "log"
+    assert route_of(fleet("notifiers: [{name: file, type: log}]\n").fleet).receiver == "file"
+    assert route_of(fleet("notifiers: [{name: a, type: log}, {name: b, type: log}]\n").fleet).receiver == "log"
 
 
 async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet: Write, tmp_path: Path) -> None:
