@@ -242,7 +242,7 @@ def _to_sign_in(request: Request) -> Response | None:
 
 def _is_person(request: Request) -> bool:
     """Return whether a browser loads a page. Requests of a page's own scripts do not accept text/html."""
-    api = request.url.path.startswith((PROMETHEUS_PREFIX, "/cp/", "/metrics", "/openapi.json"))
+    api = request.url.path.startswith((PROMETHEUS_PREFIX, ALERTMANAGER_PREFIX, "/cp/", "/metrics", "/openapi.json"))
     return not api and "text/html" in request.headers.get("accept", "")
 
 

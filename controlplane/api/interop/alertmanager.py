@@ -30,8 +30,8 @@ ALERTMANAGER_VERSION = "0.28.0"
 """Version of Alertmanager whose API this server offers to clients."""
 ENDS_AFTER_S = 300.0
 """Seconds from the answer to `endsAt` of a firing alert: Alertmanager's `resolve_timeout`."""
-MAX_FILTERS, MAX_FILTER_LENGTH = 100, 4096
-"""Maximum number of filters, and of characters of each (chosen)."""
+MAX_FILTERS, MAX_FILTER_LENGTH = 20, 1024
+"""Maximum number of filters, and of characters of each (chosen: all of them fit into the head of a request)."""
 
 Filters = Annotated[list[Annotated[str, Query(max_length=MAX_FILTER_LENGTH)]], Query(max_length=MAX_FILTERS)]
 Pattern = Annotated[str, Query(max_length=MAX_FILTER_LENGTH)]

@@ -87,5 +87,7 @@ def test_the_document_tells_errors_as_they_are_answered(rig: Any) -> None:
         for operation in operations.values():
             assert "422" not in operation["responses"], path
             kinds = set(operation["responses"]["default"]["content"])
-            expected = {"application/json"} if path.startswith("/api/v1/") else {"application/problem+json"}
+            expected = (
+                {"application/json"} if path.startswith(("/api/v1/", "/api/v2/")) else {"application/problem+json"}
+            )
             assert kinds - {"text/plain; charset=utf-8"} == expected, path
