@@ -25,6 +25,8 @@ def written() -> bytes:
 
 schemathesis.openapi.format("promql", st.sampled_from(EXPRESSIONS))
 schemathesis.openapi.format("promql-selector", st.sampled_from(SELECTORS))
+schemathesis.openapi.format("label-matchers", st.sampled_from(["a=b", '{a!="b", c=~"d|e"}', ""]))
+schemathesis.openapi.format("regex", st.sampled_from(["ops", "o.+", ""]))
 schemathesis.openapi.format("prometheus-time", st.sampled_from(INSTANT))
 schemathesis.openapi.format("prometheus-duration", st.sampled_from(["15s", "1h30m", "30", "0.5"]))
 schemathesis.openapi.format("prometheus-lifetime", st.sampled_from(["30d", "1h30m", "15s"]))

@@ -33,8 +33,9 @@ ENDS_AFTER_S = 300.0
 MAX_FILTERS, MAX_FILTER_LENGTH = 20, 1024
 """Maximum number of filters, and of characters of each (chosen: all of them fit into the head of a request)."""
 
-Filters = Annotated[list[Annotated[str, Query(max_length=MAX_FILTER_LENGTH)]], Query(max_length=MAX_FILTERS)]
-Pattern = Annotated[str, Query(max_length=MAX_FILTER_LENGTH)]
+Filter = Annotated[str, Field(max_length=MAX_FILTER_LENGTH, json_schema_extra={"format": "label-matchers"})]
+Filters = Annotated[list[Filter], Query(max_length=MAX_FILTERS)]
+Pattern = Annotated[str, Query(max_length=MAX_FILTER_LENGTH, json_schema_extra={"format": "regex"})]
 
 
 class Shown(BaseModel):
