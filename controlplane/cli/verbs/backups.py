@@ -64,8 +64,13 @@ BACKUPS = (
         "backup list",
         "backups.looking:snapshot_list",
         "List the snapshots, the newest first.",
-        options=(*_WHERE, Option("subject", "Only snapshots of this model.", "NAME"), AS),
-        examples=(("backup list --subject chat", ""),),
+        options=(
+            *_WHERE,
+            Option("subject", "Only snapshots of this model.", "NAME"),
+            Option("limit", "Only the newest N snapshots.", "N", read=whole(1, 100_000)),
+            AS,
+        ),
+        examples=(("backup list --subject chat", ""), ("backup list --limit 20", "reads the newest ones only")),
     ),
     Verb(
         "backup show",
