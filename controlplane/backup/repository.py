@@ -2,6 +2,7 @@
 
     repository.json      format, id, sealing; in the clear
     keys/ID              the secrets, wrapped for one user key
+    epochs/EPOCH/ID      the data key of a later epoch, wrapped for one user key
     packs/NN/NAME        packs; NN are the first two digits of the name
     index/NAME           segments of the index; derived from the packs
     snapshots/ID         heads of snapshots
@@ -19,7 +20,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from mmap import mmap
@@ -44,6 +45,7 @@ from controlplane.backup.format.ids import chunk_id, digest_of
 from controlplane.backup.format.index import Index, Place, Segment, read_segment, segment_bytes, segment_of
 from controlplane.backup.format.pack import CHUNK_LIMIT, PackReader, Rows, table_place
 from controlplane.backup.format.snapshot import Snapshot, read_snapshot, snapshot_bytes
+from controlplane.backup.keys.epochs import later_keys, read_epochs
 from controlplane.backup.keys.keyfile import UserKey
 from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, wrap
 from controlplane.backup.storage.store import Store, Stored
@@ -142,7 +144,9 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
             document = read_key_document(f"keys/{key.id}", store.get(f"keys/{key.id}", SMALL))
         except FileNotFoundError:
             continue
-        return unwrap(document, key, header.sealing)
+        first, epochs = unwrap(document, key, header.sealing), read_epochs(store)
+        data_keys = {**first.data_keys, **later_keys(store, epochs, key)}
+        return replace(first, data_keys=data_keys, epoch=max(first.epoch, epochs.newest))
     known = ", ".join(sorted(item.name.removeprefix("keys/") for item in store.list("keys/")))
     if not known:
         raise WrongKey(
