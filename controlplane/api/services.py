@@ -207,7 +207,7 @@ class Services:
     backups: Callable[[], BackupDesk | None] = lambda: None
     """The backups that the control plane makes; None: it makes none."""
     snapshots: Callable[[], SnapshotList] = SnapshotList
-    """What is known of the repository's snapshots. Called in the event loop; returns at once."""
+    """Returns the repository's snapshots as they were read last, at once. Called in the event loop."""
     alerting_fault: Callable[[], str] = str
     """Returns why alert states and messages are kept in memory; empty while they are written to the database."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict

@@ -38,7 +38,7 @@ class SnapshotView(View):
 
 
 class SnapshotList(View):
-    """What is known of the repository's snapshots, and how old that is."""
+    """The repository's snapshots as they were read last, and when that was."""
 
     items: tuple[SnapshotView, ...] = ()
     """The newest ones, the newest first."""

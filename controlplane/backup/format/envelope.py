@@ -127,7 +127,7 @@ def new_envelope(kind: Kind, secrets: Secrets) -> tuple[bytes, Sealer]:
     if secrets.epoch not in secrets.data_keys:
         raise WrongKey(
             f"the key file lacks the newest data key (epoch {secrets.epoch:08x}; it has {secrets.known}), so nothing"
-            " can be written with it. `controlplane backup key add FILE`, run with another key file, gives it to this one."
+            " can be written with it. `controlplane backup key add FILE`, run with another key file, gives it to FILE."
         )
     header = _HEADER.pack(MAGIC, FORMAT, kind, secrets.sealing, secrets.epoch, os.urandom(32))
     return header, _sealer(header, secrets.data_keys[secrets.epoch], secrets.sealing)

@@ -32,7 +32,7 @@ BOUNDS: Final = Bounds(silent_s=None, still_s=120.0, look_s=1.0)
 
 @dataclass(frozen=True)
 class Listing:
-    """What is known of the snapshots. Times are Unix seconds."""
+    """The snapshots as they were read last. Times are Unix seconds."""
 
     read_at: float | None = None
     """When `snapshots` were read; None: not yet."""
@@ -41,7 +41,7 @@ class Listing:
     more: bool = False
     """Whether the repository has more."""
     notes: tuple[str, ...] = ()
-    """What the verb said beside: snapshots that cannot be read, clocks that differ."""
+    """Sentences of the verb beside its result: snapshots that cannot be read, clocks that differ."""
     fault: str = ""
     """Why the last try failed; empty: it succeeded, or there was none."""
     tried_at: float | None = None

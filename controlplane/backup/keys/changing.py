@@ -73,8 +73,8 @@ def known_keys(store: Store) -> tuple[list[KnownKey], Epochs]:
 def add_key(store: Store, header: Header, own: UserKey, new: UserKey, *, name: str, now: float, host: str) -> bool:
     """Let the key `new` open the repository, with all data keys that `own` has. Return whether it could not before.
 
-    What is there already stays; what is missing or damaged of it is written. Raises WrongKey, KeysBusy and the errors
-    of the store.
+    What is there already stays; what is missing or damaged of it is written. Raises WrongKey, KeysBusy, and
+    StoreUnreachable also when the store does not hold what was written.
     """
     with _changing(store, host):
         secrets = _opened(store, header, own)
@@ -94,7 +94,7 @@ def remove_key(store: Store, header: Header, own: UserKey, identity: str, *, hos
     """Delete the objects of a key, or what an earlier removal left of them.
 
     `own` opens the repository and stays, so the last key cannot be removed. Raises BackupError for `own` and for a key
-    that is not there.
+    that is not there, and WrongKey when `own` opens nothing, or is removed at this moment.
     """
     with _changing(store, host):
         secrets = _opened(store, header, own)
@@ -103,7 +103,10 @@ def remove_key(store: Store, header: Header, own: UserKey, identity: str, *, hos
                 f"key {identity} is in the key file that you use, and the repository must keep one that opens it. To"
                 " remove it, use another key file with --key-file."
             )
-        document = store.get(f"keys/{own.id}", SMALL)
+        try:
+            document = store.get(f"keys/{own.id}", SMALL)
+        except FileNotFoundError:
+            raise WrongKey(f"key {own.id} was just removed from {store.address}. Nothing was changed.") from None
         places = [f"keys/{identity}", *(epoch_path(epoch, identity) for epoch in _held(store, identity))]
         if len(places) == 1 and all(item.name != places[0] for item in store.list("keys/")):
             raise BackupError(f"{store.address} has no key {identity}; `controlplane backup key list` lists them")
@@ -180,11 +183,14 @@ def _opened(store: Store, header: Header, own: UserKey) -> Secrets:
 
 
 def _opens(store: Store, header: Header, key: UserKey, secrets: Secrets) -> bool:
-    """Return whether a key opens the repository with all these secrets."""
+    """Return whether a key opens the repository with all these secrets. Epochs that are not ready were never used."""
     try:
-        return open_secrets(store, header, [key]) == secrets
+        found = open_secrets(store, header, [key])
     except (WrongKey, Damaged, NewerFormat):
         return False
+    unused = read_epochs(store).unused
+    used = {epoch: data_key for epoch, data_key in secrets.data_keys.items() if epoch not in unused}
+    return found.chunk_secret == secrets.chunk_secret and used.items() <= found.data_keys.items()
 
 
 def _held(store: Store, identity: str) -> Sequence[int]:

@@ -36,12 +36,12 @@ LAST_GENERATION: Final = STEP - 1
 SMALL: Final = 1 << 16
 """Largest object under `epochs/`, in bytes."""
 _PLAIN = struct.Struct(f"<I4x{KEY_BYTES}s")
-"""What is wrapped: the epoch, so that no data key passes for that of another epoch, then the data key."""
+"""Bytes that are wrapped: the epoch, so that no data key passes for that of another epoch, then the data key."""
 
 
 @dataclass(frozen=True)
 class Epochs:
-    """What a store has under `epochs/`."""
+    """The epochs of a store."""
 
     holders: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """Ids of the user keys that each epoch is wrapped for."""
@@ -51,6 +51,11 @@ class Epochs:
     def newest(self) -> int:
         """Epoch of new objects; 0: that of the objects under `keys/`."""
         return max(self.ready, default=0)
+
+    @property
+    def unused(self) -> frozenset[int]:
+        """Epochs whose rotation did not end: nothing is sealed with them."""
+        return frozenset(self.holders) - self.ready
 
     def lacking(self, key_id: str) -> frozenset[int]:
         """Return the epochs that are ready and that a user key lacks."""

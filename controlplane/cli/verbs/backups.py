@@ -188,19 +188,19 @@ BACKUPS = (
             Operand(
                 "action", "ACTION", "One of list, add, remove, rotate.", choices=("list", "add", "remove", "rotate")
             ),
-            Operand("what", "WHAT", "add: the new key file. remove: a key's id or its beginning.", required=False),
+            Operand(
+                "what",
+                "WHAT",
+                "add: the new key file. remove: a key's id or its beginning.",
+                str,
+                False,
+                offers="files",
+            ),
         ),
         (
             *_WHERE,
             Option("name", "add: name of the key; by default its file's and yours.", "NAME"),
-            Option(
-                "with",
-                "rotate: the file of another key of the repository.",
-                "FILE",
-                read=Path,
-                many=True,
-                offers="files",
-            ),
+            Option("other", "rotate: the file of another key.", "FILE", read=Path, many=True, offers="files"),
             Option("yes", "remove: do not ask."),
             AS,
         ),
@@ -210,8 +210,8 @@ BACKUPS = (
             ("backup key remove 3f2a", "the key in --key-file stays"),
             ("backup key rotate --other /safe/second.key", "needs the file of every key"),
         ),
-        details="add and remove change who can read; they wrap the same data keys again. rotate adds a data key: what is "
-        "backed up from then on cannot be read with the older ones. Stored data keeps its data key.",
+        details="add and remove change who can read; they wrap the same data keys again. rotate adds a data key: what "
+        "is backed up from then on cannot be read with the older ones. Stored data keeps its data key.",
     ),
     Verb(
         "backup jobs",
