@@ -145,7 +145,7 @@ async def test_runs_of_a_job_are_listed_the_newest_first_without_the_open_one(ri
         ("failed", "no space", None),
         ("succeeded", "", "abc"),
     ]
-    assert newest == found[:1] and codes == [422, 422]
+    assert newest == found[:1] and codes == [400, 400]
     assert unknown.status_code == 404 and "fleet.yaml declares models, plane, verify" in unknown.json()["detail"]
 
 

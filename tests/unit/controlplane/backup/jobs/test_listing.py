@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -141,4 +142,7 @@ async def test_another_repository_is_read_at_once_and_the_end_stops_the_child(
     await until((world.home / "ready").exists, PROCESS_S)
     await lister.close()
     pids = [call["pid"] for call in world.calls()]
-    assert len(pids) == 3 and not any((world.home / "/proc" / str(pid)).exists() for pid in pids)
+    assert len(pids) == 3
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
