@@ -92,7 +92,7 @@ class SnapshotLister:
         if known.tried_at is None:
             return True
         kept = AFTER_FAULT_S if known.fault else KEPT_S
-        changed = changed_at is not None and not known.fault and changed_at >= (known.read_at or 0.0)
+        changed = changed_at is not None and not known.fault and changed_at > (known.read_at or 0.0)
         return changed or not 0 <= self._now() - known.tried_at < kept
 
     async def _read(self, place: Place) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from controlplane.backup.errors import WrongKey
+from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.keys.changing import KnownKey, add_key, known_keys, remove_key, rotate
 from controlplane.backup.keys.keyfile import UserKey, new_key, read_key
 from controlplane.backup.repository import Repository, read_header
@@ -140,6 +141,7 @@ def _remove(found: Repository, key_file: Path | None, what: str, yes: bool) -> N
         "Whoever had its file may have kept the data keys. `controlplane backup key rotate` keeps what is backed up"
         " from now on from them; what is stored already they can read where they can read the repository.",
     )
+    _tell_plain(found)
 
 
 def _ask(one: KnownKey) -> None:
@@ -161,3 +163,9 @@ def _rotate(found: Repository, key_file: Path | None, others: list[Path]) -> Non
         "Data that is stored already keeps its data key until a prune packs it again. Backups that run now use the old"
         " one to their end. Key files stay as they are.",
     )
+    _tell_plain(found)
+
+
+def _tell_plain(found: Repository) -> None:
+    if found.header.sealing is Sealing.PLAIN:
+        tell("", "The backups are not encrypted: everybody who can read the repository can read them without any key.")

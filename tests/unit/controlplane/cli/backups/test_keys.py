@@ -104,3 +104,26 @@ def test_a_wrong_key_file_and_a_wrong_word_are_said_with_the_cure(ready: Machine
     nowhere = ready.backup("key", "add", ready.home / "etc" / "x.key", code=2).stderr
     assert "its folder does not exist; make it with `mkdir -p -m 700" in nowhere
     assert "holds no repository" in ready.backup("key", "list", "--repository", ready.home / "no", code=1).stderr
+
+
+def test_keys_of_a_repository_that_is_not_encrypted_are_told_to_be_no_protection(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.backup("init", "--no-encryption")
+    says = "The backups are not encrypted: everybody who can read the repository can read them without any key."
+    assert says in machine.backup("key", "rotate").stdout
+    machine.backup("key", "add", "second.key")
+    assert says in machine.backup("key", "remove", read_key(tmp_path / "second.key").id, "--yes").stdout
+
+
+def test_a_list_has_a_limit(ready: Machine) -> None:
+    ready.backup("create", ready.models, "--name", "rank")
+    ready.backup("create", ready.models, "--name", "chat", "--version", "v2")
+
+    def listed(*more: object) -> list[tuple[str, str]]:
+        found = json.loads(ready.backup("list", "-o", "json", *more).stdout)
+        return [(row["subject"], row["version"]) for row in found]
+
+    assert listed("--limit", 2) == [("chat", "v2"), ("rank", "")]
+    assert listed("--limit", 9) == [("chat", "v2"), ("rank", ""), ("chat", "v1")]
+    assert listed("--limit", 1, "--subject", "rank") == [("rank", "")]
+    assert "expected a whole number from 1" in ready.backup("list", "--limit", 0, code=2).stderr
