@@ -78,8 +78,9 @@ def test_the_newest_heads_are_read_alone_also_of_machines_with_a_wrong_clock_and
     repository = Repository.open(store, [KEY])
     assert [one.subject for one in repository.snapshots(_raise, newest=2)] == ["turn 2", "turn 3"]
     assert len(reads) == 2
-    for name in [name for name in store.objects if name.startswith("snapshots/")]:  # a copy: all heads are new
-        store.objects[name] = (store.objects[name][0], 5_000_000_000.0)
+    heads = [name for name in store.objects if name.startswith("snapshots/")]
+    for number, name in enumerate(heads):  # a copy, made from the newest to the oldest
+        store.objects[name] = (store.objects[name][0], 6_000_000_000.0 - 1000 * number)
     found = [one.subject for one in repository.snapshots(_raise, newest=3)]
     assert found[-2:] == ["turn 2", "turn 3"]
 
