@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dashboards.backups import backups
 from dashboards.fleet import fleet
 from dashboards.gpu import gpu
 from dashboards.triton import triton
@@ -14,7 +15,7 @@ from dashboards.vllm import vllm
 
 def all_dashboards() -> dict[str, dict[str, Any]]:
     """Return every dashboard by its file name without extension."""
-    return {"fleet": fleet(), "triton": triton(), "vllm": vllm(), "gpu": gpu()}
+    return {"fleet": fleet(), "triton": triton(), "vllm": vllm(), "gpu": gpu(), "backups": backups()}
 
 
 def write_dashboards(out: Path) -> list[Path]:

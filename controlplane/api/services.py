@@ -24,6 +24,7 @@ from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
+from controlplane.fleet.snapshots import SnapshotList
 from controlplane.metrics.query.queries import Exports, Queries
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.series.series_store import SeriesStore
@@ -205,6 +206,8 @@ class Services:
     """Returns the scheduled jobs. Blocking. Raises Unavailable."""
     backups: Callable[[], BackupDesk | None] = lambda: None
     """The backups that the control plane makes; None: it makes none."""
+    snapshots: Callable[[], SnapshotList] = SnapshotList
+    """Returns the repository's snapshots as they were read last, at once. Called in the event loop."""
     alerting_fault: Callable[[], str] = str
     """Returns why alert states and messages are kept in memory; empty while they are written to the database."""
     notifiers: Callable[[], Mapping[str, Notifier]] = dict

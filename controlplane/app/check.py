@@ -64,6 +64,11 @@ def inspect_file(path: Path) -> Report:
     check_verification(read.loaded, findings)
     check_surroundings(read.loaded, findings)
     check_gateway(read.loaded, findings)
+    if read.loaded.fleet.reads("backup") and read.loaded.fleet.backup is not None:
+        # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
+        from controlplane.app.checks.backups import check_backups
+
+        check_backups(read.loaded, groups, findings)
     if has_options(read.loaded.fleet):
         # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
         from controlplane.app.checks.rollouts import check_rollouts

@@ -17,6 +17,7 @@ from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView, schedule_views
+from controlplane.fleet.snapshots import snapshot_list
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
@@ -80,6 +81,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         unread=unread,
         schedules=schedules,
         backups=lambda: desk,
+        snapshots=lambda: snapshot_list(plane.backups.snapshots()),
         slack=lambda: plane.slack.door,
         slack_connections=lambda: plane.slack.connections,
     )

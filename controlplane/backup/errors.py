@@ -4,7 +4,8 @@ BackupError                the message is fit for an operator: names the thing, 
 ├── NotARepository         there is no repository at the address, or its header cannot be read
 ├── RepositoryExists       `backup init` found a repository at the address
 ├── NewerFormat            an object was written in a format that this release does not know
-├── WrongKey               no key file at hand opens the repository
+├── WrongKey               no key file at hand opens the repository, or it lacks a data key
+├── KeysBusy               another process changes the keys of the repository
 ├── Damaged                bytes of the repository that are not what was written
 ├── SourceMoving           files that changed while they were read, also after retries
 ├── SourceIncomplete       a model whose own index names files that are missing
@@ -35,7 +36,11 @@ class NewerFormat(BackupError):
 
 
 class WrongKey(BackupError):
-    """No key file at hand opens the repository."""
+    """No key file at hand opens the repository, or the key file lacks a data key."""
+
+
+class KeysBusy(BackupError):
+    """Another process changes the keys of the repository."""
 
 
 class Damaged(BackupError):

@@ -2,6 +2,7 @@
 
     repository.json      format, id, sealing; in the clear
     keys/ID              the secrets, wrapped for one user key
+    epochs/EPOCH/ID      the data key of a later epoch, wrapped for one user key
     packs/NN/NAME        packs; NN are the first two digits of the name
     index/NAME           segments of the index; derived from the packs
     snapshots/ID         heads of snapshots
@@ -19,7 +20,8 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import chain
 from mmap import mmap
 from typing import Final
@@ -43,9 +45,10 @@ from controlplane.backup.format.ids import chunk_id, digest_of
 from controlplane.backup.format.index import Index, Place, Segment, read_segment, segment_bytes, segment_of
 from controlplane.backup.format.pack import CHUNK_LIMIT, PackReader, Rows, table_place
 from controlplane.backup.format.snapshot import Snapshot, read_snapshot, snapshot_bytes
+from controlplane.backup.keys.epochs import later_keys, read_epochs
 from controlplane.backup.keys.keyfile import UserKey
 from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, wrap
-from controlplane.backup.storage.store import Store
+from controlplane.backup.storage.store import Store, Stored
 
 HEADER: Final = "repository.json"
 SMALL: Final = 1 << 20
@@ -141,7 +144,9 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
             document = read_key_document(f"keys/{key.id}", store.get(f"keys/{key.id}", SMALL))
         except FileNotFoundError:
             continue
-        return unwrap(document, key, header.sealing)
+        first, epochs = unwrap(document, key, header.sealing), read_epochs(store)
+        data_keys = {**first.data_keys, **later_keys(store, epochs, key)}
+        return replace(first, data_keys=data_keys, epoch=max(first.epoch, epochs.newest))
     known = ", ".join(sorted(item.name.removeprefix("keys/") for item in store.list("keys/")))
     if not known:
         raise WrongKey(
@@ -150,6 +155,18 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
         )
     shown = ", ".join(tried) or "none"
     raise WrongKey(f"no key opens {store.address}: it knows the keys {known}, and the key files hold {shown}")
+
+
+def _shown_at(item: Stored) -> float:
+    """Return about when a snapshot was made, from the listing alone, Unix seconds.
+
+    It is the earlier one of two times: a machine's clock may be ahead, and a copy of a repository has later times.
+    """
+    try:
+        begun = datetime.strptime(item.name.removeprefix("snapshots/")[:16], "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return item.modified_at
+    return min(begun, item.modified_at)
 
 
 def _logged(fault: BackupError) -> None:
@@ -326,10 +343,16 @@ class Repository:
             raise Damaged(name, "its bytes have another id")
         return digest
 
-    def snapshots(self, told: Callable[[BackupError], None]) -> list[Snapshot]:
-        """Return all snapshots, the oldest first by the store's clock. Heads that cannot be read go to `told`."""
+    def snapshots(self, told: Callable[[BackupError], None], newest: int | None = None) -> list[Snapshot]:
+        """Return all snapshots, the oldest first by the store's clock. Heads that cannot be read go to `told`.
+
+        With `newest` only so many heads are read, those that the listing and their ids show as the newest.
+        """
+        items = list(self.store.list("snapshots/"))
+        if newest is not None:
+            items = sorted(items, key=_shown_at)[-newest:]
         found = []
-        for item in self.store.list("snapshots/"):
+        for item in items:
             try:
                 snapshot = read_snapshot(item.name, self.store.get(item.name, LARGE), self.secrets)
                 if f"snapshots/{snapshot.id}" != item.name:

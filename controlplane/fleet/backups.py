@@ -43,6 +43,10 @@ class OpenRunView(View):
     done_bytes: int
     total_bytes: int | None
     """Bytes of the source; null: not known yet."""
+    bytes_per_second: float | None
+    """Mean of the run so far, with what did not change; null: not known yet."""
+    left_seconds: float | None
+    """Time left at that rate; null: not known yet."""
 
 
 class BackupJobView(View):
@@ -104,21 +108,30 @@ class BackupDesk:
             return []
         return backup_views(jobs, self._runs.jobs(), self._states.all(), self._prefix, self._now())
 
+    def runs(self, job: str, limit: int) -> Sequence[BackupRunView]:
+        """Return the newest runs of a job that ended, the newest first. Raises NotFound for an unknown job."""
+        self._check(job)
+        found = self._runs.runs(job, limit + 1)  # one of them may be open
+        return [_ended(run) for run in found if run.outcome is not None][:limit]
+
     def ask(self, job: str, by: str) -> BackupJobView:
         """Ask for a run of a job now, and return the job.
 
         Raises NotFound for a job that fleet.yaml does not have, and Conflict while a run waits or runs, or while this
         control plane only observes.
         """
-        times = self._jobs().times
-        if job not in times:
-            raise NotFound(f"there is no backup {job}; fleet.yaml declares {', '.join(times) or 'none'}")
+        self._check(job)
         if self._observe_only:
             raise Conflict("this control plane only observes, so it makes no backups")
         with self._db.transaction() as session:
             self._runs.ask(job, by, self._now(), session)
             audit(session, by, "backup.run", f"backup/{job}", "", self._now())
         return next(view for view in self.views() if view.job == job)
+
+    def _check(self, job: str) -> None:
+        times = self._jobs().times
+        if job not in times:
+            raise NotFound(f"there is no backup {job}; fleet.yaml declares {', '.join(times) or 'none'}")
 
 
 def backup_views(
@@ -146,7 +159,7 @@ def backup_views(
                 cron=times.calendar.cron,
                 timezone=times.calendar.timezone,
                 next_at=rfc3339(times.calendar.next_after(state.done_to if state else now)),
-                open=None if runs.open is None else _open(runs.open),
+                open=None if runs.open is None else _open(runs.open, now),
                 last=None if runs.last is None else _ended(runs.last),
                 good_at=rfc3339(good),
                 snapshot_at=rfc3339(runs.good.snapshot_at) if runs.good is not None else None,
@@ -166,7 +179,9 @@ def _first_seen(runs: JobRuns, state: ScheduleState | None) -> float | None:
     return min(known, default=None)
 
 
-def _open(run: BackupRun) -> OpenRunView:
+def _open(run: BackupRun, now: float) -> OpenRunView:
+    lasted = 0.0 if run.started_at is None else now - run.started_at
+    rate = run.done / lasted if run.done > 0 and lasted > 0 else None
     return OpenRunView(
         state="waiting" if run.started_at is None else "running",
         asked_at=instant(run.asked_at),
@@ -174,6 +189,8 @@ def _open(run: BackupRun) -> OpenRunView:
         started_at=rfc3339(run.started_at),
         done_bytes=run.done,
         total_bytes=run.total or None,
+        bytes_per_second=rate,
+        left_seconds=None if rate is None or not run.total else max(0, run.total - run.done) / rate,
     )
 
 

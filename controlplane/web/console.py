@@ -15,6 +15,7 @@ from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
 from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
+from controlplane.web.backups import BackupsPage
 from controlplane.web.dialog import Dialogs
 from controlplane.web.keys import KeysPage
 from controlplane.web.pages import Pages
@@ -67,6 +68,7 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts/{rollout_id}/abort")(actions.confirm_abort)
     post("/rollouts/{rollout_id}/abort")(actions.abort)
     Steering(dialogs).add_to(router)
+    BackupsPage(render, dialogs).add_to(router)
     get(SIGN_IN)(sign_in.page)
     post(SIGN_IN)(sign_in.sign_in)
     post("/sign-out")(sign_in.sign_out)

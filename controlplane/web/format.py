@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from controlplane.plain_text import plain_block
-from controlplane.telling import FULL, change, counted, digits_of, happened
+from controlplane.telling import FULL, change, counted, digits_of, happened, lasting
 
 UNKNOWN = "–"
 
@@ -67,6 +67,22 @@ def gibibytes(value: float | None) -> str:
     return UNKNOWN if value is None else number(value / 2**30, " GiB")
 
 
+def size(value: float | None) -> str:
+    """Return bytes in the unit that leaves up to three digits, such as `1.2 GiB`."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return number(value, f" {unit}")
+        value /= 1024
+    return number(value, " TiB")
+
+
+def duration(value: float | None) -> str:
+    """Return seconds for a person, such as `7 min 30 s`."""
+    return UNKNOWN if value is None else lasting(value)
+
+
 def clock(value: str | None) -> str:
     """Return an RFC 3339 time as a date and time of day in UTC."""
     return UNKNOWN if not value else datetime.fromisoformat(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -114,6 +130,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "change": changed,
     "strength": strength,
     "gibibytes": gibibytes,
+    "size": size,
+    "duration": duration,
     "clock": clock,
     "until": between,
 }

@@ -14,6 +14,7 @@ from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.schedules import BACKUP, backup_timetables
 from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.command import Place, Work, job_work, verify_work
+from controlplane.backup.jobs.listing import Listing, SnapshotLister
 from controlplane.backup.jobs.run import BackupRunner
 from controlplane.clock.calendar import Timetable
 from controlplane.config.backup.section import VERIFY, BackupSection
@@ -61,6 +62,9 @@ class Backups(Part[BackupSettings | None]):
         self._clock, self._data_dir, self._observe_only = clock, data_dir, observe_only
         self._runs = BackupRunStore(db)
         self._runner = runner or BackupRunner(self._runs, clock)
+        self._lister = SnapshotLister(clock.now)
+        self._ended_at: float | None = None
+        """When a run last ended in this process."""
         self._settings: BackupSettings | None = None
         self._calendars: dict[str, CalendarLoop] = {}
         self._lease: Lease | None = None
@@ -89,6 +93,15 @@ class Backups(Part[BackupSettings | None]):
         loop = make.leased(LOOP, LOOK_S, tick, wanted=self._acts)
         loop.cut_short = True
         return [loop]
+
+    def snapshots(self) -> Listing | None:
+        """Return what is known of the repository's snapshots, at once; None: there is no repository."""
+        settings = self._settings
+        return None if settings is None else self._lister.look(settings.place(self._data_dir), self._ended_at)
+
+    async def close(self) -> None:
+        """Stop reading the list of snapshots."""
+        await self._lister.close()
 
     def _acts(self) -> bool:
         return self._settings is not None and not self._observe_only
@@ -137,7 +150,10 @@ class Backups(Part[BackupSettings | None]):
         if settings is None or name not in settings.times:
             return  # a reload has just removed the job
         self._tidied = None  # a run whose end cannot be stored is ended by the next tick
-        await self._runner.run(settings.works(self._data_dir)[name], settings.place(self._data_dir), lease)
+        try:
+            await self._runner.run(settings.works(self._data_dir)[name], settings.place(self._data_dir), lease)
+        finally:
+            self._ended_at = self._clock.now()
 
 
 def _compared(settings: BackupSettings | None) -> dict[str, object]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from controlplane.backup.errors import Damaged, NewerFormat
+from controlplane.backup.errors import Damaged, NewerFormat, WrongKey
 from controlplane.backup.format.buffers import Buffer
 
 FORMAT = 1
@@ -105,20 +105,30 @@ _SEALERS: dict[Sealing, Callable[[bytes, bytes], Sealer]] = {Sealing.PLAIN: _Pla
 class Secrets:
     """The opened secrets of a repository."""
 
-    chunk_secret: bytes
+    chunk_secret: bytes = field(repr=False)
     """Key of chunk ids, 32 bytes. It never changes, so that all epochs share chunks."""
-    data_keys: tuple[bytes, ...]
-    """Data key of each epoch, 32 bytes each. The last one seals new objects."""
+    data_keys: Mapping[int, bytes] = field(repr=False)
+    """Data key of each epoch that is known, 32 bytes each."""
     sealing: Sealing = Sealing.AES_256_GCM
+    epoch: int = 0
+    """Epoch of new objects."""
 
     @property
-    def epoch(self) -> int:
-        """Epoch of new objects."""
-        return len(self.data_keys) - 1
+    def known(self) -> str:
+        """The known epochs, for a sentence."""
+        return ", ".join(f"{epoch:08x}" for epoch in sorted(self.data_keys))
 
 
 def new_envelope(kind: Kind, secrets: Secrets) -> tuple[bytes, Sealer]:
-    """Return the header of a new object, 64 bytes, and the sealer of its records."""
+    """Return the header of a new object, 64 bytes, and the sealer of its records.
+
+    Raises WrongKey without the data key of the newest epoch: an older one may be known to others, so none replaces it.
+    """
+    if secrets.epoch not in secrets.data_keys:
+        raise WrongKey(
+            f"the key file lacks the newest data key (epoch {secrets.epoch:08x}; it has {secrets.known}), so nothing"
+            " can be written with it. `controlplane backup key add FILE`, run with another key file, gives it to FILE."
+        )
     header = _HEADER.pack(MAGIC, FORMAT, kind, secrets.sealing, secrets.epoch, os.urandom(32))
     return header, _sealer(header, secrets.data_keys[secrets.epoch], secrets.sealing)
 
@@ -138,8 +148,12 @@ def open_envelope(place: str, header: Buffer, kind: Kind, secrets: Secrets) -> S
         raise NewerFormat(f"{place} has format {version}; this release reads format {FORMAT}. Use a newer release.")
     if found != kind or sealing not in list(Sealing):
         raise Damaged(place, f"its header says kind {found}, sealing {sealing}; kind {int(kind)} was expected")
-    if epoch >= len(secrets.data_keys):
-        raise Damaged(place, f"its data key has epoch {epoch}, and the repository's last epoch is {secrets.epoch}")
+    if epoch not in secrets.data_keys:
+        raise Damaged(
+            place,
+            f"it needs the data key of epoch {epoch:08x}, and this key file has {secrets.known}. If the keys were just"
+            " rotated, run this again; `controlplane backup key list` shows what each key has",
+        )
     return _sealer(head, secrets.data_keys[epoch], Sealing(sealing))
 
 

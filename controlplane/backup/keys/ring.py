@@ -1,6 +1,7 @@
 """The repository's secrets, wrapped for each user key: one small JSON object under `keys/` for each.
 
-Two verbs change them. **Adding or removing a user key** wraps the same secrets again: cheap, and of no use once a
+These objects hold the chunk secret and the first data key, and are written once. Data keys of later epochs are objects
+of their own (`epochs.py`). **Adding or removing a user key** wraps the same secrets again: cheap, and of no use once a
 secret leaked, since who had a key may have kept the secrets. **A new epoch** adds a data key: objects written from then
 on need it, older ones keep theirs until prune packs them again.
 """
@@ -10,13 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import orjson
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from controlplane.backup.errors import Damaged, NewerFormat, WrongKey
 from controlplane.backup.format.envelope import KEY_BYTES, Sealing, Secrets
+from controlplane.backup.keys.epochs import STEP
 from controlplane.backup.keys.keyfile import UserKey
 
 FORMAT = 1
@@ -32,22 +34,18 @@ class KeyDocument:
     made_at: float
     """Unix seconds."""
     wrapped: tuple[bytes, ...]
-    """The settings, the chunk secret, then the data key of each epoch, wrapped with AES-KW (RFC 3394)."""
+    """The settings, the chunk secret, then the data key of epoch 0, wrapped with AES-KW (RFC 3394)."""
 
 
 def new_secrets(sealing: Sealing = Sealing.AES_256_GCM) -> Secrets:
     """Return the secrets of a new repository."""
-    return Secrets(os.urandom(KEY_BYTES), (os.urandom(KEY_BYTES),), sealing)
-
-
-def with_new_epoch(secrets: Secrets) -> Secrets:
-    """Return the secrets with one more data key. Every user key must be given them again."""
-    return replace(secrets, data_keys=(*secrets.data_keys, os.urandom(KEY_BYTES)))
+    return Secrets(os.urandom(KEY_BYTES), {0: os.urandom(KEY_BYTES)}, sealing)
 
 
 def wrap(secrets: Secrets, key: UserKey, *, name: str, now: float) -> KeyDocument:
-    """Return the secrets wrapped for a user key."""
-    parts = (_settings(secrets.sealing), secrets.chunk_secret, *secrets.data_keys)
+    """Return the secrets wrapped for a user key, without the data keys of later epochs."""
+    first = (secrets.data_keys[epoch] for epoch in sorted(secrets.data_keys) if epoch < STEP)
+    parts = (_settings(secrets.sealing), secrets.chunk_secret, *first)
     wrapped = tuple(aes_key_wrap(key.secret, part) for part in parts)
     return KeyDocument(key.id, name, now, wrapped)
 
@@ -58,14 +56,17 @@ def _settings(sealing: Sealing) -> bytes:
 
 
 def unwrap(document: KeyDocument, key: UserKey, sealing: Sealing) -> Secrets:
-    """Return the secrets. Raises WrongKey when the document was not wrapped for this key, and Damaged."""
+    """Return the secrets, without later epochs.
+
+    Raises WrongKey when the document was not wrapped for this key, and Damaged.
+    """
     try:
         settings, chunk_secret, *data_keys = (aes_key_unwrap(key.secret, wrapped) for wrapped in document.wrapped)
     except (InvalidUnwrap, ValueError):
         raise WrongKey(f"key {key.id} does not open the repository") from None
     if settings != _settings(sealing):
         raise Damaged("repository.json", "it names another sealing than the one that the repository was made with")
-    return Secrets(chunk_secret, tuple(data_keys), sealing)
+    return Secrets(chunk_secret, dict(enumerate(data_keys)), sealing, len(data_keys) - 1)
 
 
 def key_bytes(document: KeyDocument) -> bytes:

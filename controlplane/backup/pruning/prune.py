@@ -24,6 +24,7 @@ from controlplane.backup.format.pack import PackBuilder
 from controlplane.backup.format.snapshot import read_tree
 from controlplane.backup.garbage import doomed_packs, garbage_lists
 from controlplane.backup.intents import ABANDONED_AFTER_S, announced, intents
+from controlplane.backup.keys.epochs import check_current
 from controlplane.backup.pruning.plan import Plan, plan
 from controlplane.backup.repository import Repository, pack_path
 
@@ -56,6 +57,7 @@ def live_chunks(repository: Repository, without: Set[str] = frozenset()) -> froz
     """
 
     def refuse(error: BackupError) -> None:
+        check_current(repository.store, repository.secrets)  # nobody shall delete a snapshot that another key reads
         raise BackupError(f"nothing is pruned while a snapshot cannot be read: {error}. Delete it, or repair it first.")
 
     live: set[bytes] = set()

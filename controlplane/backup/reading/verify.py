@@ -18,6 +18,7 @@ from controlplane.backup.errors import BackupError, Damaged, NoSpace, StoreUnrea
 from controlplane.backup.format.envelope import Kind
 from controlplane.backup.format.pack import CHUNK_LIMIT
 from controlplane.backup.format.snapshot import EntryType, Snapshot, read_tree
+from controlplane.backup.keys.epochs import check_current
 from controlplane.backup.repository import Repository, Scratch, pack_path
 from controlplane.backup.tally import Tally
 
@@ -65,7 +66,8 @@ def verify(
 ) -> Verdict:
     """Read `share` of the packs, 0 to 1, those first that were not read for the longest time.
 
-    Raises StoreUnreachable: a store that does not answer says nothing about the bytes.
+    Raises StoreUnreachable: a store that does not answer says nothing about the bytes. Raises BackupError when the data
+    keys were rotated meanwhile.
     """
     faults = [str(error) for error in repository.refresh()]
     sizes = repository.packs()
@@ -80,6 +82,7 @@ def verify(
             faults += [fault] if fault else []
             damaged += [(name, identity) for identity in bad]
     notes = []
+    check_current(repository.store, repository.secrets)  # before objects that cannot be read are taken for damaged
     try:
         _note(repository, damaged, {**read_at, **dict.fromkeys(chosen, now())}, sizes)
     except (StoreUnreachable, NoSpace) as error:
@@ -87,6 +90,7 @@ def verify(
     faults += [text for text in map(str, repository.refresh()) if text not in faults]
     snapshots = repository.snapshots(lambda error: faults.append(str(error)))
     touched = _touched(repository, snapshots)
+    check_current(repository.store, repository.secrets)
     return Verdict(len(chosen), len(sizes), tally.bytes, len(snapshots), tuple(faults), touched, tuple(notes))
 
 

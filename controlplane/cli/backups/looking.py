@@ -17,11 +17,13 @@ from controlplane.cli.render import clock, columns, counted, emit, say, size, to
 from controlplane.cli.table import UNKNOWN
 
 
-def snapshot_list(repository: str | None, key_file: Path | None, subject: str | None, output: str) -> None:
-    """List the snapshots, the newest first."""
+def snapshot_list(
+    repository: str | None, key_file: Path | None, subject: str | None, limit: int | None, output: str
+) -> None:
+    """List the snapshots, the newest first. Without a subject no more than `limit` heads are read."""
     found = opened(repository, key_file)
-    known = listed(found)
-    shown = [item for item in reversed(known) if subject in (None, item.subject)]
+    known = listed(found, limit if subject is None else None)
+    shown = [item for item in reversed(known) if subject in (None, item.subject)][:limit]
     rows = [
         (
             item.id,

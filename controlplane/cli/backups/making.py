@@ -44,10 +44,10 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
     key = new_key() if made else read_key(path)
     if made:
         # The key first: a repository whose key was lost is of no use.
-        _write_key(path, key)
+        write_key_file(path, key)
     sealing = Sealing.PLAIN if no_encryption else Sealing.AES_256_GCM
     try:
-        header = init_repository(store, key, key_name=f"{path.name} of {_person()}", now=time.time(), sealing=sealing)
+        header = init_repository(store, key, key_name=f"{path.name} of {person()}", now=time.time(), sealing=sealing)
     except RepositoryExists:
         if made:
             path.unlink(missing_ok=True)  # It opens nothing, and would hide the key file that does.
@@ -62,7 +62,7 @@ def init(repository: str | None, key_file: Path | None, no_encryption: bool) -> 
         tell("", "The backups are not encrypted: everybody who can read the repository can read the models.")
 
 
-def _write_key(path: Path, key: UserKey) -> None:
+def write_key_file(path: Path, key: UserKey) -> None:
     """Write the key file. Raises WrongUsage with what keeps it from being written, and with the cure."""
     folder = path.absolute().parent
     try:
@@ -95,7 +95,7 @@ def create(
     be_gentle()
     tags = dict(_pair(text) for text in tag or ())
     root = folder.absolute()
-    about = About(_named(name or root.name), _text(version or ""), platform.node(), _person(), tags)
+    about = About(_named(name or root.name), _text(version or ""), platform.node(), person(), tags)
     source = Source(root, tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
     tally = Tally()
     found = opened(repository, key_file)
@@ -138,7 +138,8 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _person() -> str:
+def person() -> str:
+    """Return the name of the user who runs this."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -68,10 +68,13 @@ def reading(repository: Repository, work: str) -> Iterator[None]:
         yield
 
 
-def listed(repository: Repository) -> list[Snapshot]:
-    """Return all snapshots, the oldest first. Those that cannot be read, and wrong clocks, are told on stderr."""
+def listed(repository: Repository, newest: int | None = None) -> list[Snapshot]:
+    """Return all snapshots, or the newest ones, the oldest first.
+
+    Those that cannot be read, and wrong clocks, are told on stderr.
+    """
     faults: list[BackupError] = []
-    found = repository.snapshots(faults.append)
+    found = repository.snapshots(faults.append, newest)
     for fault in faults:
         say(f"left out: {fault}", sys.stderr)
     for warning in clock_warnings(found):

@@ -22,6 +22,8 @@ _KEPT = {
     "monthly": "Months of which the newest snapshot is kept.",
 }
 
+_KEY_ACTIONS = ("list", "add", "remove", "rotate")
+
 
 def _keep(period: str) -> Option:
     return Option(f"keep_{period}", _KEPT[period], "N", default=0, read=whole(0, 10_000))
@@ -64,8 +66,13 @@ BACKUPS = (
         "backup list",
         "backups.looking:snapshot_list",
         "List the snapshots, the newest first.",
-        options=(*_WHERE, Option("subject", "Only snapshots of this model.", "NAME"), AS),
-        examples=(("backup list --subject chat", ""),),
+        options=(
+            *_WHERE,
+            Option("subject", "Only snapshots of this model.", "NAME"),
+            Option("limit", "Only the newest N snapshots.", "N", read=whole(1, 100_000)),
+            AS,
+        ),
+        examples=(("backup list --subject chat", ""), ("backup list --limit 20", "reads the newest ones only")),
     ),
     Verb(
         "backup show",
@@ -172,6 +179,39 @@ BACKUPS = (
             ("backup prune --yes", "no snapshot, only packs that nothing needs"),
         ),
         details="The newest snapshot of each version always stays. Backups and restores may run meanwhile.",
+    ),
+    Verb(
+        "backup key",
+        "backups.keys:key",
+        "List the keys that open the repository, add or remove one, or begin a new data key.",
+        (
+            Operand(
+                "action", "ACTION", "One of list, add, remove, rotate.", choices=("list", "add", "remove", "rotate")
+            ),
+            Operand(
+                "what",
+                "WHAT",
+                "add: the new key file. remove: a key's id or its beginning.",
+                str,
+                False,
+                offers="files",
+            ),
+        ),
+        (
+            *_WHERE,
+            Option("name", "add: name of the key; by default its file's and yours.", "NAME"),
+            Option("other", "rotate: the file of another key.", "FILE", read=Path, many=True, offers="files"),
+            Option("yes", "remove: do not ask."),
+            AS,
+        ),
+        examples=(
+            ("backup key list", "which keys open the repository"),
+            ("backup key add /safe/second.key", "makes the file unless it is there"),
+            ("backup key remove 3f2a", "the key in --key-file stays"),
+            ("backup key rotate --other /safe/second.key", "needs the file of every key"),
+        ),
+        details="add and remove change who can read; they wrap the same data keys again. rotate adds a data key: what "
+        "is backed up from then on cannot be read with the older ones. Stored data keeps its data key.",
     ),
     Verb(
         "backup jobs",

@@ -15,10 +15,11 @@ from grafana_foundation_sdk.models import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from collectors.catalogue import load_catalogue
+from controlplane.api.backups.metrics import GAUGES
 from dashboards.generate import all_dashboards, write_dashboards
 
-OWN = {"up", "ALERTS"}
-"""Metrics that scraping and rule evaluation write, as in Prometheus."""
+OWN = {"up", "ALERTS", *(f"controlplane_backup_{name}" for name, *_ in GAUGES)}
+"""Metrics that scraping and rule evaluation write, as in Prometheus, and those of the control plane's backups."""
 NAMES = sorted(all_dashboards())
 
 
@@ -78,6 +79,14 @@ def test_the_check_on_names_can_fail() -> None:
         "llm_nonsense_total",
         "vllm:x",
     }
+
+
+def test_every_panel_on_backups_says_what_it_shows_in_which_unit() -> None:
+    panels = [panel for panel in all_dashboards()["backups"]["panels"] if panel["type"] != "row"]
+    assert len(panels) > 9
+    for panel in panels:
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] != "short", panel["title"]
 
 
 def lost(ours: Any, theirs: Any, place: str = "$") -> Iterator[str]:
@@ -147,6 +156,6 @@ def test_panels_are_in_todays_shape(dashboard: dict[str, Any]) -> None:
 def test_files_are_written_and_the_same_every_time(tmp_path: Path) -> None:
     first = [p.read_bytes() for p in write_dashboards(tmp_path / "deep" / "one")]
     paths = write_dashboards(tmp_path / "two")
-    assert [p.name for p in paths] == ["fleet.json", "triton.json", "vllm.json", "gpu.json"]
+    assert [p.name for p in paths] == ["fleet.json", "triton.json", "vllm.json", "gpu.json", "backups.json"]
     assert [p.read_bytes() for p in paths] == first
-    assert len({json.loads(b)["uid"] for b in first}) == 4
+    assert len({json.loads(b)["uid"] for b in first}) == 5

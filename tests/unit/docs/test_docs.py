@@ -148,7 +148,8 @@ def test_the_annotated_example_is_good_as_the_page_shows(monkeypatch: pytest.Mon
     monkeypatch.chdir(ROOT)
     report = inspect_file(Path("examples/fleet.yaml"))
     sentences = [*map(str, report.findings), report.verdict]
-    assert [finding.fault.field for finding in report.findings] == ["notifiers[0].token_env", "slack.app_token_env"]
+    expected = ["notifiers[0].token_env", "slack.app_token_env", "backup.key_file", "backup.jobs[0].folder"]
+    assert [finding.fault.field for finding in report.findings] == expected
     assert "$ cp check examples/fleet.yaml\n" + "\n".join(sentences) + "\n```" in read("fleet-yaml.md")
 
 

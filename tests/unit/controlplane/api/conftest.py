@@ -37,6 +37,7 @@ from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
+from controlplane.fleet.snapshots import SnapshotList
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
@@ -215,6 +216,7 @@ class Rig:
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
         self.backups: BackupDesk | None = None
+        self.snapshots = SnapshotList()
         self.slack: SlackDoor | None = None
         self.reload_error: Exception | None = None
         self.keys = GatewayKeyStore(db)
@@ -270,6 +272,7 @@ class Rig:
             unread=list,
             schedules=lambda: self.schedules,
             backups=lambda: self.backups,
+            snapshots=lambda: self.snapshots,
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,

@@ -10,6 +10,7 @@ from controlplane.access.roles import Role
 from controlplane.clock.calendar import Calendar, Timetable
 from controlplane.config.backup.section import BackupSection
 from controlplane.fleet.backups import BackupDesk, BackupJobs
+from controlplane.fleet.snapshots import SnapshotList
 from controlplane.store.audit import AuditStore
 from controlplane.store.backup_runs import BackupOutcome, BackupResult, BackupRunStore
 from controlplane.store.schedules import ScheduleStore
@@ -101,6 +102,7 @@ async def test_an_interrupted_run_is_no_failure_and_a_running_one_shows_its_prog
     BackupRunStore(rig.db).progress(run.id, 40, 90, None)
     opened = (await items(rig))["models"]["open"]
     assert (opened["state"], opened["done_bytes"], opened["total_bytes"]) == ("running", 40, 90)
+    assert (opened["bytes_per_second"], opened["left_seconds"]) == (2.0, 25.0)  # 40 bytes in 20 s
     shown = await metrics(rig)
     assert (shown['failed{backup="models"}'], shown['running{backup="models"}']) == (0.0, 1.0)
 
@@ -124,3 +126,40 @@ async def test_a_control_plane_that_only_observes_refuses(rig: Any, desk: Backup
         answer = await client.post("/cp/v1/backups/models/runs")
     assert answer.status_code == 409 and "only observes" in answer.json()["detail"]
     assert BackupRunStore(rig.db).wanted() == []
+
+
+async def test_runs_of_a_job_are_listed_the_newest_first_without_the_open_one(rig: Any, desk: BackupDesk) -> None:
+    good = BackupResult(BackupOutcome.SUCCEEDED, "", "abc", NOW - 2 * HOUR, 900, 30)
+    ran(rig, "plane", good, NOW - 2 * HOUR - 60, NOW - 2 * HOUR)
+    ran(rig, "plane", BackupResult(BackupOutcome.FAILED, "no space"), NOW - HOUR, NOW - HOUR + 5)
+    ran(rig, "models", good, NOW - 50, NOW - 40)
+    BackupRunStore(rig.db).begin("plane", None, NOW - 20)
+    async with rig.client(Role.VIEWER) as client:
+        found = (await client.get("/cp/v1/backups/plane/runs")).json()["items"]
+        newest = (await client.get("/cp/v1/backups/plane/runs", params={"limit": 1})).json()["items"]
+        codes = [
+            (await client.get("/cp/v1/backups/plane/runs", params={"limit": limit})).status_code for limit in (0, 201)
+        ]
+        unknown = await client.get("/cp/v1/backups/gone/runs")
+    assert [(run["outcome"], run["words"], run["snapshot"]) for run in found] == [
+        ("failed", "no space", None),
+        ("succeeded", "", "abc"),
+    ]
+    assert newest == found[:1] and codes == [400, 400]
+    assert unknown.status_code == 404 and "fleet.yaml declares models, plane, verify" in unknown.json()["detail"]
+
+
+async def test_the_repository_and_the_models_that_no_job_names_are_beside_the_jobs(rig: Any, desk: BackupDesk) -> None:
+    rig.config = rig.config.model_copy(update={"backup": SECTION})
+    async with rig.client(Role.VIEWER) as client:
+        found = (await client.get("/cp/v1/backups")).json()
+    assert (found["repository"], found["unnamed_models"]) == ("s3://bucket/llm", ["chat"])
+
+
+async def test_snapshots_are_those_that_were_read_last(rig: Any) -> None:
+    async with rig.client(Role.VIEWER) as client:
+        empty = (await client.get("/cp/v1/snapshots")).json()
+        rig.snapshots = SnapshotList(read_at="2027-01-15T07:59:00.000Z", fault="no route", more=True)
+        found = (await client.get("/cp/v1/snapshots")).json()
+    assert (empty["items"], empty["read_at"], empty["fault"]) == ([], None, None)
+    assert (found["read_at"], found["fault"], found["more"]) == ("2027-01-15T07:59:00.000Z", "no route", True)

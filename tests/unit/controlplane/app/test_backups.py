@@ -10,6 +10,8 @@ import pytest
 
 from controlplane.app.parts.backups import NOT_CONFIGURED, Backups
 from controlplane.app.parts.part import Configuration
+from controlplane.backup.jobs.child import Bounds
+from controlplane.backup.jobs.listing import Listing, SnapshotLister
 from controlplane.config.loader import load_fleet
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.store.backup_runs import CUT_SHORT
@@ -203,3 +205,36 @@ async def test_a_reload_changes_jobs_and_stops_those_that_are_gone(world: World)
     assert await plane.configure("fleet: {name: test}\n") == ["jobs: 3 removed (models, plane, verify), 0 kept"]
     assert await plane.at(NINE + 2 * HOUR) == ["plane succeeded"]
     assert {status.holder for status in LeaseStore(world.db).list()} == {""}
+
+
+async def test_the_list_of_snapshots_is_of_the_running_configuration_and_read_again_after_a_run(world: World) -> None:
+    world.succeed()
+    plane = Plane(world)
+    plane.part._lister = SnapshotLister(
+        world.clock.now, program=world.program, environment=world.environment, bounds=Bounds(None, look_s=0.02)
+    )
+    assert plane.part.snapshots() is None  # there is no repository
+    await plane.configure()
+
+    async def listed() -> int:
+        await until(lambda: _known(plane).reading_since is None, PROCESS_S)
+        return sum("list" in call["words"] for call in world.calls())
+
+    assert await listed() == 1
+    assert _known(plane).fault == "its result cannot be read"  # here every verb prints a snapshot
+    world.act("print('[]')")
+    plane.clock.time += 60
+    assert await listed() == 2
+    world.succeed()
+    await plane.at(NINE + 0.9 * HOUR)
+    assert await plane.at(NINE + HOUR) == ["models succeeded"]
+    world.act("print('[]')")
+    assert await listed() == 3
+    assert await listed() == 3
+    await plane.part.close()
+
+
+def _known(plane: Plane) -> Listing:
+    found = plane.part.snapshots()
+    assert found is not None
+    return found

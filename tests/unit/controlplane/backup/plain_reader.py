@@ -23,7 +23,12 @@ class PlainReader:
         key_id = blake3(key, derive_key_context="llm-controlplane backup 1 key id").hexdigest()[:16]
         wrapped = json.loads((folder / "keys" / key_id).read_text())["wrapped"]
         opened = [aes_key_unwrap(key, base64.b64decode(secret)) for secret in wrapped]
-        self.sealing, self.chunk_secret, self.data_keys = opened[0][0], opened[1], opened[2:]
+        self.sealing, self.chunk_secret, self.data_keys = opened[0][0], opened[1], dict(enumerate(opened[2:]))
+        for path in sorted(folder.glob(f"epochs/*/{key_id}")):
+            plain = aes_key_unwrap(key, base64.b64decode(json.loads(path.read_text())["wrapped"]))
+            epoch, zero, data_key = struct.unpack("<II32s", plain)
+            assert (f"{epoch:08x}", zero) == (path.parent.name, 0)
+            self.data_keys[epoch] = data_key
         self.chunks = {}
         for pack in sorted((folder / "packs").glob("*/*")):
             self.read_pack(pack)

@@ -9,8 +9,9 @@ import pytest
 from controlplane.backup.clocks import clock_warnings
 from controlplane.backup.format.snapshot import Snapshot
 from controlplane.backup.pruning.retention import Keep, fates
+from controlplane.backup.repository import Repository
 from tests.fakes.backup_store import MemoryStore
-from tests.unit.controlplane.backup.world import Clock, create, new_store, snapshots, write_files
+from tests.unit.controlplane.backup.world import KEY, Clock, create, new_store, snapshots, write_files
 
 NOON = 4_000_000_000.0
 DAY = 86_400.0
@@ -61,3 +62,28 @@ def test_each_machine_whose_clock_differs_is_named_once(tmp_path: Path) -> None:
     last = made(store, tmp_path / "models", ahead=-7200.0, at=NOON + 2)
     (warning,) = clock_warnings(snapshots(store))
     assert warning.startswith(f"the clock of node-1 was 2 h behind the repository's when it made {last.id} and 1 more.")
+
+
+def test_the_newest_heads_are_read_alone_also_of_machines_with_a_wrong_clock_and_of_a_copied_repository(
+    tmp_path: Path,
+) -> None:
+    store = new_store()
+    write_files(tmp_path, {"x": b"x"})
+    # The store's clock runs on; the second machine's is years ahead.
+    for number, ahead in enumerate((0.0, 9e8, 0.0, 0.0)):
+        store.now = 4_000_000_000.0 + 1000 * number
+        create(store, tmp_path, f"turn {number}", clock=Clock(store.now + ahead))
+    reads: list[str] = []
+    store.before = lambda number, what: reads.append(what) if what.startswith("get snapshots/") else None
+    repository = Repository.open(store, [KEY])
+    assert [one.subject for one in repository.snapshots(_raise, newest=2)] == ["turn 2", "turn 3"]
+    assert len(reads) == 2
+    heads = [name for name in store.objects if name.startswith("snapshots/")]
+    for number, name in enumerate(heads):  # a copy, made from the newest to the oldest
+        store.objects[name] = (store.objects[name][0], 6_000_000_000.0 - 1000 * number)
+    found = [one.subject for one in repository.snapshots(_raise, newest=3)]
+    assert found[-2:] == ["turn 2", "turn 3"]
+
+
+def _raise(error: Exception) -> None:
+    raise error

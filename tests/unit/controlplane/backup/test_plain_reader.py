@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from controlplane.backup.format.envelope import Sealing
-from controlplane.backup.keys.keyfile import write_key
+from controlplane.backup.keys.changing import add_key, remove_key, rotate
+from controlplane.backup.keys.keyfile import new_key, write_key
 from controlplane.backup.repository import Repository, init_repository
 from controlplane.backup.sources.walk import Source
 from controlplane.backup.storage.folder import FolderStore
@@ -55,3 +56,29 @@ def test_the_plain_reader_finds_every_byte(tmp_path: Path, sealing: Sealing, com
     assert (head["id"], head["digest"], head["subject"]) == (made.id, made.digest, "all")
     smaller = sum(path.stat().st_size for path in (tmp_path / "repository" / "packs").glob("*/*"))
     assert (smaller < sum(map(len, files.values()))) == compress
+
+
+@pytest.mark.parametrize("sealing", Sealing)
+def test_the_plain_reader_reads_a_rotated_repository_with_a_second_key(tmp_path: Path, sealing: Sealing) -> None:
+    store, root, second = FolderStore(tmp_path / "repository"), tmp_path / "models", new_key()
+    header = init_repository(store, KEY, key_name="test", now=1.0, sealing=sealing)
+    clock = Clock()
+    files: dict[str, bytes] = {}
+    for turn in range(3):  # packs of three epochs: each snapshot needs chunks of all earlier ones
+        files[f"{turn}.bin"] = os.urandom(5 << 20)
+        write_files(root, {f"{turn}.bin": files[f"{turn}.bin"]})
+        options = Options(lanes=1, now=clock)
+        create_snapshot(Repository.open(store, [KEY]), Source(root), About(f"turn {turn}"), options=options)
+        rotate(store, header, KEY, {}, now=1.0, host="a")
+    add_key(store, header, KEY, second, name="second", now=2.0, host="a")
+    remove_key(store, header, second, KEY.id, host="a")
+    write_key(tmp_path / "key", second)
+
+    reader = PlainReader(tmp_path / "repository", tmp_path / "key")
+
+    assert len(reader.data_keys) == 4
+    last = next(head for head in reader.snapshots() if head["subject"] == "turn 2")
+    found = {entry["path"]: reader.content(entry) for entry in reader.entries(last) if entry["type"] == "file"}
+    assert found == files
+    epochs = {path.read_bytes()[8:12] for path in (tmp_path / "repository" / "packs").glob("*/*")}
+    assert len(epochs) == 3

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from controlplane.backup.errors import Damaged, NewerFormat, WrongKey
-from controlplane.backup.format.envelope import Kind, Sealing, open_whole, seal_whole
+from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.keys.keyfile import UserKey, new_key, read_key, write_key
-from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, with_new_epoch, wrap
+from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, wrap
 from controlplane.backup.repository import Repository, open_secrets, read_header
 from tests.unit.controlplane.backup.world import KEY, new_store
 
@@ -65,18 +65,6 @@ def test_only_its_key_unwraps_a_document() -> None:
     with pytest.raises(WrongKey, match=f"key {OTHER.id} does not open"):
         unwrap(document, OTHER, Sealing.AES_256_GCM)
     assert secrets.chunk_secret.hex() not in key_bytes(document).hex()
-
-
-def test_a_new_epoch_seals_new_objects_and_opens_old_ones() -> None:
-    before = new_secrets()
-    old = seal_whole(Kind.READS, b"old", before)
-    after = with_new_epoch(before)
-    new = seal_whole(Kind.READS, b"new", after)
-    unwrapped = unwrap(wrap(after, OTHER, name="bob", now=6.0), OTHER, Sealing.AES_256_GCM)
-    assert [open_whole("x", data, Kind.READS, unwrapped) for data in (old, new)] == [b"old", b"new"]
-    assert unwrapped.chunk_secret == before.chunk_secret
-    with pytest.raises((Damaged, WrongKey)):
-        open_whole("x", new, Kind.READS, before)
 
 
 def test_a_second_key_opens_the_repository_until_its_object_is_deleted() -> None:

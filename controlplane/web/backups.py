@@ -1,0 +1,158 @@
+"""The pages of backups: the jobs with their runs, the snapshots of the repository, and the dialog of a run now."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+
+from controlplane.access.roles import Role
+from controlplane.api.auth import PrincipalDep, requires
+from controlplane.api.backups.routes import JobName, run_backup
+from controlplane.api.backups.routes import backup_runs as read_runs
+from controlplane.api.backups.routes import backups as read_jobs
+from controlplane.api.backups.routes import snapshots as read_snapshots
+from controlplane.api.services import Services, ServicesDep
+from controlplane.config.backup.section import VERIFY, BackupJobSection, BackupSection, KeepSection
+from controlplane.errors import NotFound
+from controlplane.fleet.backups import BackupJobView
+from controlplane.store.backup_runs import BackupOutcome
+from controlplane.web.dialog import Dialogs, Key
+from controlplane.web.render import Renderer
+
+PATH = "/backups"
+RUNS = 100
+"""Most runs of a job's page."""
+GUIDE = "docs/backups.md"
+"""Guide to backups, in the project's folder."""
+
+
+class BackupsPage:
+    """The endpoints. Viewers may read the pages; a run now needs the role operator, as in the API."""
+
+    def __init__(self, render: Renderer, dialogs: Dialogs) -> None:
+        self._render, self._dialogs = render, dialogs
+
+    def add_to(self, router: APIRouter) -> None:
+        """Add the endpoints' routes."""
+        router.get(PATH)(self.page)
+        router.get(f"{PATH}/{{job}}")(self.job)
+        router.get(f"{PATH}/{{job}}/run")(self.ask_run)
+        router.post(f"{PATH}/{{job}}/run")(self.run)
+
+    @requires(Role.VIEWER)
+    async def page(self, request: Request, services: ServicesDep) -> Response:
+        """Show every job, and the newest snapshots as they were read last."""
+        found, snapshots = await asyncio.gather(run_in_threadpool(read_jobs, services), read_snapshots(services))
+        rows = [(view, standing(view)) for view in found.items]
+        section = services.config().backup
+        return self._render.page(
+            request,
+            "backups.html",
+            jobs=rows,
+            counts={word: sum(state == word for _, state in rows) for word in WORDS},
+            running=sum(view.open is not None for view in found.items),
+            repository=found.repository,
+            unnamed=found.unnamed_models,
+            plane=section is not None and any(job.control_plane for job in section.jobs),
+            verifies=section is not None and section.verify is not None,
+            snapshots=snapshots,
+            guide=GUIDE,
+        )
+
+    @requires(Role.VIEWER)
+    async def job(self, request: Request, services: ServicesDep, job: JobName) -> Response:
+        """Show one job: what it does, what runs, and its history."""
+        view, runs = await asyncio.gather(
+            run_in_threadpool(_view, services, job), run_in_threadpool(read_runs, services, job, RUNS)
+        )
+        return self._render.page(
+            request,
+            "backup_job.html",
+            job=view,
+            standing=standing(view),
+            effects=_effects(services.config().backup, view),
+            runs=runs.items,
+            most_runs=RUNS,
+        )
+
+    @requires(Role.OPERATOR)
+    async def ask_run(self, request: Request, services: ServicesDep, job: JobName) -> Response:
+        """Show what a run would do, and ask for confirmation."""
+        view = await run_in_threadpool(_view, services, job)
+        title = "Verify the repository now?" if job == VERIFY else f"Run backup {job} now?"
+        if view.open is not None:
+            what = "waits already" if view.open.state == "waiting" else "is under way already"
+            return self._dialogs.ask(request, title=title, verb="", reasons=(f"a run of {job} {what}",))
+        if services.observe_only:
+            reason = "this control plane only observes, so it makes no backups"
+            return self._dialogs.ask(request, title=title, verb="", reasons=(reason,))
+        notes = ["It begins within seconds, or after the run of another job. The models go on serving."]
+        if view.last is not None and view.last.seconds is not None:
+            notes.append(f"The last run took {round(view.last.seconds)} s.")
+        verb = "Verify now" if job == VERIFY else "Run now"
+        return self._dialogs.ask(
+            request, title=title, verb=verb, steps=_effects(services.config().backup, view), notes=tuple(notes)
+        )
+
+    @requires(Role.OPERATOR)
+    async def run(
+        self, request: Request, services: ServicesDep, principal: PrincipalDep, job: JobName, key: Key
+    ) -> Response:
+        """Ask for the run. A second click finds the run of the first, which the dialog tells."""
+        return await self._dialogs.done(request, run_in_threadpool(run_backup, services, principal, job), PATH)
+
+
+WORDS = ("too old", "failed", "interrupted", "not run yet", "good")
+"""States of a job, the worst first."""
+
+
+def standing(view: BackupJobView) -> str:
+    """Return the state of a job, one of WORDS."""
+    if view.too_old:
+        return "too old"
+    if view.last is None:
+        return "not run yet"
+    if view.last.outcome == BackupOutcome.SUCCEEDED:
+        return "good"
+    return "interrupted" if view.last.outcome == BackupOutcome.INTERRUPTED else "failed"
+
+
+def _view(services: Services, job: str) -> BackupJobView:
+    for view in read_jobs(services).items:
+        if view.job == job:
+            return view
+    raise NotFound(f"there is no backup {job}")
+
+
+def _effects(section: BackupSection | None, view: BackupJobView) -> tuple[str, ...]:
+    """Return what a run does, as sentences. There are none of a job that a reload has just removed."""
+    if section is None:
+        return ()
+    if view.job == VERIFY:
+        sample = section.verify.sample if section.verify is not None else 100.0
+        share = "every pack" if sample >= 100 else f"{sample:g} % of the packs, those first that were not read longest"
+        return (
+            f"A process of low priority reads {share} of {section.repository} and checks every byte.",
+            "It changes no snapshot. Damage is named, and the next backup stores damaged chunks again.",
+        )
+    job = next((one for one in section.jobs if one.name == view.job), None)
+    if job is None:
+        return ()
+    what = "the control plane's database and configuration" if job.control_plane else _source(job)
+    first = f"A process of low priority backs {what} up to {section.repository}, as a new snapshot of {job.about}."
+    if job.keep is None:
+        return first, "No snapshot is deleted."
+    return first, f"Then it deletes the snapshots of {job.about} beyond {_kept(job.keep)}."
+
+
+def _source(job: BackupJobSection) -> str:
+    parts = f" ({', '.join(job.parts)})" if job.parts else ""
+    return f"{job.folder}{parts}"
+
+
+def _kept(keep: KeepSection) -> str:
+    """Return the numbers of snapshots that stay."""
+    return ", ".join(f"{count} {period}" for period, count in keep if count) + ", and the newest of each version"
