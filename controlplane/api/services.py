@@ -33,8 +33,9 @@ from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import Pools
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import WorkState
-from controlplane.rollout.model import Plan, RecordedRollout, Rollout
+from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog

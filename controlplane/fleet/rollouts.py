@@ -22,7 +22,8 @@ from controlplane.fleet.view import finite, instant, rfc3339
 from controlplane.fleet.views import AttentionView
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import Sample, WorkState
-from controlplane.rollout.model import Plan, RecordedRollout, Rollout
+from controlplane.rollout.model import Plan, Rollout
+from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.aftermath import aftermath
 from controlplane.rollout.reporting.progress import (
     NO_PAST,

@@ -66,7 +66,12 @@ def _to_5(state: Document) -> Document:
     return {**state, "clock_step": "", "gap_from": None, "gap_until": None}
 
 
-_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5)
+def _to_6(state: Document) -> Document:
+    """Upgrade format 5: the files of versions were not checked."""
+    return {**state, "digest": ""}
+
+
+_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5, _to_6)
 FORMAT = len(_UPGRADES)
 """Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
 
@@ -111,6 +116,7 @@ _KEYS = frozenset(
         "clock_step",
         "gap_from",
         "gap_until",
+        "digest",
     ]
 )
 
@@ -186,6 +192,7 @@ def _state(rollout: Rollout) -> Document:
         "clock_step": rollout.clock_step,
         "gap_from": rollout.gap_from,
         "gap_until": rollout.gap_until,
+        "digest": rollout.digest,
     }
 
 
@@ -330,6 +337,7 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         clock_step=state["clock_step"],
         gap_from=state["gap_from"],
         gap_until=state["gap_until"],
+        digest=state["digest"],
     )
 
 
