@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,6 +62,7 @@ class ContentReader:
         """`memory` is the folder for what is remembered of files that do not change."""
         self.memory, self._program, self._environment, self._bounds = memory, tuple(program), environment, bounds
         self._readings: dict[Path, _Reading] = {}
+        self._tasks: set[asyncio.Task[Content]] = set()
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
     async def read(self, root: Path) -> Content:
@@ -68,6 +70,8 @@ class ContentReader:
         reading = self._readings.get(root)
         if reading is None:
             reading = self._readings[root] = _Reading(asyncio.create_task(self._read(root)))
+            self._tasks.add(reading.task)
+            reading.task.add_done_callback(self._tasks.discard)
         reading.waiting += 1
         try:
             return await asyncio.shield(reading.task)
@@ -80,26 +84,46 @@ class ContentReader:
 
     async def snapshots(self, place: Place) -> list[Head]:
         """Return the snapshots of a repository, the newest first. Raises BackupError."""
-        return await self._run(("backup", "list", "--output=json"), self._of(place), _heads)
+        return await self._run((*self._program, "backup", "list", "--output=json"), self._of(place), _heads)
 
     async def in_snapshot(self, place: Place, snapshot: str, globs: Sequence[str]) -> list[FolderContent]:
         """Return the contents of a snapshot's folders whose paths match one of `globs`. Raises BackupError."""
-        words = ("backup", "contents", snapshot, *(f"--folder={glob}" for glob in globs), "--output=json")
+        words = (
+            *self._program,
+            "backup",
+            "contents",
+            snapshot,
+            *(f"--folder={glob}" for glob in globs),
+            "--output=json",
+        )
         return await self._run(words, self._of(place), lambda rows: [FolderContent(**row) for row in rows])
+
+    async def existing(self, globs: Sequence[str]) -> list[Path]:
+        """Return the paths that match a glob. Raises BackupError."""
+        command = (sys.executable, "-m", "controlplane.backup.content.listing", *globs)
+        return await self._run(command, self._own(), lambda rows: [Path(row) for row in rows])
+
+    async def close(self) -> None:
+        """Stop every reading, and wait for the ends of the children."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _read(self, root: Path) -> Content:
         words = ("models", "digest", f"--memory={self.memory}", "--output=json", "--", str(root))
-        own = {name: value for name, value in self._environment.items() if name not in WITHHELD}
-        return await self._run(words, own, lambda document: Content(**document))
+        return await self._run((*self._program, *words), self._own(), lambda document: Content(**document))
+
+    def _own(self) -> dict[str, str]:
+        return {name: value for name, value in self._environment.items() if name not in WITHHELD}
 
     def _of(self, place: Place) -> dict[str, str]:
         return environment_of(place, self._environment)
 
     async def _run(self, words: Sequence[str], environment: Mapping[str, str], made: Callable[[Any], Made]) -> Made:
-        """Run a verb and return what `made` makes of its result. Raises BackupError."""
+        """Run a command and return what `made` makes of its result. Raises BackupError."""
         async with self._turns:
             try:
-                ended = await run_child([*self._program, *words], environment, self._bounds, _nobody)
+                ended = await run_child(words, environment, self._bounds, _nobody)
             except OSError as error:
                 raise BackupError(f"its process cannot be started: {error.strerror or error}") from None
         if fault := fault_of(ended):

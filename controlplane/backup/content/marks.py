@@ -5,7 +5,7 @@ A memory is one file of JSON for each folder. It is only a help: one that is dam
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -20,6 +20,10 @@ from controlplane.whole_file import write_whole
 FORMAT: Final = 1
 LIMIT: Final = 256 << 20
 """Largest memory that is read, in bytes."""
+
+
+UNUSED_S: Final = 30 * 86400.0
+"""Seconds after which an unused memory is deleted. Chosen: an adapter's base is asked for only now and then."""
 
 
 class Memory:
@@ -48,7 +52,11 @@ class Memory:
 
     def keep(self) -> None:
         """Write down what is known of the files that were asked for. A full disk costs only the next reading."""
-        if self._path is None or self._fresh == self._known:
+        if self._path is None:
+            return
+        if self._fresh == self._known:
+            with suppress(OSError):
+                os.utime(self._path)  # it is in use
             return
         files = {path: [*astuple(mark), digest] for path, (mark, digest) in self._fresh.items()}
         with suppress(OSError, TypeError):  # TypeError: a name that is not UTF-8
@@ -73,12 +81,11 @@ def memory_name(root: Path) -> str:
     return f"{blake3(str(root).encode(errors='surrogateescape')).hexdigest()[:32]}.json"
 
 
-def forget_others(folder: Path, roots: Iterable[Path]) -> None:
-    """Delete the memories of all folders but these. Blocking."""
-    wanted = {memory_name(root) for root in roots}
+def forget_unused(folder: Path, now: float) -> None:
+    """Delete the memories that nobody used for UNUSED_S at `now`, Unix seconds. Blocking."""
     with suppress(OSError):
         for path in folder.glob("*.json"):
-            if path.name not in wanted:
+            if now - path.stat().st_mtime > UNUSED_S:
                 path.unlink(missing_ok=True)
 
 
