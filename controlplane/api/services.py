@@ -22,6 +22,7 @@ from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
+from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.metrics.query.queries import Exports, Queries
@@ -179,6 +180,7 @@ class Services:
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts
+    versions: ModelVersions
     gateways: GatewayDesk
     alerts: SqlAlertLog
     outbox: OutboxStore

@@ -63,6 +63,7 @@ def rollout_view(rollout: Rollout) -> RolloutView:
         updated_at=instant(rollout.updated_at),
         finished_at=rfc3339(rollout.finished_at),
         created_by=rollout.created_by,
+        digest=rollout.digest or None,
         notes=rollout.notes,
         waits_for="" if wait is None or rollout.finished else wait.kind.value,
     )

@@ -12,7 +12,7 @@ from typing import Final
 from alerts.interfaces import Clock
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.backup.content.child import ContentReader, Head
-from controlplane.backup.content.mapping import globs_of, versions_of
+from controlplane.backup.content.mapping import ROOT, globs_of, versions_of
 from controlplane.backup.content.marks import forget_unused
 from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.command import Place
@@ -184,6 +184,7 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
                 digest=row.digest,
                 files=row.files,
                 bytes=row.bytes,
+                facts=head.facts if row.folder == ROOT and head.version else {},
                 fault=row.unknown,
                 snapshot=head.id,
                 stored_at=head.at,

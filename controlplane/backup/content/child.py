@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -46,6 +46,8 @@ class Head:
     source: str
     host: str
     by: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What is known of its files, where it is a snapshot of one version."""
 
 
 class ContentReader:
@@ -148,6 +150,7 @@ def _heads(rows: Any) -> list[Head]:
             source=str(row["source"]),
             host=str(row["host"]),
             by=str(row["by"]),
+            facts={str(name): str(text) for name, text in row["facts"].items()},
         )
         for row in rows
     ]
