@@ -46,6 +46,8 @@ def contents(entries: Iterable[Entry], globs: Iterable[str]) -> list[FolderConte
 
 
 def _matches(path: str, glob: str) -> bool:
+    if ROOT in (path, glob):
+        return path == glob
     parts, globs = path.split("/"), glob.split("/")
     return len(parts) == len(globs) and all(map(fnmatchcase, parts, globs))
 
