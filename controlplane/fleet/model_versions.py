@@ -107,7 +107,7 @@ class Files(Protocol):
 
 
 class ModelVersions:
-    """What API and CLI show of versions, and the approvals that people give."""
+    """Versions as API and CLI show them, and the approvals that people give."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class Content(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What is known of the files; `base_digest` is that of an adapter's base."""
+        """Facts of the files; `base_digest` is that of an adapter's base."""
         ...
 
 

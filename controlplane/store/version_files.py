@@ -1,4 +1,4 @@
-"""What is known of the files of versions, and who approved them. All replicas share it."""
+"""Files of versions as they were last read, and who approved them. All replicas share them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class Head:
-    """What `backup list` says of a snapshot. Times are Unix seconds."""
+    """One snapshot as `backup list` shows it. Times are Unix seconds."""
 
     id: str
     at: float
@@ -47,7 +47,7 @@ class Head:
     host: str
     by: str
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What is known of its files, where it is a snapshot of one version."""
+    """Facts of its files, where it is a snapshot of one version."""
 
 
 class ContentReader:

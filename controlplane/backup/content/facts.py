@@ -42,7 +42,7 @@ ADAPTER: Final = "adapter_config.json"
 
 @dataclass
 class _Seen:
-    """What the headers of all files say together."""
+    """Sums over the headers of all files."""
 
     tensors: int = 0
     parameters: int = 0

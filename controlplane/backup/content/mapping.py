@@ -1,4 +1,4 @@
-"""Which folders of a snapshot are versions of which models. Pure.
+"""Folders of a snapshot, and the versions of models that they hold. Pure.
 
 A snapshot of a whole repository is found by its source: the paths that fleet.yaml names lie below it. A snapshot that
 was made with the name of a model and a version is that version, wherever its files lay.

@@ -1,4 +1,4 @@
-"""What is remembered of a folder between two readings, so that an unchanged file is not read again.
+"""Memories of folders between two readings, so that an unchanged file is not read again.
 
 A memory is one file of JSON for each folder. It is only a help: one that is damaged or missing means to read again.
 """

@@ -42,7 +42,7 @@ class Content:
     files: int
     bytes: int
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What is known of the files: see facts.py, origin.py and adapters.py."""
+    """Facts of the files: see facts.py, origin.py and adapters.py."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class _Header:
 
 @dataclass(frozen=True)
 class GgufFacts:
-    """What the header of a GGUF file says."""
+    """Facts from the header of a GGUF file."""
 
     tensors: int
     parameters: int

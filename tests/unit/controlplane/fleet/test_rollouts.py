@@ -65,6 +65,7 @@ def test_a_list_has_the_rollout_without_what_must_be_computed() -> None:
         "updated_at": AT,
         "finished_at": None,
         "created_by": "ann",
+        "digest": None,
         "notes": ("note",),
         "waits_for": "time",
         "events": (),
