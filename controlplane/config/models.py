@@ -59,7 +59,7 @@ class ModelSection(Model):
 
     @check
     def _files_are_numbered(self) -> Iterator[Fault]:
-        if self.files is None or NUMBER not in self.files:
+        if self.files is None or NUMBER not in self.files or any(pattern_faults(self.files)):
             return
         for name, version in self.versions.items():
             if version.files is None and FilesPattern(self.files).path(name) is None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, Verb
 from controlplane.cli.verbs.options import AS, CLOSE, LISTING, MODEL
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("expected a digest of 64 hex digits, as `models versions -o json` prints it")
+    return text
+
 
 VERSIONS = (
     Verb(
@@ -26,7 +34,7 @@ VERSIONS = (
         "Approve the files of a version, so that it can be promoted although they changed.",
         (MODEL, Operand("version", "VERSION", "The version.", offers="versions")),
         (
-            Option("digest", "Digest of the files; by default that of the files on disk.", "DIGEST"),
+            Option("digest", "Digest of the files; by default that of the files on disk.", "DIGEST", read=_digest),
             Option("reason", "Why, for the audit trail.", "TEXT", required=True),
             *CLOSE,
         ),

@@ -177,6 +177,8 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
         {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]},
     ),
     ("models[].versions.<name>.backends", (*CHAT, "versions", "v1", "backends"), []),
+    ("models[].files", (*RANKER, "files"), "/srv/ranker/{number}"),
+    ("models[].versions.<name>.files", (*RANKER, "versions", "v1", "files"), "/srv/ranker/1"),
     ("models[].versions.<name>.model", (*CHAT, "versions", "v1", "model"), "org/chat"),
     ("models[].verify.path", (*RANKER, "verify", "path"), "generate_stream"),
     ("models[].verify.body", (*RANKER, "verify"), {"body": {"inputs": []}}),
