@@ -20,6 +20,8 @@ ROLLOUTS: Final = 100
 MOST_COPIES: Final = 20
 """Newest copies of a version in backups that are shown."""
 
+NOT_READ: Final = "its files were not read yet"
+
 
 class PlaceView(View):
     """The files of a version at one place on disk, as they were last read."""
@@ -129,6 +131,7 @@ class ModelVersions:
         section = next((each for each in self._models() if each.name == model.name), None)
         found, approvals = self._store.contents(model.name), self._store.approvals(model.name)
         declared = list(section.versions) if section is not None else []
+        found += [] if section is None else _not_read(section, found, self._now())
         others = sorted({one.version for one in found} - set(declared))
         served = _served(rollouts)
         return tuple(
@@ -207,6 +210,17 @@ def _view(
         served=None if served is None else _served_view(served),
         changed=difference(content, approval) if here and approval is not None else "",
     )
+
+
+def _not_read(section: ModelSection, found: Sequence[Found], now: float) -> list[Found]:
+    """Return a row for each place that fleet.yaml names and nobody has read yet."""
+    known = {(one.version, one.place) for one in found if one.kind == PlaceKind.DISK}
+    places = [(version, str(path)) for version in section.versions for path in section.file_places(version)]
+    return [
+        Found(section.name, version, PlaceKind.DISK, place, now, fault=NOT_READ, changed_at=now)
+        for version, place in places
+        if (version, place) not in known
+    ]
 
 
 def _digest_of(disk: Sequence[Found]) -> str:

@@ -132,6 +132,15 @@ async def test_places_that_differ_or_are_not_known_now_give_no_digest(rig: Any, 
     assert (one["digest"], one["disk"][1]["digest"], one["disk"][1]["fault"]) == (None, B, "away")
 
 
+async def test_places_that_nobody_has_read_yet_are_shown(rig: Any, store: VersionFileStore) -> None:
+    with_files(rig, Path("/models/chat"))
+    store.seen(DISK)
+    found = await items(rig)
+    assert [place["fault"] for place in found["v1"]["disk"]] == [""]
+    shown = [(place["path"], place["digest"], place["fault"]) for place in found["v2"]["disk"]]
+    assert shown == [("/models/chat/v2", None, "its files were not read yet")]
+
+
 async def test_versions_that_are_only_in_backups_come_last(rig: Any, store: VersionFileStore) -> None:
     store.seen(replace(COPY, version="v0"))
     found = await items(rig)
@@ -178,12 +187,13 @@ async def test_files_are_approved_before_they_are_there(rig: Any, store: Version
 async def test_files_that_cannot_be_read_are_not_approved(
     rig: Any, store: VersionFileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, words: str
 ) -> None:
-    monkeypatch.setattr(model_versions, "PLAN_S", 0.05)
     if fault != "none":
         with_files(rig, tmp_path)
     if fault == "gone":
         rig.reader.faults[tmp_path / "v2"] = BackupError("the disk is away")
-    rig.reader.hangs.add(tmp_path / "v2") if fault == "slow" else None
+    if fault == "slow":
+        monkeypatch.setattr(model_versions, "PLAN_S", 0.05)
+        rig.reader.hangs.add(tmp_path / "v2")
     answer = await approve(rig, {"reason": "x"})
     assert answer.status_code == 409
     assert answer.json()["detail"].startswith(words)
