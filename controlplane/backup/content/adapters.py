@@ -64,6 +64,7 @@ def _folder(
 
 
 def _caches(root: Path, environment: Mapping[str, str]) -> Sequence[Path]:
+    """Return the caches of the Hugging Face Hub: the adapter's own, and the one that huggingface_hub would use."""
     found = []
     own = cached_repository(root)
     if own is not None:
@@ -72,6 +73,10 @@ def _caches(root: Path, environment: Mapping[str, str]) -> Sequence[Path]:
         found.append(Path(hub))
     elif home := environment.get("HF_HOME"):
         found.append(Path(home) / "hub")
+    elif caches := environment.get("XDG_CACHE_HOME"):
+        found.append(Path(caches) / "huggingface" / "hub")
+    elif user := environment.get("HOME"):
+        found.append(Path(user) / ".cache" / "huggingface" / "hub")
     return list(dict.fromkeys(found))
 
 

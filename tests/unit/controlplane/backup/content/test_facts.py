@@ -164,7 +164,14 @@ def test_an_adapter_in_the_cache_finds_its_base_beside_it_or_in_the_cache_of_the
     beside = cached(tmp_path / "hub", adapter("org/base"), "me/law")
     assert read_content(beside).facts["base_digest"] == expected
     write_files(tmp_path / "law", adapter("org/base", revision=COMMIT))
-    for environment in ({"HF_HUB_CACHE": str(tmp_path / "hub")}, {"HF_HOME": str(tmp_path)}):
+    usual = cached(tmp_path / ".cache" / "huggingface" / "hub", model(), "org/base")
+    assert read_content(usual).digest == expected
+    for environment in (
+        {"HF_HUB_CACHE": str(tmp_path / "hub"), "HOME": "/nowhere"},
+        {"HF_HOME": str(tmp_path)},
+        {"XDG_CACHE_HOME": str(tmp_path / ".cache")},
+        {"HOME": str(tmp_path)},
+    ):
         assert read_content(tmp_path / "law", Reading(environment=environment)).facts["base_digest"] == expected
 
 
