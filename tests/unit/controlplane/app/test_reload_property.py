@@ -282,12 +282,14 @@ OF_THE_RUN = {
     "Alerting._started_at",
     "Backups._data_dir",
     "Beside._folder",
+    "ContentReader.memory",
     "ControlPlane.holder",
     "MessageSender.holder",
     "MetricsPart._data_dir",
     "Run.configured_at",
     "Run.started_at",
     "ShipQueue._folder",
+    "VersionFilesPart._data_dir",
     "WindowReader._folder",
 }
 """What differs between two starts with one file."""
