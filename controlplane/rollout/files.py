@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from collectors.engines import Api
 from controlplane.config.models import ModelSection
 from controlplane.errors import ControlPlaneError
 from controlplane.store.version_files import FilesApproval, Found, PlaceKind, VersionFileStore
@@ -89,6 +90,9 @@ class VersionFiles:
             told = ", ".join(f"{one.place} has {one.digest[:SHORT]}" for one in found)
             return VersionContent(version, fault=f"its places hold different files: {told}", differ=True)
         first = found[0]
+        if not first.files and Api.TRITON not in section.engine_apis():
+            # Triton's ensembles have empty folders. Elsewhere this is the place of a disk that is not mounted.
+            return VersionContent(version, fault=f"{first.place} holds no files")
         return VersionContent(version, first.digest, first.bytes, first.facts.get("base_digest", ""))
 
     async def look(self, model: str, version: str, place: Path) -> Found:

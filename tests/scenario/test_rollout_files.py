@@ -165,6 +165,15 @@ async def test_missing_files_refuse_a_promotion_and_name_the_cure(tmp_path: Path
         ]
 
 
+async def test_a_disk_that_is_not_mounted_refuses_a_promotion(tmp_path: Path) -> None:
+    async with rig(tmp_path) as it:
+        shutil.rmtree(it.models / "v2")
+        (it.models / "v2").mkdir()
+        (reason,) = await it.refused()
+        assert reason.startswith(f"the files of v2 cannot be checked: {it.models}/v2 holds no files; copy them again")
+        assert it.store.approved("chat", "v2") is None
+
+
 async def test_a_file_server_that_is_away_during_a_rollout_holds_it_up_and_costs_nothing(tmp_path: Path) -> None:
     async with rig(tmp_path) as it:
         await it.world.start()

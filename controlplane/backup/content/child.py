@@ -23,6 +23,8 @@ READING: Final = Bounds(silent_s=300.0, still_s=600.0, most_output=32 << 20)
 """When a reading counts as hanging. Chosen: a look at 100,000 files of a slow file server takes minutes."""
 AT_A_TIME: Final = 2
 """Most children at a time. Chosen: a promotion need not wait for the look at all versions."""
+MOST_LEFT: Final = 16
+"""Most children that could not be killed before no further one is started. Each holds about 50 MB."""
 Made = TypeVar("Made")
 
 
@@ -65,6 +67,8 @@ class ContentReader:
         self.memory, self._program, self._environment, self._bounds = memory, tuple(program), environment, bounds
         self._readings: dict[Path, _Reading] = {}
         self._tasks: set[asyncio.Task[Content]] = set()
+        self._left: dict[str, int] = {}
+        """Children that could not be killed, by what they read."""
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
     async def read(self, root: Path) -> Content:
@@ -73,7 +77,7 @@ class ContentReader:
         if reading is None:
             reading = self._readings[root] = _Reading(asyncio.create_task(self._read(root)))
             self._tasks.add(reading.task)
-            reading.task.add_done_callback(self._tasks.discard)
+            reading.task.add_done_callback(self._ended)
         reading.waiting += 1
         try:
             return await asyncio.shield(reading.task)
@@ -111,6 +115,11 @@ class ContentReader:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _ended(self, task: asyncio.Task[Content]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # also where nobody waits for it any more
+
     async def _read(self, root: Path) -> Content:
         words = ("models", "digest", f"--memory={self.memory}", "--output=json", "--", str(root))
         return await self._run((*self._program, *words), self._own(), lambda document: Content(**document))
@@ -118,22 +127,44 @@ class ContentReader:
     def _own(self) -> dict[str, str]:
         return {name: value for name, value in self._environment.items() if name not in WITHHELD}
 
+    def _refuse_beside_hanging(self, what: str) -> None:
+        """Raise BackupError while an earlier child that reads the same hangs, or too many hang: each try adds one."""
+        self._left = {each: pid for each, pid in self._left.items() if _is_alive(pid)}
+        if what in self._left:
+            raise BackupError(f"an earlier reading still hangs (process {self._left[what]}): is a file server away?")
+        if len(self._left) >= MOST_LEFT:
+            raise BackupError(f"{len(self._left)} earlier readings still hang: is a file server away?")
+
     def _of(self, place: Place) -> dict[str, str]:
         return environment_of(place, self._environment)
 
     async def _run(self, words: Sequence[str], environment: Mapping[str, str], made: Callable[[Any], Made]) -> Made:
         """Run a command and return what `made` makes of its result. Raises BackupError."""
+        what = words[-1]
         async with self._turns:
+            self._refuse_beside_hanging(what)
             try:
                 ended = await run_child(words, environment, self._bounds, _nobody)
             except OSError as error:
                 raise BackupError(f"its process cannot be started: {error.strerror or error}") from None
+        if ended.left is not None:
+            self._left[what] = ended.left
         if fault := fault_of(ended):
             raise BackupError(fault.replace("controlplane: ", "", 1))
         try:
             return made(orjson.loads(ended.output))
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise BackupError(f"its result cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False  # the number belongs to another user's process by now
+    return True
 
 
 async def _nobody(done: int, total: int) -> None:

@@ -95,6 +95,8 @@ class Ended:
     lines: tuple[str, ...]
     stopped: str = ""
     """Why this process stopped it; empty: it ended by itself."""
+    left: int | None = None
+    """Its number where it could not be killed: it waits for a file server that is away. None: it is gone."""
 
 
 def fault_of(ended: Ended) -> str:
@@ -146,8 +148,9 @@ async def run_child(
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-    code = ended.result() if ended.done() and not ended.cancelled() else -signal.SIGKILL
-    return Ended(code, bytes(heard.output), tuple(heard.lines), stopped)
+    gone = ended.done() and not ended.cancelled()
+    code, left = (ended.result(), None) if gone else (-signal.SIGKILL, process.pid)
+    return Ended(code, bytes(heard.output), tuple(heard.lines), stopped, left)
 
 
 async def _stop(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from controlplane.backup.content import child as content_child
 from controlplane.backup.content.child import ContentReader, Head
 from controlplane.backup.content.in_snapshot import FolderContent
 from controlplane.backup.content.reading import read_content
 from controlplane.backup.errors import BackupError
+from controlplane.backup.jobs import child
 from controlplane.backup.jobs.child import Bounds
 from controlplane.backup.jobs.command import Place
 from controlplane.backup.jobs.leashed import GENTLE
@@ -119,6 +122,32 @@ async def test_a_reading_without_progress_is_stopped(world: World) -> None:
         await world.reader.read(Path("/m"))
     assert str(refused.value).startswith("it was stopped because it had made no progress for 0.1 seconds")
     assert gone(world.calls()[0]["pid"])
+
+
+async def test_a_child_that_cannot_be_killed_is_no_reason_to_start_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("STOP_WITHIN_S", "KILLED_WITHIN_S", "DRAIN_WITHIN_S"):
+        monkeypatch.setattr(child, name, 0.01)
+    # No process can be put into the state in which Linux ignores SIGKILL, so the signals are not sent.
+    monkeypatch.setattr(child, "_signal", lambda group, number: None)
+    world.reader._bounds = Bounds(silent_s=None, still_s=0.5, look_s=0.02)
+    world.act(HANG)
+    with pytest.raises(BackupError, match=r"^it was stopped because it had made no progress"):
+        await world.reader.read(Path("/m"))
+    (call,) = world.calls()
+    with pytest.raises(BackupError) as refused:
+        await world.reader.read(Path("/m"))
+    assert str(refused.value) == f"an earlier reading still hangs (process {call['pid']}): is a file server away?"
+    monkeypatch.setattr(content_child, "MOST_LEFT", 1)
+    with pytest.raises(BackupError, match=r"^1 earlier readings still hang: is a file server away\?$"):
+        await world.reader.read(Path("/other"))
+    assert len(world.calls()) == 1
+    monkeypatch.undo()
+    os.killpg(call["pid"], signal.SIGKILL)
+    await until(lambda: gone(call["pid"]))
+    world.act(f"print({json.dumps(json.dumps(CONTENT))})")
+    assert (await world.reader.read(Path("/m"))).files == 1
 
 
 @pytest.mark.parametrize(
