@@ -51,6 +51,15 @@ class VersionFilesSettings:
     """Address and key file; None: there are no backups."""
     config: Path
 
+    @property
+    def named(self) -> object:
+        """All that decides which folders of snapshots are versions. Equal values find the same versions."""
+        own = (
+            (model.name, model.file_patterns(), tuple((name, each.files) for name, each in model.versions.items()))
+            for model in self.models
+        )
+        return (self.repository, *own)
+
     def places(self) -> Iterator[tuple[str, str, Path]]:
         """Yield model, version and path of all places."""
         for model in self.models:
@@ -90,11 +99,12 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
 
     async def configure(self, settings: VersionFilesSettings | None) -> Sequence[str]:
         """Look at these places from now on, at once at those that are new."""
+        if settings is None or self._settings is None or settings.named != self._settings.named:
+            self._looked.clear()
         self._settings = settings
         known = set(settings.places()) if settings is not None else set()
         self._due = {place: at for place, at in self._due.items() if place in known}
         self._listed_at = self._snapshots_at = None
-        self._looked.clear()
         return ()
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:

@@ -202,6 +202,21 @@ async def test_a_snapshot_is_looked_into_once_and_forgotten_when_it_is_gone(
     assert {one.snapshot for one in found if one.snapshot} == {plane.reader.looked[1]}
 
 
+async def test_only_a_reload_that_names_other_files_looks_into_snapshots_again(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backed_up(plane, monkeypatch, str(plane.models), "--name=triton")
+    await plane.configure(FLEET + BACKUP)
+    await plane.look()
+    await plane.configure(FLEET.replace("127.0.0.1:2", "127.0.0.1:3") + BACKUP)
+    await plane.look()
+    assert len(plane.reader.looked) == 1
+    await plane.configure(FLEET.replace("name: chat", "name: talk") + BACKUP)
+    assert await plane.look() == []
+    assert len(plane.reader.looked) == 2
+    assert {one.model for one in plane.part.store.contents()} == {"talk"}
+
+
 async def test_many_snapshots_are_looked_into_over_several_turns(plane: Plane) -> None:
     heads = [Head(f"s{n}", 1.0, "triton", "", f"file://{plane.models}", "h", "b") for n in range(SNAPSHOTS + 1)]
     plane.reader.heads = heads
