@@ -12,8 +12,9 @@ from typing import Final
 from alerts.interfaces import Clock
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.backup.content.child import ContentReader, Head
-from controlplane.backup.content.mapping import ROOT, globs_of, versions_of
+from controlplane.backup.content.mapping import ROOT, Aliases, Named, globs_of, versions_of
 from controlplane.backup.content.marks import forget_unused
+from controlplane.backup.content.origin import REAL_PATH
 from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.command import Place
 from controlplane.config.models import ModelSection
@@ -83,8 +84,8 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
         self._listed_at: float | None = None
         """When undeclared versions were last looked for."""
         self._snapshots_at: float | None = None
-        self._looked: set[str] = set()
-        """Snapshots whose folders are known."""
+        self._looked: dict[str, tuple[str, ...]] = {}
+        """The globs by which each snapshot was looked into."""
         self._told = ""
         """The latest fault of the repository, which is logged once."""
 
@@ -167,11 +168,12 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
         try:
             heads = await self._reader.snapshots(place)
             await asyncio.to_thread(self.store.forget_snapshots, [head.id for head in heads])
-            fresh = [head for head in heads if head.id not in self._looked]
-            for head in fresh[:SNAPSHOTS]:
+            aliases = await asyncio.to_thread(self._aliases, settings)
+            fresh = await asyncio.to_thread(self._fresh, heads, settings, aliases)
+            for head, globs in fresh[:SNAPSHOTS]:
                 if lease.left_s() <= 0 or self._settings is not settings:
                     return
-                await self._look_into(head, settings, place)
+                await self._look_into(head, globs, settings, aliases, place)
             rest = len(fresh) > SNAPSHOTS
             self._told = ""
         except BackupError as error:
@@ -181,8 +183,26 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
                 log.warning("versions in backups cannot be found: %s", error)
         self._snapshots_at = None if rest else self._clock.now()
 
-    async def _look_into(self, head: Head, settings: VersionFilesSettings, place: Place) -> None:
-        globs = globs_of(head, settings.models)
+    def _aliases(self, settings: VersionFilesSettings) -> Aliases:
+        """Return the versions that are reached by links, such as links into the cache of Hugging Face. Blocking."""
+        places = set(settings.places())
+        found: dict[Path, list[Named]] = {}
+        for one in self.store.contents():
+            real = one.facts.get(REAL_PATH, "")
+            if one.kind == PlaceKind.DISK and real and (one.model, one.version, Path(one.place)) in places:
+                found.setdefault(Path(real), []).append(Named(one.model, one.version))
+        return found
+
+    def _fresh(
+        self, heads: Sequence[Head], settings: VersionFilesSettings, aliases: Aliases
+    ) -> list[tuple[Head, tuple[str, ...]]]:
+        """Return the snapshots that were not looked into yet by their globs, and the globs."""
+        wanted = [(head, globs_of(head, settings.models, aliases)) for head in heads]
+        return [(head, globs) for head, globs in wanted if self._looked.get(head.id) != globs]
+
+    async def _look_into(
+        self, head: Head, globs: tuple[str, ...], settings: VersionFilesSettings, aliases: Aliases, place: Place
+    ) -> None:
         rows = await self._reader.in_snapshot(place, head.id, globs) if globs else []
         found = [
             Found(
@@ -202,7 +222,7 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
                 by=head.by,
             )
             for row in rows
-            for named in versions_of(head, row.folder, settings.models)
+            for named in versions_of(head, row.folder, settings.models, aliases)
         ]
         await asyncio.to_thread(self.store.seen_in_snapshot, head.id, found)
-        self._looked.add(head.id)
+        self._looked[head.id] = globs

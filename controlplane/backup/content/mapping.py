@@ -6,7 +6,7 @@ was made with the name of a model and a version is that version, wherever its fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -24,7 +24,11 @@ class Named(NamedTuple):
     version: str
 
 
-def globs_of(head: Head, models: Iterable[ModelSection]) -> tuple[str, ...]:
+Aliases = Mapping[Path, Sequence[Named]]
+"""Versions that are reached by links, by the paths behind the links."""
+
+
+def globs_of(head: Head, models: Iterable[ModelSection], aliases: Aliases) -> tuple[str, ...]:
     """Return globs of the folders of a snapshot that may be versions, relative to its root. Empty: there are none."""
     source = _path(head.source)
     found: dict[str, None] = {}
@@ -33,12 +37,16 @@ def globs_of(head: Head, models: Iterable[ModelSection]) -> tuple[str, ...]:
             found[ROOT] = None
         if source is not None:
             found.update(dict.fromkeys(_below(source, model)))
+    if source is not None:
+        behind = (path.relative_to(source) for path in aliases if path.is_relative_to(source))
+        found.update(dict.fromkeys(_literal(path.as_posix()) for path in behind))
     return tuple(found)
 
 
-def versions_of(head: Head, folder: str, models: Iterable[ModelSection]) -> Sequence[Named]:
+def versions_of(head: Head, folder: str, models: Iterable[ModelSection], aliases: Aliases) -> Sequence[Named]:
     """Return the versions that a folder of a snapshot holds."""
-    source, found = _path(head.source), []
+    source = _path(head.source)
+    found: list[Named] = []
     for model in models:
         if folder == ROOT and head.version and head.subject == model.name:
             found.append(Named(model.name, head.version))
@@ -50,7 +58,9 @@ def versions_of(head: Head, folder: str, models: Iterable[ModelSection]) -> Sequ
         patterns = (pattern.version(path) for pattern in model.file_patterns())
         named = dict.fromkeys([*own, *(version for version in patterns if version)])
         found += [Named(model.name, version) for version in named]
-    return found
+    if source is not None:
+        found += aliases.get(source if folder == ROOT else source / folder, ())
+    return list(dict.fromkeys(found))
 
 
 def _path(address: str) -> Path | None:

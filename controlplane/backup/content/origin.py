@@ -15,12 +15,21 @@ from controlplane.backup.content.files import ContentFile
 _CACHED: Final = re.compile(r"models--(.+)")
 """Folder of a repository in the cache: `models--ORGANISATION--NAME`."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+REAL_PATH: Final = "real_path"
+"""Name of the fact that says where a version lies that is reached by a link."""
 _SMALL: Final = 4096
 
 
 def origin_of(root: Path, files: Sequence[ContentFile]) -> dict[str, str]:
-    """Return `origin`, `owner` (the user who owns the largest file) and `changed_at` (RFC 3339, the newest change)."""
+    """Return where files come from.
+
+    `origin` is a repository and its commit, `owner` the user who owns the largest file, `changed_at` the newest change
+    (RFC 3339), and `real_path` the path behind links, where it is another one.
+    """
     found = {"origin": _hub(root)}
+    real = os.path.realpath(root)
+    if real != str(root) and real.isprintable():
+        found[REAL_PATH] = real
     if files:
         largest = max(files, key=lambda one: one.mark.size)
         newest = max(one.mark.mtime_ns for one in files) / 1e9

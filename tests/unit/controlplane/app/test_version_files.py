@@ -31,7 +31,7 @@ from controlplane.store.migrate import migrate
 from controlplane.store.schedules import ScheduleStore
 from controlplane.store.version_files import Found
 from tests.fakes.rollout_world import VirtualClock
-from tests.unit.controlplane.backup.content.model_files import model
+from tests.unit.controlplane.backup.content.model_files import COMMIT, cached, model
 from tests.unit.controlplane.backup.world import write_files
 
 FLEET = """
@@ -200,6 +200,22 @@ async def test_a_snapshot_is_looked_into_once_and_forgotten_when_it_is_gone(
     head.unlink()
     found = await plane.look(BACKUPS_S)
     assert {one.snapshot for one in found if one.snapshot} == {plane.reader.looked[1]}
+
+
+async def test_a_version_that_links_into_the_cache_is_found_in_backups_of_the_cache(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(plane.models / "chat" / "2")
+    (plane.models / "chat" / "2").symlink_to(cached(plane.home / "hub", model(5)))
+    backed_up(plane, monkeypatch, str(plane.home / "hub" / "models--org--chat"), "--name=hub")
+    await plane.configure(FLEET + BACKUP)
+    found = await plane.look()
+    disk, copy = [one for one in found if one.version == "v2"]
+    assert (copy.place.partition(":")[2], copy.digest) == (f"snapshots/{COMMIT}", disk.digest)
+    (plane.models / "chat" / "2").unlink()
+    (plane.models / "chat" / "2").symlink_to(plane.models / "chat" / "1")
+    found = await plane.look(AGAIN_S)
+    assert [one.place for one in found if one.snapshot] == []
 
 
 async def test_only_a_reload_that_names_other_files_looks_into_snapshots_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ ALL = (TRITON, CACHE, section("bare"))
     ],
 )
 def test_folders_that_may_be_versions(found: Head, globs: tuple[str, ...]) -> None:
-    assert globs_of(found, ALL) == globs
+    assert globs_of(found, ALL, {}) == globs
 
 
 @pytest.mark.parametrize(
@@ -66,13 +67,20 @@ def test_folders_that_may_be_versions(found: Head, globs: tuple[str, ...]) -> No
     ],
 )
 def test_versions_of_a_folder(found: Head, folder: str, versions: list[tuple[str, str]]) -> None:
-    assert versions_of(found, folder, ALL) == [Named(*each) for each in versions]
+    assert versions_of(found, folder, ALL, {}) == [Named(*each) for each in versions]
 
 
 def test_letters_of_globs_and_of_addresses_stand_for_themselves() -> None:
     odd = section("chat", files="/a [b]*/{version}/files")
     found = head("file:///a%20%5Bb%5D%2A")
-    assert globs_of(found, [odd]) == ("*/files",)
-    assert versions_of(found, "v3/files", [odd]) == [Named("chat", "v3")]
+    assert globs_of(found, [odd], {}) == ("*/files",)
+    assert versions_of(found, "v3/files", [odd], {}) == [Named("chat", "v3")]
     above = head("file:///")
-    assert globs_of(above, [odd]) == ("a [[]b][*]/*/files",)
+    assert globs_of(above, [odd], {}) == ("a [[]b][*]/*/files",)
+
+
+def test_versions_that_are_reached_by_links_are_found_behind_them() -> None:
+    aliases = {Path("/hub/models--o--n/snapshots/def"): [Named("chat", "v3"), Named("law", "v2")]}
+    found = head("file:///hub/models--o--n")
+    assert globs_of(found, ALL, aliases) == ("snapshots/abc", "snapshots/def")
+    assert versions_of(found, "snapshots/def", ALL, aliases) == [Named("chat", "v3"), Named("law", "v2")]
