@@ -32,7 +32,7 @@ from controlplane.api.interop import alertmanager, exports, server, status
 from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
-from controlplane.api.rollouts import listing, quarantine, steering
+from controlplane.api.rollouts import listing, quarantine, steering, versions
 from controlplane.api.services import Services
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
@@ -76,6 +76,7 @@ def create_api(services: Services) -> FastAPI:
         listing,
         steering,
         quarantine,
+        versions,
         gateways,
         keys,
         usage,

@@ -22,6 +22,7 @@ from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
+from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.snapshots import SnapshotList
@@ -34,8 +35,9 @@ from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import Pools
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import WorkState
-from controlplane.rollout.model import Plan, RecordedRollout, Rollout
+from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
@@ -179,6 +181,7 @@ class Services:
     targets: Callable[[], Sequence[TargetHealth]]
     rules: Callable[[], Sequence[GroupReport]]
     rollouts: Rollouts
+    versions: ModelVersions
     gateways: GatewayDesk
     alerts: SqlAlertLog
     outbox: OutboxStore

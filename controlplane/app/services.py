@@ -15,6 +15,7 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.backups import BackupDesk, BackupJobs
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
+from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.fleet.snapshots import snapshot_list
@@ -58,6 +59,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         targets=plane.scraping.health,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
+        versions=_versions(plane),
         gateways=plane.gateways,
         alerts=alerts,
         outbox=OutboxStore(db),
@@ -84,6 +86,13 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         snapshots=lambda: snapshot_list(plane.backups.snapshots()),
         slack=lambda: plane.slack.door,
         slack_connections=lambda: plane.slack.connections,
+    )
+
+
+def _versions(plane: ControlPlane) -> ModelVersions:
+    part = plane.version_files
+    return ModelVersions(
+        part.store, part.files, lambda: plane.config().models, plane.clock.now, observe_only=plane.observe_only
     )
 
 

@@ -32,6 +32,7 @@ from controlplane.app.parts.reporting import Reporting
 from controlplane.app.parts.rolling import Rolling
 from controlplane.app.parts.scraping import Scraping
 from controlplane.app.parts.slack import SlackPart
+from controlplane.app.parts.version_files import VersionFilesPart
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
@@ -95,6 +96,7 @@ class ControlPlane:
         feed = self._made_feed(held)
         self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
         accounts = Accounts(db, querier, sink, clock)
+        self.version_files = VersionFilesPart(db, clock, data_dir)
         self.rolling = self._made_rolling(feed)
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
@@ -109,6 +111,7 @@ class ControlPlane:
                 self.scraping,
                 self.alerting,
                 accounts,
+                self.version_files,
                 self.rolling,
                 AccessPart(self.gatekeeper),
                 self.slack,
@@ -135,6 +138,7 @@ class ControlPlane:
             self.clock,
             observe_only=self.observe_only,
             gateways=StoredGateways(self.database, self.config, self.clock, feed.wake),
+            files=self.version_files.files,
             news=lambda: self.loops.wake("rollouts"),
         )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from collectors.engines import BACKENDS, Api
 from controlplane.config.checking import Fault, Loc, check
+from controlplane.config.files import NUMBER, REPOSITORY, FilesPattern, pattern_faults
 from controlplane.config.gateway import ModelGateway
 from controlplane.config.rollout.section import RolloutSection
 from controlplane.config.traffic.base import UNNAMED, Backend, VersionSection, triton_folder
@@ -31,6 +33,44 @@ class ModelSection(Model):
     rollout: RolloutSection | None = None
     """Default: a promotion is blue-green, without gates."""
     gateway: ModelGateway = ModelGateway()
+    files: Text | None = None
+    """Pattern of the paths of the versions' files, or `repository`. Default: they are not known, and not checked."""
+
+    def file_patterns(self) -> tuple[FilesPattern, ...]:
+        """Return the patterns of the paths of the versions' files: several where backends have several repositories."""
+        if self.files != REPOSITORY:
+            return () if self.files is None else (FilesPattern(self.files),)
+        name = self.traffic.model or self.name
+        folders = dict.fromkeys(b.repository for b in self.traffic.backends if b.repository is not None)
+        return tuple(FilesPattern(f"{folder / name}/{NUMBER}") for folder in folders)
+
+    def file_places(self, version: str) -> tuple[Path, ...]:
+        """Return the paths of a version's files. Each place holds the same files. Empty: they are not known."""
+        section = self.versions.get(version)
+        if section is not None and section.files is not None:
+            return (section.files,)
+        found = (pattern.path(version) for pattern in self.file_patterns())
+        return tuple(path for path in found if path is not None)
+
+    @check
+    def _files_are_a_pattern(self) -> Iterator[Fault]:
+        for sentence in () if self.files is None else pattern_faults(self.files):
+            yield Fault(("files",), sentence)
+
+    @check
+    def _files_are_numbered(self) -> Iterator[Fault]:
+        if self.files is None or NUMBER not in self.files or any(pattern_faults(self.files)):
+            return
+        for name, version in self.versions.items():
+            if version.files is None and FilesPattern(self.files).path(name) is None:
+                sentence = f"has no number for files: {self.files}; name it v1, v2 and so on, or set files: here"
+                yield Fault(("versions", name), sentence)
+
+    @check
+    def _files_have_a_repository(self) -> Iterator[Fault]:
+        if self.files == REPOSITORY and not any(b.reads("repository") and b.repository for b in self.traffic.backends):
+            sentence = f"{REPOSITORY} needs a backend with repository: under traffic, which driver triton has"
+            yield Fault(("files",), sentence)
 
     def served_model(self, version: str) -> str:
         """Return the engines' name of the model in a version."""

@@ -20,7 +20,7 @@ from controlplane.fleet.view import instant
 from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, ModelView, TargetView
 from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.model import RecordedRollout
+from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.store.stored import UnreadRow
 

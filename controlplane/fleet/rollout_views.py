@@ -164,6 +164,8 @@ class RolloutView(View):
     updated_at: str
     finished_at: str | None
     created_by: str
+    digest: str | None = None
+    """Digest of the candidate's files, in hex, as they were at its beginning. Null: they were not checked."""
     notes: tuple[str, ...] = ()
     waits_for: str = ""
     """Kind of the wait: time, approval, operator (a resume), data, engine or work. "": it waits for nothing."""

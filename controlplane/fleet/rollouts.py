@@ -22,7 +22,8 @@ from controlplane.fleet.view import finite, instant, rfc3339
 from controlplane.fleet.views import AttentionView
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import Sample, WorkState
-from controlplane.rollout.model import Plan, RecordedRollout, Rollout
+from controlplane.rollout.model import Plan, Rollout
+from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.aftermath import aftermath
 from controlplane.rollout.reporting.progress import (
     NO_PAST,
@@ -62,6 +63,7 @@ def rollout_view(rollout: Rollout) -> RolloutView:
         updated_at=instant(rollout.updated_at),
         finished_at=rfc3339(rollout.finished_at),
         created_by=rollout.created_by,
+        digest=rollout.digest or None,
         notes=rollout.notes,
         waits_for="" if wait is None or rollout.finished else wait.kind.value,
     )

@@ -16,6 +16,8 @@ class WorkKind(StrEnum):
     CHECK = "check"
     MIRRORED = "mirrored"
     """Comparison of mirrored answers."""
+    FILES = "files"
+    """The digest of the candidate's files."""
     TOP_UP = "top-up"
     """Synthetic requests to both versions, where clients send too few."""
 

@@ -76,6 +76,8 @@ class StepKind(StrEnum):
     """Wait for a time, or until an operator approves or resumes."""
     ANALYSE = "analyse"
     """Wait for a time, and until the latest look at the candidate's numbers passed."""
+    FILES = "files"
+    """Check that the candidate's files are those that were approved."""
     KEEP = "keep"
     """Keep the old version loaded after the switch, so that a rollback is instant."""
 
@@ -278,10 +280,12 @@ class Rollout:
     clock_step: str = ""
     """Id of the latest step of the clock by which the times were moved. "": of none."""
     gap_from: float | None = None
-    """Stored time of the observation before the latest period in which nobody watched. Waiting times were moved by that
-    period. It identifies the period, so a clock that is set does not move it."""
+    """Stored time of the observation before the latest period in which nobody watched, by which times were moved. It
+    identifies the period, so a clock that is set does not move it."""
     gap_until: float | None = None
     """End of that period."""
+    digest: str = ""
+    """Digest of the candidate's files, in hex, as they were at the beginning. "": not known."""
 
     @property
     def model(self) -> str:
@@ -380,20 +384,3 @@ class Decision:
     needs_person: bool = False
     verified_since: float | None = None
     silent_since: float | None = None
-
-
-@dataclass(frozen=True)
-class RolloutEvent:
-    """One sentence of a rollout's history."""
-
-    at: float
-    phase: str
-    sentence: str
-
-
-@dataclass(frozen=True)
-class RecordedRollout:
-    """A rollout with its history: what an API, a console or a CLI shows."""
-
-    rollout: Rollout
-    events: tuple[RolloutEvent, ...] = field(default=())

@@ -266,5 +266,7 @@ class Options:
     """Why an operator rolls back, in their words. Promotions have none."""
     quarantine: bool = False
     """Whether a rollback puts the version that it leaves in quarantine."""
+    files: bool = False
+    """Whether the candidate's files are checked: fleet.yaml says where they are."""
     notes: tuple[str, ...] = field(default=())
     """Sentences about overridden gates: who overrode which, and why."""

@@ -67,11 +67,16 @@ def _to_5(state: Document) -> Document:
     return {**state, "clock_step": "", "gap_from": None, "gap_until": None}
 
 
+def _to_6(state: Document) -> Document:
+    """Upgrade format 5: the files of versions were not checked."""
+    return {**state, "digest": ""}
+
+
 _OPTIONS: Shape[Options] = Shape(Options, "options")
 _WISH: Shape[Wish] = Shape(Wish, "wishes")
 _WORK: Shape[WorkState] = Shape(WorkState, "works")
 _WAIT: Shape[Wait | None] = Shape(Wait | None, "wait")
-_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5)
+_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5, _to_6)
 FORMAT = len(_UPGRADES)
 """Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
 
@@ -116,6 +121,7 @@ _KEYS = frozenset(
         "clock_step",
         "gap_from",
         "gap_until",
+        "digest",
     ]
 )
 
@@ -191,6 +197,7 @@ def _state(rollout: Rollout) -> Document:
         "clock_step": rollout.clock_step,
         "gap_from": rollout.gap_from,
         "gap_until": rollout.gap_until,
+        "digest": rollout.digest,
     }
 
 
@@ -335,6 +342,7 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
         clock_step=state["clock_step"],
         gap_from=state["gap_from"],
         gap_until=state["gap_until"],
+        digest=state["digest"],
     )
 
 

@@ -52,6 +52,10 @@ def _approve(plan: Plan, step: Step) -> str:
     return f"wait for {many} {_MOMENTS[step.moment]}"
 
 
+def _files(plan: Plan, step: Step) -> str:
+    return f"check that the files of {plan.to_version} are those that were approved"
+
+
 def _warm(plan: Plan, step: Step) -> str:
     return f"send fixed prompts to {plan.to_version} on {_all(plan)} until its time to first token settles"
 
@@ -160,6 +164,7 @@ _WORDS: Mapping[StepKind, Callable[[Plan, Step], str]] = {
     StepKind.RETIRE: _retire,
     StepKind.HOOK: _hooks,
     StepKind.CHECK: _check,
+    StepKind.FILES: _files,
     StepKind.APPROVE: _approve,
     StepKind.WARM: _warm,
     StepKind.GOLDEN: _golden,

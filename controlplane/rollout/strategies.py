@@ -48,7 +48,20 @@ def steps(strategy: str, setting: Setting, kind: RolloutKind = RolloutKind.PROMO
     """
     if kind is RolloutKind.ROLLBACK:
         setting = Setting(setting.limits, setting.check, resident=setting.resident, apart=setting.apart)
-    return tuple(STRATEGIES[strategy].make(setting))
+    made = tuple(STRATEGIES[strategy].make(setting))
+    return tuple(_with_files(made)) if setting.options.files else made
+
+
+def _with_files(made: Sequence[Step]) -> Iterator[Step]:
+    """Yield the steps with checks of the files: first of all, before a load, the first share, and every request."""
+    yield Step(StepKind.FILES)
+    first = True
+    for number, step in enumerate(made):
+        shifts = step.kind is StepKind.SHIFT and (first or step.weight == 1.0)
+        if shifts or (step.kind is StepKind.BRING_UP and number > 0):
+            yield Step(StepKind.FILES)
+        first = first and step.kind is not StepKind.SHIFT
+        yield step
 
 
 def refusals(strategy: str, options: Options, capabilities: Capabilities) -> list[str]:

@@ -37,6 +37,7 @@ _OF_STEPS = {
     StepKind.WARM: WorkKind.WARM,
     StepKind.GOLDEN: WorkKind.GOLDEN,
     StepKind.MIRROR: WorkKind.MIRRORED,
+    StepKind.FILES: WorkKind.FILES,
 }
 
 

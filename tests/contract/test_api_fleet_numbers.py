@@ -21,7 +21,7 @@ from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.model import RecordedRollout
+from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
 
 NOW = 1_800_000_000.0

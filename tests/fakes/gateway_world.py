@@ -12,6 +12,7 @@ from controlplane.config.model import Fleet
 from controlplane.fleet.desired import DesiredSource
 from controlplane.gateway.desired.document import ModelSpec
 from controlplane.rollout.engine import RolloutEngine
+from controlplane.rollout.files import VersionFiles
 from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.handlers.situation import NOTHING
 from controlplane.rollout.model import Evidence, Rollout
@@ -88,12 +89,15 @@ class GatewayWorld:
         rollout: dict[str, Any] | None = None,
         shared: dict[str, Any] | None = None,
         workers: Callable[[GatewayWorld], Mapping[WorkKind, Worker]] = lambda world: {},
+        files: Callable[[GatewayWorld], VersionFiles | None] = lambda world: None,
+        places: str | None = None,
     ) -> None:
         """`requests` is the number that each gateway serves in a tick.
 
         `rollout` is the model's section of that name, `shared` the fleet's `rollouts:`, and `workers` makes the workers
-        of their works.
+        of their works. `places` is the model's `files:`, and `files` reads them.
         """
+        self._make_files, self._places = files, places
         self._rollout, self._shared, self._workers = rollout, shared or {}, workers
         self._folder, self._count, self.verification = folder, gateways, verification
         self.engines = {version: OpenAiServer("llama") for version in ("v1", "v2", "v3")}
@@ -194,14 +198,15 @@ class GatewayWorld:
             traffic = {"driver": "gateway", "model": "llama"}
             versions = {v: {"backends": [{"url": e.url, "engine": "vllm"}]} for v, e in self.engines.items()}
         traffic |= {"load_timeout": "60s", "drain_timeout": "30s"}
-        model = {"name": "chat", "stable": "v1", "traffic": traffic, "versions": versions}
+        model: dict[str, Any] = {"name": "chat", "stable": "v1", "traffic": traffic, "versions": versions}
+        model |= {} if self._places is None else {"files": self._places}
         return model if self._rollout is None else {**model, "rollout": self._rollout}
 
     def _open(self) -> None:
         models = {"chat": self.section}
         stored = StoredGateways(self.db, lambda: self.fleet, self.clock)
         self.driver = GatewayDriver(self.section, open_session(), stored, timeout_s=2.0)
-        self.planner = Planner(RolloutLog(self.db), self.clock)
+        self.planner = Planner(RolloutLog(self.db), self.clock, files=self._make_files(self))
         workers = self._workers(self)
         self.engine = RolloutEngine(
             self.db,

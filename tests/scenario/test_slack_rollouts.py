@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from controlplane.rollout.model import Phase, RecordedRollout
+from controlplane.rollout.model import Phase
 from controlplane.rollout.planning.overrides import Overrides
+from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.buttons import APPROVE, BACK, DETAILS
 from tests.fakes.rollouts.slack_world import SlackWorld, buttons_of, dialog_of, text_of, title_of
 from tests.fakes.slack import running

@@ -18,12 +18,14 @@ from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.evidence import EvidenceReader
+from controlplane.rollout.files import VersionFiles
 from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.service import RolloutService
 from controlplane.rollout.verification import Verification, verifications
 from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import CheckWorker
+from controlplane.rollout.work.files import FilesWorker
 from controlplane.rollout.work.golden import GoldenWorker
 from controlplane.rollout.work.hooks import HookWorker
 from controlplane.rollout.work.look import LookWorker
@@ -77,10 +79,11 @@ class Rolling(Part[RollingSettings]):
         *,
         observe_only: bool,
         gateways: Gateways,
+        files: VersionFiles,
         news: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`gateways` keeps the traffic of models on driver gateway.
+        """`gateways` keeps the traffic of models on driver gateway. `files` reads the files of versions.
 
         Call `news` when a request or the answer of an engine has come, so that the next tick comes at once.
         """
@@ -92,7 +95,8 @@ class Rolling(Part[RollingSettings]):
         self._models: Mapping[str, ModelSection] = {}
         self._drivers: dict[str, Driver] = {}
         self._log, self._backup_runs = RolloutLog(db), BackupRunStore(db)
-        self._planner = Planner(self._log, clock, querier)
+        self._files = files
+        self._planner = Planner(self._log, clock, querier, files)
         workers = self._workers(querier, clock)
         self.service = RolloutService(
             db, {}, {}, clock, observe_only=observe_only, planner=self._planner, workers=workers.keys(), news=news
@@ -127,6 +131,7 @@ class Rolling(Part[RollingSettings]):
             WorkKind.GOLDEN: GoldenWorker(driver),
             WorkKind.MIRRORED: MirroredWorker(querier, clock.now),
             WorkKind.TOP_UP: top_up,
+            WorkKind.FILES: FilesWorker(self._files, section),
         }
         if self._planner.checks is not None:
             found[WorkKind.CHECK] = CheckWorker(self._planner.checks, BackupWaiter(self._backup_runs, clock.now))

@@ -17,7 +17,7 @@ import orjson
 from controlplane.backup.jobs.leashed import leashed
 
 MOST_OUTPUT: Final = 1 << 20
-"""Bytes of a result that are kept. A snapshot's head is a few kilobytes."""
+"""Bytes of a result that are usually kept. A snapshot's head is a few kilobytes."""
 MOST_LINE: Final = 4096
 """Bytes of a line on standard error that are kept."""
 MOST_LINES: Final = 20
@@ -25,6 +25,8 @@ STOP_WITHIN_S: Final = 5.0
 """Seconds between asking a child to end and killing it. It deletes its note in the repository meanwhile."""
 DRAIN_WITHIN_S: Final = 5.0
 """Seconds to read what is left after the end: a process that the child left behind may hold the pipe open."""
+KILLED_WITHIN_S: Final = 60.0
+"""Seconds to wait for a killed child. One that waits for a file server that is away cannot end before it is back."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Bounds:
     still_s: float = 3600.0
     """Without progress: the end of a run, which has none, writes the list of files and takes minutes at most."""
     look_s: float = 5.0
+    most_output: int = MOST_OUTPUT
+    """Bytes of the result that are kept."""
 
 
 TELLING: Final = Bounds()
@@ -91,6 +95,17 @@ class Ended:
     lines: tuple[str, ...]
     stopped: str = ""
     """Why this process stopped it; empty: it ended by itself."""
+    left: int | None = None
+    """Its number where it could not be killed: it waits for a file server that is away. None: it is gone."""
+
+
+def fault_of(ended: Ended) -> str:
+    """Return why a child failed, in the words that it said last; empty: it did not."""
+    if ended.code == 0 and not ended.stopped:
+        return ""
+    how = ended.stopped or (f"it was ended by signal {-ended.code}" if ended.code < 0 else "")
+    said = " ".join(ended.lines)
+    return ": ".join(part for part in (how, said) if part) or f"it ended with exit code {ended.code}"
 
 
 async def run_child(
@@ -117,7 +132,10 @@ async def run_child(
     )
     heard, stopped = Heard(clock), ""
     assert process.stdout is not None and process.stderr is not None
-    readers = [asyncio.create_task(_read(process.stdout, heard)), asyncio.create_task(_listen(process.stderr, heard))]
+    readers = [
+        asyncio.create_task(_read(process.stdout, heard, bounds.most_output)),
+        asyncio.create_task(_listen(process.stderr, heard)),
+    ]
     ended = asyncio.create_task(process.wait())
     try:
         while not (await asyncio.wait({ended}, timeout=bounds.look_s))[0]:
@@ -130,16 +148,19 @@ async def run_child(
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-    return Ended(ended.result(), bytes(heard.output), tuple(heard.lines), stopped)
+    gone = ended.done() and not ended.cancelled()
+    code, left = (ended.result(), None) if gone else (-signal.SIGKILL, process.pid)
+    return Ended(code, bytes(heard.output), tuple(heard.lines), stopped, left)
 
 
 async def _stop(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
-    """End a child with all that it started, gently at first, and wait for its end."""
+    """End a child with all that it started, gently at first, and wait for its end, up to KILLED_WITHIN_S."""
     if process.returncode is None:
         _signal(process.pid, signal.SIGINT)
         await asyncio.wait({ended}, timeout=STOP_WITHIN_S)
     _signal(process.pid, signal.SIGKILL)
-    await ended
+    await asyncio.wait({ended}, timeout=KILLED_WITHIN_S)
+    ended.cancel()
 
 
 def _signal(group: int, number: signal.Signals) -> None:
@@ -147,9 +168,9 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-async def _read(stream: asyncio.StreamReader, heard: Heard) -> None:
+async def _read(stream: asyncio.StreamReader, heard: Heard, most: int) -> None:
     while part := await stream.read(1 << 16):
-        heard.output += part[: MOST_OUTPUT - len(heard.output)]
+        heard.output += part[: most - len(heard.output)]
 
 
 async def _listen(stream: asyncio.StreamReader, heard: Heard) -> None:

@@ -14,7 +14,7 @@ import orjson
 
 from alerts.interfaces import Clock
 from controlplane.backup.errors import BackupError
-from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, run_child
+from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, fault_of, run_child
 from controlplane.backup.jobs.command import PROGRAM, Place, Work, environment_of
 from controlplane.config.backup.section import VERIFY
 from controlplane.errors import LeaseLost, Unavailable
@@ -75,7 +75,7 @@ class BackupRunner:
 
     async def _made(self, work: Work, place: Place, run: int, lease: Lease | None) -> BackupResult:
         ended = await self._child(work.command, place, self._telling, run, lease)
-        if fault := _fault(ended):
+        if fault := fault_of(ended):
             return BackupResult(BackupOutcome.FAILED, fault)
         try:
             return _result(work, orjson.loads(ended.output))
@@ -85,7 +85,7 @@ class BackupRunner:
     async def _pruned(self, work: Work, place: Place, run: int, lease: Lease | None) -> str:
         """Prune, and return what the operator should know of it. A prune that fails takes nothing from the backup."""
         ended = await self._child(work.after, place, self._quiet, run, lease)
-        if not (fault := _fault(ended)):
+        if not (fault := fault_of(ended)):
             return ""
         sentence = f"the prune after it failed: {fault}"
         log.warning("backup %s: %s", work.job, sentence)
@@ -110,15 +110,6 @@ class BackupRunner:
 
 def _with(result: BackupResult, words: str) -> BackupResult:
     return replace(result, words=f"{result.words} {words}".strip())
-
-
-def _fault(ended: Ended) -> str:
-    """Return why a child failed, in the words that it said last; empty: it did not."""
-    if ended.code == 0 and not ended.stopped:
-        return ""
-    how = ended.stopped or (f"it was ended by signal {-ended.code}" if ended.code < 0 else "")
-    said = " ".join(ended.lines)
-    return ": ".join(part for part in (how, said) if part) or f"it ended with exit code {ended.code}"
 
 
 def _result(work: Work, document: dict[str, Any]) -> BackupResult:

@@ -9,7 +9,7 @@ The rule is part of the digest of a file. A change to it is a new rule with a ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
@@ -30,6 +30,15 @@ class Span:
     length: int
 
 
+def cutting_name(names: Iterable[str]) -> str:
+    """Return the name by which a file is cut, of its own name and those of links to it: the first that says tensors.
+
+    In the cache of Hugging Face the files are blobs without a suffix, and links give them their names.
+    """
+    known = list(names)
+    return next((name for name in known if PurePath(name).suffix.lower() in _TENSORS), known[0])
+
+
 ReadAt = Callable[[int, int], bytes]
 """Returns bytes of the file, by offset and length; fewer at its end."""
 
@@ -37,9 +46,16 @@ ReadAt = Callable[[int, int], bytes]
 def spans(path: str, size: int, read_at: ReadAt) -> Iterator[Span]:
     """Yield the spans of a file of `size` bytes in order: they have no gaps, and cover the file."""
     suffix = PurePath(path).suffix.lower()
-    tensors = {".safetensors": safetensors_tensors, ".gguf": gguf_tensors}.get(suffix)
+    tensors = _TENSORS.get(suffix)
     offsets = tensors(size, read_at) if tensors is not None else None
     return _at_tensors(offsets, size) if offsets is not None else _every(0, size)
+
+
+_TENSORS: Final[Mapping[str, Callable[[int, ReadAt], list[int] | None]]] = {
+    ".safetensors": safetensors_tensors,
+    ".gguf": gguf_tensors,
+}
+"""Readers of the places of tensors, by the suffix of a file's name."""
 
 
 def _every(begin: int, end: int) -> Iterator[Span]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 MAGIC: Final = b"GGUF"
@@ -14,6 +15,21 @@ _SIZES: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 1
 """Bytes of a value by the number of its type; 8 is a string, 9 an array."""
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT: Final = "general.alignment"
+_ARCHITECTURE: Final = b"general.architecture"
+_FILE_TYPE: Final = b"general.file_type"
+_U32: Final = 4
+_MOST_DIMENSIONS: Final = 8
+"""GGML has four. More are no header, and each would cost a read."""
+
+
+_FILE_TYPES: Final = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4",
+}  # fmt: skip
+"""Names of `general.file_type`. Source: llama.cpp's include/llama.h, enum llama_ftype."""
+_TEXT_LIMIT: Final = 200
 
 
 class _Malformed(Exception):
@@ -71,30 +87,79 @@ class _Header:
         return b""
 
 
+@dataclass(frozen=True)
+class GgufFacts:
+    """Facts from the header of a GGUF file."""
+
+    tensors: int
+    parameters: int
+    """Number of elements of all tensors."""
+    architecture: str = ""
+    file_type: str = ""
+    """Quantisation of most tensors, such as Q4_K_M."""
+
+
+@dataclass
+class _Read:
+    """A header that was read whole: where data begins, offsets and sizes of tensors, and two values."""
+
+    data: int
+    offsets: list[int]
+    elements: int
+    architecture: str = ""
+    file_type: str = ""
+
+
 def gguf_tensors(size: int, read_at: Callable[[int, int], bytes]) -> list[int] | None:
     """Return the offsets in the file at which a tensor begins, ascending. None: it is no such file, or not whole."""
+    found = _whole_header(size, read_at)
+    if found is None:
+        return None
+    places = sorted(found.data + offset for offset in found.offsets)
+    return places if places and places[-1] <= size else None
+
+
+def gguf_facts(size: int, read_at: Callable[[int, int], bytes]) -> GgufFacts | None:
+    """Return the facts of a file. None: it is no such file, or its header is not whole."""
+    found = _whole_header(size, read_at)
+    if found is None:
+        return None
+    return GgufFacts(len(found.offsets), found.elements, found.architecture, found.file_type)
+
+
+def _whole_header(size: int, read_at: Callable[[int, int], bytes]) -> _Read | None:
     header = _Header(size, read_at)
     try:
         if header.take(4) != MAGIC or header.u32() not in VERSIONS:
             return None
         tensors, pairs = header.u64(), header.u64()
-        alignment = 32
+        alignment, architecture, file_type = 32, "", ""
         for _ in range(pairs):
             key, kind = header.string(), header.u32()
+            if key == _ARCHITECTURE and kind == _STRING:
+                architecture = header.string()[:_TEXT_LIMIT].decode("utf-8", "replace")
+                continue
             value = header.value(kind)
-            if key == _ALIGNMENT.encode() and kind == 4:
+            if key == _ALIGNMENT.encode() and kind == _U32:
                 alignment = max(1, int.from_bytes(value, "little"))
-        offsets = [_tensor(header) for _ in range(tensors)]
+            elif key == _FILE_TYPE and kind == _U32:
+                number = int.from_bytes(value, "little")
+                file_type = _FILE_TYPES.get(number, f"type {number}")
+        rows = [_tensor(header) for _ in range(tensors)]
     except (_Malformed, RecursionError):
         return None
     data = -(-header.offset // alignment) * alignment
-    places = sorted(data + offset for offset in offsets)
-    return places if places and places[-1] <= size else None
+    return _Read(data, [offset for offset, _ in rows], sum(count for _, count in rows), architecture, file_type)
 
 
-def _tensor(header: _Header) -> int:
-    """Read one tensor info and return the offset of its data."""
+def _tensor(header: _Header) -> tuple[int, int]:
+    """Read one tensor info and return the offset of its data, and its number of elements."""
     header.string()
     dimensions = header.u32()
-    header.skip(8 * dimensions + 4)
-    return header.u64()
+    if dimensions > _MOST_DIMENSIONS:
+        raise _Malformed
+    count = 1
+    for _ in range(dimensions):
+        count *= header.u64()
+    header.skip(4)
+    return header.u64(), count

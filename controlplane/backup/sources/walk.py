@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -121,6 +121,17 @@ def walk(source: Source) -> Walk:
         else:
             found.append(_found(path, EntryType.FILE, status))
     return Walk(tuple(found), (*skipped, *_lost(found)), tuple(vanished))
+
+
+def link_names(found: Iterable[Found]) -> dict[str, list[str]]:
+    """Return the names of links to files below the root, by the paths of the files. Links to links are not followed."""
+    names: dict[str, list[str]] = {}
+    for one in found:
+        if one.type is EntryType.SAME:
+            names.setdefault(one.target, []).append(one.path)
+        elif one.type is EntryType.LINK and not one.target.startswith("/"):
+            names.setdefault(normpath(PurePosixPath(one.path).parent / one.target), []).append(one.path)
+    return names
 
 
 def _target(link: Path) -> str | None:

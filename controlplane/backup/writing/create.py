@@ -17,7 +17,7 @@ from controlplane.backup.garbage import doomed_packs
 from controlplane.backup.intents import announced, is_announced, store_now
 from controlplane.backup.repository import Repository
 from controlplane.backup.sources.complete import check_complete
-from controlplane.backup.sources.walk import Found, Mark, Source, Walk, walk
+from controlplane.backup.sources.walk import Found, Mark, Source, Walk, link_names, walk
 from controlplane.backup.tally import Tally, usual_lanes
 from controlplane.backup.writing.files import FileReader, Read
 from controlplane.backup.writing.shelf import Shelf
@@ -138,7 +138,7 @@ class _Run:
             files = [one for one in walked.found if one.type is EntryType.FILE]
             self._count(files)
             todo = [one for one in files if not self._unchanged(one, known, parent)]
-            known.update(reader.read(self._source.root, todo))
+            known.update(reader.read(self._source.root, todo, link_names(walked.found)))
             before, walked = walked, self._walk()
             changed = _changed(walked, before, known)
             if not changed:

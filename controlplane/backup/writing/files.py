@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -15,10 +15,11 @@ from controlplane.backup.errors import BackupError
 from controlplane.backup.format.compress import Codec, best_codec
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import file_digest
-from controlplane.backup.sources.cut import Span, spans
+from controlplane.backup.sources.cut import Span, cutting_name, spans
+from controlplane.backup.sources.spans import ShortRead
 from controlplane.backup.sources.walk import GONE, Found, Mark
 from controlplane.backup.tally import Tally
-from controlplane.backup.writing.lane import Lane, Sealed, ShortRead, open_source
+from controlplane.backup.writing.lane import Lane, Sealed, open_source
 from controlplane.backup.writing.shelf import Shelf
 
 SAMPLE: Final = 256 << 10
@@ -39,12 +40,13 @@ class Read:
 class _Open:
     """One file that is being read."""
 
-    def __init__(self, path: Path, found: Found, *, compress: bool) -> None:
+    def __init__(self, path: Path, found: Found, names: Iterable[str], *, compress: bool) -> None:
+        """`names` are those of links to the file."""
         self.path, self.found = path, found
         self.handle = open_source(path, found.mark.size)
         try:
             self.mark = Mark.of(os.fstat(self.handle))
-            self.spans = _cut(path, self.mark.size)
+            self.spans = _cut(path, cutting_name((path.name, *names)), self.mark.size)
             self.codec = _codec(path, self.mark.size) if compress else Codec.RAW
         except BaseException:
             os.close(self.handle)
@@ -71,9 +73,10 @@ class FileReader:
         for thread in self._threads:
             thread.start()
 
-    def read(self, root: Path, files: Iterable[Found]) -> Mapping[str, Read]:
+    def read(self, root: Path, files: Iterable[Found], names: Mapping[str, Sequence[str]]) -> Mapping[str, Read]:
         """Read the files and return what was read, by path. A file that changed meanwhile is not part of it.
 
+        `names` has the names of links to files, by the files' paths: they say where a file has tensors.
         Raises BackupError when a file cannot be read, and the store's errors.
         """
         self._results = {}
@@ -81,7 +84,7 @@ class FileReader:
             if self._fault is not None:
                 break
             try:
-                opened = _Open(root / found.path, found, compress=self._compress)
+                opened = _Open(root / found.path, found, names.get(found.path, ()), compress=self._compress)
             except OSError as error:
                 if error.errno in _REPLACED:
                     continue
@@ -150,9 +153,9 @@ class FileReader:
         self._results[opened.found.path] = Read(opened.mark, digest, tuple(part.id for part in sealed))
 
 
-def _cut(path: Path, size: int) -> list[Span]:
+def _cut(path: Path, name: str, size: int) -> list[Span]:
     with path.open("rb") as file:
-        return list(spans(path.name, size, lambda offset, length: os.pread(file.fileno(), length, offset)))
+        return list(spans(name, size, lambda offset, length: os.pread(file.fileno(), length, offset)))
 
 
 def _codec(path: Path, size: int) -> Codec:

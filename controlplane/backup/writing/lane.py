@@ -11,18 +11,15 @@ import os
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
-from typing import Final
 
-from controlplane.backup.direct import ALIGNED, open_direct, read_at
+from controlplane.backup.direct import open_direct
 from controlplane.backup.format.compress import Codec, compressed
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import chunk_id, digest_of
-from controlplane.backup.format.pack import CHUNK_LIMIT, PackBuilder
+from controlplane.backup.format.pack import PackBuilder
 from controlplane.backup.sources.cut import Span
+from controlplane.backup.sources.spans import DIRECT_FROM, read_span, span_buffer
 from controlplane.backup.writing.shelf import Shelf
-
-DIRECT_FROM: Final = 1 << 20
-"""Files from this size on are read beside the page cache, in bytes: the engines' weights live there."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,12 @@ class Sealed:
     id: bytes
 
 
-class ShortRead(Exception):
-    """The file ended before the bytes that its size promised: it changed."""
-
-
 class Lane:
     """Buffers of one thread, 73 MB."""
 
     def __init__(self, shelf: Shelf, secrets: Secrets) -> None:
         self._shelf, self._secrets = shelf, secrets
-        self._chunk = memoryview(mmap(-1, CHUNK_LIMIT + 2 * ALIGNED))
+        self._chunk = span_buffer()
         self._builder = PackBuilder(memoryview(mmap(-1, PackBuilder.buffer_bytes())), secrets)
 
     def read(self, handle: int, span: Span, codec: Codec) -> Sealed:
@@ -50,7 +43,7 @@ class Lane:
 
         Raises ShortRead when the file is too short, OSError when it cannot be read, and the store's errors.
         """
-        return self.take(self._fill(handle, span), codec)
+        return self.take(read_span(handle, self._chunk, span), codec)
 
     def take(self, data: memoryview | bytes, codec: Codec) -> Sealed:
         """Store a chunk when the repository lacks it. Raises the store's errors."""
@@ -74,15 +67,6 @@ class Lane:
         """Store the pack that was begun."""
         if self._builder.count:
             self._shelf.put(*self._builder.finish())
-
-    def _fill(self, handle: int, span: Span) -> memoryview:
-        """Read the aligned window around a span and return the span's bytes: direct reads need whole blocks."""
-        begin = span.offset // ALIGNED * ALIGNED
-        wanted = span.offset + span.length - begin
-        window = self._chunk[: -(-wanted // ALIGNED) * ALIGNED]
-        if read_at(handle, window, begin, wanted) < wanted:
-            raise ShortRead
-        return window[span.offset - begin : wanted]
 
 
 def open_source(path: Path, size: int) -> int:

@@ -7,7 +7,10 @@ import platform
 import time
 from pathlib import Path
 
-from controlplane.backup.errors import RepositoryExists
+from controlplane.backup.content.facts import facts_of
+from controlplane.backup.content.files import content_files
+from controlplane.backup.content.origin import origin_of
+from controlplane.backup.errors import BackupError, RepositoryExists
 from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.jobs.leashed import be_gentle
 from controlplane.backup.keys.keyfile import UserKey, new_key, read_key, write_key
@@ -95,7 +98,8 @@ def create(
     be_gentle()
     tags = dict(_pair(text) for text in tag or ())
     root = folder.absolute()
-    about = About(_named(name or root.name), _text(version or ""), platform.node(), person(), tags)
+    facts = _facts(root) if version else {}
+    about = About(_named(name or root.name), _text(version or ""), platform.node(), person(), tags, facts)
     source = Source(root, tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
     tally = Tally()
     found = opened(repository, key_file)
@@ -109,6 +113,16 @@ def create(
         f" {size(snapshot.new_bytes)} new, in {took(snapshot.seconds)}"
     )
     tell_made(made, sentence, output)
+
+
+def _facts(root: Path) -> dict[str, str]:
+    """Return what is known of a version's files, such as their format. Empty where they cannot be looked at."""
+    try:
+        files = content_files(root)
+    except BackupError:
+        return {}  # the backup itself says what is wrong
+    origin = origin_of(root, files).get("origin")
+    return {**facts_of(files), **({"origin": origin} if origin else {})}
 
 
 def tell_made(made: Created, sentence: str, output: str) -> None:

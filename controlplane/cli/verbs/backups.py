@@ -83,6 +83,22 @@ BACKUPS = (
         examples=(("backup show chat@v2", "the newest of chat v2"),),
     ),
     Verb(
+        "backup contents",
+        "backups.contents:contents",
+        "Print the digests of folders in a snapshot, as `models digest` prints them on disk.",
+        (_SNAPSHOT,),
+        (
+            Option("folder", "A folder below the root, part by part; by default the root.", "GLOB", many=True),
+            *_WHERE,
+            AS,
+        ),
+        examples=(
+            ("backup contents chat@v2", "of the whole snapshot"),
+            ("backup contents triton --folder 'chat/*'", "of every version of chat in a Triton repository"),
+        ),
+        details="No bytes of files are read. Links are followed inside the snapshot.",
+    ),
+    Verb(
         "backup diff",
         "backups.looking:diff",
         "Print what differs between two snapshots.",

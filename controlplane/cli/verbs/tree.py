@@ -7,6 +7,7 @@ from controlplane.cli.verbs.fleet import ALERTS, LOOK
 from controlplane.cli.verbs.grammar import Group
 from controlplane.cli.verbs.keys import KEYS
 from controlplane.cli.verbs.local import ACCESS, FILES, RUN
+from controlplane.cli.verbs.models import VERSIONS
 from controlplane.cli.verbs.rollouts import QUARANTINE, STEER, SWITCH
 
 GROUPS = (
@@ -14,6 +15,7 @@ GROUPS = (
     Group("Switch versions", SWITCH),
     Group("Steer a rollout", STEER),
     Group("Versions in quarantine", QUARANTINE),
+    Group("Files of versions", VERSIONS),
     Group("Alerts and messages", ALERTS),
     Group("Keys of the gateways' clients", KEYS),
     Group("Backups", BACKUPS),

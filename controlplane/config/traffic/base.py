@@ -65,6 +65,8 @@ class VersionSection(Model):
     """GPU memory of the version's weights on one backend, over all its GPUs. Default: not known."""
     kv_cache: Size | None = None
     """Least GPU memory of its KV cache on one backend, over all its GPUs."""
+    files: FilePath | None = None
+    """Folder of the version's files, or its only file. Default: the model's `files`."""
 
     @check
     def _cache_is_beside_weights(self) -> Iterator[Fault]:

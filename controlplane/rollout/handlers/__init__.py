@@ -16,6 +16,7 @@ HANDLERS: Mapping[StepKind, Handler] = MappingProxyType(
     {
         StepKind.HOOK: works.call_hooks,
         StepKind.CHECK: works.check_list,
+        StepKind.FILES: works.check_files,
         StepKind.APPROVE: times.approve,
         StepKind.BRING_UP: loading.bring_up,
         StepKind.ASK: asking.ask_all,

@@ -74,7 +74,9 @@ def noted(rollout: Rollout, work: Work, finding: Finding, at: float) -> Rollout:
     fresh = replace(state, finding=finding, at=at)
     works = tuple(fresh if each is state else each for each in rollout.works)
     failed = work.kind is WorkKind.LOOK and finding.outcome is Outcome.FAIL and by_threshold(finding)
-    return replace(rollout, works=works, looks_failed=rollout.looks_failed + failed)
+    passed = work.kind is WorkKind.FILES and finding.outcome is Outcome.PASS
+    digest = rollout.digest or (finding.carry if passed else "")
+    return replace(rollout, works=works, looks_failed=rollout.looks_failed + failed, digest=digest)
 
 
 def begun(works: tuple[WorkState, ...], wanted: tuple[Work, ...], now: float) -> tuple[WorkState, ...]:

@@ -159,6 +159,13 @@ def ask_golden(now_is: Situation) -> Decision | Rollout:
     return judged_by(now_is, WorkKind.GOLDEN, f"Asking {version} the golden set", failed, dry_run=dry_run)
 
 
+def check_files(now_is: Situation) -> Decision | Rollout:
+    """Check that the candidate's files are those that were approved."""
+    version = now_is.rollout.plan.to_version
+    doing, failed = f"Reading the files of {version}", f"{version} is refused"
+    return judged_by(now_is, WorkKind.FILES, doing, failed)
+
+
 def judged_by(
     now_is: Situation, kind: WorkKind, doing: str, failed: str, *, dry_run: bool = False
 ) -> Decision | Rollout:

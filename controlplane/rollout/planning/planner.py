@@ -12,6 +12,7 @@ from controlplane.config.rollout.golden import GoldenPromptSection, read_golden
 from controlplane.config.rollout.section import Gates, RolloutSection, RolloutsSection
 from controlplane.errors import ConfigErrors, Refused
 from controlplane.rollout import records
+from controlplane.rollout.files import VersionFiles
 from controlplane.rollout.findings import Finding
 from controlplane.rollout.model import Plan, Rollout, RolloutKind
 from controlplane.rollout.options import CanaryStep, CanaryStepKind, CheckItem, Options
@@ -73,9 +74,14 @@ class _Chosen:
 class Planner:
     """Plans rollouts. It also tells the checklist what is known about a model (checks.Facts)."""
 
-    def __init__(self, log: RolloutLog, clock: Clock, queries: Queries | None = None) -> None:
-        """`queries` reads the metrics. None: nothing is known about memory, and no item of a checklist passes."""
-        self._log, self._clock = log, clock
+    def __init__(
+        self, log: RolloutLog, clock: Clock, queries: Queries | None = None, files: VersionFiles | None = None
+    ) -> None:
+        """`queries` reads the metrics. None: nothing is known about memory, and no item of a checklist passes.
+
+        `files` reads the files of versions. None: a plan says nothing about them.
+        """
+        self._log, self._clock, self._files = log, clock, files
         self._memory = GpuMemory(queries) if queries else None
         self.checks = Checks(queries, self, clock.now) if queries else None
         self._models: Mapping[str, ModelSection] = {}
@@ -153,14 +159,19 @@ class Planner:
         ]
         if blocked:
             raise Refused(*blocked, *against)
+        told: list[str] = []
+        if self._files is not None:
+            promotes = request.kind is RolloutKind.PROMOTE
+            files, told = await self._files.of_plan(section, stable, request.version, promotes=promotes)
+            against += files
         assert driver is not None  # reasons() refuses a model without one
         try:
-            planned = await self._of_the_engines(request, section, stable, driver, chosen)
+            plan, fits = await self._of_the_engines(request, section, stable, driver, chosen)
         except Refused as refused:
             raise Refused(*against, *refused.reasons) from None
         if against:
             raise Refused(*against)
-        return planned
+        return replace(plan, notes=(*plan.notes, *told)), fits
 
     async def _of_the_engines(
         self, request: planning.Request, section: ModelSection, stable: str, driver: Driver, chosen: _Chosen
@@ -214,7 +225,8 @@ class Planner:
         against += _unreadable(changed, after)
         prompts, faults = await _golden(changed)
         options = options_of(section, changed, after, prompts, strategy, request.overrides.attested())
-        options = replace(options, through_freeze=bool(request.overrides.override_freeze))
+        checked = self._files is not None and bool(section.file_places(request.version))
+        options = replace(options, through_freeze=bool(request.overrides.override_freeze), files=checked)
         if request.overrides.full and strategy == "canary":
             options = replace(options, steps=(CanaryStep(CanaryStepKind.WEIGHT, 1.0),))
         return _Chosen(strategy, bool(named), after, options, tuple(notes)), [*against, *faults]

@@ -12,9 +12,10 @@ from controlplane.errors import Unreadable
 from controlplane.rollout import records
 from controlplane.rollout.attention import Attention, Need, attention, mended
 from controlplane.rollout.findings import WorkState
-from controlplane.rollout.model import RecordedRollout, Rollout, RolloutEvent
+from controlplane.rollout.model import Rollout
 from controlplane.rollout.observations import observation_from_json
 from controlplane.rollout.planning import plan as planning
+from controlplane.rollout.recorded import RecordedRollout, RolloutEvent
 from controlplane.rollout.running import kept
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import RolloutLog

@@ -17,6 +17,7 @@ _WORDS: Mapping[WorkKind, str] = MappingProxyType(
         WorkKind.HOOK: "hook {name}",
         WorkKind.CHECK: "check {name}",
         WorkKind.MIRRORED: "mirrored answers",
+        WorkKind.FILES: "files of the candidate",
     }
 )
 

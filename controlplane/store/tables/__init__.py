@@ -28,6 +28,7 @@ from controlplane.store.tables import (  # noqa: E402
     schedule,
     token,
     unreadable,
+    versions,
 )
 
 __all__ = [
@@ -45,4 +46,5 @@ __all__ = [
     "schedule",
     "token",
     "unreadable",
+    "versions",
 ]

@@ -35,6 +35,7 @@ from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
+from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.snapshots import SnapshotList
@@ -48,6 +49,7 @@ from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.write.ingest import Ingest
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import make_pools
+from controlplane.rollout.files import VersionFiles
 from controlplane.rollout.service import RolloutService
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
@@ -55,6 +57,7 @@ from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.usage import UsageStore
+from controlplane.store.version_files import VersionFileStore
 from controlplane.traffic.driver import (
     BackendObservation,
     Capabilities,
@@ -64,6 +67,7 @@ from controlplane.traffic.driver import (
     VersionState,
     all_to,
 )
+from tests.fakes.version_reader import InProcessReader
 
 NOW = 1_800_000_000.0
 """2027-01-15T08:00:00Z."""
@@ -218,6 +222,8 @@ class Rig:
         self.backups: BackupDesk | None = None
         self.snapshots = SnapshotList()
         self.slack: SlackDoor | None = None
+        self.reader = InProcessReader()
+        self.files = VersionFiles(VersionFileStore(db), self.reader, self.clock.now)
         self.reload_error: Exception | None = None
         self.keys = GatewayKeyStore(db)
         feed = DesiredFeed(DesiredSource(db, lambda: self.config, lambda: self.keys.specs(NOW)))
@@ -254,6 +260,9 @@ class Rig:
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,
+            versions=ModelVersions(
+                VersionFileStore(self.db), self.files, lambda: self.config.models, self.clock.now, observe_only=False
+            ),
             gateways=self.gateways,
             alerts=self.alert_log,
             outbox=self.outbox,

@@ -26,6 +26,8 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/fleet"): VIEWER,
     ("GET", "/cp/v1/models"): VIEWER,
     ("GET", "/cp/v1/models/{name}"): VIEWER,
+    ("GET", "/cp/v1/models/{name}/versions"): VIEWER,
+    ("POST", "/cp/v1/models/{name}/versions/{version}/approval"): OPERATOR,
     ("POST", "/cp/v1/models/{name}/rollback"): OPERATOR,
     ("GET", "/cp/v1/targets"): VIEWER,
     ("GET", "/cp/v1/rollouts"): VIEWER,

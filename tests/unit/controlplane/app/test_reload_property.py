@@ -177,6 +177,8 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
         {"backends": [{"url": "http://127.0.0.1:6", "engine": "sglang"}]},
     ),
     ("models[].versions.<name>.backends", (*CHAT, "versions", "v1", "backends"), []),
+    ("models[].files", (*RANKER, "files"), "/srv/ranker/{number}"),
+    ("models[].versions.<name>.files", (*RANKER, "versions", "v1", "files"), "/srv/ranker/1"),
     ("models[].versions.<name>.model", (*CHAT, "versions", "v1", "model"), "org/chat"),
     ("models[].verify.path", (*RANKER, "verify", "path"), "generate_stream"),
     ("models[].verify.body", (*RANKER, "verify"), {"body": {"inputs": []}}),
@@ -280,12 +282,14 @@ OF_THE_RUN = {
     "Alerting._started_at",
     "Backups._data_dir",
     "Beside._folder",
+    "ContentReader.memory",
     "ControlPlane.holder",
     "MessageSender.holder",
     "MetricsPart._data_dir",
     "Run.configured_at",
     "Run.started_at",
     "ShipQueue._folder",
+    "VersionFilesPart._data_dir",
     "WindowReader._folder",
 }
 """What differs between two starts with one file."""

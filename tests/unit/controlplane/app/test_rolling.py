@@ -7,6 +7,7 @@ from typing import cast
 
 from controlplane.app.parts.rolling import LOOK_S, OBSERVE_S, ROLLOUT_S, Rolling
 from controlplane.metrics.query.queries import Queries
+from controlplane.rollout.files import VersionFiles
 from controlplane.schedule import LoopFactory
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
@@ -40,6 +41,7 @@ class Rig:
             self.clock,
             observe_only=False,
             gateways=cast(Gateways, None),  # no model is behind the gateway
+            files=cast(VersionFiles, None),  # no version names its files
             news=self._news,
             monotonic=lambda: self.clock.time,
         )

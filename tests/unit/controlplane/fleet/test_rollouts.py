@@ -10,7 +10,8 @@ import pytest
 
 from controlplane.fleet.rollouts import finding_view, plan_view, quarantine_view, rollout_view, whole_rollout_view
 from controlplane.rollout.findings import Finding, Outcome, Sample, Work, WorkKind, WorkState
-from controlplane.rollout.model import Phase, RecordedRollout, Rollout, RolloutEvent
+from controlplane.rollout.model import Phase, Rollout
+from controlplane.rollout.recorded import RecordedRollout, RolloutEvent
 from controlplane.rollout.reporting.progress import NO_PAST
 from controlplane.rollout.wishes import Wait, WaitKind, Wish, WishVerb
 from controlplane.store.rollout_rows.quarantines import Quarantine
@@ -64,6 +65,7 @@ def test_a_list_has_the_rollout_without_what_must_be_computed() -> None:
         "updated_at": AT,
         "finished_at": None,
         "created_by": "ann",
+        "digest": None,
         "notes": ("note",),
         "waits_for": "time",
         "events": (),

@@ -129,6 +129,7 @@ ROLLOUT = Rollout(
     clock_step="c0ffee",
     gap_from=108.0,
     gap_until=109.0,
+    digest="ab" * 32,
 )
 
 
@@ -136,6 +137,7 @@ UNSET: dict[str, Any] = {
     **dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending")),
     **dict.fromkeys(("gap_from", "gap_until")),
     "clock_step": "",
+    "digest": "",
     "works": (),
     "steps_at": (),
     "looks_failed": 0,
@@ -202,6 +204,13 @@ def test_a_rollout_of_a_release_without_options_goes_on() -> None:
     order = {key: value for key, value in intent["order"].items() if key != "mirror"}
     read = from_record(replace(stored(), state=state | {"format": 3, "intents": [{**intent, "order": order}]}))
     assert read == replace(ROLLOUT, **UNSET, plan=replace(PLAN, options=Options()))
+
+
+def test_a_rollout_of_a_release_that_checked_no_files_goes_on_without_a_digest() -> None:
+    state = {key: value for key, value in stored().state.items() if key != "digest"}
+    options = {key: value for key, value in state["options"].items() if key != "files"}
+    read = from_record(replace(stored(), state=state | {"format": 5, "options": options}))
+    assert read == replace(ROLLOUT, digest="")
 
 
 def test_the_readable_ones_are_told_from_the_others() -> None:

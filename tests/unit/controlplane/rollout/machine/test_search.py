@@ -80,6 +80,8 @@ CASES = {
     "blue-green with people": (plan("blue-green", PEOPLE, splits=True), True, 1),
     "canary with every step": (plan("canary", replace(GATES, steps=SHARES), splits=True), True, 2),
     "canary with a deadline": (plan("canary", Options(steps=SHARES[2:3], deadline_s=20.0), splits=True), True, 2),
+    "canary with files": (plan("canary", Options(steps=SHARES[2:3], files=True), splits=True), True, 1),
+    "rolling with files": (plan("rolling", replace(PEOPLE, files=True), splits=False, backends=2), False, 1),
     "canary with people": (
         plan("canary", replace(PEOPLE, steps=(CanaryStep(WEIGHT, 0.05), CanaryStep(PAUSE))), splits=True),
         True,
