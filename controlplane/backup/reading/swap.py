@@ -49,6 +49,27 @@ def swap_in(fresh: Path, folder: Path, name: str) -> Path | None:
         ) from error
 
 
+def swap_back(folder: Path, old: Path, name: str) -> Path:
+    """Give the old folder the name `folder` again. Return where the restored folder is now. Raises BackupError."""
+    refused = folder.with_name(f".{folder.name}.refused-{name}")
+    try:
+        _swap(old, folder, refused)
+    except OSError as error:
+        raise BackupError(
+            f"the old folder could not be put back: {error.strerror}. The restored and the old folder are among"
+            f" {folder}, {old} and {refused}."
+        ) from error
+    return refused
+
+
+def remove(folder: Path) -> None:
+    """Delete an old folder. Raises BackupError, and a part of the folder is left then."""
+    try:
+        _remove(folder)
+    except OSError as error:
+        raise BackupError(f"{folder} could not be deleted whole: {error.filename}: {error.strerror}") from error
+
+
 def _swap(fresh: Path, folder: Path, old: Path) -> Path | None:
     if not folder.exists():
         fresh.rename(folder)

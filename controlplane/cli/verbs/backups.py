@@ -104,22 +104,35 @@ BACKUPS = (
     ),
     Verb(
         "backup restore",
-        "backups.reading:restore",
+        "backups.restoring:restore",
         "Write a snapshot, or some of its files, into a new folder.",
         (_SNAPSHOT, Operand("to", "FOLDER", "The folder to make.", Path, offers="folders")),
         (
             *_WHERE,
+            Option("version", "The newest snapshot of this version, as SUBJECT@VERSION.", "VERSION"),
             Option("file", "Only what matches this path or glob.", "GLOB", many=True),
             Option("replace", "Put it in the place of FOLDER at one instant, and keep the old folder beside it."),
             Option("partial", "Where packs are damaged, restore what is whole, and name what is not."),
+            Option("to_triton", "Let this Triton load it, and check that it serves it.", "URL"),
+            Option("model", "With --to-triton: load only this model.", "NAME", many=True),
+            Option(
+                "load_timeout",
+                "With --to-triton: time that each model has to load.",
+                "SECONDS",
+                default=600,
+                read=whole(1, 86_400),
+            ),
+            Option("delete_old", "With --to-triton: delete the old folder once the restored one is loaded."),
             DRY_RUN,
         ),
         examples=(
             ("backup restore chat@v2 /restored/chat", ""),
             ("backup restore chat@v2 /restored/chat --file 'chat/2'", "one version folder"),
+            ("backup restore triton /models --replace --to-triton http://127.0.0.1:8000", "and load it"),
         ),
         details="Every chunk is checked. The folder appears only when it is whole. With --partial it appears also when "
-        "files are missing: each is named, and the exit code is 1.",
+        "files are missing: each is named, and the exit code is 1. When Triton does not load it, the old folder gets "
+        "its place back and is loaded again, and the exit code is 1.",
     ),
     Verb(
         "backup control-plane",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.cli.backups import reading
+from controlplane.cli.backups import restoring
 from tests.unit.controlplane.backup.world import content
 from tests.unit.controlplane.cli.backups.conftest import Machine
 
@@ -220,11 +220,23 @@ def test_ctrl_c_during_a_restore_says_that_the_folder_is_as_it_was(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reading, "write_tree", interrupted)
+    monkeypatch.setattr(restoring, "write_tree", interrupted)
     to = machine.home / "restored"
     with pytest.raises(KeyboardInterrupt):
-        reading.restore(
-            "models", to, str(machine.repository), machine.key, None, replace=False, partial=False, dry_run=False
+        restoring.restore(
+            "models",
+            to,
+            str(machine.repository),
+            machine.key,
+            version=None,
+            file=None,
+            replace=False,
+            partial=False,
+            to_triton=None,
+            model=None,
+            load_timeout=1,
+            delete_old=False,
+            dry_run=False,
         )
     assert capsys.readouterr().err == f"  ended: {to} is as it was before\n"
     assert not to.exists()
