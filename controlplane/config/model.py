@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from collectors.engines import ENGINES
 from controlplane.config import addresses
 from controlplane.config.backup.checklists import unknown_backups
+from controlplane.config.backup.drills import drills_in_the_fleet
 from controlplane.config.backup.section import BackupSection
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
@@ -349,6 +350,10 @@ class Fleet(Model):
     @check
     def _backups_of_checklists_exist(self) -> Iterator[Fault]:
         yield from unknown_backups(self.backup, self.rollouts, self.models)
+
+    @check
+    def _drills_touch_no_model(self) -> Iterator[Fault]:
+        yield from drills_in_the_fleet(self.backup, self.models)
 
     @check
     def _budgets_have_models(self) -> Iterator[Fault]:

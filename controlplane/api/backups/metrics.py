@@ -45,6 +45,7 @@ GAUGES: Final[tuple[tuple[str, str, Read], ...]] = (
         lambda view: float(view.open is not None and view.open.state == "running"),
     ),
 )
+REPOSITORY: Final = "controlplane_backup_repository"
 
 
 def backup_metrics(services: Services) -> Iterator[Metric]:
@@ -57,3 +58,7 @@ def backup_metrics(services: Services) -> Iterator[Metric]:
             if (value := read(view)) is not None:
                 family.add_metric((view.job,), value)
         yield family
+    room = desk.room() if desk is not None else None
+    if room is not None:
+        yield GaugeMetricFamily(f"{REPOSITORY}_free_bytes", "Bytes free on the repository's file system.", room.free)
+        yield GaugeMetricFamily(f"{REPOSITORY}_size_bytes", "Size of the repository's file system.", room.size)

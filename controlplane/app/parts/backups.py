@@ -13,10 +13,10 @@ from alerts.interfaces import Clock
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.schedules import BACKUP, backup_timetables
 from controlplane.backup.errors import BackupError
-from controlplane.backup.jobs.command import Place, Work, job_work, verify_work
+from controlplane.backup.jobs.command import Place, Work, drill_work, job_work, verify_work
 from controlplane.backup.jobs.run import BackupRunner
 from controlplane.clock.calendar import Timetable
-from controlplane.config.backup.section import VERIFY, BackupSection
+from controlplane.config.backup.section import DRILL, VERIFY, BackupSection
 from controlplane.schedule import CalendarLoop, Due, Loop, LoopFactory
 from controlplane.store.backup_runs import BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.database import Database
@@ -42,8 +42,12 @@ class BackupSettings:
     def works(self, data_dir: Path) -> dict[str, Work]:
         """Return the work of each job, by name."""
         place = self.place(data_dir)
-        found = {job.name: job_work(job, place) for job in self.section.jobs}
-        return found if self.section.verify is None else {**found, VERIFY: verify_work(self.section.verify)}
+        works = [job_work(job, place) for job in self.section.jobs]
+        if self.section.verify is not None:
+            works.append(verify_work(self.section.verify))
+        if self.section.drill is not None:
+            works += [drill_work(self.section.drill, job) for job in self.section.drilled]
+        return {work.job: work for work in works}
 
     def place(self, data_dir: Path) -> Place:
         """Return the repository and this control plane."""
@@ -147,4 +151,8 @@ def _compared(settings: BackupSettings | None) -> dict[str, object]:
     section = settings.section
     where = (section.repository, section.key_file)
     found: dict[str, object] = {job.name: (job, settings.times[job.name], where) for job in section.jobs}
-    return found if section.verify is None else {**found, VERIFY: (section.verify, settings.times[VERIFY], where)}
+    if section.verify is not None:
+        found[VERIFY] = (section.verify, settings.times[VERIFY], where)
+    for job in section.drilled:
+        found[f"{DRILL}{job.name}"] = (section.drill, job, settings.times[f"{DRILL}{job.name}"], where)
+    return found

@@ -83,9 +83,12 @@ class TritonLoader:
         known = [model for model in models if any(_was_wanted(row) for row in index.get(model.name, ()))]
         return known or list(models)
 
-    async def load(self, models: Sequence[RestoredModel], before: Seen) -> Served:
+    async def load(
+        self, models: Sequence[RestoredModel], before: Seen, loaded: Callable[[], None] = lambda: None
+    ) -> Served:
         """Let the server load the models, one after another, and check that it serves them.
 
+        `loaded` is called after each model.
         Raises NotLoaded with the server's words, and BackupError when a folder cannot be changed.
         """
         for model in models:
@@ -98,6 +101,7 @@ class TritonLoader:
             else:
                 served, sure = await self._polled(model, before)
                 names, confirmed = [*names, *served], confirmed and sure
+            loaded()
         return Served(tuple(names), confirmed)
 
     async def unload(self, models: Sequence[RestoredModel]) -> list[str]:

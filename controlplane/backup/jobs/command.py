@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controlplane.config.backup.section import VERIFY, BackupJobSection, BackupVerifySection, KeepSection
+from controlplane.config.backup.section import (
+    DRILL,
+    VERIFY,
+    BackupDrillSection,
+    BackupJobSection,
+    BackupVerifySection,
+    KeepSection,
+)
 
 PROGRAM: Final = (sys.executable, "-m", "controlplane")
 WITHHELD: Final = ("CP_TOKEN", "CP_URL", "CP_CONTEXT")
@@ -52,6 +60,16 @@ def verify_work(verify: BackupVerifySection) -> Work:
     """Return the work of a verification."""
     sample = [f"--sample={verify.sample}"] if verify.sample < 100 else []  # the verb reads all packs without one
     return Work(VERIFY, ("backup", "verify", *sample, "--output=json"))
+
+
+def drill_work(drill: BackupDrillSection, job: BackupJobSection) -> Work:
+    """Return the work of a drill: the newest snapshot of the job is restored, tried and deleted again."""
+    name = f"{job.about}@{job.version}" if job.version else job.about
+    words = ["test-restore", name, str(drill.scratch)]
+    if drill.engine is not None and not job.control_plane:
+        seconds = math.ceil(drill.engine.load_timeout)
+        words += [f"--to-triton={drill.engine.triton}", f"--load-timeout={seconds}"]
+    return Work(f"{DRILL}{job.name}", ("backup", *words, "--output=json"))
 
 
 def environment_of(place: Place, base: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from alerts.interfaces import Clock
 from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, run_child
 from controlplane.backup.jobs.command import PROGRAM, Place, Work, environment_of
-from controlplane.config.backup.section import VERIFY
+from controlplane.config.backup.section import DRILL, VERIFY
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.store.backup_runs import CUT_SHORT, BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.lease import Lease
@@ -127,6 +127,10 @@ def _result(work: Work, document: dict[str, Any]) -> BackupResult:
     if work.job == VERIFY:
         read = f"{document['packs']} of {document['of']} packs were read, and are whole"
         return BackupResult(BackupOutcome.SUCCEEDED, f"{read} {words}".strip(), bytes=int(document["bytes"]))
+    if work.job.startswith(DRILL):
+        words, size = f"{document['sentence']} {words}".strip(), int(document["restored_bytes"])
+        at = datetime.fromisoformat(document["stored_at"]).timestamp()
+        return BackupResult(BackupOutcome.SUCCEEDED, words, str(document["id"]), at, bytes=size)
     return BackupResult(
         BackupOutcome.SUCCEEDED,
         words,

@@ -122,11 +122,17 @@ def _engine(
         if models or delete_old:
             raise WrongUsage(f"{'--delete-old' if delete_old else '--model'} needs --to-triton URL")
         return None
-    if not url.startswith(("http://", "https://")):
-        raise WrongUsage(f"--to-triton {url}: expected the address of Triton's HTTP API, such as http://127.0.0.1:8000")
+    url = triton_url(url)
     if part:
         raise WrongUsage("--to-triton loads a whole snapshot: leave --file and --partial out")
     return Engine(url, tuple(models or ()), timeout_s)
+
+
+def triton_url(url: str) -> str:
+    """Return the address unchanged. Raises WrongUsage when it is none."""
+    if not url.startswith(("http://", "https://")):
+        raise WrongUsage(f"--to-triton {url}: expected the address of Triton's HTTP API, such as http://127.0.0.1:8000")
+    return url
 
 
 def _check_target(to: Path, file: list[str] | None, *, replace: bool, partial: bool) -> None:
