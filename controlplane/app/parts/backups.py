@@ -17,6 +17,7 @@ from controlplane.backup.jobs.command import Place, Work, drill_work, job_work, 
 from controlplane.backup.jobs.run import BackupRunner
 from controlplane.clock.calendar import Timetable
 from controlplane.config.backup.section import DRILL, VERIFY, BackupSection
+from controlplane.config.backup.versions import version_paths
 from controlplane.schedule import CalendarLoop, Due, Loop, LoopFactory
 from controlplane.store.backup_runs import BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.database import Database
@@ -33,16 +34,18 @@ NOT_CONFIGURED: Final = "fleet.yaml does not have this job any more"
 
 @dataclass(frozen=True)
 class BackupSettings:
-    """The section `backup`, the times of its jobs by name, and the file that it is in."""
+    """The section `backup`, the times and versions of its jobs by name, and the file that it is in."""
 
     section: BackupSection
     times: Mapping[str, Timetable]
     config: Path
+    versions: Mapping[str, tuple[str, ...]]
+    """Paths in the folder of each job that hold versions of the fleet. A prune keeps a snapshot of each."""
 
     def works(self, data_dir: Path) -> dict[str, Work]:
         """Return the work of each job, by name."""
         place = self.place(data_dir)
-        works = [job_work(job, place) for job in self.section.jobs]
+        works = [job_work(job, place, self.versions[job.name]) for job in self.section.jobs]
         if self.section.verify is not None:
             works.append(verify_work(self.section.verify))
         if self.section.drill is not None:
@@ -77,7 +80,8 @@ class Backups(Part[BackupSettings | None]):
         section = config.fleet.backup
         if section is None:
             return None
-        return BackupSettings(section, backup_timetables(config.fleet), config.loaded.path)
+        versions = {job.name: version_paths(job, config.fleet.models) for job in section.jobs}
+        return BackupSettings(section, backup_timetables(config.fleet), config.loaded.path, versions)
 
     async def configure(self, settings: BackupSettings | None) -> Sequence[str]:
         """Run these jobs from now on. One that runs goes on as it began."""
@@ -150,7 +154,9 @@ def _compared(settings: BackupSettings | None) -> dict[str, object]:
         return {}
     section = settings.section
     where = (section.repository, section.key_file)
-    found: dict[str, object] = {job.name: (job, settings.times[job.name], where) for job in section.jobs}
+    found: dict[str, object] = {
+        job.name: (job, settings.times[job.name], settings.versions[job.name], where) for job in section.jobs
+    }
     if section.verify is not None:
         found[VERIFY] = (section.verify, settings.times[VERIFY], where)
     for job in section.drilled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,9 +43,9 @@ class Work:
     """The verb that runs after a good run; empty: none."""
 
 
-def job_work(job: BackupJobSection, place: Place) -> Work:
-    """Return the work of a job."""
-    prune = _prune(job.keep, job.about) if job.keep else ()
+def job_work(job: BackupJobSection, place: Place, kept: Sequence[str] = ()) -> Work:
+    """Return the work of a job. `kept` are paths whose newest whole snapshots the prune keeps."""
+    prune = _prune(job.keep, job.about, kept) if job.keep else ()
     if job.control_plane:
         words = ["control-plane", f"--config={place.config}", f"--data-dir={place.data_dir}"]
         return Work(job.name, ("backup", *words, "--output=json"), prune)
@@ -81,6 +81,6 @@ def environment_of(place: Place, base: Mapping[str, str]) -> dict[str, str]:
     return {**own, "CP_BACKUP_REPOSITORY": place.repository, "CP_BACKUP_KEY_FILE": str(place.key_file)}
 
 
-def _prune(keep: KeepSection, subject: str) -> tuple[str, ...]:
+def _prune(keep: KeepSection, subject: str, kept: Sequence[str]) -> tuple[str, ...]:
     counts = [f"--keep-{period}={count}" for period, count in keep if count]
-    return ("backup", "prune", *counts, f"--subject={subject}", "--yes")
+    return ("backup", "prune", *counts, *(f"--keep-path={path}" for path in kept), f"--subject={subject}", "--yes")

@@ -86,6 +86,9 @@ class BackupRunner:
         """Prune, and return what the operator should know of it. A prune that fails takes nothing from the backup."""
         ended = await self._child(work.after, place, self._quiet, run, lease)
         if not (fault := _fault(ended)):
+            gone = [line.split()[0] for line in ended.output.decode("utf-8", "replace").splitlines() if _goes(line)]
+            if gone:
+                log.info("backup %s: the prune after it deleted the snapshots %s", work.job, ", ".join(gone))
             return ""
         sentence = f"the prune after it failed: {fault}"
         log.warning("backup %s: %s", work.job, sentence)
@@ -106,6 +109,11 @@ class BackupRunner:
             return await run_child([*self._program, *words], environment_of(place, self._environment), bounds, tell)
         except OSError as error:
             return Ended(NOT_STARTED, b"", (f"its process cannot be started: {error.strerror or error}",))
+
+
+def _goes(line: str) -> bool:
+    """Return whether a line of the output of `backup prune` is about a snapshot that goes."""
+    return line.rstrip().endswith(" DELETE")
 
 
 def _with(result: BackupResult, words: str) -> BackupResult:

@@ -195,6 +195,7 @@ BACKUPS = (
         options=(
             *_WHERE,
             *(_keep(period) for period in _KEPT),
+            Option("keep_path", "Keep the newest whole snapshot with this path, such as chat/2.", "PATH", many=True),
             Option("subject", "Delete only snapshots of this model.", "NAME", many=True),
             DRY_RUN,
             Option("yes", "Delete without asking."),
@@ -203,7 +204,8 @@ BACKUPS = (
             ("backup prune --keep-daily 7 --keep-weekly 4 --dry-run", "what would go"),
             ("backup prune --yes", "no snapshot, only packs that nothing needs"),
         ),
-        details="The newest snapshot of each version always stays. Backups and restores may run meanwhile.",
+        details="The newest snapshot of each version always stays, and the newest whole one where that is damaged. "
+        "Backups and restores may run meanwhile.",
     ),
     Verb(
         "backup jobs",

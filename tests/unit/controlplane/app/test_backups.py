@@ -100,6 +100,25 @@ async def test_each_job_runs_at_its_times_with_its_verb(world: World) -> None:
     ]
 
 
+async def test_the_prune_keeps_what_a_rollout_can_go_back_to(world: World) -> None:
+    world.succeed()
+    models = """
+models:
+  - name: chat
+    stable: v2
+    versions: {v1: {}, v2: {}}
+    traffic: {driver: triton, backends: [{url: "http://t:8000", repository: /models}]}
+"""
+    plane = Plane(world)
+    await plane.configure(JOBS)
+    assert await plane.configure(JOBS + models) == ["jobs: 1 changed (models), 2 kept"]
+    await plane.at(NINE + 0.9 * HOUR)
+    await plane.at(NINE + HOUR)
+    assert world.calls()[-1]["words"][2:] == [
+        *("--keep-last=2", "--keep-daily=7", "--keep-path=chat/1", "--keep-path=chat/2", "--subject=models", "--yes")
+    ]
+
+
 async def test_drills_run_at_their_time_one_after_another(world: World) -> None:
     world.act(
         """

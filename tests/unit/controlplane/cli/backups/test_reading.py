@@ -153,6 +153,29 @@ def test_prune_shows_first_asks_and_keeps_the_newest_of_each_version(machine: Ma
     assert "deleted 0 snapshots and 0 packs" in machine.backup("prune", "--yes").stdout
 
 
+def test_prune_keeps_the_last_good_snapshot_and_one_with_each_path(machine: Machine) -> None:
+    weights = machine.models / "chat" / "1" / "model.bin"
+    (machine.models / "chat" / "2").mkdir()
+    (machine.models / "chat" / "2" / "model.bin").write_bytes(os.urandom(3_000_000))
+    machine.backup("create", machine.models)
+    (machine.models / "chat" / "2" / "model.bin").unlink()
+    (machine.models / "chat" / "2").rmdir()
+    for number in range(3):
+        packs = set(machine.packs())
+        weights.write_bytes(os.urandom(3_000_000 + number))
+        machine.backup("create", machine.models)
+    flip(max(set(machine.packs()) - packs, key=lambda path: path.stat().st_size), 1_000_000)
+    machine.backup("verify", code=1)
+    words = ("prune", "--keep-last", 1, "--keep-path", "chat/2/")
+    rows = [line.split(maxsplit=3)[3] for line in machine.backup(*words, "--dry-run").stdout.splitlines()[1:5]]
+    assert rows == [
+        *("keep: has chat/2", "DELETE", "keep: the newest whole one of models", "keep: the newest of models, last")
+    ]
+    machine.backup(*words, "--yes")
+    whole = json.loads(machine.backup("list", "-o", "json").stdout)[1]
+    machine.backup("restore", whole["id"], machine.home / "out")
+
+
 def test_prune_of_one_subject_leaves_the_snapshots_of_the_others(machine: Machine) -> None:
     for name in ("chat", "embed", "chat", "embed"):
         machine.backup("create", machine.models, "--name", name, "--read-all")
