@@ -45,7 +45,6 @@ GAUGES: Final[tuple[tuple[str, str, Read], ...]] = (
         lambda view: float(view.open is not None and view.open.state == "running"),
     ),
 )
-REPOSITORY: Final = "controlplane_backup_repository"
 
 
 def backup_metrics(services: Services) -> Iterator[Metric]:
@@ -59,6 +58,11 @@ def backup_metrics(services: Services) -> Iterator[Metric]:
                 family.add_metric((view.job,), value)
         yield family
     room = desk.room() if desk is not None else None
-    if room is not None:
-        yield GaugeMetricFamily(f"{REPOSITORY}_free_bytes", "Bytes free on the repository's file system.", room.free)
-        yield GaugeMetricFamily(f"{REPOSITORY}_size_bytes", "Size of the repository's file system.", room.size)
+    for name, help_text, value in (
+        ("free", "Bytes free on the repository's file system.", room.free if room else None),
+        ("size", "Size of the repository's file system.", room.size if room else None),
+    ):
+        family = GaugeMetricFamily(f"controlplane_backup_repository_{name}_bytes", help_text)
+        if value is not None:
+            family.add_metric((), value)
+        yield family

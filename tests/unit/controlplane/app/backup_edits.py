@@ -30,7 +30,7 @@ RICH_BACKUP: dict[str, Any] = {
     "drill": {
         "schedule": {"cron": "0 6 * * sun"},
         "scratch": "/scratch",
-        "jobs": ["models"],
+        "jobs": ["plane"],
         "engine": {"triton": "http://127.0.0.1:8100", "load_timeout": "5m"},
         "max_age": "8d",
     },
