@@ -135,6 +135,20 @@ async def test_an_old_folder_that_cannot_be_loaded_either_is_told(tmp_path: Path
             await at.restored(chat={"1": "bad"})
 
 
+async def test_a_triton_that_ends_after_the_exchange_brings_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, chat={"1": "old"}) as at:
+
+        async def gone(*_: object) -> list[RestoredModel]:
+            raise Unavailable("http://t did not answer /v2/repository/index: connection refused")
+
+        monkeypatch.setattr(at.loader, "chosen", gone)
+        with pytest.raises(NotLoaded, match=r"connection refused\. \S+ is the old folder again"):
+            await at.restored(chat={"1": "new"})
+        assert (at.folder / "chat" / "1" / "weights").read_text() == "old" and at.triton.orders == []
+
+
 async def test_without_an_old_folder_the_restored_one_stays(tmp_path: Path) -> None:
     async with world(tmp_path) as at:
         with pytest.raises(NotLoaded, match=r"There was no folder .* before, so the restored one stays there"):
