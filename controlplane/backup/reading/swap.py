@@ -102,17 +102,25 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a tree whose folders may be read-only, and nested as deep as paths can be long."""
+    """Remove a tree whose folders may be read-only, and nested as deep as paths can be long.
+
+    Raises OSError before anything is removed when another file system is mounted in it: that is not the tree's own.
+    """
     if not folder.is_dir() or folder.is_symlink():
         return
-    folders = [folder]
+    device, folders = _device(folder), [folder]
     for one in folders:  # grows
+        if _device(one) != device:
+            raise OSError(errno.EXDEV, "another file system is mounted there", str(one))
         one.chmod(0o700)
         with os.scandir(one) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                else:
-                    Path(entry.path).unlink()
+            folders += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     for one in reversed(folders):
+        with os.scandir(one) as entries:
+            for entry in entries:
+                Path(entry.path).unlink()
         one.rmdir()
+
+
+def _device(folder: Path) -> int:
+    return folder.lstat().st_dev
