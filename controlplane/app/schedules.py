@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controlplane.clock.calendar import Timetable
-from controlplane.config.backup.section import VERIFY
+from controlplane.config.backup.section import DRILL, VERIFY
 from controlplane.config.model import Fleet
 from controlplane.config.schedules import ScheduleSection
 
@@ -24,12 +24,14 @@ def timetables(fleet: Fleet) -> dict[str, Timetable]:
 
 
 def backup_timetables(fleet: Fleet) -> dict[str, Timetable]:
-    """Return the timetable of each backup job and of the verification, by the job's name."""
+    """Return the timetable of each backup job, of the verification and of each drill, by the name of its runs."""
     if fleet.backup is None:
         return {}
     found: dict[str, ScheduleSection] = {job.name: job.schedule for job in fleet.backup.jobs}
     if fleet.backup.verify is not None:
         found[VERIFY] = fleet.backup.verify.schedule
+    if fleet.backup.drill is not None:
+        found.update({f"{DRILL}{job.name}": fleet.backup.drill.schedule for job in fleet.backup.drilled})
     return _made(fleet, found, BACKUP)
 
 

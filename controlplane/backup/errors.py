@@ -11,6 +11,7 @@ BackupError                the message is fit for an operator: names the thing, 
 ├── SourceIncomplete       a model whose own index names files that are missing
 ├── NoSpace                the target of a restore, or the repository, is full
 ├── StoreUnreachable       the folder or object store does not answer, or refuses
+├── NotLoaded              an engine did not load what was restored
 └── PacksGone              another process deleted packs that this run wanted to use; a second run succeeds
 """
 
@@ -65,6 +66,15 @@ class NoSpace(BackupError):
 
 class StoreUnreachable(BackupError):
     """The folder or object store does not answer, or refuses."""
+
+
+class NotLoaded(BackupError):
+    """An engine did not load what was restored."""
+
+    def __init__(self, message: str, *, hangs: bool = False) -> None:
+        super().__init__(message)
+        self.hangs = hangs
+        """Whether the engine took the order and did not answer it: further orders may have to wait for this one."""
 
 
 class PacksGone(BackupError):

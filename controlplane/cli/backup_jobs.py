@@ -1,4 +1,4 @@
-"""The verbs `backup jobs` and `backup run`: the backups that the control plane makes."""
+"""The verbs `backup jobs`, `backup run` and `backup drill`: the backups that the control plane makes and tries."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def run(job: str, url: str | None, context: str | None) -> None:
     with connect(url, context) as client:
         client.post(f"/cp/v1/backups/{quote(job, safe='')}/runs", {})
     say(f"a run of the backup {job} will begin: `controlplane backup jobs` shows it")
+
+
+def drill(job: str, url: str | None, context: str | None) -> None:
+    """Let the control plane try the newest snapshot of a job now. Raises Conflict while a drill of it waits or runs."""
+    with connect(url, context) as client:
+        client.post(f"/cp/v1/backups/{quote(f'drill-{job}', safe='')}/runs", {})
+    say(f"a drill of {job} will begin: `controlplane backup jobs` shows it as drill-{job}")
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:

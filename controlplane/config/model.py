@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from collectors.engines import ENGINES
 from controlplane.config import addresses
-from controlplane.config.backup.checklists import unknown_backups
+from controlplane.config.backup.faults import backup_faults
 from controlplane.config.backup.section import BackupSection
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
@@ -347,8 +347,8 @@ class Fleet(Model):
                     yield Fault(("rollouts", "freeze", number, "models", at), not_one_of(name, "models", names))
 
     @check
-    def _backups_of_checklists_exist(self) -> Iterator[Fault]:
-        yield from unknown_backups(self.backup, self.rollouts, self.models)
+    def _backups_fit_the_fleet(self) -> Iterator[Fault]:
+        yield from backup_faults(self.backup, self.rollouts, self.models)
 
     @check
     def _budgets_have_models(self) -> Iterator[Fault]:

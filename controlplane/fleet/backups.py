@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from controlplane.backup.room import Room, RoomWatch
 from controlplane.clock.calendar import Timetable
-from controlplane.config.backup.section import VERIFY, BackupSection
+from controlplane.config.backup.section import DRILL, VERIFY, BackupSection
 from controlplane.errors import Conflict, NotFound
 from controlplane.fleet.view import View, instant, rfc3339
 from controlplane.store.audit import audit
@@ -50,11 +51,11 @@ class OpenRunView(View):
 
 
 class BackupJobView(View):
-    """One backup job, or the verification."""
+    """One backup job, the verification, or the drill of a job."""
 
     job: str
     source: str
-    """The folder; `control plane`; for the verification the address of the repository."""
+    """The folder; `control plane`; of the verification the address of the repository; of a drill the snapshot."""
     subject: str | None
     cron: str
     timezone: str
@@ -96,13 +97,15 @@ class BackupDesk:
         *,
         stored_as: str,
         observe_only: bool,
+        watch: RoomWatch | None = None,
     ) -> None:
         """`stored_as` begins the names under which the times of jobs are stored."""
+        self._watch = watch or RoomWatch()
         self._db, self._jobs, self._now, self._prefix, self._observe_only = db, jobs, now, stored_as, observe_only
         self._runs, self._states = BackupRunStore(db), ScheduleStore(db)
 
     def views(self) -> Sequence[BackupJobView]:
-        """Return the configured jobs in the order of the file, and the verification last."""
+        """Return the configured jobs in the order of the file, then the verification and the drills."""
         jobs = self._jobs()
         if jobs.section is None:
             return []
@@ -113,6 +116,11 @@ class BackupDesk:
         self._check(job)
         found = self._runs.runs(job, limit + 1)  # one of them may be open
         return [_ended(run) for run in found if run.outcome is not None][:limit]
+
+    def room(self) -> Room | None:
+        """Return the space of the repository's file system; None: it is in an object store, or not known now."""
+        section = self._jobs().section
+        return None if section is None else self._watch.room(section.repository)
 
     def ask(self, job: str, by: str) -> BackupJobView:
         """Ask for a run of a job now, and return the job.
@@ -146,6 +154,11 @@ def backup_views(
         rows.append((job.name, source, job.about, job.max_age))
     if section.verify is not None:
         rows.append((VERIFY, section.repository, None, None))
+    if section.drill is not None:
+        rows += [
+            (f"{DRILL}{job.name}", f"newest snapshot of {job.name}", job.about, section.drill.max_age)
+            for job in section.drilled
+        ]
     found = []
     for name, source, subject, max_age in rows:
         runs, times, state = stored.get(name, JobRuns()), jobs.times[name], states.get(f"{prefix}{name}")

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, inspect, text
 
+from controlplane.backup.drills import plane
+from controlplane.backup.drills.drill import drill
 from controlplane.backup.errors import BackupError, Damaged
 from controlplane.backup.plane import postgres_copy
 from controlplane.backup.plane.bring_back import Kept, restore_folder, restore_postgres
@@ -116,6 +118,30 @@ def test_every_row_comes_back_and_what_would_act_is_held(
         assert [(act.id, act.action) for act in AuditStore(restored).recent(1)] == [(number, "database.restore")]
     finally:
         restored.close()
+
+
+def test_a_drill_counts_every_row_and_finds_a_damaged_database(
+    empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(empty_database)
+    there = {name: len(found) for name, found in rows(empty_database).items()}
+    repository, kept = saved(empty_database, tmp_path)
+    scratch = tmp_path / "scratch"
+    done = drill(repository, kept.snapshot, scratch, tally=Tally(), now=lambda: RESTORED)
+    assert done.counted is not None and list(scratch.iterdir()) == []
+    if empty_database.is_sqlite:
+        there["restoration"], there["audit"] = 1, there["audit"] + 1  # the restoration has added them
+    else:
+        del there["alembic_version"]  # the manifest has it
+    assert (done.counted.tables, done.counted.rows) == (len(there), sum(there.values()))
+
+    def torn(file: Path, *_: Any) -> Any:
+        raise Damaged(f"the database {file}", "row 3 missing from index ix_audit")
+
+    monkeypatch.setattr(plane, "restore_folder" if empty_database.is_sqlite else "_lines", torn)
+    with pytest.raises(Damaged, match="row 3 missing"):
+        drill(repository, kept.snapshot, scratch, tally=Tally())
+    assert list(scratch.iterdir()) == []
 
 
 def test_the_configuration_is_in_the_backup(empty_database: Database, tmp_path: Path) -> None:

@@ -57,3 +57,12 @@ def backup_metrics(services: Services) -> Iterator[Metric]:
             if (value := read(view)) is not None:
                 family.add_metric((view.job,), value)
         yield family
+    room = desk.room() if desk is not None else None
+    for name, help_text, value in (
+        ("free", "Bytes free on the repository's file system.", room.free if room else None),
+        ("size", "Size of the repository's file system.", room.size if room else None),
+    ):
+        family = GaugeMetricFamily(f"controlplane_backup_repository_{name}_bytes", help_text)
+        if value is not None:
+            family.add_metric((), value)
+        yield family

@@ -13,11 +13,12 @@ from alerts.interfaces import Clock
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.schedules import BACKUP, backup_timetables
 from controlplane.backup.errors import BackupError
-from controlplane.backup.jobs.command import Place, Work, job_work, verify_work
+from controlplane.backup.jobs.command import Place, Work, drill_work, job_work, verify_work
 from controlplane.backup.jobs.listing import Listing, SnapshotLister
 from controlplane.backup.jobs.run import BackupRunner
 from controlplane.clock.calendar import Timetable
-from controlplane.config.backup.section import VERIFY, BackupSection
+from controlplane.config.backup.section import DRILL, VERIFY, BackupSection
+from controlplane.config.backup.versions import version_paths
 from controlplane.schedule import CalendarLoop, Due, Loop, LoopFactory
 from controlplane.store.backup_runs import BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.database import Database
@@ -34,17 +35,23 @@ NOT_CONFIGURED: Final = "fleet.yaml does not have this job any more"
 
 @dataclass(frozen=True)
 class BackupSettings:
-    """The section `backup`, the times of its jobs by name, and the file that it is in."""
+    """The section `backup`, the times and versions of its jobs by name, and the file that it is in."""
 
     section: BackupSection
     times: Mapping[str, Timetable]
     config: Path
+    versions: Mapping[str, tuple[str, ...]]
+    """Paths in the folder of each job that hold versions of the fleet. A prune keeps a snapshot of each."""
 
     def works(self, data_dir: Path) -> dict[str, Work]:
         """Return the work of each job, by name."""
         place = self.place(data_dir)
-        found = {job.name: job_work(job, place) for job in self.section.jobs}
-        return found if self.section.verify is None else {**found, VERIFY: verify_work(self.section.verify)}
+        works = [job_work(job, place, self.versions[job.name]) for job in self.section.jobs]
+        if self.section.verify is not None:
+            works.append(verify_work(self.section.verify))
+        if self.section.drill is not None:
+            works += [drill_work(self.section.drill, job) for job in self.section.drilled]
+        return {work.job: work for work in works}
 
     def place(self, data_dir: Path) -> Place:
         """Return the repository and this control plane."""
@@ -77,7 +84,8 @@ class Backups(Part[BackupSettings | None]):
         section = config.fleet.backup
         if section is None:
             return None
-        return BackupSettings(section, backup_timetables(config.fleet), config.loaded.path)
+        versions = {job.name: version_paths(job, config.fleet.models) for job in section.jobs}
+        return BackupSettings(section, backup_timetables(config.fleet), config.loaded.path, versions)
 
     async def configure(self, settings: BackupSettings | None) -> Sequence[str]:
         """Run these jobs from now on. One that runs goes on as it began."""
@@ -162,5 +170,11 @@ def _compared(settings: BackupSettings | None) -> dict[str, object]:
         return {}
     section = settings.section
     where = (section.repository, section.key_file)
-    found: dict[str, object] = {job.name: (job, settings.times[job.name], where) for job in section.jobs}
-    return found if section.verify is None else {**found, VERIFY: (section.verify, settings.times[VERIFY], where)}
+    found: dict[str, object] = {
+        job.name: (job, settings.times[job.name], settings.versions[job.name], where) for job in section.jobs
+    }
+    if section.verify is not None:
+        found[VERIFY] = (section.verify, settings.times[VERIFY], where)
+    for job in section.drilled:
+        found[f"{DRILL}{job.name}"] = (section.drill, job, settings.times[f"{DRILL}{job.name}"], where)
+    return found

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controlplane.config.backup.section import VERIFY, BackupJobSection, BackupVerifySection, KeepSection
+from controlplane.config.backup.section import (
+    DRILL,
+    VERIFY,
+    BackupDrillSection,
+    BackupJobSection,
+    BackupVerifySection,
+    KeepSection,
+)
 
 PROGRAM: Final = (sys.executable, "-m", "controlplane")
 WITHHELD: Final = ("CP_TOKEN", "CP_URL", "CP_CONTEXT")
@@ -35,9 +43,9 @@ class Work:
     """The verb that runs after a good run; empty: none."""
 
 
-def job_work(job: BackupJobSection, place: Place) -> Work:
-    """Return the work of a job."""
-    prune = _prune(job.keep, job.about) if job.keep else ()
+def job_work(job: BackupJobSection, place: Place, kept: Sequence[str] = ()) -> Work:
+    """Return the work of a job. `kept` are paths whose newest whole snapshots the prune keeps."""
+    prune = _prune(job.keep, job.about, kept) if job.keep else ()
     if job.control_plane:
         words = ["control-plane", f"--config={place.config}", f"--data-dir={place.data_dir}"]
         return Work(job.name, ("backup", *words, "--output=json"), prune)
@@ -54,6 +62,16 @@ def verify_work(verify: BackupVerifySection) -> Work:
     return Work(VERIFY, ("backup", "verify", *sample, "--output=json"))
 
 
+def drill_work(drill: BackupDrillSection, job: BackupJobSection) -> Work:
+    """Return the work of a drill: the newest snapshot of the job is restored, tried and deleted again."""
+    name = f"{job.about}@{job.version}" if job.version else job.about
+    words = ["test-restore", name, str(drill.scratch)]
+    if drill.engine is not None and not job.control_plane:
+        seconds = math.ceil(drill.engine.load_timeout)
+        words += [f"--to-triton={drill.engine.triton}", f"--load-timeout={seconds}"]
+    return Work(f"{DRILL}{job.name}", ("backup", *words, "--output=json"))
+
+
 def environment_of(place: Place, base: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a child: the control plane's own, which holds the credentials of object stores.
 
@@ -63,6 +81,6 @@ def environment_of(place: Place, base: Mapping[str, str]) -> dict[str, str]:
     return {**own, "CP_BACKUP_REPOSITORY": place.repository, "CP_BACKUP_KEY_FILE": str(place.key_file)}
 
 
-def _prune(keep: KeepSection, subject: str) -> tuple[str, ...]:
+def _prune(keep: KeepSection, subject: str, kept: Sequence[str]) -> tuple[str, ...]:
     counts = [f"--keep-{period}={count}" for period, count in keep if count]
-    return ("backup", "prune", *counts, f"--subject={subject}", "--yes")
+    return ("backup", "prune", *counts, *(f"--keep-path={path}" for path in kept), f"--subject={subject}", "--yes")

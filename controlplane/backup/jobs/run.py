@@ -16,7 +16,7 @@ from alerts.interfaces import Clock
 from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, fault_of, run_child
 from controlplane.backup.jobs.command import PROGRAM, Place, Work, environment_of
-from controlplane.config.backup.section import VERIFY
+from controlplane.config.backup.section import DRILL, VERIFY
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.store.backup_runs import CUT_SHORT, BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.lease import Lease
@@ -86,6 +86,9 @@ class BackupRunner:
         """Prune, and return what the operator should know of it. A prune that fails takes nothing from the backup."""
         ended = await self._child(work.after, place, self._quiet, run, lease)
         if not (fault := fault_of(ended)):
+            gone = [line.split()[0] for line in ended.output.decode("utf-8", "replace").splitlines() if _goes(line)]
+            if gone:
+                log.info("backup %s: the prune after it deleted the snapshots %s", work.job, ", ".join(gone))
             return ""
         sentence = f"the prune after it failed: {fault}"
         log.warning("backup %s: %s", work.job, sentence)
@@ -108,6 +111,11 @@ class BackupRunner:
             return Ended(NOT_STARTED, b"", (f"its process cannot be started: {error.strerror or error}",))
 
 
+def _goes(line: str) -> bool:
+    """Return whether a line of the output of `backup prune` is about a snapshot that goes."""
+    return line.rstrip().endswith(" DELETE")
+
+
 def _with(result: BackupResult, words: str) -> BackupResult:
     return replace(result, words=f"{result.words} {words}".strip())
 
@@ -118,6 +126,10 @@ def _result(work: Work, document: dict[str, Any]) -> BackupResult:
     if work.job == VERIFY:
         read = f"{document['packs']} of {document['of']} packs were read, and are whole"
         return BackupResult(BackupOutcome.SUCCEEDED, f"{read} {words}".strip(), bytes=int(document["bytes"]))
+    if work.job.startswith(DRILL):
+        words, size = f"{document['sentence']} {words}".strip(), int(document["restored_bytes"])
+        at = datetime.fromisoformat(document["stored_at"]).timestamp()
+        return BackupResult(BackupOutcome.SUCCEEDED, words, str(document["id"]), at, bytes=size)
     return BackupResult(
         BackupOutcome.SUCCEEDED,
         words,

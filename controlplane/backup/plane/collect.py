@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from alerts.packs import PREFIX, matching_files
 from controlplane.backup.errors import BackupError
+from controlplane.backup.folder_lock import locked
 from controlplane.backup.plane.manifest import CONFIG, MANIFEST, SQLITE_FILE, Manifest
 from controlplane.backup.plane.postgres_copy import PATIENCE, export, revision_of
 from controlplane.backup.plane.sqlite_copy import copy_sqlite
@@ -36,7 +35,7 @@ def staged(base: Path) -> Iterator[Path]:
     A folder that a killed run left there is deleted first: it is the one that nobody has locked. Raises BackupError.
     """
     for old in base.glob(f"{STAGING}*"):
-        with suppress(OSError), _locked(old):
+        with suppress(OSError), locked(old):
             if time.time() - old.stat().st_mtime > LEFT_AFTER_S:
                 shutil.rmtree(old)
     try:
@@ -44,21 +43,10 @@ def staged(base: Path) -> Iterator[Path]:
     except OSError as error:
         raise BackupError(f"no folder for the copy can be made in {base}: {error.strerror}") from None
     try:
-        with _locked(folder):
+        with locked(folder):
             yield folder
     finally:
         shutil.rmtree(folder)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock during the block. Raises BlockingIOError when another process holds it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 def collect(url: str, loaded: LoadedFleet, folder: Path, made_at: float) -> Manifest:

@@ -49,6 +49,27 @@ def swap_in(fresh: Path, folder: Path, name: str) -> Path | None:
         ) from error
 
 
+def swap_back(folder: Path, old: Path, name: str) -> Path:
+    """Give the old folder the name `folder` again. Return where the restored folder is now. Raises BackupError."""
+    refused = folder.with_name(f".{folder.name}.refused-{name}")
+    try:
+        _swap(old, folder, refused)
+    except OSError as error:
+        raise BackupError(
+            f"the old folder could not be put back: {error.strerror}. The restored and the old folder are among"
+            f" {folder}, {old} and {refused}."
+        ) from error
+    return refused
+
+
+def remove(folder: Path) -> None:
+    """Delete an old folder. Raises BackupError, and a part of the folder is left then."""
+    try:
+        _remove(folder)
+    except OSError as error:
+        raise BackupError(f"{folder} could not be deleted whole: {error.filename}: {error.strerror}") from error
+
+
 def _swap(fresh: Path, folder: Path, old: Path) -> Path | None:
     if not folder.exists():
         fresh.rename(folder)
@@ -81,17 +102,25 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a tree whose folders may be read-only, and nested as deep as paths can be long."""
+    """Remove a tree whose folders may be read-only, and nested as deep as paths can be long.
+
+    Raises OSError before anything is removed when another file system is mounted in it: that is not the tree's own.
+    """
     if not folder.is_dir() or folder.is_symlink():
         return
-    folders = [folder]
+    device, folders = _device(folder), [folder]
     for one in folders:  # grows
+        if _device(one) != device:
+            raise OSError(errno.EXDEV, "another file system is mounted there", str(one))
         one.chmod(0o700)
         with os.scandir(one) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                else:
-                    Path(entry.path).unlink()
+            folders += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     for one in reversed(folders):
+        with os.scandir(one) as entries:
+            for entry in entries:
+                Path(entry.path).unlink()
         one.rmdir()
+
+
+def _device(folder: Path) -> int:
+    return folder.lstat().st_dev

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import platform
 import time
 import uuid
@@ -20,7 +19,7 @@ from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.sources.walk import Source
 from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, create_snapshot
-from controlplane.cli.backups.making import tell_made
+from controlplane.cli.backups.making import person, tell_made
 from controlplane.cli.backups.opening import one, opened, reading
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
@@ -51,7 +50,7 @@ def save(config: Path, data_dir: Path | None, repository: str | None, key_file: 
     with staged(_beside(url, data_dir)) as folder, shown(tally, output):
         manifest = collect(url, loaded, folder, time.time())
         facts = {FACT: str(FORMAT), "database": manifest.database, "schema": manifest.revision}
-        about = About(SUBJECT, host=platform.node(), by=_person(), facts=facts)
+        about = About(SUBJECT, host=platform.node(), by=person(), facts=facts)
         source = Source(folder, exclude=(), address=_place(url))
         made = create_snapshot(found, source, about, tally=tally)
     head = made.snapshot
@@ -104,7 +103,7 @@ def release(config: Path, data_dir: Path | None, drop_messages: bool) -> None:
         if db.is_sqlite and not Path(str(db.engine.url.database)).is_file():
             raise WrongUsage(f"there is no database at {db.engine.url.database}: name the folder with --data-dir")
         migrate(db)
-        held = release_database(db, _person(), time.time(), drop_messages=drop_messages)
+        held = release_database(db, person(), time.time(), drop_messages=drop_messages)
     finally:
         db.close()
     say(f"{counted(held.messages - held.dropped, 'held message')} will be sent, and {held.dropped} dropped")
@@ -130,10 +129,3 @@ def _beside(url: str, data_dir: Path | None) -> Path:
 
 def _place(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -11,6 +11,7 @@ from controlplane.backup.errors import BackupError
 from controlplane.backup.format.snapshot import Snapshot
 from controlplane.backup.pruning.prune import plan_prune, prune
 from controlplane.backup.pruning.retention import Fate, Keep, fates
+from controlplane.backup.pruning.whole import last_whole
 from controlplane.backup.repository import Repository
 from controlplane.cli.backups.opening import opened
 from controlplane.cli.errors import WrongUsage
@@ -26,17 +27,21 @@ def prune_repository(
     keep_daily: int,
     keep_weekly: int,
     keep_monthly: int,
+    keep_path: list[str] | None,
     subject: list[str] | None,
     dry_run: bool,
     yes: bool,
 ) -> None:
     """Delete snapshots beyond what is kept, and the packs that nothing needs any more.
 
-    `subject` limits the snapshots that may go to these subjects. Packs are looked at in any case.
+    `subject` limits the snapshots that may go to these subjects. Packs are looked at in any case. `keep_path` names
+    paths, such as a version that serves: of each subject the newest whole snapshot with each of them stays.
     """
     keep = Keep(keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly)
     found = opened(repository, key_file)
-    gone = [fate.snapshot for fate in _shown(fates(_of(_all(found), subject), keep, {}), keep) if not fate.reasons]
+    mine = _of(_all(found), subject)
+    protected = last_whole(found, mine, [path.strip("/") for path in keep_path or ()])
+    gone = [fate.snapshot for fate in _shown(fates(mine, keep, protected), keep) if not fate.reasons]
     if dry_run:
         freed = size(plan_prune(found, without={snapshot.id for snapshot in gone}).freed)
         say(f"{counted(len(gone), 'snapshot')} would be deleted, and {freed} would be freed")

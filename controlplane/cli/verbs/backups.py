@@ -1,4 +1,4 @@
-"""The verbs about backups. All but `backup jobs` and `backup run` work without a running control plane."""
+"""The verbs about backups. All but `backup jobs`, `run` and `drill` work without a running control plane."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ _WHERE = (_REPOSITORY, _KEY_FILE)
 _SNAPSHOT = Operand("snapshot", "SNAPSHOT", "An id or its beginning, or the newest of a SUBJECT or SUBJECT@VERSION.")
 
 
+_LOAD_TIMEOUT = Option(
+    "load_timeout",
+    "With --to-triton: time that each model has to load.",
+    "SECONDS",
+    default=600,
+    read=whole(1, 86_400),
+)
 _KEPT = {
     "last": "Newest snapshots of each subject to keep.",
     "hourly": "Hours of which the newest snapshot is kept.",
@@ -127,22 +134,47 @@ BACKUPS = (
     ),
     Verb(
         "backup restore",
-        "backups.reading:restore",
+        "backups.restoring:restore",
         "Write a snapshot, or some of its files, into a new folder.",
         (_SNAPSHOT, Operand("to", "FOLDER", "The folder to make.", Path, offers="folders")),
         (
             *_WHERE,
+            Option("version", "The newest snapshot of this version, as SUBJECT@VERSION.", "VERSION"),
             Option("file", "Only what matches this path or glob.", "GLOB", many=True),
             Option("replace", "Put it in the place of FOLDER at one instant, and keep the old folder beside it."),
             Option("partial", "Where packs are damaged, restore what is whole, and name what is not."),
+            Option("to_triton", "Let this Triton load it, and check that it serves it.", "URL"),
+            Option("model", "With --to-triton: load only this model.", "NAME", many=True),
+            _LOAD_TIMEOUT,
+            Option("delete_old", "With --to-triton: delete the old folder once the restored one is loaded."),
             DRY_RUN,
         ),
         examples=(
             ("backup restore chat@v2 /restored/chat", ""),
             ("backup restore chat@v2 /restored/chat --file 'chat/2'", "one version folder"),
+            ("backup restore triton /models --replace --to-triton http://127.0.0.1:8000", "and load it"),
         ),
         details="Every chunk is checked. The folder appears only when it is whole. With --partial it appears also when "
-        "files are missing: each is named, and the exit code is 1.",
+        "files are missing: each is named, and the exit code is 1. When Triton does not load it, the old folder gets "
+        "its place back and is loaded again, and the exit code is 1.",
+    ),
+    Verb(
+        "backup test-restore",
+        "backups.drilling:test_restore",
+        "Restore a snapshot into a scratch folder, try it, and delete it again.",
+        (_SNAPSHOT, Operand("scratch", "SCRATCH", "A folder for such trials only.", Path, offers="folders")),
+        (
+            *_WHERE,
+            Option("to_triton", "Let this Triton load it. Its repository of models is SCRATCH.", "URL"),
+            _LOAD_TIMEOUT,
+            AS,
+        ),
+        examples=(
+            ("backup test-restore triton /scratch", "every byte is checked"),
+            ("backup test-restore triton /scratch --to-triton http://127.0.0.1:8100", "and a Triton loads it"),
+        ),
+        details="Of a control plane the database is opened, checked and counted. The scratch folder is clean "
+        "afterwards, whatever the end is.",
     ),
     Verb(
         "backup control-plane",
@@ -186,6 +218,7 @@ BACKUPS = (
         options=(
             *_WHERE,
             *(_keep(period) for period in _KEPT),
+            Option("keep_path", "Keep the newest whole snapshot with this path, such as chat/2.", "PATH", many=True),
             Option("subject", "Delete only snapshots of this model.", "NAME", many=True),
             DRY_RUN,
             Option("yes", "Delete without asking."),
@@ -194,7 +227,8 @@ BACKUPS = (
             ("backup prune --keep-daily 7 --keep-weekly 4 --dry-run", "what would go"),
             ("backup prune --yes", "no snapshot, only packs that nothing needs"),
         ),
-        details="The newest snapshot of each version always stays. Backups and restores may run meanwhile.",
+        details="The newest snapshot of each version always stays, and the newest whole one where that is damaged. "
+        "Backups and restores may run meanwhile.",
     ),
     Verb(
         "backup key",
@@ -240,9 +274,18 @@ BACKUPS = (
         "backup run",
         "backup_jobs:run",
         "Let the control plane make a backup now.",
-        (Operand("job", "JOB", "A job of fleet.yaml, or verify."),),
+        (Operand("job", "JOB", "A job of fleet.yaml, verify, or drill-JOB."),),
         CLOSE,
         examples=(("backup run models", "`backup jobs` shows its progress"),),
         details="It begins within seconds, or after the run of another job.",
+    ),
+    Verb(
+        "backup drill",
+        "backup_jobs:drill",
+        "Let the control plane restore the newest snapshot of a job into its scratch folder and try it now.",
+        (Operand("job", "JOB", "A job of fleet.yaml that drills try."),),
+        CLOSE,
+        examples=(("backup drill models", "`backup jobs` shows its progress and its result"),),
+        details="fleet.yaml says where, and which engine loads it: backup.drill.",
     ),
 )

@@ -1,19 +1,27 @@
-"""The section `backup`: the repository, the jobs that fill it, and the times at which it is verified."""
+"""The section `backup`: the repository, the jobs that fill it, and the times at which it is verified and drilled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
 from controlplane.config.checking import Fault, check
 from controlplane.config.schedules import Schedule
-from controlplane.config.vocabulary import FilePath, Interval, Model, Name, Text
+from controlplane.config.vocabulary import FilePath, HttpUrl, Interval, Model, Name, Text
+from controlplane.config.wording import not_one_of
 
 VERIFY: Final = "verify"
 """Name of the runs that verify the repository. No job may have it."""
+DRILL: Final = "drill-"
+"""Begins the names of the runs that try the newest snapshot of a job. No job may have such a name."""
+LONGEST_DRILLED: Final = 63 - len(DRILL)
+"""Characters of the name of a job with drills: the name of their runs is a name, too."""
+DRILL_MAX_AGE_S: Final = 8 * 86400.0
+"""Default of a drill's `max_age`. Chosen: a week, and a day for the drill itself."""
 PLANE_SUBJECT: Final = "control-plane"
 """Subject of the snapshots of a control plane. The verb `backup control-plane` chooses it."""
 MAX_AGE_S: Final = 26 * 3600.0
@@ -94,6 +102,8 @@ class BackupJobSection(Model):
     def _name_is_free(self) -> Iterator[Fault]:
         if self.name == VERIFY:
             yield Fault(("name",), f"{VERIFY} names the runs of backup.verify; choose another name")
+        if self.name.startswith(DRILL):
+            yield Fault(("name",), f"names that begin with {DRILL} are those of drills; choose another name")
 
     @check
     def _subject_has_no_version(self) -> Iterator[Fault]:
@@ -114,6 +124,27 @@ class BackupVerifySection(Model):
     """Percent of the packs of a run, those first that were not read for longest."""
 
 
+class DrillEngineSection(Model):
+    """The engine that loads what a drill has restored. It is the drills' own, and serves nobody."""
+
+    triton: HttpUrl
+    """Its repository of models is the scratch folder."""
+    load_timeout: Annotated[Interval, Field(ge=1, le=3000)] = 600.0
+    """Seconds that each model has to load. A run without progress is stopped after an hour."""
+
+
+class BackupDrillSection(Model):
+    """When the newest snapshots are restored into a scratch folder, tried and deleted again."""
+
+    schedule: Schedule
+    scratch: FilePath
+    jobs: tuple[Name, ...] = ()
+    """Jobs whose snapshots are tried. Default: all."""
+    engine: DrillEngineSection | None = None
+    max_age: Interval = DRILL_MAX_AGE_S
+    """Age of a job's newest good drill, in seconds, after which a drill is overdue."""
+
+
 class BackupSection(Model):
     """Backups that the control plane makes by the calendar."""
 
@@ -121,6 +152,44 @@ class BackupSection(Model):
     key_file: FilePath
     jobs: tuple[BackupJobSection, ...] = ()
     verify: BackupVerifySection | None = None
+    drill: BackupDrillSection | None = None
+
+    @property
+    def drilled(self) -> tuple[BackupJobSection, ...]:
+        """Jobs whose snapshots are tried by drills."""
+        if self.drill is None:
+            return ()
+        return tuple(job for job in self.jobs if not self.drill.jobs or job.name in self.drill.jobs)
+
+    @check
+    def _drills_have_jobs(self) -> Iterator[Fault]:
+        if self.drill is None:
+            return
+        names = [job.name for job in self.jobs if job.reads("name")]
+        for number, name in enumerate(self.drill.jobs if self.drill.reads("jobs") else ()):
+            if name not in names:
+                yield Fault(("drill", "jobs", number), not_one_of(name, "backup.jobs", names))
+        for number, job in enumerate(self.jobs):
+            if job.reads("name") and len(job.name) > LONGEST_DRILLED and job in self.drilled:
+                yield Fault(("jobs", number, "name"), f"has over {LONGEST_DRILLED} characters, too many for a drill")
+        if not names:
+            yield Fault(("drill",), "tries snapshots of jobs: add jobs:")
+
+    @check
+    def _drills_have_a_folder_of_their_own(self) -> Iterator[Fault]:
+        if self.drill is None or not self.drill.reads("scratch"):
+            return
+        scratch = self.drill.scratch
+        places: list[tuple[Path, str]] = [
+            (job.folder, f"the folder of the job {job.name}")
+            for job in self.jobs
+            if job.reads("name", "folder") and isinstance(job.folder, Path)
+        ]
+        if self.repository.startswith(("/", "file:")):
+            places.append((Path(unquote(urlsplit(self.repository).path)), "the repository"))
+        for place, what in places:
+            if place.is_relative_to(scratch) or scratch.is_relative_to(place):
+                yield Fault(("drill", "scratch"), f"and {what} contain each other: a drill needs a folder of its own")
 
     @check
     def _jobs_differ(self) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -49,12 +50,24 @@ class TritonApi:
 
         Raises Unavailable for an answer that is not a repository index.
         """
+        return (await self.models()).get(model, [])
+
+    async def models(self) -> dict[str, list[IndexRow]]:
+        """Return the versions that this server has ever loaded, by model. A model without any has an empty list.
+
+        Raises Unavailable for an answer that is not a repository index, and EngineRefused when the server cannot read
+        its repository.
+        """
         status, body = await self._server.call("POST", "/v2/repository/index", {})
         rows = self._json(status, body, "the repository index")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise Unavailable(f"{self._url} answered with something that is not a repository index: {_start(body)}")
-        mine = [row for row in rows if row.get("name") == model and _VERSION.fullmatch(str(row.get("version", "")))]
-        return [IndexRow(int(r["version"]), str(r.get("state", "")), told(str(r.get("reason", "")))) for r in mine]
+        found: dict[str, list[IndexRow]] = {}
+        for row in rows:
+            mine = found.setdefault(str(row.get("name", "")), [])
+            if _VERSION.fullmatch(version := str(row.get("version", ""))):
+                mine.append(IndexRow(int(version), str(row.get("state", "")), told(str(row.get("reason", "")))))
+        return found
 
     async def version_ready(self, model: str, version: int) -> bool:
         """Return whether this version accepts requests. One failed version makes /v2/health/ready answer 400."""
@@ -80,10 +93,11 @@ class TritonApi:
 
     async def load(self, model: str, config: dict[str, Any], timeout_s: float) -> None:
         """Load `model` with `config`. A return means that Triton answered 200; it does not prove that it is loaded."""
-        order = {"parameters": {"config": json.dumps(config)}}
-        status, body = await self._server.call("POST", f"/v2/repository/models/{model}/load", order, timeout_s)
-        if status != 200:
-            raise self._refusal(status, body)
+        await self._load(model, {"parameters": {"config": json.dumps(config)}}, timeout_s)
+
+    async def load_as_stored(self, model: str, timeout_s: float) -> None:
+        """Load `model` with the configuration of its folder. A folder that has not changed is not loaded again."""
+        await self._load(model, {}, timeout_s)
 
     async def unload(self, model: str) -> None:
         """Unload all versions of `model`. A return does not prove that they are gone: their requests finish first."""
@@ -95,6 +109,12 @@ class TritonApi:
         """Post a question to one version and return the reply. Raises NotSent, or Unavailable without a reply."""
         path = f"/v2/models/{model}/versions/{version}/{question.path}"
         return await self._server.ask(path, question.body, question.timeout_s)
+
+    async def _load(self, model: str, order: dict[str, Any], timeout_s: float) -> None:
+        path = f"/v2/repository/models/{quote(model, safe='')}/load"
+        status, body = await self._server.call("POST", path, order, timeout_s)
+        if status != 200:
+            raise self._refusal(status, body)
 
     def _json(self, status: int, body: bytes, what: str) -> Any:
         if status != 200:

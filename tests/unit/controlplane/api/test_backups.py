@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +27,10 @@ SECTION = BackupSection.model_validate(
             {"name": "plane", "control_plane": True, "schedule": "@hourly", "max_age": "3h"},
         ],
         "verify": {"schedule": "@hourly"},
+        "drill": {"schedule": "@hourly", "scratch": "/scratch", "jobs": ["models"], "max_age": "3h"},
     }
 )
-TIMES = {name: Timetable(Calendar("@hourly")) for name in ("models", "plane", "verify")}
+TIMES = {name: Timetable(Calendar("@hourly")) for name in ("models", "plane", "verify", "drill-models")}
 
 
 @pytest.fixture
@@ -70,7 +72,9 @@ async def test_without_jobs_there_is_nothing(rig: Any) -> None:
 
 async def test_a_job_from_its_first_look_to_a_good_run_and_a_failed_one(rig: Any, desk: BackupDesk) -> None:
     found = await items(rig)
-    assert list(found) == ["models", "plane", "verify"]
+    assert list(found) == ["models", "plane", "verify", "drill-models"]
+    tried = found["drill-models"]
+    assert (tried["source"], tried["subject"], tried["too_old"]) == ("newest snapshot of models", "models", True)
     models, plane = found["models"], found["plane"]
     assert (models["source"], models["subject"], models["max_age_seconds"]) == ("/models", "models", 93_600.0)
     assert (plane["source"], plane["subject"]) == ("control plane", "control-plane")
@@ -91,7 +95,10 @@ async def test_a_job_from_its_first_look_to_a_good_run_and_a_failed_one(rig: Any
     assert shown['failed{backup="plane"}'] == 1.0 and shown['duration_seconds{backup="plane"}'] == 5.0
     assert shown['last_success_timestamp_seconds{backup="plane"}'] == NOW - 2 * HOUR
     assert shown['max_age_seconds{backup="plane"}'] == 3 * HOUR and 'bytes{backup="plane"}' not in shown
-    assert 'max_age_seconds{backup="verify"}' not in shown
+    assert (
+        'max_age_seconds{backup="verify"}' not in shown and shown['max_age_seconds{backup="drill-models"}'] == 3 * HOUR
+    )
+    assert "repository_free_bytes" not in shown, "an object store has no end"
 
 
 async def test_an_interrupted_run_is_no_failure_and_a_running_one_shows_its_progress(
@@ -107,6 +114,15 @@ async def test_an_interrupted_run_is_no_failure_and_a_running_one_shows_its_prog
     assert (shown['failed{backup="models"}'], shown['running{backup="models"}']) == (0.0, 1.0)
 
 
+async def test_the_room_of_a_repository_in_a_folder_is_shown(rig: Any, tmp_path: Path) -> None:
+    section = SECTION.model_copy(update={"repository": tmp_path.as_uri()})
+    rig.backups = BackupDesk(
+        rig.db, lambda: BackupJobs(section, TIMES), lambda: NOW, stored_as="backup-", observe_only=False
+    )
+    shown = await metrics(rig)
+    assert 0 < shown["repository_free_bytes"] <= shown["repository_size_bytes"]
+
+
 async def test_an_operator_asks_for_one_run_at_a_time(rig: Any, desk: BackupDesk) -> None:
     async with rig.client(Role.OPERATOR) as client:
         answer = await client.post("/cp/v1/backups/models/runs")
@@ -115,7 +131,7 @@ async def test_an_operator_asks_for_one_run_at_a_time(rig: Any, desk: BackupDesk
     assert answer.status_code == 202
     assert (answer.json()["open"]["state"], answer.json()["open"]["total_bytes"]) == ("waiting", None)
     assert again.status_code == 409 and "waits already" in again.json()["detail"]
-    assert unknown.status_code == 404 and "fleet.yaml declares models, plane, verify" in unknown.json()["detail"]
+    assert unknown.status_code == 404 and "declares models, plane, verify, drill-models" in unknown.json()["detail"]
     (act,) = [act for act in AuditStore(rig.db).recent(9) if act.action == "backup.run"]
     assert act.subject == "backup/models" and act.actor == answer.json()["open"]["asked_by"]
 

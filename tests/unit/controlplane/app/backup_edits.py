@@ -7,6 +7,7 @@ from typing import Any
 Where = tuple[str | int, ...]
 _JOB: Where = ("backup", "jobs", 0)
 _PLANE: Where = ("backup", "jobs", 1)
+_DRILL: Where = ("backup", "drill")
 RICH_BACKUP: dict[str, Any] = {
     "repository": "s3://bucket/llm",
     "key_file": "/backup.key",
@@ -26,6 +27,13 @@ RICH_BACKUP: dict[str, Any] = {
         {"name": "plane", "control_plane": True, "schedule": "@hourly"},
     ],
     "verify": {"schedule": {"cron": "0 5 * * *"}, "sample": 5},
+    "drill": {
+        "schedule": {"cron": "0 6 * * sun"},
+        "scratch": "/scratch",
+        "jobs": ["plane"],
+        "engine": {"triton": "http://127.0.0.1:8100", "load_timeout": "5m"},
+        "max_age": "8d",
+    },
 }
 _SCHEDULE: tuple[tuple[str, Any], ...] = (
     ("cron", "0 9 * * mon"),
@@ -58,4 +66,12 @@ BACKUP_EDITS: tuple[tuple[str, Where, Any], ...] = (
         for field, value in _SCHEDULE
     ),
     ("backup.verify.sample", ("backup", "verify", "sample"), 10),
+    ("backup.drill.schedule", (*_DRILL, "schedule"), "@weekly"),
+    *((f"backup.drill.schedule.{field}", (*_DRILL, "schedule", field), value) for field, value in _SCHEDULE),
+    ("backup.drill.scratch", (*_DRILL, "scratch"), "/other-scratch"),
+    ("backup.drill.jobs", (*_DRILL, "jobs"), ["models", "plane"]),
+    ("backup.drill.engine", (*_DRILL, "engine"), None),
+    ("backup.drill.engine.triton", (*_DRILL, "engine", "triton"), "http://127.0.0.1:8200"),
+    ("backup.drill.engine.load_timeout", (*_DRILL, "engine", "load_timeout"), "6m"),
+    ("backup.drill.max_age", (*_DRILL, "max_age"), "9d"),
 )

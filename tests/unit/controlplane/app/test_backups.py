@@ -102,6 +102,56 @@ async def test_each_job_runs_at_its_times_with_its_verb(world: World) -> None:
     ]
 
 
+async def test_the_prune_keeps_what_a_rollout_can_go_back_to(world: World) -> None:
+    world.succeed()
+    models = """
+models:
+  - name: chat
+    stable: v2
+    versions: {v1: {}, v2: {}}
+    traffic: {driver: triton, backends: [{url: "http://t:8000", repository: /models}]}
+"""
+    plane = Plane(world)
+    await plane.configure(JOBS)
+    assert await plane.configure(JOBS + models) == ["jobs: 1 changed (models), 2 kept"]
+    await plane.at(NINE + 0.9 * HOUR)
+    await plane.at(NINE + HOUR)
+    assert world.calls()[-1]["words"][2:] == [
+        *("--keep-last=2", "--keep-daily=7", "--keep-path=chat/1", "--keep-path=chat/2", "--subject=models", "--yes")
+    ]
+
+
+async def test_drills_run_at_their_time_one_after_another(world: World) -> None:
+    world.act(
+        """
+about = sys.argv[3]
+print(json.dumps({"id": "abc", "stored_at": "2026-11-18T11:06:40Z", "bytes": 9, "new_bytes": 9,
+                  "sentence": "all of " + about, "restored_bytes": 7, "notes": []}))
+"""
+    )
+    engine = "engine: {triton: 'http://t:8000', load_timeout: 90s}"
+    drill = f"  drill: {{schedule: '15 9 * * *', scratch: /scratch, {engine}}}\n"
+    plane = Plane(world)
+    assert await plane.configure(JOBS + drill) == [
+        "jobs: 5 added (models, plane, verify, drill-models and 1 more), 0 kept"
+    ]
+    await plane.at(NINE + 1)
+    assert await plane.at(NINE + 0.25 * HOUR) == ["drill-models succeeded", "drill-plane succeeded"]
+    assert [call["words"] for call in world.calls()] == [
+        [
+            *("backup", "test-restore", "models@v1", "/scratch", "--to-triton=http://t:8000", "--load-timeout=90"),
+            "--output=json",
+        ],
+        ["backup", "test-restore", "control-plane", "/scratch", "--output=json"],
+    ]
+    run = world.runs.jobs()["drill-models"].last
+    assert run is not None
+    assert (run.words, run.snapshot, run.bytes, run.new_bytes) == ("all of models@v1", "abc", 7, None)
+    changed = drill.replace("/scratch", "/other")
+    assert await plane.configure(JOBS + changed) == ["jobs: 2 changed (drill-models, drill-plane), 3 kept"]
+    assert await plane.configure(JOBS) == ["jobs: 2 removed (drill-models, drill-plane), 3 kept"]
+
+
 async def test_a_failed_run_is_not_repeated_before_its_next_time(world: World) -> None:
     world.act("sys.exit('error: no space')")
     plane = Plane(world)

@@ -1,4 +1,4 @@
-"""The verbs `backup jobs` and `backup run`."""
+"""The verbs `backup jobs`, `backup run` and `backup drill`."""
 
 from __future__ import annotations
 
@@ -60,3 +60,9 @@ def test_a_run_is_asked_for(current: Any, capsys: pytest.CaptureFixture[str]) ->
     current.replies["POST /cp/v1/backups/models/runs"] = (202, MODELS)
     assert run(["backup", "run", "models"]) == 0
     assert "a run of the backup models will begin" in capsys.readouterr().out
+
+
+def test_a_drill_is_asked_for(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    current.replies["POST /cp/v1/backups/drill-models/runs"] = (202, MODELS)
+    assert run(["backup", "drill", "models"]) == 0
+    assert "a drill of models will begin" in capsys.readouterr().out

@@ -39,6 +39,10 @@ def job(**fields: Any) -> dict[str, Any]:
     return {"jobs": [{**FOLDER, **fields}]}
 
 
+def drill(**fields: Any) -> dict[str, Any]:
+    return {"drill": {"schedule": "@weekly", "scratch": "/scratch", **fields}}
+
+
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"repository": "backups"}, "backup.repository", "an absolute path"),
     ({"repository": "s3://key:secret@bucket/llm"}, "backup.repository", "holds credentials"),
@@ -59,7 +63,17 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     (job(schedule="0 25 * * *"), "backup.jobs[0].schedule.cron", "hour"),
     (job(max_age="0s"), "backup.jobs[0].max_age", ""),
     ({"verify": {"schedule": "@daily", "sample": 0}}, "backup.verify.sample", ""),
-]
+    (job(name="drill-models"), "backup.jobs[0].name", "those of drills"),
+    (drill(jobs=["models", "gone"]), "backup.drill.jobs[1]", "'gone'"),
+    (drill(engine={"triton": "localhost:8000"}), "backup.drill.engine.triton", ""),
+    (drill(engine={"triton": "http://t:8000", "load_timeout": "2h"}), "backup.drill.engine.load_timeout", ""),
+    (drill(scratch="models/scratch"), "backup.drill.scratch", "the folder of the job models contain each other"),
+    (drill(scratch="."), "backup.drill.scratch", "contain each other"),
+    ({**drill(), "repository": "file:///tmp/s/r", "drill": {"schedule": "@weekly", "scratch": "/tmp/s"}},
+     "backup.drill.scratch", "the repository contain each other"),
+    ({**drill(), **job(name="a" * 58)}, "backup.jobs[0].name", "too many for a drill"),
+    ({**drill(), "jobs": [], "verify": {"schedule": "@daily"}}, "backup.drill", "add jobs:"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("section", "field", "words"), FAULTS)
@@ -94,3 +108,30 @@ def test_a_checklist_names_a_job_that_exists(tmp_path: Path) -> None:
     faults = {fault.field: fault.reason for fault in raised.value.errors}
     assert "did you mean 'models'" in faults["models[0].rollout.checklist[0].backup"]
     assert faults["models[0].rollout.checklist[1]"] == "expr: and backup: cannot both be given"
+
+
+def test_a_drill_tries_all_jobs_or_those_that_it_names(tmp_path: Path) -> None:
+    jobs = [FOLDER, {"name": "plane", "control_plane": True, "schedule": "@daily"}]
+    for names, tried in ([], ["models", "plane"]), (["plane"], ["plane"]):
+        section = load_fleet(write(tmp_path, jobs=jobs, **drill(jobs=names))).fleet.backup
+        assert section is not None and section.drill is not None and section.drill.max_age == 8 * 86400
+        assert [one.name for one in section.drilled] == tried
+    section = load_fleet(write(tmp_path)).fleet.backup
+    assert section is not None and section.drilled == ()
+
+
+def test_a_drill_uses_no_engine_and_no_folder_that_serves_a_model(tmp_path: Path) -> None:
+    path = write(tmp_path, **drill(scratch="/srv/models/x", engine={"triton": "http://10.0.0.1:8000/"}))
+    backends = [{"url": "http://10.0.0.1:8000", "repository": "/srv/models"}]
+    traffic = {"driver": "triton", "backends": backends}
+    model = {"name": "chat", "versions": {"v1": {}}, "stable": "v1", "traffic": traffic}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "models": [model]}))
+    with pytest.raises(ConfigErrors) as raised:
+        load_fleet(path)
+    assert [(fault.field, fault.reason) for fault in raised.value.errors] == [
+        ("backup.drill.engine.triton", "serves the model chat: a drill needs a Triton of its own"),
+        (
+            "backup.drill.scratch",
+            "and the repository of the model chat contain each other: a drill needs its own folder",
+        ),
+    ]

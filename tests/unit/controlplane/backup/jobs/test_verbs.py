@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from controlplane.backup.errors import BackupError
-from controlplane.backup.jobs.command import Place, job_work, verify_work
+from controlplane.backup.jobs.command import Place, drill_work, job_work, verify_work
 from controlplane.backup.jobs.run import BackupRunner
-from controlplane.config.backup.section import BackupJobSection, BackupVerifySection, KeepSection
+from controlplane.config.backup.section import BackupDrillSection, BackupJobSection, BackupVerifySection, KeepSection
 from controlplane.config.schedules import ScheduleSection
 from tests.patience import PROCESS_S
 from tests.unit.controlplane.backup.jobs.conftest import World
@@ -45,9 +45,19 @@ async def test_a_folder_the_control_plane_and_a_verification(world: World, tmp_p
     assert (await runner.run(job_work(plane, place), place, None)).succeeded
     assert len(list((tmp_path / "repository" / "snapshots").iterdir())) == 2, "the prune left one of each subject"
 
+    drill = BackupDrillSection(schedule=DAILY, scratch=tmp_path / "scratch")
+    tried = await runner.run(drill_work(drill, folder), place, None)
+    assert tried.snapshot == second.snapshot and tried.bytes == 100_000
+    assert "of models@v1 was restored: 1 file, 97.7 KiB, in" in tried.words
+    assert "the database is whole, with" in (await runner.run(drill_work(drill, plane), place, None)).words
+    assert list(drill.scratch.iterdir()) == []
+
     verify = verify_work(BackupVerifySection(schedule=DAILY, sample=100))
     assert "packs were read, and are whole" in (await runner.run(verify, place, None)).words
     for pack in (tmp_path / "repository" / "packs").glob("*/*"):
         pack.write_bytes(bytes(pack.stat().st_size))
     with pytest.raises(BackupError, match="the repository is damaged"):
         await runner.run(verify, place, None)
+    with pytest.raises(BackupError, match=r"the backup drill-models failed: .* is damaged"):
+        await runner.run(drill_work(drill, folder), place, None)
+    assert list(drill.scratch.iterdir()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.cli.backups import reading
+from controlplane.cli.backups import restoring
 from tests.unit.controlplane.backup.world import content
 from tests.unit.controlplane.cli.backups.conftest import Machine
 
@@ -153,6 +153,29 @@ def test_prune_shows_first_asks_and_keeps_the_newest_of_each_version(machine: Ma
     assert "deleted 0 snapshots and 0 packs" in machine.backup("prune", "--yes").stdout
 
 
+def test_prune_keeps_the_last_good_snapshot_and_one_with_each_path(machine: Machine) -> None:
+    weights = machine.models / "chat" / "1" / "model.bin"
+    (machine.models / "chat" / "2").mkdir()
+    (machine.models / "chat" / "2" / "model.bin").write_bytes(os.urandom(3_000_000))
+    machine.backup("create", machine.models)
+    (machine.models / "chat" / "2" / "model.bin").unlink()
+    (machine.models / "chat" / "2").rmdir()
+    for number in range(3):
+        packs = set(machine.packs())
+        weights.write_bytes(os.urandom(3_000_000 + number))
+        machine.backup("create", machine.models)
+    flip(max(set(machine.packs()) - packs, key=lambda path: path.stat().st_size), 1_000_000)
+    machine.backup("verify", code=1)
+    words = ("prune", "--keep-last", 1, "--keep-path", "chat/2/")
+    rows = [line.split(maxsplit=3)[3] for line in machine.backup(*words, "--dry-run").stdout.splitlines()[1:5]]
+    assert rows == [
+        *("keep: has chat/2", "DELETE", "keep: the newest whole one of models", "keep: the newest of models, last")
+    ]
+    machine.backup(*words, "--yes")
+    whole = json.loads(machine.backup("list", "-o", "json").stdout)[1]
+    machine.backup("restore", whole["id"], machine.home / "out")
+
+
 def test_prune_of_one_subject_leaves_the_snapshots_of_the_others(machine: Machine) -> None:
     for name in ("chat", "embed", "chat", "embed"):
         machine.backup("create", machine.models, "--name", name, "--read-all")
@@ -220,11 +243,23 @@ def test_ctrl_c_during_a_restore_says_that_the_folder_is_as_it_was(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reading, "write_tree", interrupted)
+    monkeypatch.setattr(restoring, "write_tree", interrupted)
     to = machine.home / "restored"
     with pytest.raises(KeyboardInterrupt):
-        reading.restore(
-            "models", to, str(machine.repository), machine.key, None, replace=False, partial=False, dry_run=False
+        restoring.restore(
+            "models",
+            to,
+            str(machine.repository),
+            machine.key,
+            version=None,
+            file=None,
+            replace=False,
+            partial=False,
+            to_triton=None,
+            model=None,
+            load_timeout=1,
+            delete_old=False,
+            dry_run=False,
         )
     assert capsys.readouterr().err == f"  ended: {to} is as it was before\n"
     assert not to.exists()
