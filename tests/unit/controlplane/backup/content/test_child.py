@@ -121,7 +121,7 @@ async def test_a_reading_without_progress_is_stopped(world: World) -> None:
     with pytest.raises(BackupError) as refused:
         await world.reader.read(Path("/m"))
     assert str(refused.value).startswith("it was stopped because it had made no progress for 0.1 seconds")
-    assert gone(world.calls()[0]["pid"])
+    assert all(gone(call["pid"]) for call in world.calls()), "on a busy machine it was stopped before it began"
 
 
 async def test_a_child_that_cannot_be_killed_is_no_reason_to_start_more(
@@ -135,6 +135,7 @@ async def test_a_child_that_cannot_be_killed_is_no_reason_to_start_more(
     world.act(HANG)
     with pytest.raises(BackupError, match=r"^it was stopped because it had made no progress"):
         await world.reader.read(Path("/m"))
+    await until(world.calls)
     (call,) = world.calls()
     with pytest.raises(BackupError) as refused:
         await world.reader.read(Path("/m"))
