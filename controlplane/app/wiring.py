@@ -95,7 +95,7 @@ class ControlPlane:
         self.keys = GatewayKeyStore(db)
         feed = self._made_feed(held)
         self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
-        accounts = Accounts(db, querier, sink, clock)
+        self.accounts = Accounts(db, querier, sink, clock)
         self.version_files = VersionFilesPart(db, clock, data_dir)
         self.rolling = self._made_rolling(feed)
         self.gatekeeper = Gatekeeper(
@@ -110,7 +110,7 @@ class ControlPlane:
                 self.metrics,
                 self.scraping,
                 self.alerting,
-                accounts,
+                self.accounts,
                 self.version_files,
                 self.rolling,
                 AccessPart(self.gatekeeper),
