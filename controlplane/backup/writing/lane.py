@@ -7,22 +7,18 @@ of a chunk's size unless it compresses.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from mmap import mmap
-from pathlib import Path
-from typing import Final
 
-from controlplane.backup.direct import ALIGNED, open_direct, read_at
+from controlplane.backup.direct import ALIGNED
+from controlplane.backup.format.buffers import Buffer
 from controlplane.backup.format.compress import Codec, compressed
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import chunk_id, digest_of
 from controlplane.backup.format.pack import CHUNK_LIMIT, PackBuilder
 from controlplane.backup.sources.cut import Span
+from controlplane.backup.sources.origin import Handle
 from controlplane.backup.writing.shelf import Shelf
-
-DIRECT_FROM: Final = 1 << 20
-"""Files from this size on are read beside the page cache, in bytes: the engines' weights live there."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,6 @@ class Sealed:
     id: bytes
 
 
-class ShortRead(Exception):
-    """The file ended before the bytes that its size promised: it changed."""
-
-
 class Lane:
     """Buffers of one thread, 73 MB."""
 
@@ -45,14 +37,15 @@ class Lane:
         self._chunk = memoryview(mmap(-1, CHUNK_LIMIT + 2 * ALIGNED))
         self._builder = PackBuilder(memoryview(mmap(-1, PackBuilder.buffer_bytes())), secrets)
 
-    def read(self, handle: int, span: Span, codec: Codec) -> Sealed:
+    def read(self, handle: Handle, span: Span, codec: Codec) -> Sealed:
         """Read a span of an open file, and store it when the repository lacks it.
 
-        Raises ShortRead when the file is too short, OSError when it cannot be read, and the store's errors.
+        Raises Moved when the file changed, OSError and BackupError when it cannot be read, and the store's errors.
         """
-        return self.take(self._fill(handle, span), codec)
+        with handle.filled(span, self._chunk) as data:
+            return self.take(data, codec)
 
-    def take(self, data: memoryview | bytes, codec: Codec) -> Sealed:
+    def take(self, data: Buffer, codec: Codec) -> Sealed:
         """Store a chunk when the repository lacks it. Raises the store's errors."""
         digest = digest_of(data)
         identity = chunk_id(digest, self._secrets.chunk_secret)
@@ -60,8 +53,8 @@ class Lane:
             self._add(identity, data, codec)
         return Sealed(digest, identity)
 
-    def _add(self, identity: bytes, data: memoryview | bytes, codec: Codec) -> None:
-        stored: memoryview | bytes = data
+    def _add(self, identity: bytes, data: Buffer, codec: Codec) -> None:
+        stored: Buffer = data
         if codec is not Codec.RAW:
             small = compressed(codec, data)
             # A chunk that grew is stored as it is: the sample of its file promised otherwise.
@@ -74,18 +67,3 @@ class Lane:
         """Store the pack that was begun."""
         if self._builder.count:
             self._shelf.put(*self._builder.finish())
-
-    def _fill(self, handle: int, span: Span) -> memoryview:
-        """Read the aligned window around a span and return the span's bytes: direct reads need whole blocks."""
-        begin = span.offset // ALIGNED * ALIGNED
-        wanted = span.offset + span.length - begin
-        window = self._chunk[: -(-wanted // ALIGNED) * ALIGNED]
-        if read_at(handle, window, begin, wanted) < wanted:
-            raise ShortRead
-        return window[span.offset - begin : wanted]
-
-
-def open_source(path: Path, size: int) -> int:
-    """Return a handle on a file, beside the page cache where it is large. Raises OSError, also for a link."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    return open_direct(path, flags) if size >= DIRECT_FROM else os.open(path, flags | os.O_CLOEXEC)
