@@ -53,7 +53,10 @@ def cloud_store(
 ) -> S3Store | GCSStore | AzureStore:
     """Return obstore's store of a bucket and a prefix. Nothing is read yet.
 
-    A request ends after `timeout`, and is repeated for `retry_within` at most. Raises as `open_store`.
+    A request ends after `timeout`, and is repeated for `retry_within` at most.
+
+    Raises NotARepository for an address with credentials or without a bucket, and StoreUnreachable when obstore refuses
+    the address or its configuration.
     """
     parts = urlsplit(address)
     if parts.username or parts.password or parts.query or "@" in parts.netloc:

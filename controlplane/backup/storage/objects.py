@@ -162,7 +162,7 @@ credentials, so an error that names one means that there are none."""
 
 @contextmanager
 def told(address: str, name: str) -> Iterator[None]:
-    """Translate the errors of obstore."""
+    """Translate the errors of obstore. Raises FileNotFoundError and StoreUnreachable."""
     try:
         yield
     except (NotFoundError, FileNotFoundError):

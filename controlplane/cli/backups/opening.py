@@ -15,10 +15,12 @@ from controlplane.backup.format.snapshot import Snapshot
 from controlplane.backup.intents import announced
 from controlplane.backup.keys.keyfile import read_key
 from controlplane.backup.repository import Repository
+from controlplane.backup.sources.bucket import BucketSource
 from controlplane.backup.storage.addresses import open_store
 from controlplane.backup.storage.folder import FolderStore
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import say
+from controlplane.config.backup.buckets import overlapping
 
 
 def address(repository: str | None) -> str:
@@ -55,6 +57,15 @@ def check_apart(repository: Repository, key_file: Path | None, folder: Path) -> 
             raise WrongUsage(f"the repository {root} and the folder {target} must not contain each other; move one")
     if key_path(key_file).resolve().is_relative_to(folder.resolve()):
         raise WrongUsage(f"the key file {key_path(key_file)} is in {folder}; move it to another place")
+
+
+def check_buckets_apart(repository: Repository, source: BucketSource) -> None:
+    """Raise WrongUsage when the repository is below the prefix of the source, or the source in the repository."""
+    if overlapping(source.uri, repository.store.address):
+        raise WrongUsage(
+            f"the repository {repository.store.address} and the source {source.uri} must not contain each other; move"
+            " one"
+        )
 
 
 @contextmanager
