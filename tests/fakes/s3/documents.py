@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 
@@ -52,6 +53,16 @@ def complete_document(key: str, etag: str) -> bytes:
         "CompleteMultipartUploadResult",
         f"<Location>x</Location><Bucket>models</Bucket><Key>{escape(key)}</Key><ETag>{escape(etag)}</ETag>",
     )
+
+
+def deleted_document(keys: Sequence[str]) -> bytes:
+    """Return the answer to DeleteObjects."""
+    return _document("DeleteResult", "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys))
+
+
+def named_keys(body: bytes) -> list[str]:
+    """Return the keys of a request DeleteObjects."""
+    return [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
 
 
 def error_document(code: str, key: str) -> bytes:

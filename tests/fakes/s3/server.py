@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.fakes.s3.documents import complete_document, error_document, list_document, upload_document
+from tests.fakes.s3.documents import (
+    complete_document,
+    deleted_document,
+    error_document,
+    list_document,
+    named_keys,
+    upload_document,
+)
 from tests.fakes.s3.faults import Fault, Kind, Operation
 from tests.patience import HANG_S
 
@@ -53,9 +60,16 @@ class Request:
             return Operation.HEAD
         if self.method == "DELETE":
             return Operation.ABORT if multipart else Operation.DELETE
+        if "delete" in self.query:
+            return Operation.DELETE
         if self.method == "POST":
             return Operation.COMPLETE if multipart else Operation.BEGIN
         return Operation.PART if multipart else Operation.PUT
+
+    @property
+    def named(self) -> list[str]:
+        """Keys that the body of DeleteObjects names."""
+        return named_keys(self.body) if "delete" in self.query else []
 
 
 @dataclass
@@ -91,6 +105,7 @@ class S3Server:
         self.now = 1_700_000_000.0
         self._uploads: dict[str, dict[int, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self.url = ""
 
     # -- what tests do beside the wire -----------------------------------------------------------------------------
@@ -123,6 +138,7 @@ class S3Server:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self._writers.append(writer)
         try:
             while (request := await _read(reader)) is not None:
                 self.in_flight += 1
@@ -140,7 +156,8 @@ class S3Server:
 
     async def _serve_one(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         """Answer one request. Return whether the connection goes on."""
-        operation, key = request.operation, request.key or request.query.get("prefix", "")
+        operation = request.operation
+        key = request.key or next(iter(request.named), "") or request.query.get("prefix", "")
         self.asked.append((operation, key))
         self.before(operation, key)
         if self.latency_s:
@@ -222,6 +239,10 @@ class S3Server:
         return Answer(200, headers={"ETag": self.objects[request.key].etag})
 
     def _delete(self, request: Request) -> Answer:
+        if request.method == "POST":
+            for key in request.named:
+                self.objects.pop(key, None)
+            return Answer(200, deleted_document(request.named))
         self.objects.pop(request.key, None)
         return Answer(204)
 
@@ -252,6 +273,9 @@ class S3Server:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # the loop closes their sockets
 
 
 _STATUS = {Kind.ERROR: (500, "InternalError"), Kind.SLOW_DOWN: (503, "SlowDown"), Kind.REFUSED: (403, "AccessDenied")}
