@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
+    GenericError,
     InvalidPathError,
     NotFoundError,
     NotSupportedError,
@@ -73,6 +74,9 @@ def list_all(store: ObjectStore, address: str, prefix: str | None = None) -> Seq
     with told(address, prefix or "listing"):
         try:
             return again(lambda: [meta for batch in obstore.list(store, prefix) for meta in batch])
+        except (NotFoundError, FileNotFoundError) as error:
+            reason = str(error).partition("\n\n")[0]
+            raise StoreUnreachable(f"{address} cannot be listed: {reason}. Is the name of the bucket right?") from error
         except InvalidPathError as error:
             reason = str(error).partition("\n\n")[0]
             raise StoreUnreachable(
@@ -92,11 +96,14 @@ class ObjectsStore:
         """Write a whole object durably."""
         with told(self.address, name):
             large = len(data) >= ONE_REQUEST_BELOW
-            again(
-                lambda: obstore.put(
-                    self._store, name, data, use_multipart=large, chunk_size=ONE_REQUEST_BELOW, max_concurrency=4
-                )
-            )
+            again(lambda: self._put(name, data, large=large))
+
+    def _put(self, name: str, data: Buffer, *, large: bool) -> None:
+        try:
+            obstore.put(self._store, name, data, use_multipart=large, chunk_size=ONE_REQUEST_BELOW, max_concurrency=4)
+        except (NotFoundError, FileNotFoundError) as error:
+            # The bucket is not there; or an upload was completed, and only the answer was lost: send the object again.
+            raise GenericError(str(error)) from error
 
     def create(self, name: str, data: Buffer) -> bool:
         """Write a whole object unless there is one. Return whether it was written."""
