@@ -347,4 +347,6 @@ class Repository:
 
     def tree(self, snapshot: Snapshot) -> bytes:
         """Return the bytes of a snapshot's tree. Raises Damaged."""
+        if any(self.index.find(identity) is None for identity in snapshot.tree):
+            self.refresh()  # It was made after the index was read.
         return b"".join(self.chunk(identity) for identity in snapshot.tree)

@@ -82,9 +82,12 @@ def create_snapshot(
     options, tally = options or Options(), tally or Tally()
     # The intent comes first: a prune that does not see it has written its list before the lists are read here.
     with announced(repository.store, about.host, f"backup of {about.subject}") as intent:
+        # The lists come before the index: a prune deletes packs before their list, so a pack whose list is gone when
+        # the lists are read is gone when the packs are listed.
+        doomed = doomed_packs(repository)
         notes = [str(fault) for fault in repository.refresh()]
         with closing(_origin(source)) as origin:
-            run = _Run(repository, source, origin, options, tally, doomed_packs(repository))
+            run = _Run(repository, source, origin, options, tally, doomed)
             return run.make(about, intent, notes)
 
 
@@ -239,10 +242,15 @@ class _Run:
             raise
 
     def _check_lists(self) -> None:
-        """Raise PacksGone when a list that is newer than the run names an earlier pack that the run refers to."""
+        """Raise PacksGone when a list that is newer than the run names an earlier pack that the run refers to.
+
+        So does a pack that is missing: the order of reading rules that out, but a person may have deleted it.
+        """
         fresh = doomed_packs(self._repository) - self._doomed
         if fresh & self._shelf.reused:
             raise PacksGone("a prune began during the backup and will delete packs that it used; run the backup again")
+        if missing := self._shelf.reused - self._repository.packs().keys():
+            raise PacksGone(f"{len(missing)} packs that the backup used were deleted meanwhile; run the backup again")
 
     def _check_packs(self, intent: str) -> None:
         """Raise PacksGone when the intent is gone, and a prune deletes packs that the run refers to or wrote.

@@ -70,12 +70,16 @@ def check_buckets_apart(repository: Repository, source: BucketSource) -> None:
 
 @contextmanager
 def reading(repository: Repository, work: str) -> Iterator[None]:
-    """Keep a prune from deleting packs during the block, where the repository can be written to."""
+    """Keep a prune from deleting packs during the block, where the repository can be written to.
+
+    The index is read again then: a prune that did not wait for this block may have deleted packs since it was read.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(announced(repository.store, platform.node(), work))
         except (StoreUnreachable, NoSpace) as error:
             say(f"a prune that runs meanwhile will not wait for this {work}: {error}")
+        repository.refresh()  # its faults were told when the repository was opened
         yield
 
 
