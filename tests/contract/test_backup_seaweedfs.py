@@ -58,8 +58,11 @@ def test_a_model_repository_in_a_bucket_comes_back_and_is_read_once(store: Store
     first = back_up(store, "triton")
     restore(store, first.snapshot, tmp_path / "out")
     assert files(tmp_path / "out") == {
-        **{"chat": "folder", "chat/1": "folder"},
-        **{"chat/1/model.bin": MODEL, "chat/config.pbtxt": b"name: chat", "chat/empty": b""},
+        "chat": "folder",
+        "chat/1": "folder",
+        "chat/1/model.bin": MODEL,
+        "chat/config.pbtxt": b"name: chat",
+        "chat/empty": b"",
     }
     second = back_up(store, "triton")
     assert (second.snapshot.new_bytes, second.snapshot.digest) == (0, first.snapshot.digest)

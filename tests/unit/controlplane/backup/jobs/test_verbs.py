@@ -45,6 +45,11 @@ async def test_a_folder_the_control_plane_and_a_verification(world: World, tmp_p
     assert (await runner.run(job_work(plane, place), place, None)).succeeded
     assert len(list((tmp_path / "repository" / "snapshots").iterdir())) == 2, "the prune left one of each subject"
 
+    bucket = BackupJobSection(name="b", folder="s3://models/triton", schedule=DAILY)
+    assert job_work(bucket, place).command[:3] == ("backup", "create", "s3://models/triton")
+    sampled = BackupJobSection(name="p", control_plane=True, with_metrics=True, schedule=DAILY)
+    assert "--with-metrics" in job_work(sampled, place).command
+
     verify = verify_work(BackupVerifySection(schedule=DAILY, sample=100))
     assert "packs were read, and are whole" in (await runner.run(verify, place, None)).words
     for pack in (tmp_path / "repository" / "packs").glob("*/*"):
