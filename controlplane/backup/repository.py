@@ -255,8 +255,13 @@ class Repository:
         self.store.put(name, seal_whole(kind, body, self.secrets))
         return name
 
-    def table(self, name: str, size: int) -> Rows:
-        """Return the table of a pack of `size` bytes, from the pack itself. Raises Damaged and FileNotFoundError."""
+    def table(self, name: str, size: int, *, afresh: bool = False) -> Rows:
+        """Return the table of a pack of `size` bytes, from the pack itself. Raises Damaged and FileNotFoundError.
+
+        With `afresh` the pack's header is read again, too.
+        """
+        if afresh:
+            self._readers.pop(name, None)
         tail = self.read(name, max(0, size - (64 << 10)), min(size, 64 << 10))
         offset, length = table_place(name, size, tail)
         begin = size - len(tail)

@@ -86,8 +86,9 @@ class Attack:
             for verb, process, until in sorted(running, key=lambda one: one[2]):
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(max(0.0, until - time.monotonic()))
-                _kill(process)
-                said = process.stderr.read() if process.stderr else ""
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                said = process.communicate(timeout=PROCESS_S)[1]
                 assert "Traceback" not in said, (verb, said)
                 self.ends[f"{verb[0]} {process.returncode}"] += 1
                 if process.returncode == 1:
@@ -172,6 +173,8 @@ def _kill(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(PROCESS_S)
+    if process.stderr is not None:
+        process.stderr.close()
 
 
 def main() -> None:
