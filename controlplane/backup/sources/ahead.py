@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
 IN_FLIGHT: Final = 16
 """Spans that are being read, or wait for a lane: with chunks of 4 MiB, 64 MiB. Chosen: on an object store far away, 16
 requests fill a 10 Gbit/s link."""
+LOOK_S: Final = 0.5
+"""Seconds after which who waits for an answer looks whether the run ended: a store may hang for minutes."""
 Answer = TypeVar("Answer")
 
 
@@ -27,6 +29,7 @@ class Ahead:
         self._room = threading.Semaphore(IN_FLIGHT)
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = 0
+        self.ended = threading.Event()
 
     def enter(self) -> None:
         """Take the right to hold one answer. It blocks while IN_FLIGHT are held."""
@@ -58,7 +61,16 @@ class Ahead:
         while (work := self._calls.get()) is not None:
             work()
 
+    def answer(self, future: Future[Answer]) -> Answer | None:
+        """Wait for an answer and return it. None: the run ended meanwhile. Raises what the call raised."""
+        while not self.ended.is_set() or future.done():
+            wait([future], timeout=LOOK_S)
+            if future.done():
+                return future.result()
+        return None
+
     def close(self) -> None:
-        """End the threads once they have carried out what they began."""
+        """End the threads once they have carried out what they began. Nobody waits for that."""
+        self.ended.set()
         for _ in range(self._threads):
             self._calls.put(None)

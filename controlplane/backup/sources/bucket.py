@@ -191,9 +191,10 @@ class BucketFile:
     def filled(self, span: Span, buffer: memoryview) -> Iterator[memoryview]:
         """Yield the bytes of a span. Raises Moved and StoreUnreachable."""
         try:
-            future = self._begun.pop(span)
-            yield future.result()
-            del future  # its answer is memory that the next span may take
+            data = self._ahead.answer(self._begun.pop(span))
+            if data is None:
+                raise Moved
+            yield data
         finally:
             self._ahead.leave()
 

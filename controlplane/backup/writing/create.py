@@ -127,6 +127,9 @@ class _Run:
             entries = [_entry(one, reads) for one in found.found]
             tree = [reader.take(part) for part in _cut_tree(tree_lines(entries))]
             reader.finish()
+        except BaseException:
+            self._origin.close()  # lanes wait for a store that hangs no longer
+            raise
         finally:
             reader.close()
         self._shelf.close()

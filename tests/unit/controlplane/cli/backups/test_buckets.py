@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 
 import pytest
 
 from tests.fakes.s3.faults import Fault, Kind, Operation
 from tests.fakes.s3.server import s3_server
-from tests.unit.controlplane.cli.backups.conftest import Machine
+from tests.patience import PROCESS_S, wait_until
+from tests.unit.controlplane.cli.backups.conftest import PROGRAM, Machine
 
 
 def test_a_bucket_is_backed_up_under_the_name_of_its_prefix_and_restored_into_a_folder(machine: Machine) -> None:
@@ -26,6 +29,24 @@ def test_a_bucket_is_backed_up_under_the_name_of_its_prefix_and_restored_into_a_
         server.faults = [Fault(Kind.REFUSED, Operation.LIST)]
         said = machine.backup("create", "s3://models/t/triton", code=1).stderr
         assert "s3://models/t/triton: listing: " in said and "AccessDenied" in said
+
+
+def test_ctrl_c_does_not_wait_for_a_bucket_that_hangs(machine: Machine) -> None:
+    with s3_server() as server:
+        server.put("t/model.bin", bytes(20 << 20))
+        server.faults = [Fault(Kind.HANG, Operation.GET)]
+        process = subprocess.Popen(
+            [*PROGRAM, "backup", "create", "s3://models/t"],
+            env=machine.environment | server.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(lambda: server.count(Operation.GET) >= 4, PROCESS_S)
+        process.send_signal(signal.SIGINT)
+        # The deadlines of its requests are a minute, and each is repeated.
+        said = process.communicate(timeout=PROCESS_S)[1]
+    assert "ended: no snapshot was made" in said and "Traceback" not in said
+    assert list((machine.repository / "intents").iterdir()) == []
 
 
 @pytest.mark.parametrize(
