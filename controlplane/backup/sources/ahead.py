@@ -12,8 +12,8 @@ from queue import SimpleQueue
 from typing import Final, TypeVar
 
 IN_FLIGHT: Final = 16
-"""Spans that are being read, or wait for a lane: with chunks of 4 MiB, 64 MiB. Measured against a server on loopback that
-answers after 50 ms: 600 MB/s on two cores."""
+"""Spans that are being read, or wait for a lane: with chunks of 4 MiB, 64 MiB. Measured against a server on loopback
+that answers after 50 ms: 600 MB/s on two cores."""
 LOOK_S: Final = 0.5
 """Seconds after which who waits for an answer looks whether the run ended: a store may hang for minutes."""
 Answer = TypeVar("Answer")
