@@ -272,8 +272,13 @@ class Repository:
         self.store.put(name, seal_whole(kind, body, self.secrets))
         return name
 
-    def table(self, name: str, size: int) -> Rows:
-        """Return the table of a pack of `size` bytes, from the pack itself. Raises Damaged and FileNotFoundError."""
+    def table(self, name: str, size: int, *, afresh: bool = False) -> Rows:
+        """Return the table of a pack of `size` bytes, from the pack itself. Raises Damaged and FileNotFoundError.
+
+        With `afresh` the pack's header is read again, too.
+        """
+        if afresh:
+            self._readers.pop(name, None)
         tail = self.read(name, max(0, size - (64 << 10)), min(size, 64 << 10))
         offset, length = table_place(name, size, tail)
         begin = size - len(tail)
@@ -370,4 +375,6 @@ class Repository:
 
     def tree(self, snapshot: Snapshot) -> bytes:
         """Return the bytes of a snapshot's tree. Raises Damaged."""
+        if any(self.index.find(identity) is None for identity in snapshot.tree):
+            self.refresh()  # It was made after the index was read.
         return b"".join(self.chunk(identity) for identity in snapshot.tree)

@@ -93,7 +93,7 @@ def unnamed_models(fleet: Fleet) -> Iterator[str]:
 def _names(job: BackupJobSection, model: ModelSection) -> bool:
     if model.name in (job.name, job.about):
         return True
-    return job.folder is not None and any(_holds(job, job.folder, place) for place in _places(model))
+    return isinstance(job.folder, Path) and any(_holds(job, job.folder, place) for place in _places(model))
 
 
 def _places(model: ModelSection) -> Iterator[Path]:

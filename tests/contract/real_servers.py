@@ -42,6 +42,34 @@ def victoria_metrics(folder: Path) -> Iterator[str]:
         yield f"http://{address}"
 
 
+@contextlib.contextmanager
+def seaweedfs(folder: Path, bucket: str = "models") -> Iterator[Mapping[str, str]]:
+    """Run SeaweedFS with an empty bucket, and yield the variables by which clients of S3 find it."""
+    s3, master, volume, filer = (free_address() for _ in range(4))
+    (folder / "weed").mkdir()
+    ports = {"s3": s3, "master": master, "volume": volume, "filer": filer}
+    flags = [f"-{name}.port={address.split(':')[1]}" for name, address in ports.items()]
+    # Its ports for gRPC are 10,000 above the others unless they are named.
+    flags += [f"-{name}.port.grpc={free_address().split(':')[1]}" for name in ports]
+    command = [
+        str(Path(sys.executable).with_name("weed")),
+        "server",
+        f"-dir={folder}/weed",
+        "-ip=127.0.0.1",
+        "-s3",
+        *flags,
+    ]
+    command += ["-master.volumeSizeLimitMB=64", "-volume.max=32", "-ip.bind=127.0.0.1"]
+    with running(command, folder, f"http://{s3}/status"):
+        httpx.put(f"http://{s3}/{bucket}", timeout=HANG_S).raise_for_status()
+        yield {
+            "AWS_ENDPOINT_URL": f"http://{s3}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_SKIP_SIGNATURE": "true",
+            "AWS_REGION": "us-east-1",
+        }
+
+
 class LlamaServer(NamedTuple):
     """A running llama-server."""
 

@@ -56,7 +56,7 @@ def _missing(section: BackupSection) -> Iterator[tuple[Loc, str]]:
     if repository is not None:
         yield from _repository(repository)
     for number, job in enumerate(section.jobs if section.reads("jobs") else ()):
-        if job.reads("folder") and job.folder is not None:
+        if job.reads("folder") and isinstance(job.folder, Path):
             loc: Loc = ("jobs", number, "folder")
             yield from ((loc, sentence) for sentence in _source(job.folder, key_file, repository))
 

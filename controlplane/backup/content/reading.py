@@ -95,13 +95,22 @@ def _digested(root: Path, reading: Reading, tally: Tally) -> tuple[list[ContentF
         changed = sorted(_changed(root, files, digests))
         if not changed:
             if root.is_dir():
-                check_complete(root, digests)
+                where = {one.path: one.where for one in files}
+                check_complete(str(root), digests, lambda path, limit: _beginning(where[path], limit))
             return files, digests
     shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
     raise SourceMoving(
         f"{len(changed)} files of {root} changed each of the {ROUNDS} times that they were read: {shown}. Try again"
         " when the copy has ended."
     )
+
+
+def _beginning(file: Path, limit: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(limit)
+    except OSError as error:
+        raise BackupError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _changed(root: Path, files: list[ContentFile], digests: Mapping[str, bytes]) -> Iterator[str]:

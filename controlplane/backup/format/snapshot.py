@@ -50,6 +50,8 @@ class Entry:
     """With `inode` and `device`, of a file: what the next run compares to see that it did not change."""
     inode: int = 0
     device: int = 0
+    etag: str = ""
+    """Of a file that was an object of a bucket: its ETag. The next run compares it."""
     size: int = 0
     target: str = ""
     """Target of a link. Of a hard link: the path of the earlier file."""
@@ -140,6 +142,8 @@ def tree_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
             row["size"], row["digest"] = entry.size, entry.digest
             row["ctime_ns"], row["inode"] = entry.ctime_ns, entry.inode
             row["device"] = entry.device
+            if entry.etag:
+                row["etag"] = entry.etag
             row["chunks"] = b"".join(entry.chunks).hex()
         elif entry.type is not EntryType.FOLDER:
             row["target"] = _escaped(entry.target)
@@ -162,6 +166,7 @@ def read_tree(place: str, body: bytes) -> Iterator[Entry]:
                 ctime_ns=row.get("ctime_ns", 0),
                 inode=row.get("inode", 0),
                 device=row.get("device", 0),
+                etag=row.get("etag", ""),
                 size=row.get("size", 0),
                 target=_plain(row.get("target", "")),
                 digest=row.get("digest", ""),

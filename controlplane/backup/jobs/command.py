@@ -48,6 +48,7 @@ def job_work(job: BackupJobSection, place: Place, kept: Sequence[str] = ()) -> W
     prune = _prune(job.keep, job.about, kept) if job.keep else ()
     if job.control_plane:
         words = ["control-plane", f"--config={place.config}", f"--data-dir={place.data_dir}"]
+        words += ["--with-metrics"] if job.with_metrics else []
         return Work(job.name, ("backup", *words, "--output=json"), prune)
     assert job.folder is not None
     words = ["create", str(job.folder), f"--name={job.about}", *([f"--version={job.version}"] if job.version else [])]

@@ -16,10 +16,12 @@ from sqlalchemy.engine import make_url
 from alerts.packs import PREFIX, matching_files
 from controlplane.backup.errors import BackupError
 from controlplane.backup.folder_lock import locked
-from controlplane.backup.plane.manifest import CONFIG, MANIFEST, SQLITE_FILE, Manifest
+from controlplane.backup.plane.manifest import CONFIG, MANIFEST, SAMPLES, SQLITE_FILE, Manifest
 from controlplane.backup.plane.postgres_copy import PATIENCE, export, revision_of
 from controlplane.backup.plane.sqlite_copy import copy_sqlite
 from controlplane.config.loader import LoadedFleet
+from controlplane.metrics.storage.copying import copy_folder
+from controlplane.metrics.storage.errors import StorageError
 from controlplane.store.database import Database
 
 STAGING: Final = ".controlplane-backup-"
@@ -47,6 +49,19 @@ def staged(base: Path) -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def collect_samples(data: Path, folder: Path) -> tuple[str, ...]:
+    """Copy the samples of a data folder into `folder`. Return sentences about what is missing.
+
+    Raises BackupError when there are none, or they cannot be copied.
+    """
+    try:
+        copied = copy_folder(data / SAMPLES, folder / SAMPLES)
+    except StorageError as error:
+        raise BackupError(str(error)) from error
+    lost = ", ".join(copied.missing)
+    return (f"samples are missing: the journal names files that are not there: {lost}",) if lost else ()
 
 
 def collect(url: str, loaded: LoadedFleet, folder: Path, made_at: float) -> Manifest:

@@ -21,6 +21,8 @@ TABLES: Final = "tables"
 """Folder of the tables, from PostgreSQL."""
 CONFIG: Final = "config"
 """Folder of fleet.yaml and of the rule files."""
+SAMPLES: Final = "metrics"
+"""Folder of the stored samples, where it was asked for."""
 
 
 @dataclass(frozen=True)

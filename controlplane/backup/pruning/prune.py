@@ -115,11 +115,15 @@ def _write_waits(repository: Repository, name: str) -> tuple[str, ...]:
 
 
 def _waits(repository: Repository, name: str) -> tuple[str, ...]:
-    """Return the intents that a list waits for. A crash between list and waits makes it wait for those of now."""
+    """Return the intents that a list waits for. A crash between list and waits makes it wait for those of now.
+
+    So does an object that cannot be read.
+    """
     try:
-        return tuple(orjson.loads(repository.store.get(name.replace("garbage/", "waits/"), 1 << 20)))
-    except FileNotFoundError:
+        found = orjson.loads(repository.store.get(name.replace("garbage/", "waits/"), 1 << 20))
+    except (FileNotFoundError, orjson.JSONDecodeError):
         return _write_waits(repository, name)
+    return tuple(map(str, found)) if isinstance(found, list) else _write_waits(repository, name)
 
 
 def _sweep(repository: Repository, result: Pruned) -> None:

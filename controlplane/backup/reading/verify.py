@@ -16,6 +16,7 @@ import orjson
 
 from controlplane.backup.errors import BackupError, Damaged, NoSpace, StoreUnreachable
 from controlplane.backup.format.envelope import Kind
+from controlplane.backup.format.index import Place
 from controlplane.backup.format.pack import CHUNK_LIMIT
 from controlplane.backup.format.snapshot import EntryType, Snapshot, read_tree
 from controlplane.backup.keys.epochs import check_current
@@ -97,7 +98,10 @@ def verify(
 def _pack(repository: Repository, name: str, size: int, tally: Tally) -> tuple[str, list[bytes], str]:
     """Return the pack's name, the ids of its damaged chunks, and a sentence when something is damaged."""
     try:
-        rows = repository.table(name, size)
+        try:
+            rows = repository.table(name, size)
+        except Damaged:
+            rows = repository.table(name, size, afresh=True)
     except (Damaged, FileNotFoundError) as error:
         known = repository.index.of_pack(name)
         tally.add(size)
@@ -111,13 +115,27 @@ def _pack(repository: Repository, name: str, size: int, tally: Tally) -> tuple[s
         place = next((one for one in repository.index.copies(identity) if one.pack == name), None)
         if place is None:
             continue  # The copy is known to be damaged.
-        try:
-            repository.read_copy(identity, place, scratch, out[: place.size])
-        except (Damaged, FileNotFoundError) as error:
+        if told := _fault_of(repository, identity, place, scratch, out[: place.size]):
             bad.append(identity)
-            fault = str(error)
+            fault = told
         tally.add(place.stored)
     return name, bad, fault
+
+
+def _fault_of(repository: Repository, identity: bytes, place: Place, scratch: Scratch, out: memoryview) -> str:
+    """Return why a copy is damaged, or "" when it is whole.
+
+    It is read twice before it counts as damaged: that is written down for all machines, and bytes may change on the
+    way from the store.
+    """
+    fault = ""
+    for _ in range(2):
+        try:
+            repository.read_copy(identity, place, scratch, out)
+            return ""
+        except (Damaged, FileNotFoundError) as error:
+            fault = str(error)
+    return fault
 
 
 def _touched(repository: Repository, snapshots: Sequence[Snapshot]) -> tuple[Touched, ...]:

@@ -41,6 +41,8 @@ class Mark:
     inode: int
     device: int
     """Number of the file system: inodes of another one have the same numbers."""
+    etag: str = ""
+    """ETag of an object of a bucket, which another content does not have. Empty: of a file on disk."""
 
     @classmethod
     def of(cls, status: os.stat_result) -> Mark:
@@ -49,7 +51,7 @@ class Mark:
 
     def settled(self, at: float) -> bool:
         """Return whether every change after `at`, Unix seconds, shows in the mark, as git decides for its index."""
-        return max(self.mtime_ns, self.ctime_ns) < (at - TICK_S) * 1e9
+        return bool(self.etag) or max(self.mtime_ns, self.ctime_ns) < (at - TICK_S) * 1e9
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Source:
     """Address that the snapshot names. Empty: the root's."""
 
     @property
+    def across_machines(self) -> bool:
+        """Whether marks of one machine mean the same on another: inodes and times of a disk do not."""
+        return False
+
+    @property
     def uri(self) -> str:
         """Address that the snapshot names, and by which a later run finds it."""
         return self.address or self.root.absolute().as_uri()
@@ -105,7 +112,7 @@ def walk(source: Source) -> Walk:
     skipped: list[str] = []
     vanished: list[str] = []
     seen: dict[tuple[int, int], str] = {}
-    for entry, status, path in sorted(_below(source, vanished), key=_order):
+    for entry, status, path in sorted(_below(source, vanished), key=lambda item: order(item[2])):
         kind = status.st_mode
         if stat.S_ISDIR(kind):
             found.append(_found(path, EntryType.FOLDER, status))
@@ -165,8 +172,9 @@ def _leads(link: Found, types: Mapping[str, EntryType]) -> bool:
     return behind or target in types
 
 
-def _order(item: tuple[Path, os.stat_result, str]) -> tuple[bool, list[str]]:
-    return item[2] != ROOT, item[2].split("/")
+def order(path: str) -> tuple[bool, list[str]]:
+    """Return the key that sorts paths: the root first, then each folder before what it contains."""
+    return path != ROOT, path.split("/")
 
 
 def _found(path: str, kind: EntryType, status: os.stat_result, target: str = "") -> Found:
@@ -179,7 +187,7 @@ def _below(source: Source, vanished: list[str]) -> Iterator[tuple[Path, os.stat_
     except OSError as error:
         raise BackupError(f"{source.root} cannot be backed up: {error.strerror}") from None
     above: set[PurePosixPath] = set()
-    for name in _parts(source):
+    for name in parts(source.folders, str(source.root)):
         start = source.root / name
         try:
             status = start.stat()
@@ -197,17 +205,15 @@ def _below(source: Source, vanished: list[str]) -> Iterator[tuple[Path, os.stat_
         yield from _inside(start, source, vanished)
 
 
-def _parts(source: Source) -> list[PurePosixPath]:
+def parts(folders: Sequence[str], root: str) -> list[PurePosixPath]:
     """Return the folders to walk, relative to the root, without folders inside another one of them.
 
     Raises BackupError when a folder is not below the root.
     """
-    names = {PurePosixPath(name) for name in source.folders} or {PurePosixPath()}
+    names = {PurePosixPath(name) for name in folders} or {PurePosixPath()}
     for name in names:
         if name.is_absolute() or ".." in name.parts:
-            raise BackupError(
-                f"{str(name)!r} is no folder below {source.root}: write its path from there, such as rag/1"
-            )
+            raise BackupError(f"{str(name)!r} is no folder below {root}: write its path from there, such as rag/1")
     return sorted(name for name in names if names.isdisjoint(name.parents))
 
 
@@ -217,7 +223,7 @@ def _inside(top: Path, source: Source, vanished: list[str]) -> Iterator[tuple[Pa
     while folders:
         for entry in _entries(folders.pop(), source, vanished):
             path = entry.relative_to(source.root).as_posix()
-            if _matches(path, source.exclude):
+            if matches(path, source.exclude):
                 continue
             # The tree without an entry that was deleted is as true as the tree with it.
             if (status := _look(entry)) is None:
@@ -225,7 +231,7 @@ def _inside(top: Path, source: Source, vanished: list[str]) -> Iterator[tuple[Pa
             elif stat.S_ISDIR(status.st_mode):
                 yield entry, status, path
                 folders.append(entry)
-            elif not source.include or _matches(path, source.include):
+            elif not source.include or matches(path, source.include):
                 yield entry, status, path
 
 
@@ -251,7 +257,7 @@ def _look(path: Path, *, follow: bool = False) -> os.stat_result | None:
         raise BackupError(f"{path} cannot be looked at: {error.strerror}") from None
 
 
-def _matches(path: str, globs: Sequence[str]) -> bool:
+def matches(path: str, globs: Sequence[str]) -> bool:
     """Return whether a glob matches the path or its name. A path with a bracket in it matches itself, too."""
     name = PurePosixPath(path).name
     return any(glob in (path, name) or fnmatchcase(path, glob) or fnmatchcase(name, glob) for glob in globs)

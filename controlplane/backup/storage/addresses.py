@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -35,6 +36,29 @@ def open_store(address: str, environment: Mapping[str, str] = os.environ) -> Sto
         return FolderStore(Path(unquote(parts.path)))
     if parts.scheme not in CLOUDS:
         raise NotARepository(f"{address!r} is no address of a repository; use a path, file://, s3://, gs:// or az://")
+    return ObjectsStore(cloud_store(address, environment), address)
+
+
+def is_cloud(address: str) -> bool:
+    """Return whether an address is one of a bucket, and no path."""
+    return urlsplit(address).scheme in CLOUDS
+
+
+def cloud_store(
+    address: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    timeout: timedelta = TIMEOUT,
+    retry_within: timedelta = RETRY_WITHIN,
+) -> S3Store | GCSStore | AzureStore:
+    """Return obstore's store of a bucket and a prefix. Nothing is read yet.
+
+    A request ends after `timeout`, and is repeated for `retry_within` at most.
+
+    Raises NotARepository for an address with credentials or without a bucket, and StoreUnreachable when obstore refuses
+    the address or its configuration.
+    """
+    parts = urlsplit(address)
     if parts.username or parts.password or parts.query or "@" in parts.netloc:
         raise NotARepository("an address with credentials or options in it is refused: give them in the environment")
     if not parts.netloc:
@@ -43,10 +67,10 @@ def open_store(address: str, environment: Mapping[str, str] = os.environ) -> Sto
     try:
         store = from_url(
             address,
-            client_options={"timeout": TIMEOUT, "connect_timeout": TIMEOUT / 6, "allow_http": plain},
-            retry_config={"max_retries": 8, "retry_timeout": RETRY_WITHIN},
+            client_options={"timeout": timeout, "connect_timeout": timeout / 6, "allow_http": plain},
+            retry_config={"max_retries": 8, "retry_timeout": retry_within},
         )
     except (BaseError, ValueError) as error:
         raise StoreUnreachable(f"{address}: {str(error).partition(chr(10))[0]}") from error
     assert isinstance(store, S3Store | GCSStore | AzureStore)
-    return ObjectsStore(store, address)
+    return store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -16,8 +17,11 @@ from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read
 from controlplane.backup.garbage import doomed_packs
 from controlplane.backup.intents import announced, is_announced, store_now
 from controlplane.backup.repository import Repository
+from controlplane.backup.sources.bucket import Bucket, BucketSource
 from controlplane.backup.sources.complete import check_complete
-from controlplane.backup.sources.walk import Found, Mark, Source, Walk, link_names, walk
+from controlplane.backup.sources.local import Folder
+from controlplane.backup.sources.origin import Origin
+from controlplane.backup.sources.walk import Found, Mark, Source, Walk, link_names
 from controlplane.backup.tally import Tally, usual_lanes
 from controlplane.backup.writing.files import FileReader, Read
 from controlplane.backup.writing.shelf import Shelf
@@ -63,7 +67,12 @@ class Created:
 
 
 def create_snapshot(
-    repository: Repository, source: Source, about: About, *, options: Options | None = None, tally: Tally | None = None
+    repository: Repository,
+    source: Source | BucketSource,
+    about: About,
+    *,
+    options: Options | None = None,
+    tally: Tally | None = None,
 ) -> Created:
     """Back a source up as one snapshot.
 
@@ -73,19 +82,33 @@ def create_snapshot(
     options, tally = options or Options(), tally or Tally()
     # The intent comes first: a prune that does not see it has written its list before the lists are read here.
     with announced(repository.store, about.host, f"backup of {about.subject}") as intent:
+        # The lists come before the index: a prune deletes packs before their list, so a pack whose list is gone when
+        # the lists are read is gone when the packs are listed.
+        doomed = doomed_packs(repository)
         notes = [str(fault) for fault in repository.refresh()]
-        run = _Run(repository, source, options, tally, doomed_packs(repository))
-        return run.make(about, intent, notes)
+        with closing(_origin(source)) as origin:
+            run = _Run(repository, source, origin, options, tally, doomed)
+            return run.make(about, intent, notes)
+
+
+def _origin(source: Source | BucketSource) -> Origin:
+    return Bucket(source) if isinstance(source, BucketSource) else Folder(source)
 
 
 class _Run:
     """One run."""
 
     def __init__(
-        self, repository: Repository, source: Source, options: Options, tally: Tally, doomed: frozenset[str]
+        self,
+        repository: Repository,
+        source: Source | BucketSource,
+        origin: Origin,
+        options: Options,
+        tally: Tally,
+        doomed: frozenset[str],
     ) -> None:
         self._repository, self._source, self._options, self._tally = repository, source, options, tally
-        self._doomed = doomed
+        self._origin, self._doomed = origin, doomed
         self._shelf = Shelf(repository, doomed)
         self._seen: set[str] = set()
 
@@ -104,6 +127,9 @@ class _Run:
             entries = [_entry(one, reads) for one in found.found]
             tree = [reader.take(part) for part in _cut_tree(tree_lines(entries))]
             reader.finish()
+        except BaseException:
+            self._origin.close()  # lanes wait for a store that hangs no longer
+            raise
         finally:
             reader.close()
         self._shelf.close()
@@ -112,13 +138,17 @@ class _Run:
         return Created(snapshot, (*notes, *found.skipped, *self._lost(found), *clock_warnings([snapshot])))
 
     def _parent(self, about: About) -> Mapping[str, Entry]:
-        """Return the files of the newest snapshot of the same subject, machine and source, by path.
+        """Return the files of the newest snapshot of the same subject and source, of a folder also machine, by path.
 
         Files that changed when that snapshot was made are left out: their marks prove nothing.
         """
         snapshots = self._repository.snapshots(lambda _: None)
-        wanted = (about.subject, about.host, self._source.uri)
-        same = [one for one in snapshots if (one.subject, one.host, one.source) == wanted]
+        wanted = (about.subject, self._source.uri)
+        same = [
+            one
+            for one in snapshots
+            if (one.subject, one.source) == wanted and (self._source.across_machines or one.host == about.host)
+        ]
         if not same:
             return {}
         try:
@@ -138,20 +168,20 @@ class _Run:
             files = [one for one in walked.found if one.type is EntryType.FILE]
             self._count(files)
             todo = [one for one in files if not self._unchanged(one, known, parent)]
-            known.update(reader.read(self._source.root, todo, link_names(walked.found)))
+            known.update(reader.read(self._origin, todo, link_names(walked.found)))
             before, walked = walked, self._walk()
             changed = _changed(walked, before, known)
             if not changed:
-                check_complete(self._source.root, (one.path for one in walked.found))
+                check_complete(self._origin.place, (one.path for one in walked.found), self._origin.content)
                 return walked, known
         shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         raise SourceMoving(
-            f"{len(changed)} files below {self._source.root} changed each of the {ROUNDS} times that they were read:"
+            f"{len(changed)} files below {self._origin.place} changed each of the {ROUNDS} times that they were read:"
             f" {shown}. No snapshot was made. Run the backup when the copy has ended."
         )
 
     def _walk(self) -> Walk:
-        walked = walk(self._source)
+        walked = self._origin.walk()
         self._seen.update(one.path for one in walked.found)
         self._seen.update(walked.vanished)
         return walked
@@ -215,10 +245,15 @@ class _Run:
             raise
 
     def _check_lists(self) -> None:
-        """Raise PacksGone when a list that is newer than the run names an earlier pack that the run refers to."""
+        """Raise PacksGone when a list that is newer than the run names an earlier pack that the run refers to.
+
+        So does a pack that is missing: the order of reading rules that out, but a person may have deleted it.
+        """
         fresh = doomed_packs(self._repository) - self._doomed
         if fresh & self._shelf.reused:
             raise PacksGone("a prune began during the backup and will delete packs that it used; run the backup again")
+        if missing := self._shelf.reused - self._repository.packs().keys():
+            raise PacksGone(f"{len(missing)} packs that the backup used were deleted meanwhile; run the backup again")
 
     def _check_packs(self, intent: str) -> None:
         """Raise PacksGone when the intent is gone, and a prune deletes packs that the run refers to or wrote.
@@ -237,7 +272,7 @@ class _Run:
 
 
 def _mark(entry: Entry) -> Mark:
-    return Mark(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode, entry.device)
+    return Mark(entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode, entry.device, entry.etag)
 
 
 def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
@@ -255,6 +290,7 @@ def _entry(one: Found, reads: Mapping[str, Read]) -> Entry:
         ctime_ns=mark.ctime_ns,
         inode=mark.inode,
         device=mark.device,
+        etag=mark.etag,
         size=mark.size,
         digest=read.digest.hex(),
         chunks=read.chunks,

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from queue import Queue
 from typing import Final
 
-from controlplane.backup.errors import BackupError
 from controlplane.backup.format.compress import Codec, best_codec
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import file_digest
-from controlplane.backup.sources.cut import Span, cutting_name, spans
-from controlplane.backup.sources.spans import ShortRead
-from controlplane.backup.sources.walk import GONE, Found, Mark
+from controlplane.backup.sources.ahead import IN_FLIGHT
+from controlplane.backup.sources.cut import cutting_name, spans
+from controlplane.backup.sources.origin import Handle, Moved, Origin
+from controlplane.backup.sources.walk import Found, Mark
 from controlplane.backup.tally import Tally
-from controlplane.backup.writing.lane import Lane, Sealed, open_source
+from controlplane.backup.writing.lane import Lane, Sealed
 from controlplane.backup.writing.shelf import Shelf
 
 SAMPLE: Final = 256 << 10
-_REPLACED: Final = (*GONE, errno.ELOOP, errno.EISDIR)
-"""Errors of a file that was deleted, or whose name a link or a folder took. The next walk sees it."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,16 @@ class Read:
 class _Open:
     """One file that is being read."""
 
-    def __init__(self, path: Path, found: Found, names: Iterable[str], *, compress: bool) -> None:
+    def __init__(self, origin: Origin, found: Found, names: Iterable[str], *, compress: bool) -> None:
         """`names` are those of links to the file."""
-        self.path, self.found = path, found
-        self.handle = open_source(path, found.mark.size)
+        self.found = found
+        self.handle = origin.open(found)
         try:
-            self.mark = Mark.of(os.fstat(self.handle))
-            self.spans = _cut(path, cutting_name((path.name, *names)), self.mark.size)
-            self.codec = _codec(path, self.mark.size) if compress else Codec.RAW
+            size, name = self.handle.mark.size, cutting_name((found.path, *names))
+            self.spans = list(spans(name, size, self.handle.read_at))
+            self.codec = _codec(self.handle, name, size) if compress else Codec.RAW
         except BaseException:
-            os.close(self.handle)
+            self.handle.close()
             raise
         self.sealed: list[Sealed | None] = [None] * len(self.spans)
         self.left = len(self.spans)
@@ -61,7 +57,7 @@ class FileReader:
 
     def __init__(self, shelf: Shelf, secrets: Secrets, *, lanes: int, tally: Tally, compress: bool) -> None:
         self._compress, self._tally = compress, tally
-        self._queue: Queue[tuple[_Open, int] | None] = Queue(maxsize=4 * lanes)
+        self._queue: Queue[tuple[_Open, int] | None] = Queue(maxsize=max(4 * lanes, IN_FLIGHT))
         self._lock = threading.Lock()
         self._results: dict[str, Read] = {}
         self._fault: BaseException | None = None
@@ -73,7 +69,7 @@ class FileReader:
         for thread in self._threads:
             thread.start()
 
-    def read(self, root: Path, files: Iterable[Found], names: Mapping[str, Sequence[str]]) -> Mapping[str, Read]:
+    def read(self, origin: Origin, files: Iterable[Found], names: Mapping[str, Sequence[str]]) -> Mapping[str, Read]:
         """Read the files and return what was read, by path. A file that changed meanwhile is not part of it.
 
         `names` has the names of links to files, by the files' paths: they say where a file has tensors.
@@ -84,14 +80,13 @@ class FileReader:
             if self._fault is not None:
                 break
             try:
-                opened = _Open(root / found.path, found, names.get(found.path, ()), compress=self._compress)
-            except OSError as error:
-                if error.errno in _REPLACED:
-                    continue
-                raise BackupError(f"{root / found.path} cannot be read: {error.strerror}") from None
+                opened = _Open(origin, found, names.get(found.path, ()), compress=self._compress)
+            except Moved:
+                continue
             if not opened.spans:
                 self._ended(opened)
-            for number in range(len(opened.spans)):
+            for number, span in enumerate(opened.spans):
+                opened.handle.ahead(span)
                 self._queue.put((opened, number))
         self._queue.join()
         if self._fault is not None:
@@ -127,14 +122,12 @@ class FileReader:
     def _one(self, lane: Lane, opened: _Open, number: int) -> None:
         span = opened.spans[number]
         try:
-            if not opened.moving and self._fault is None:
+            if opened.moving or self._fault is not None:
+                opened.handle.drop(span)
+            else:
                 opened.sealed[number] = lane.read(opened.handle, span, opened.codec)
                 self._tally.add(span.length)
-        except ShortRead:
-            opened.moving = True
-        except OSError as error:
-            if error.errno not in _REPLACED:
-                raise BackupError(f"{opened.path} cannot be read: {error.strerror}") from error
+        except Moved:
             opened.moving = True
         finally:
             with self._lock:
@@ -144,22 +137,16 @@ class FileReader:
                 self._ended(opened)
 
     def _ended(self, opened: _Open) -> None:
-        after = Mark.of(os.fstat(opened.handle))
-        os.close(opened.handle)
+        mark, after = opened.handle.mark, opened.handle.mark_now()
+        opened.handle.close()
         sealed = [part for part in opened.sealed if part is not None]
-        if opened.moving or after != opened.mark or len(sealed) != len(opened.spans):
+        if opened.moving or after != mark or len(sealed) != len(opened.spans):
             return
-        digest = file_digest(opened.mark.size, (part.digest for part in sealed))
-        self._results[opened.found.path] = Read(opened.mark, digest, tuple(part.id for part in sealed))
+        digest = file_digest(mark.size, (part.digest for part in sealed))
+        self._results[opened.found.path] = Read(mark, digest, tuple(part.id for part in sealed))
 
 
-def _cut(path: Path, name: str, size: int) -> list[Span]:
-    with path.open("rb") as file:
-        return list(spans(name, size, lambda offset, length: os.pread(file.fileno(), length, offset)))
-
-
-def _codec(path: Path, size: int) -> Codec:
+def _codec(handle: Handle, name: str, size: int) -> Codec:
     """Choose the codec by a sample from the middle of the file: headers are not like the rest."""
-    with path.open("rb") as file:
-        sample = os.pread(file.fileno(), SAMPLE, max(0, (size - SAMPLE) // 4 * 2))
-    return best_codec(sample, floats16=path.suffix in (".safetensors", ".gguf", ".bin"))
+    sample = handle.read_at(max(0, (size - SAMPLE) // 4 * 2), SAMPLE)
+    return best_codec(sample, floats16=PurePosixPath(name).suffix in (".safetensors", ".gguf", ".bin"))

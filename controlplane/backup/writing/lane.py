@@ -7,18 +7,17 @@ of a chunk's size unless it compresses.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from mmap import mmap
-from pathlib import Path
 
-from controlplane.backup.direct import open_direct
+from controlplane.backup.format.buffers import Buffer
 from controlplane.backup.format.compress import Codec, compressed
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import chunk_id, digest_of
 from controlplane.backup.format.pack import PackBuilder
 from controlplane.backup.sources.cut import Span
-from controlplane.backup.sources.spans import DIRECT_FROM, read_span, span_buffer
+from controlplane.backup.sources.origin import Handle
+from controlplane.backup.sources.spans import span_buffer
 from controlplane.backup.writing.shelf import Shelf
 
 
@@ -38,14 +37,15 @@ class Lane:
         self._chunk = span_buffer()
         self._builder = PackBuilder(memoryview(mmap(-1, PackBuilder.buffer_bytes())), secrets)
 
-    def read(self, handle: int, span: Span, codec: Codec) -> Sealed:
+    def read(self, handle: Handle, span: Span, codec: Codec) -> Sealed:
         """Read a span of an open file, and store it when the repository lacks it.
 
-        Raises ShortRead when the file is too short, OSError when it cannot be read, and the store's errors.
+        Raises Moved when the file changed, OSError and BackupError when it cannot be read, and the store's errors.
         """
-        return self.take(read_span(handle, self._chunk, span), codec)
+        with handle.filled(span, self._chunk) as data:
+            return self.take(data, codec)
 
-    def take(self, data: memoryview | bytes, codec: Codec) -> Sealed:
+    def take(self, data: Buffer, codec: Codec) -> Sealed:
         """Store a chunk when the repository lacks it. Raises the store's errors."""
         digest = digest_of(data)
         identity = chunk_id(digest, self._secrets.chunk_secret)
@@ -53,8 +53,8 @@ class Lane:
             self._add(identity, data, codec)
         return Sealed(digest, identity)
 
-    def _add(self, identity: bytes, data: memoryview | bytes, codec: Codec) -> None:
-        stored: memoryview | bytes = data
+    def _add(self, identity: bytes, data: Buffer, codec: Codec) -> None:
+        stored: Buffer = data
         if codec is not Codec.RAW:
             small = compressed(codec, data)
             # A chunk that grew is stored as it is: the sample of its file promised otherwise.
@@ -67,9 +67,3 @@ class Lane:
         """Store the pack that was begun."""
         if self._builder.count:
             self._shelf.put(*self._builder.finish())
-
-
-def open_source(path: Path, size: int) -> int:
-    """Return a handle on a file, beside the page cache where it is large. Raises OSError, also for a link."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    return open_direct(path, flags) if size >= DIRECT_FROM else os.open(path, flags | os.O_CLOEXEC)

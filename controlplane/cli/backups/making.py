@@ -15,12 +15,13 @@ from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.jobs.leashed import be_gentle
 from controlplane.backup.keys.keyfile import UserKey, new_key, read_key, write_key
 from controlplane.backup.repository import init_repository, present
+from controlplane.backup.sources.bucket import BucketSource
 from controlplane.backup.sources.walk import UNFINISHED, Source
-from controlplane.backup.storage.addresses import open_store
+from controlplane.backup.storage.addresses import is_cloud, open_store
 from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, Created, Options, create_snapshot
 from controlplane.cli.backups.looking import snapshot_document
-from controlplane.cli.backups.opening import address, check_apart, key_path, named, opened
+from controlplane.cli.backups.opening import address, check_apart, check_buckets_apart, key_path, named, opened
 from controlplane.cli.backups.progress import shown, told_when_interrupted
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, emit, say, say_all, size, tell, took
@@ -81,7 +82,7 @@ def write_key_file(path: Path, key: UserKey) -> None:
 
 
 def create(
-    folder: Path,
+    folder: str,
     repository: str | None,
     key_file: Path | None,
     name: str | None,
@@ -94,18 +95,22 @@ def create(
     read_all: bool,
     output: str,
 ) -> None:
-    """Back a folder up as one snapshot."""
+    """Back a folder, or a prefix of a bucket, up as one snapshot."""
     be_gentle()
     tags = dict(_pair(text) for text in tag or ())
-    root = folder.absolute()
-    facts = _facts(root) if version else {}
-    about = About(_named(name or root.name), _text(version or ""), platform.node(), person(), tags, facts)
-    source = Source(root, tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
+    chosen = (tuple(part or ()), tuple(include or ()), (*UNFINISHED, *(exclude or ())))
+    source = BucketSource(folder, *chosen) if is_cloud(folder) else Source(_root(folder), *chosen)
+    usual = source.uri.rpartition("/")[2] if isinstance(source, BucketSource) else source.root.name
+    facts = _facts(source.root) if version and isinstance(source, Source) else {}
+    about = About(_named(name or usual), _text(version or ""), platform.node(), person(), tags, facts)
     tally = Tally()
     found = opened(repository, key_file)
     ended = "ended: no snapshot was made. The next backup uses what is stored already"
     with told_when_interrupted(ended), shown(tally, output):
-        check_apart(found, key_file, root)
+        if isinstance(source, BucketSource):
+            check_buckets_apart(found, source)
+        else:
+            check_apart(found, key_file, source.root)
         made = create_snapshot(found, source, about, options=Options(compress=compress, read_all=read_all), tally=tally)
     snapshot = made.snapshot
     sentence = (
@@ -123,6 +128,12 @@ def _facts(root: Path) -> dict[str, str]:
         return {}  # the backup itself says what is wrong
     origin = origin_of(root, files).get("origin")
     return {**facts_of(files), **({"origin": origin} if origin else {})}
+
+
+def _root(folder: str) -> Path:
+    if "://" in folder:
+        raise WrongUsage(f"{folder} is no folder and no bucket: use a path, s3://bucket/prefix, gs://… or az://…")
+    return Path(folder).absolute()
 
 
 def tell_made(made: Created, sentence: str, output: str) -> None:

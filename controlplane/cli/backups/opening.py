@@ -15,10 +15,12 @@ from controlplane.backup.format.snapshot import Snapshot
 from controlplane.backup.intents import announced
 from controlplane.backup.keys.keyfile import read_key
 from controlplane.backup.repository import Repository
+from controlplane.backup.sources.bucket import BucketSource
 from controlplane.backup.storage.addresses import open_store
 from controlplane.backup.storage.folder import FolderStore
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import say
+from controlplane.config.backup.buckets import overlapping
 
 
 def address(repository: str | None) -> str:
@@ -57,14 +59,27 @@ def check_apart(repository: Repository, key_file: Path | None, folder: Path) -> 
         raise WrongUsage(f"the key file {key_path(key_file)} is in {folder}; move it to another place")
 
 
+def check_buckets_apart(repository: Repository, source: BucketSource) -> None:
+    """Raise WrongUsage when the repository is below the prefix of the source, or the source in the repository."""
+    if overlapping(source.uri, repository.store.address):
+        raise WrongUsage(
+            f"the repository {repository.store.address} and the source {source.uri} must not contain each other; move"
+            " one"
+        )
+
+
 @contextmanager
 def reading(repository: Repository, work: str) -> Iterator[None]:
-    """Keep a prune from deleting packs during the block, where the repository can be written to."""
+    """Keep a prune from deleting packs during the block, where the repository can be written to.
+
+    The index is read again then: a prune that did not wait for this block may have deleted packs since it was read.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(announced(repository.store, platform.node(), work))
         except (StoreUnreachable, NoSpace) as error:
             say(f"a prune that runs meanwhile will not wait for this {work}: {error}")
+        repository.refresh()  # its faults were told when the repository was opened
         yield
 
 

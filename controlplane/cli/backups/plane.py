@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -12,8 +13,8 @@ from sqlalchemy.engine import make_url
 from controlplane.backup.errors import BackupError
 from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.plane.bring_back import Kept, restore_folder, restore_postgres
-from controlplane.backup.plane.collect import collect, staged
-from controlplane.backup.plane.manifest import CONFIG, FACT, FORMAT, SUBJECT
+from controlplane.backup.plane.collect import collect, collect_samples, staged
+from controlplane.backup.plane.manifest import CONFIG, FACT, FORMAT, SAMPLES, SUBJECT
 from controlplane.backup.reading.restore import check_space
 from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.sources.walk import Source
@@ -33,8 +34,17 @@ USUAL_FOLDER = Path("data")
 """The data folder of `up` without --data-dir."""
 
 
-def save(config: Path, data_dir: Path | None, repository: str | None, key_file: Path | None, output: str) -> None:
-    """Back the control plane's database and configuration up as one snapshot. It may run meanwhile.
+def save(
+    config: Path,
+    data_dir: Path | None,
+    repository: str | None,
+    key_file: Path | None,
+    with_metrics: bool,
+    output: str,
+) -> None:
+    """Back the control plane's database and configuration up as one snapshot, and its samples if asked for.
+
+    It may run meanwhile.
 
     Raises BackupError for a repository without encryption: the database holds what nobody else may read.
     """
@@ -49,15 +59,18 @@ def save(config: Path, data_dir: Path | None, repository: str | None, key_file: 
     tally = Tally()
     with staged(_beside(url, data_dir)) as folder, shown(tally, output):
         manifest = collect(url, loaded, folder, time.time())
+        # After the database: alerts and rollouts of it then have the samples that they were decided on.
+        lost = collect_samples(data_dir or USUAL_FOLDER, folder) if with_metrics else ()
         facts = {FACT: str(FORMAT), "database": manifest.database, "schema": manifest.revision}
         about = About(SUBJECT, host=platform.node(), by=person(), facts=facts)
         source = Source(folder, exclude=(), address=_place(url))
         made = create_snapshot(found, source, about, tally=tally)
+    made = replace(made, notes=(*made.notes, *lost))
     head = made.snapshot
+    content = f"{counted(len(manifest.config), 'file')} of configuration" + (" and its samples" if with_metrics else "")
     sentence = (
-        f"snapshot {head.id} of {SUBJECT}: {manifest.database} with schema {manifest.revision},"
-        f" {counted(len(manifest.config), 'file')} of configuration, {size(head.bytes)}, {size(head.new_bytes)} new, in"
-        f" {took(head.seconds)}"
+        f"snapshot {head.id} of {SUBJECT}: {manifest.database} with schema {manifest.revision}, {content},"
+        f" {size(head.bytes)}, {size(head.new_bytes)} new, in {took(head.seconds)}"
     )
     tell_made(made, sentence, output)
 
@@ -73,7 +86,10 @@ def bring_back(snapshot: str, to: str, repository: str | None, key_file: Path | 
         if "://" in to:
             restore_postgres(kept, to, time.time())
             place = _place(to)
-            say(f"Its configuration: `controlplane backup restore {kept.snapshot.id} FOLDER --file {CONFIG}`")
+            has_samples = any(entry.path == SAMPLES for entry in kept.entries)
+            named = f"--file {CONFIG}" + (f" --file {SAMPLES}" if has_samples else "")
+            what = "configuration and samples" if has_samples else "configuration"
+            say(f"Its {what}: `controlplane backup restore {kept.snapshot.id} FOLDER {named}`")
         else:
             folder = Path(to).absolute()
             if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):

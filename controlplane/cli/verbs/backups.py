@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent, whole
+from controlplane.cli.verbs.grammar import Operand, Option, Verb, folder_to_make, percent, whole
 from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, DRY_RUN, LISTING
 
 _REPOSITORY = Option("repository", "Address of the repository; by default CP_BACKUP_REPOSITORY.", "URL")
@@ -49,8 +49,15 @@ BACKUPS = (
     Verb(
         "backup create",
         "backups.making:create",
-        "Back a folder up as one snapshot.",
-        (Operand("folder", "FOLDER", "A model repository, or a folder of a model.", Path, offers="folders"),),
+        "Back a folder, or a prefix of a bucket, up as one snapshot.",
+        (
+            Operand(
+                "folder",
+                "FOLDER",
+                "A model repository or a folder of a model, or s3://bucket/prefix.",
+                offers="folders",
+            ),
+        ),
         (
             *_WHERE,
             Option("name", "Name of the model; by default the folder's.", "NAME"),
@@ -66,6 +73,7 @@ BACKUPS = (
         examples=(
             ("backup create /models --name triton", "a whole Triton repository"),
             ("backup create /models --name rag --part rag --part embed", "an ensemble and its member"),
+            ("backup create s3://models/triton --name triton", "a model repository in a bucket"),
         ),
         details="Files that change while they are read are read again; no snapshot holds a torn file.",
     ),
@@ -136,7 +144,7 @@ BACKUPS = (
         "backup restore",
         "backups.restoring:restore",
         "Write a snapshot, or some of its files, into a new folder.",
-        (_SNAPSHOT, Operand("to", "FOLDER", "The folder to make.", Path, offers="folders")),
+        (_SNAPSHOT, Operand("to", "FOLDER", "The folder to make.", folder_to_make, offers="folders")),
         (
             *_WHERE,
             Option("version", "The newest snapshot of this version, as SUBJECT@VERSION.", "VERSION"),
@@ -180,7 +188,13 @@ BACKUPS = (
         "backup control-plane",
         "backups.plane:save",
         "Back the control plane's own database and configuration up.",
-        options=(_CONFIG, DATA_DIR, *_WHERE, AS),
+        options=(
+            _CONFIG,
+            DATA_DIR,
+            *_WHERE,
+            Option("with_metrics", "Back the stored samples up too: the folder metrics/ of the data."),
+            AS,
+        ),
         examples=(("backup control-plane -c fleet.yaml --data-dir /var/lib/controlplane", ""),),
         details="The control plane may run meanwhile. The repository must be encrypted. The snapshot's subject is "
         "control-plane.",

@@ -7,6 +7,7 @@ A call imports only the module of its verb: importing a command-line framework t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from controlplane.cli.errors import WrongUsage
@@ -95,6 +96,16 @@ def percent(text: str) -> float:
     if not 0.0 < value < 100.0:
         raise ValueError("expected a number above 0 and below 100")
     return value
+
+
+def folder_to_make(text: str) -> Path:
+    """Return a path. Raises ValueError for the address of a bucket: an engine would load a part of the tree there."""
+    if "://" in text:
+        raise ValueError(
+            "expected a path: a bucket cannot get a whole tree at one instant. Restore to a new folder, copy that to a"
+            " new prefix, and then point the engine there"
+        )
+    return Path(text)
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
+from controlplane.config.backup.buckets import CLOUDS, FolderOrBucket, bucket, overlapping
 from controlplane.config.checking import Fault, check
 from controlplane.config.schedules import Schedule
 from controlplane.config.vocabulary import FilePath, HttpUrl, Interval, Model, Name, Text
@@ -27,7 +28,7 @@ PLANE_SUBJECT: Final = "control-plane"
 MAX_AGE_S: Final = 26 * 3600.0
 """Default of `max_age`. Chosen: a day, and two hours for the run itself. No multiple of an interval can be the default,
 because the times of a cron expression need not have one interval."""
-SCHEMES: Final = ("file", "s3", "gs", "az")
+SCHEMES: Final = ("file", *CLOUDS)
 
 Count = Annotated[int, Field(ge=0, le=10_000, strict=True)]
 
@@ -39,12 +40,10 @@ def _repository(value: str) -> str:
         return value
     if parts.scheme not in SCHEMES:
         raise ValueError("expected file:///path, an absolute path, s3://bucket/prefix, gs://… or az://…")
-    if parts.username or parts.password or parts.query or "@" in parts.netloc:
-        raise ValueError("holds credentials or options: give them in the control plane's environment")
-    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+    if parts.scheme != "file":
+        return bucket(value)
+    if parts.netloc not in ("", "localhost"):
         raise ValueError("names a host: write file:///path with three slashes")
-    if parts.scheme != "file" and not parts.netloc:
-        raise ValueError("names no bucket: write one, such as s3://bucket/prefix")
     return value
 
 
@@ -67,9 +66,12 @@ class BackupJobSection(Model):
     """One backup that is made again and again."""
 
     name: Name
-    folder: FilePath | None = None
+    folder: FolderOrBucket | None = None
+    """Folder of this machine, or the address of a prefix of a bucket."""
     control_plane: bool = False
     """Whether the control plane itself is backed up: its database and configuration."""
+    with_metrics: bool = False
+    """Whether a backup of the control plane holds the stored samples too."""
     subject: Text | None = None
     """Subject of the snapshots. Default: the job's name."""
     version: Text | None = None
@@ -97,6 +99,11 @@ class BackupJobSection(Model):
         for field in ("subject", "version", "parts", "include", "exclude"):
             if self.control_plane and getattr(self, field):
                 yield Fault((field,), "is for folder:; a backup of the control plane is always whole")
+
+    @check
+    def _metrics_are_the_planes(self) -> Iterator[Fault]:
+        if self.with_metrics and not self.control_plane:
+            yield Fault(("with_metrics",), "is for control_plane: true")
 
     @check
     def _name_is_free(self) -> Iterator[Fault]:
@@ -197,6 +204,12 @@ class BackupSection(Model):
         for number, job in enumerate(self.jobs):
             if job.reads("name") and first.setdefault(job.name, number) != number:
                 yield Fault(("jobs", number, "name"), f"{job.name!r} is taken by jobs[{first[job.name]}]")
+
+    @check
+    def _repository_is_apart(self) -> Iterator[Fault]:
+        for number, job in enumerate(self.jobs):
+            if job.reads("folder") and isinstance(job.folder, str) and overlapping(job.folder, self.repository):
+                yield Fault(("jobs", number, "folder"), "must not contain backup.repository, nor be inside it")
 
     @check
     def _does_something(self) -> Iterator[Fault]:

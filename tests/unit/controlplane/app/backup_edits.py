@@ -48,6 +48,7 @@ BACKUP_EDITS: tuple[tuple[str, Where, Any], ...] = (
     ("backup.jobs[].name", (*_JOB, "name"), "other"),
     ("backup.jobs[].folder", (*_JOB, "folder"), "/other"),
     ("backup.jobs[].control_plane", _PLANE, {"name": "plane", "folder": "/plane", "schedule": "@hourly"}),
+    ("backup.jobs[].with_metrics", (*_PLANE, "with_metrics"), True),
     ("backup.jobs[].subject", (*_JOB, "subject"), "llm"),
     ("backup.jobs[].version", (*_JOB, "version"), "v2"),
     ("backup.jobs[].parts", (*_JOB, "parts"), ["rag", "embed"]),

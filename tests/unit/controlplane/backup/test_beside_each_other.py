@@ -11,6 +11,7 @@ import pytest
 
 from controlplane.backup.errors import PacksGone
 from controlplane.backup.format.envelope import Kind
+from controlplane.backup.intents import announced
 from controlplane.backup.pruning.prune import prune
 from controlplane.backup.reading.verify import verify
 from controlplane.backup.repository import Repository
@@ -223,3 +224,25 @@ def test_a_run_whose_intent_is_gone_fails_when_a_list_names_a_pack_that_it_has_j
         create(store, models)
     assert listed != []
     assert snapshots(inside) == []
+
+
+def test_the_end_of_an_earlier_prune_between_any_two_calls_of_a_backup(models: Path, tmp_path: Path) -> None:
+    # A prune listed packs while another backup ran: that list does not wait for the backup that begins now.
+    start = new_store()
+    create(start, models, "gone")
+    with announced(same_bucket(start), "other", "backup"):
+        forgotten_and_pruned(same_bucket(start))
+    assert any(name.startswith("garbage/") for name in start.objects)
+    beside = Beside(start)
+    expected = content(models)
+    for at in range(beside.operations(lambda store: create(store, models, "kept") and None)):
+        store = beside.run(lambda store: create(store, models, "kept") and None, pruned, at)
+        check(store, tmp_path / f"{at}", expected, {"kept"})
+
+
+def test_a_backup_of_new_bytes_between_any_two_calls_of_a_prune(models: Path, tmp_path: Path) -> None:
+    beside = Beside(new_store())
+    expected = content(models)
+    for at in range(beside.operations(pruned)):
+        store = beside.run(pruned, lambda inside: create(inside, models, "kept") and None, at)
+        check(store, tmp_path / f"{at}", expected, {"kept"})

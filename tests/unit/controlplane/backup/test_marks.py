@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from controlplane.backup.repository import Repository
-from controlplane.backup.sources import walk
+from controlplane.backup.sources import local, walk
 from controlplane.backup.sources.walk import Mark, Source
 from controlplane.backup.tally import Tally
-from controlplane.backup.writing import files
 from controlplane.backup.writing.create import About, Options, create_snapshot
 from tests.unit.controlplane.backup.world import KEY, Clock, new_store, snapshots, write_files
 
@@ -24,13 +23,13 @@ class Runs:
     def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
         self.root, self.store, self.host = root, new_store(), "node-1"
         self.opened: list[str] = []
-        original = files.open_source
+        original = local.open_source
 
         def seen(path: Path, size: int) -> int:
             self.opened.append(path.name)
             return original(path, size)
 
-        patch.setattr(files, "open_source", seen)
+        patch.setattr(local, "open_source", seen)
 
     def read(self, *, now: float = START, read_all: bool = False) -> list[str]:
         """Back up when the machine's clock shows `now`. Return the names of the files that were read."""

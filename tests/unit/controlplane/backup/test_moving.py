@@ -8,8 +8,8 @@ import pytest
 
 from controlplane.backup.errors import SourceIncomplete, SourceMoving
 from controlplane.backup.repository import Repository
+from controlplane.backup.sources import local
 from controlplane.backup.sources.walk import Source, Walk, walk
-from controlplane.backup.writing import create as creating
 from controlplane.backup.writing.create import About, Created, Options, create_snapshot
 from tests.unit.controlplane.backup.world import (
     KEY,
@@ -42,7 +42,7 @@ def test_a_file_that_goes_on_changing_is_named_and_makes_no_snapshot(
 ) -> None:
     write_files(tmp_path / "models", {"chat/1/model.bin": b"w" * 100, "chat/config.pbtxt": b"x"})
     store, clock = new_store(), Clock()
-    monkeypatch.setattr(creating, "walk", Growing(tmp_path / "models" / "chat" / "1" / "model.bin", 5))
+    monkeypatch.setattr(local, "walk", Growing(tmp_path / "models" / "chat" / "1" / "model.bin", 5))
     with pytest.raises(SourceMoving, match=r"changed each of the 4 times.*chat/1/model\.bin"):
         create(store, tmp_path / "models", clock=clock)
     assert (snapshots(store), clock.paused) == ([], [2.0, 2.0, 2.0])
@@ -51,7 +51,7 @@ def test_a_file_that_goes_on_changing_is_named_and_makes_no_snapshot(
 def test_a_file_that_stops_changing_is_stored_as_it_is_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path / "models", {"chat/1/model.bin": b"w" * 100, "chat/config.pbtxt": b"x"})
     store, clock = new_store(), Clock()
-    monkeypatch.setattr(creating, "walk", Growing(tmp_path / "models" / "chat" / "1" / "model.bin", 3))
+    monkeypatch.setattr(local, "walk", Growing(tmp_path / "models" / "chat" / "1" / "model.bin", 3))
     made = create(store, tmp_path / "models", clock=clock)
     restore(store, made, tmp_path / "out")
     assert content(tmp_path / "out") == content(tmp_path / "models")
@@ -78,7 +78,7 @@ def made(root: Path) -> Created:
 
 def test_a_file_that_is_deleted_while_the_backup_runs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path, {"chat/1/model.bin": b"w" * 100, "chat/config.pbtxt": b"x"})
-    monkeypatch.setattr(creating, "walk", Vanishing(tmp_path / "chat" / "config.pbtxt"))
+    monkeypatch.setattr(local, "walk", Vanishing(tmp_path / "chat" / "config.pbtxt"))
     created = made(tmp_path)
     assert created.snapshot.files == 1
     told = "deleted while the backup ran, so the snapshot is without them: chat/config.pbtxt"
@@ -90,7 +90,7 @@ def test_a_shard_that_is_deleted_while_the_backup_runs_refuses_the_snapshot(
 ) -> None:
     index = b'{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}'
     write_files(tmp_path, {"model.safetensors.index.json": index, "1.safetensors": b"1", "2.safetensors": b"2"})
-    monkeypatch.setattr(creating, "walk", Vanishing(tmp_path / "2.safetensors"))
+    monkeypatch.setattr(local, "walk", Vanishing(tmp_path / "2.safetensors"))
     with pytest.raises(SourceIncomplete, match=r"names 1 files that are missing: 2\.safetensors"):
         made(tmp_path)
 
@@ -108,5 +108,5 @@ def test_a_file_whose_name_a_folder_takes_is_read_as_what_it_is_then(
             path.mkdir()
         return walked
 
-    monkeypatch.setattr(creating, "walk", replacing)
+    monkeypatch.setattr(local, "walk", replacing)
     assert made(tmp_path).snapshot.files == 1

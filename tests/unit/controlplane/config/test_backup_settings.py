@@ -35,6 +35,12 @@ def test_addresses_of_repositories(tmp_path: Path, address: str) -> None:
     assert section is not None and section.repository == address
 
 
+@pytest.mark.parametrize("address", ["s3://models/triton", "gs://models", "az://container/t", "s3://bucket/llm2"])
+def test_buckets_as_folders(tmp_path: Path, address: str) -> None:
+    section = load_fleet(write(tmp_path, **job(folder=address))).fleet.backup
+    assert section is not None and section.jobs[0].folder == address
+
+
 def job(**fields: Any) -> dict[str, Any]:
     return {"jobs": [{**FOLDER, **fields}]}
 
@@ -54,6 +60,12 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     (job(folder=None), "backup.jobs[0]", "needs one of folder: PATH, control_plane: true"),
     (job(control_plane=True), "backup.jobs[0]", "needs one of folder: PATH, control_plane: true"),
     (job(folder=None, control_plane=True, parts=["a"]), "backup.jobs[0].parts", "is for folder:"),
+    (job(folder="s3://key:secret@models/t"), "backup.jobs[0].folder", "holds credentials"),
+    (job(folder="s3:///t"), "backup.jobs[0].folder", "names no bucket"),
+    (job(folder="https://models/t"), "backup.jobs[0].folder", "expected a path, s3://bucket/prefix"),
+    (job(folder="s3://bucket"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(folder="s3://bucket/llm/models"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(with_metrics=True), "backup.jobs[0].with_metrics", "is for control_plane: true"),
     (job(name="verify"), "backup.jobs[0].name", "names the runs of backup.verify"),
     (job(subject="chat@v1"), "backup.jobs[0].subject", "holds @"),
     (job(subject=""), "backup.jobs[0].subject", "is empty"),

@@ -52,6 +52,11 @@ async def test_a_folder_the_control_plane_and_a_verification(world: World, tmp_p
     assert "the database is whole, with" in (await runner.run(drill_work(drill, plane), place, None)).words
     assert list(drill.scratch.iterdir()) == []
 
+    bucket = BackupJobSection(name="b", folder="s3://models/triton", schedule=DAILY)
+    assert job_work(bucket, place).command[:3] == ("backup", "create", "s3://models/triton")
+    sampled = BackupJobSection(name="p", control_plane=True, with_metrics=True, schedule=DAILY)
+    assert "--with-metrics" in job_work(sampled, place).command
+
     verify = verify_work(BackupVerifySection(schedule=DAILY, sample=100))
     assert "packs were read, and are whole" in (await runner.run(verify, place, None)).words
     for pack in (tmp_path / "repository" / "packs").glob("*/*"):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from collectors.samples import Layout, Series
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.audit import AuditStore, audit
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
 from controlplane.store.restored import hold_of
+from tests.fakes import series_model
 from tests.unit.controlplane.cli.backups.conftest import Machine
 
 
@@ -89,3 +93,23 @@ def test_what_cannot_be_backed_up_or_restored_is_named(plane: Machine) -> None:
     gone = plane.backup("control-plane", "-c", config, "--data-dir", data, code=1).stderr
     assert "own.yml, which fleet.yaml needs, cannot be backed up" in gone
     assert list(data.glob(".controlplane-backup-*")) == []
+
+
+def test_samples_come_back_where_they_were_asked_for(plane: Machine) -> None:
+    config, data, out = plane.home / "etc" / "fleet.yaml", plane.home / "data", plane.home / "out"
+    words = ("control-plane", "-c", config, "--data-dir", data, "--with-metrics")
+    assert "there are no samples here" in plane.backup(*words, code=1).stderr
+    store = SeriesStore.in_folder(data / "metrics", 1e9, None, 1e9)
+    layout = Layout((Series("up", (("job", "vllm"),)),))
+    for at in range(1_000, 100_000, 1_000):
+        store.append("one", layout, at, np.array([float(at)]))
+    # The control plane runs: the folder is locked, and nothing was closed.
+    assert "2 files of configuration and its samples" in plane.backup(*words).stdout
+    store.append("one", layout, 100_000, np.array([100_000.0]))
+    plane.backup("restore-control-plane", "control-plane", out)
+    back = SeriesStore.in_folder(out / "metrics", 1e9, None, 1e9)
+    (samples,) = series_model.read(back, "up", -1, 1 << 45).values()
+    assert [at for at, _ in samples] == list(range(1_000, 100_000, 1_000))
+    alone = plane.home / "alone"
+    plane.backup("restore", "control-plane", alone, "--file", "metrics")
+    assert {path.name for path in alone.iterdir()} == {"metrics"}
