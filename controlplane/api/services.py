@@ -37,8 +37,8 @@ from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import Plan, Rollout
 from controlplane.rollout.planning.overrides import Overrides
-from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
+from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.outbox import OutboxStore

@@ -45,11 +45,11 @@ from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.slack.actions import Actions
 from controlplane.slack.rollouts import RolloutActions
+from controlplane.store.backups.restored import Hold, hold_of
 from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.replicas import Replicas
-from controlplane.store.restored import Hold, hold_of
 from controlplane.store.revision import RevisionStore, touch
 from controlplane.store.schedules import ScheduleStore
 

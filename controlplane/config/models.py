@@ -7,8 +7,8 @@ from pathlib import Path
 
 from collectors.engines import BACKENDS, Api
 from controlplane.config.checking import Fault, Loc, check
-from controlplane.config.files import NUMBER, REPOSITORY, FilesPattern, pattern_faults
 from controlplane.config.gateway import ModelGateway
+from controlplane.config.rollout.files import NUMBER, REPOSITORY, FilesPattern, pattern_faults
 from controlplane.config.rollout.section import RolloutSection
 from controlplane.config.traffic.base import UNNAMED, Backend, VersionSection, triton_folder
 from controlplane.config.traffic.union import AnyTraffic

@@ -12,7 +12,7 @@ from controlplane.config.backup.section import DRILL, VERIFY, BackupSection
 from controlplane.errors import Conflict, NotFound
 from controlplane.fleet.view import View, instant, rfc3339
 from controlplane.store.audit import audit
-from controlplane.store.backup_runs import BackupRun, BackupRunStore, JobRuns
+from controlplane.store.backups.runs import BackupRun, BackupRunStore, JobRuns
 from controlplane.store.database import Database
 from controlplane.store.schedules import ScheduleState, ScheduleStore
 

@@ -16,7 +16,7 @@ from controlplane.gateway.desired.build import Split, build
 from controlplane.gateway.desired.codec import encode
 from controlplane.gateway.desired.document import Desired, KeySpec, LimitSpec
 from controlplane.gateway.limits.owners import limits_of
-from controlplane.rollout.observations import observation_from_json
+from controlplane.rollout.stored.observations import observation_from_json
 from controlplane.store.assignments import TRAFFIC, AssignmentStore
 from controlplane.store.database import Database
 from controlplane.store.revision import RevisionStore

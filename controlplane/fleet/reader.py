@@ -20,8 +20,8 @@ from controlplane.fleet.view import instant
 from controlplane.fleet.views import AlertCounts, AttentionView, FleetView, ModelView, TargetView
 from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
+from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.store.stored import UnreadRow
 
 CACHE_S = 1.0

@@ -23,7 +23,6 @@ from controlplane.fleet.views import AttentionView
 from controlplane.rollout.attention import Attention
 from controlplane.rollout.findings import Sample, WorkState
 from controlplane.rollout.model import Plan, Rollout
-from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.aftermath import aftermath
 from controlplane.rollout.reporting.progress import (
     NO_PAST,
@@ -36,6 +35,7 @@ from controlplane.rollout.reporting.progress import (
 )
 from controlplane.rollout.reporting.words import work_words
 from controlplane.rollout.step_words import step_sentences
+from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.traffic.driver import TrafficObservation
 

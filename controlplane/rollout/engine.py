@@ -9,7 +9,6 @@ from typing import Any
 
 from controlplane.config.models import ModelSection
 from controlplane.errors import LeaseLost
-from controlplane.rollout import records
 from controlplane.rollout.advance import advance
 from controlplane.rollout.announce import Announcer, stuck
 from controlplane.rollout.copying import replace
@@ -30,6 +29,7 @@ from controlplane.rollout.running.works import Works
 from controlplane.rollout.running.writing import Writer
 from controlplane.rollout.sentences import because
 from controlplane.rollout.steps import is_judged
+from controlplane.rollout.stored import records
 from controlplane.rollout.wishes import Wait
 from controlplane.rollout.workers import Worker
 from controlplane.store.database import Database

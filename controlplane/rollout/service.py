@@ -13,7 +13,6 @@ from alerts.interfaces import Clock
 from controlplane.config.models import ModelSection
 from controlplane.config.rollout.section import RolloutsSection
 from controlplane.errors import Conflict, NotFound, Refused, Unreadable
-from controlplane.rollout import records
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.findings import WorkKind
 from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind
@@ -24,6 +23,7 @@ from controlplane.rollout.reporting.reader import RolloutReader
 from controlplane.rollout.sentences import because
 from controlplane.rollout.steering import wishing
 from controlplane.rollout.steering.again import again
+from controlplane.rollout.stored import records
 from controlplane.rollout.verification import Verification
 from controlplane.rollout.wishes import Wish
 from controlplane.rollout.workers import needed_works

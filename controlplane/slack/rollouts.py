@@ -12,11 +12,11 @@ from alerts.interfaces import Clock
 from controlplane.access.roles import Role
 from controlplane.errors import Conflict, NotFound
 from controlplane.rollout.model import Rollout, RolloutKind
-from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.buttons import APPROVE, BACK, DETAILS
 from controlplane.rollout.reporting.progress import EARLIER, Progress, StepState, durations, progress
 from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.rollout.reporting.words import waits_for
+from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.slack.actions import VIA, Action, Person
 
 

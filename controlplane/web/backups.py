@@ -18,7 +18,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.config.backup.section import VERIFY, BackupJobSection, BackupSection, KeepSection
 from controlplane.errors import NotFound
 from controlplane.fleet.backups import BackupJobView
-from controlplane.store.backup_runs import BackupOutcome
+from controlplane.store.backups.runs import BackupOutcome
 from controlplane.web.dialog import Dialogs, Key
 from controlplane.web.render import Renderer
 

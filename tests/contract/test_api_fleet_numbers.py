@@ -21,8 +21,8 @@ from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.rollout.attention import Attention
-from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
+from controlplane.rollout.stored.recorded import RecordedRollout
 
 NOW = 1_800_000_000.0
 CONFIG = Fleet.model_validate(

@@ -21,11 +21,11 @@ from controlplane.backup.tally import Tally
 from controlplane.backup.writing.create import About, Options, create_snapshot
 from controlplane.config.loader import load_fleet
 from controlplane.store.audit import AuditStore, audit
+from controlplane.store.backups.restored import RAISED_BY, hold_of
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.migrate import differences, migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
-from controlplane.store.restored import RAISED_BY, hold_of
 from controlplane.store.tables.rollouts import RolloutEventRow, RolloutRow
 from tests.contract.conftest import PostgresServer
 from tests.unit.controlplane.backup.world import KEY, Clock, new_store

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from controlplane.errors import Conflict, LeaseLost, NotFound
-from controlplane.store.backup_runs import (
+from controlplane.store.backups.runs import (
     CUT_SHORT,
     MOST_WORDS,
     BackupOutcome,

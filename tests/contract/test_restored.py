@@ -8,10 +8,10 @@ from sqlmodel import select
 from controlplane.errors import Conflict
 from controlplane.store.assignments import AssignmentStore
 from controlplane.store.audit import AuditStore
+from controlplane.store.backups.restored import RAISED_BY, hold_of, put_on_hold, release
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
-from controlplane.store.restored import RAISED_BY, hold_of, put_on_hold, release
 from controlplane.store.tables.lease import LeaseRow
 
 TAKEN, RESTORED, RELEASED = 1_000.0, 2_000.0, 3_000.0

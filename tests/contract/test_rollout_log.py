@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from controlplane.errors import Conflict, LeaseLost, NotFound
-from controlplane.rollout.records import readable
+from controlplane.rollout.stored.records import readable
 from controlplane.store.audit import AuditStore
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore

@@ -18,7 +18,7 @@ from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import Checks, CheckWorker
 from controlplane.rollout.work.hooks import HookWorker
 from controlplane.rollout.workers import Worker
-from controlplane.store.backup_runs import BackupRunStore
+from controlplane.store.backups.runs import BackupRunStore
 from tests.fakes.gateway_world import GatewayWorld
 from tests.fakes.hook_server import HookServer, status
 from tests.fakes.rollout_world import START

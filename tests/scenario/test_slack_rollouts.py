@@ -13,8 +13,8 @@ import pytest
 
 from controlplane.rollout.model import Phase
 from controlplane.rollout.planning.overrides import Overrides
-from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.buttons import APPROVE, BACK, DETAILS
+from controlplane.rollout.stored.recorded import RecordedRollout
 from tests.fakes.rollouts.slack_world import SlackWorld, buttons_of, dialog_of, text_of, title_of
 from tests.fakes.slack import running
 

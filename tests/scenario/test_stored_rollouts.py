@@ -14,7 +14,7 @@ from sqlmodel import select
 from controlplane.errors import Conflict, Unreadable
 from controlplane.rollout.attention import Need
 from controlplane.rollout.model import Phase
-from controlplane.rollout.records import FORMAT
+from controlplane.rollout.stored.records import FORMAT
 from controlplane.store.audit import AuditStore
 from controlplane.store.tables.rollouts import ModelStateRow, RolloutRow
 from tests.fakes.rollout_world import World

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from controlplane.api.services import Services
 from controlplane.fleet.backups import BackupJobView
-from controlplane.store.backup_runs import BackupOutcome
+from controlplane.store.backups.runs import BackupOutcome
 
 Read = Callable[[BackupJobView], float | None]
 

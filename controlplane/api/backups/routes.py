@@ -14,7 +14,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet.backups import BackupDesk, BackupJobView, BackupRunView
 from controlplane.fleet.snapshots import SnapshotList, unnamed_models
-from controlplane.store.backup_runs import KEPT
+from controlplane.store.backups.runs import KEPT
 
 router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 

@@ -20,7 +20,7 @@ from controlplane.clock.calendar import Timetable
 from controlplane.config.backup.section import DRILL, VERIFY, BackupSection
 from controlplane.config.backup.versions import version_paths
 from controlplane.schedule import CalendarLoop, Due, Loop, LoopFactory
-from controlplane.store.backup_runs import BackupOutcome, BackupResult, BackupRun, BackupRunStore
+from controlplane.store.backups.runs import BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 

@@ -14,7 +14,7 @@ from controlplane.schedule import Due, Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import REFUSED, AuditStore
-from controlplane.store.backup_runs import BackupRunStore
+from controlplane.store.backups.runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore
 from controlplane.store.lease import Lease

@@ -35,7 +35,7 @@ from controlplane.rollout.work.warm import WarmWorker
 from controlplane.rollout.workers import Worker
 from controlplane.schedule import Loop, LoopFactory
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.backup_runs import BackupRunStore
+from controlplane.store.backups.runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog

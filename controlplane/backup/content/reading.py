@@ -95,14 +95,18 @@ def _digested(root: Path, reading: Reading, tally: Tally) -> tuple[list[ContentF
         changed = sorted(_changed(root, files, digests))
         if not changed:
             if root.is_dir():
-                where = {one.path: one.where for one in files}
-                check_complete(str(root), digests, lambda path, limit: _beginning(where[path], limit))
+                _check_complete(root, files)
             return files, digests
     shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
     raise SourceMoving(
         f"{len(changed)} files of {root} changed each of the {ROUNDS} times that they were read: {shown}. Try again"
         " when the copy has ended."
     )
+
+
+def _check_complete(root: Path, files: list[ContentFile]) -> None:
+    where = {one.path: one.where for one in files}
+    check_complete(str(root), where, lambda path, limit: _beginning(where[path], limit))
 
 
 def _beginning(file: Path, limit: int) -> bytes:

@@ -18,7 +18,7 @@ from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, fault_
 from controlplane.backup.jobs.command import PROGRAM, Place, Work, environment_of
 from controlplane.config.backup.section import DRILL, VERIFY
 from controlplane.errors import LeaseLost, Unavailable
-from controlplane.store.backup_runs import CUT_SHORT, BackupOutcome, BackupResult, BackupRun, BackupRunStore
+from controlplane.store.backups.runs import CUT_SHORT, BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.lease import Lease
 
 NOT_STARTED = 127

@@ -16,9 +16,9 @@ from controlplane.backup.plane.sqlite_copy import check_sqlite
 from controlplane.backup.reading.restore import write_tree
 from controlplane.backup.repository import Repository
 from controlplane.backup.tally import Tally, usual_lanes
+from controlplane.store.backups.restored import put_on_hold
 from controlplane.store.database import Database
 from controlplane.store.migrate import upgrade_to
-from controlplane.store.restored import put_on_hold
 
 
 class Kept:

@@ -26,9 +26,9 @@ from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, say, size, took
 from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.store.backups.restored import release as release_database
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
-from controlplane.store.restored import release as release_database
 
 USUAL_FOLDER = Path("data")
 """The data folder of `up` without --data-dir."""

@@ -11,7 +11,6 @@ from controlplane.config.models import ModelSection
 from controlplane.config.rollout.golden import GoldenPromptSection, read_golden
 from controlplane.config.rollout.section import Gates, RolloutSection, RolloutsSection
 from controlplane.errors import ConfigErrors, Refused
-from controlplane.rollout import records
 from controlplane.rollout.files import VersionFiles
 from controlplane.rollout.findings import Finding
 from controlplane.rollout.model import Plan, Rollout, RolloutKind
@@ -34,6 +33,7 @@ from controlplane.rollout.planning.order import (
 )
 from controlplane.rollout.planning.permitted import applied, notes_of, replaced
 from controlplane.rollout.planning.templates import fault_of
+from controlplane.rollout.stored import records
 from controlplane.rollout.strategies import RECREATE
 from controlplane.rollout.verification import UNTRIED, Verification
 from controlplane.rollout.wishes import Wait, WaitKind

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from alerts.interfaces import Clock
 from controlplane.config.models import ModelSection
 from controlplane.errors import Unreadable
-from controlplane.rollout import records
 from controlplane.rollout.attention import Attention, Need, attention, mended
 from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import Rollout
-from controlplane.rollout.observations import observation_from_json
 from controlplane.rollout.planning import plan as planning
-from controlplane.rollout.recorded import RecordedRollout, RolloutEvent
 from controlplane.rollout.running import kept
+from controlplane.rollout.stored import records
+from controlplane.rollout.stored.observations import observation_from_json
+from controlplane.rollout.stored.recorded import RecordedRollout, RolloutEvent
 from controlplane.store.database import Database
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.quarantines import Quarantine

@@ -12,7 +12,7 @@ import msgspec
 from alerts.errors import NotReadable
 from alerts.stored import reading
 from controlplane.rollout.findings import Finding, Sample, Work, WorkKind, WorkState
-from controlplane.rollout.shape import Shape
+from controlplane.rollout.stored.shape import Shape
 from controlplane.store.rollout_rows.findings import FindingRecord
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from controlplane.rollout import records
 from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Rollout
-from controlplane.rollout.observations import observation_to_json
 from controlplane.rollout.reporting.progress import EARLIER, Past, durations
+from controlplane.rollout.stored import records
+from controlplane.rollout.stored.observations import observation_to_json
 from controlplane.store.lease import Lease
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.records import Stamp

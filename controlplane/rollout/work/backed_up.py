@@ -9,7 +9,7 @@ from typing import Final
 
 from controlplane.errors import Conflict
 from controlplane.rollout.findings import Finding, Outcome
-from controlplane.store.backup_runs import BackupOutcome, BackupRun, BackupRunStore
+from controlplane.store.backups.runs import BackupOutcome, BackupRun, BackupRunStore
 
 LOOK_S: Final = 5.0
 """Seconds between two looks at the runs: as often as the control plane looks for wishes."""

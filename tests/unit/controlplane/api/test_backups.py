@@ -13,7 +13,7 @@ from controlplane.config.backup.section import BackupSection
 from controlplane.fleet.backups import BackupDesk, BackupJobs
 from controlplane.fleet.snapshots import SnapshotList
 from controlplane.store.audit import AuditStore
-from controlplane.store.backup_runs import BackupOutcome, BackupResult, BackupRunStore
+from controlplane.store.backups.runs import BackupOutcome, BackupResult, BackupRunStore
 from controlplane.store.schedules import ScheduleStore
 from tests.unit.controlplane.api.conftest import NOW
 

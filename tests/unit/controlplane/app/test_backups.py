@@ -14,7 +14,7 @@ from controlplane.backup.jobs.child import Bounds
 from controlplane.backup.jobs.listing import Listing, SnapshotLister
 from controlplane.config.loader import load_fleet
 from controlplane.schedule import LoopFactory, Loops
-from controlplane.store.backup_runs import CUT_SHORT
+from controlplane.store.backups.runs import CUT_SHORT
 from controlplane.store.lease import LeaseStore
 from controlplane.store.schedules import ScheduleStore
 from tests.patience import PROCESS_S, until

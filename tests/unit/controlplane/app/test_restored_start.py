@@ -11,9 +11,9 @@ from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import Unavailable
 from controlplane.fleet.desired import DesiredFeed
+from controlplane.store.backups.restored import put_on_hold, release
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
-from controlplane.store.restored import put_on_hold, release
 
 Write = Callable[[str], LoadedFleet]
 

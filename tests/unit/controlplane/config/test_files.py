@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from controlplane.config.files import FilesPattern
 from controlplane.config.loader import load_fleet
 from controlplane.config.models import ModelSection
+from controlplane.config.rollout.files import FilesPattern
 from controlplane.errors import ConfigErrors
 
 BACKEND = {"url": "http://a:1", "engine": "vllm"}

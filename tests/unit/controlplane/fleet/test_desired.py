@@ -18,7 +18,7 @@ from controlplane.fleet import desired
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.gateway.desired.codec import decode
 from controlplane.gateway.desired.document import Desired, KeySpec
-from controlplane.rollout.observations import observation_to_json
+from controlplane.rollout.stored.observations import observation_to_json
 from controlplane.store.assignments import AssignmentStore
 from controlplane.store.database import Database
 from controlplane.store.revision import touch

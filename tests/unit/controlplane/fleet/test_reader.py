@@ -14,8 +14,8 @@ from controlplane.errors import NotFound, QueryError, Unavailable
 from controlplane.fleet.reader import FleetReader
 from controlplane.metrics.promql.values import Vector
 from controlplane.rollout.attention import Attention, Need
-from controlplane.rollout.recorded import RecordedRollout
 from controlplane.rollout.reporting.reader import ModelStatus
+from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.store.stored import UnreadRow
 
 CONFIG = Fleet.model_validate(

@@ -11,8 +11,8 @@ import pytest
 from controlplane.fleet.rollouts import finding_view, plan_view, quarantine_view, rollout_view, whole_rollout_view
 from controlplane.rollout.findings import Finding, Outcome, Sample, Work, WorkKind, WorkState
 from controlplane.rollout.model import Phase, Rollout
-from controlplane.rollout.recorded import RecordedRollout, RolloutEvent
 from controlplane.rollout.reporting.progress import NO_PAST
+from controlplane.rollout.stored.recorded import RecordedRollout, RolloutEvent
 from controlplane.rollout.wishes import Wait, WaitKind, Wish, WishVerb
 from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState

@@ -12,7 +12,6 @@ from alerts.errors import NotReadable
 from controlplane.errors import Unreadable
 from controlplane.rollout.findings import Finding, Outcome, Sample, Work, WorkKind, WorkState
 from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits, Trial
-from controlplane.rollout.observations import observation_from_json, observation_to_json
 from controlplane.rollout.options import (
     Analysis,
     Approval,
@@ -33,7 +32,8 @@ from controlplane.rollout.options import (
     Warm,
 )
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.records import (
+from controlplane.rollout.stored.observations import observation_from_json, observation_to_json
+from controlplane.rollout.stored.records import (
     FORMAT,
     from_record,
     outline,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from controlplane.errors import Conflict, LeaseLost, NotFound, Refused
-from controlplane.rollout import records
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.model import Phase, Rollout
-from controlplane.rollout.observations import observation_from_json, observation_to_json
+from controlplane.rollout.stored import records
+from controlplane.rollout.stored.observations import observation_from_json, observation_to_json
 from controlplane.store.audit import AuditStore
 from controlplane.store.lease import LeaseStore
 from controlplane.store.revision import RevisionStore

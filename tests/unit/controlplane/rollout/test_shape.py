@@ -13,13 +13,13 @@ import pytest
 
 import controlplane
 from alerts.errors import NotReadable
-from controlplane.rollout.shape import Shape
+from controlplane.rollout.stored.shape import Shape
 from tests.patience import PROCESS_S
 
 PACKAGE = Path(controlplane.__file__).parent
 FIRST_READS = """
 import sys, threading
-from controlplane.rollout.records import _OPTIONS, _WAIT, _WORK
+from controlplane.rollout.stored.records import _OPTIONS, _WAIT, _WORK
 from controlplane.rollout.running.kept import _FINDING
 
 sys.setswitchinterval(1e-6)
@@ -96,5 +96,5 @@ def conversions(folder: Path) -> Iterator[str]:
 
 
 def test_msgspec_meets_every_class_at_import() -> None:
-    known = ["gateway/dialects/asking/json_body.py:_decoder", "rollout/shape.py:__init__", "rollout/shape.py:read"]
+    known = ["gateway/dialects/asking/json_body.py:_decoder", "rollout/stored/shape.py:__init__", "rollout/stored/shape.py:read"]
     assert list(conversions(PACKAGE)) == known

@@ -19,7 +19,7 @@ from controlplane.fleet import assemble
 from controlplane.fleet.views import GpuView
 from controlplane.rollout.attention import Attention, Need
 from controlplane.rollout.model import Phase
-from controlplane.rollout.records import to_record
+from controlplane.rollout.stored.records import to_record
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.web import pages

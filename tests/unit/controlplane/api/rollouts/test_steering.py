@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.access.roles import Role
 from controlplane.rollout.model import Phase, Rollout
-from controlplane.rollout.records import to_record
+from controlplane.rollout.stored.records import to_record
 from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.rollout_rows.quarantines import Quarantine

@@ -12,8 +12,8 @@ from controlplane.access.roles import Role
 from controlplane.backup.content.reading import read_content
 from controlplane.backup.errors import BackupError
 from controlplane.fleet import model_versions
-from controlplane.rollout import records
 from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, RolloutLimits
+from controlplane.rollout.stored import records
 from controlplane.store.audit import AuditStore
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.store.version_files import FilesApproval, Found, PlaceKind, VersionFileStore

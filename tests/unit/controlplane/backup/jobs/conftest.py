@@ -14,7 +14,7 @@ import pytest
 from controlplane.backup.jobs.child import Bounds
 from controlplane.backup.jobs.command import Place
 from controlplane.backup.jobs.run import BackupRunner
-from controlplane.store.backup_runs import BackupRunStore
+from controlplane.store.backups.runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 

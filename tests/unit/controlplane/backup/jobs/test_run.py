@@ -18,7 +18,7 @@ from controlplane.backup.jobs.child import Bounds
 from controlplane.backup.jobs.command import Work
 from controlplane.backup.jobs.leashed import GENTLE
 from controlplane.errors import LeaseLost
-from controlplane.store.backup_runs import CUT_SHORT, BackupRun
+from controlplane.store.backups.runs import CUT_SHORT, BackupRun
 from controlplane.store.lease import LeaseStore
 from tests.patience import PROCESS_S, until, wait_until
 from tests.unit.controlplane.backup.jobs.conftest import NOW, STORED_AT, World

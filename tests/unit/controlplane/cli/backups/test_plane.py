@@ -10,10 +10,10 @@ import pytest
 from collectors.samples import Layout, Series
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.audit import AuditStore, audit
+from controlplane.store.backups.restored import hold_of
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
-from controlplane.store.restored import hold_of
 from tests.fakes import series_model
 from tests.unit.controlplane.cli.backups.conftest import Machine
 

@@ -12,7 +12,7 @@ from controlplane.rollout.model import Phase, Plan, Rollout, RolloutKind, Rollou
 from controlplane.rollout.options import CheckItem, Options
 from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import Checks, CheckWorker
-from controlplane.store.backup_runs import BackupOutcome, BackupResult, BackupRunStore
+from controlplane.store.backups.runs import BackupOutcome, BackupResult, BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 

@@ -18,7 +18,7 @@ from controlplane.rollout.planning.capacity import Capacity, Fit
 from controlplane.rollout.work import checks
 from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import Checks, CheckWorker
-from controlplane.store.backup_runs import BackupRunStore
+from controlplane.store.backups.runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 from tests.unit.controlplane.metrics.conftest import load

@@ -26,7 +26,7 @@ from controlplane.rollout.model import (
 )
 from controlplane.rollout.options import Moment, Options
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.shape import Shape
+from controlplane.rollout.stored.shape import Shape
 from controlplane.rollout.strategies import Setting, blue_green, step_of
 from controlplane.rollout.wishes import Wait, Wish
 from controlplane.store.rollout_rows.records import RolloutRecord

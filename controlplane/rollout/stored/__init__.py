@@ -1,0 +1,1 @@
+"""Rollouts as they are stored: conversion to and from records and documents."""
