@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +19,6 @@ from controlplane.whole_file import write_whole
 FORMAT: Final = 1
 LIMIT: Final = 256 << 20
 """Largest memory that is read, in bytes."""
-
-
 UNUSED_S: Final = 30 * 86400.0
 """Seconds after which an unused memory is deleted. Chosen: an adapter's base is asked for only now and then."""
 
@@ -58,7 +55,7 @@ class Memory:
             with suppress(OSError):
                 os.utime(self._path)  # it is in use
             return
-        files = {path: [*astuple(mark), digest] for path, (mark, digest) in self._fresh.items()}
+        files = {path: [*_numbers(mark), digest] for path, (mark, digest) in self._fresh.items()}
         with suppress(OSError, TypeError):  # TypeError: a name that is not UTF-8
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(self._path, orjson.dumps({"format": FORMAT, "root": self._root, "files": files}))
@@ -92,6 +89,11 @@ def forget_unused(folder: Path, now: float) -> None:
 def _mark(row: list[int]) -> Mark:
     size, mtime_ns, ctime_ns, inode, device = (int(number) for number in row)
     return Mark(size, mtime_ns, ctime_ns, inode, device)
+
+
+def _numbers(mark: Mark) -> tuple[int, ...]:
+    """Return the mark of a file on disk as `_mark` takes it."""
+    return mark.size, mark.mtime_ns, mark.ctime_ns, mark.inode, mark.device
 
 
 def _hex(text: str) -> str:

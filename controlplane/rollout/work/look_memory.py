@@ -47,7 +47,7 @@ class _Stored(msgspec.Struct):
     counters: list[tuple[Counter, dict[str, float]]]
 
 
-_STORED = msgspec.json.Decoder(_Stored)  # at import: two threads that teach msgspec a class at once crash (stored/shape.py)
+_STORED = msgspec.json.Decoder(_Stored)  # at import: see stored/shape.py
 
 
 def to_carry(memory: Memory) -> str:

@@ -1,1 +1,1 @@
-"""What the database keeps of backups: their runs, and the mark of a restored database."""
+"""Runs of backups, and the mark of a restored database."""

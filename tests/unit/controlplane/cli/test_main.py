@@ -128,6 +128,7 @@ def test_bad_times_are_named(arguments: list[str], message: str, capsys: pytest.
 def test_dashboards_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["dashboards", "generate", "--out", str(tmp_path / "out")]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "backups.json",
         "fleet.json",
         "gpu.json",
         "triton.json",
