@@ -80,7 +80,7 @@ def unnamed_models(fleet: Fleet) -> Iterator[str]:
     """Yield the models that no backup job names.
 
     A job names a model by its own name, by its subject, by a folder that holds the model's local Triton repository or
-    lies in it, and where the checklist of the model's rollouts wants a backup by the job.
+    its `files:`, or lies in one of them, and where the checklist of the model's rollouts wants a backup by the job.
     """
     jobs = () if fleet.backup is None else fleet.backup.jobs
     for model in fleet.models:
@@ -97,7 +97,9 @@ def _names(job: BackupJobSection, model: ModelSection) -> bool:
 
 
 def _places(model: ModelSection) -> Iterator[Path]:
-    """Yield the folders of the model in local Triton repositories."""
+    """Yield the folders of the model in local Triton repositories, and the places of its versions' files."""
+    for version in model.versions:
+        yield from model.file_places(version)
     for _, backend in model.backends():
         if backend.repository is not None:
             yield from (Path(backend.repository) / model.served_model(version) for version in model.versions)

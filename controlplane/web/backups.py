@@ -15,7 +15,14 @@ from controlplane.api.backups.routes import backup_runs as read_runs
 from controlplane.api.backups.routes import backups as read_jobs
 from controlplane.api.backups.routes import snapshots as read_snapshots
 from controlplane.api.services import Services, ServicesDep
-from controlplane.config.backup.section import VERIFY, BackupJobSection, BackupSection, KeepSection
+from controlplane.config.backup.section import (
+    DRILL,
+    VERIFY,
+    BackupDrillSection,
+    BackupJobSection,
+    BackupSection,
+    KeepSection,
+)
 from controlplane.errors import NotFound
 from controlplane.fleet.backups import BackupJobView
 from controlplane.store.backups.runs import BackupOutcome
@@ -82,7 +89,8 @@ class BackupsPage:
     async def ask_run(self, request: Request, services: ServicesDep, job: JobName) -> Response:
         """Show what a run would do, and ask for confirmation."""
         view = await run_in_threadpool(_view, services, job)
-        title = "Verify the repository now?" if job == VERIFY else f"Run backup {job} now?"
+        what = job if job.startswith(DRILL) else f"backup {job}"
+        title = "Verify the repository now?" if job == VERIFY else f"Run {what} now?"
         if view.open is not None:
             what = "waits already" if view.open.state == "waiting" else "is under way already"
             return self._dialogs.ask(request, title=title, verb="", reasons=(f"a run of {job} {what}",))
@@ -139,6 +147,8 @@ def _effects(section: BackupSection | None, view: BackupJobView) -> tuple[str, .
             "It changes no snapshot. Damage is named, and the next backup stores damaged chunks again.",
         )
     job = next((one for one in section.jobs if one.name == view.job), None)
+    if section.drill is not None and view.job.startswith(DRILL):
+        return _drill_effects(section.drill, view)
     if job is None:
         return ()
     what = "the control plane's database and configuration" if job.control_plane else _source(job)
@@ -146,6 +156,15 @@ def _effects(section: BackupSection | None, view: BackupJobView) -> tuple[str, .
     if job.keep is None:
         return first, "No snapshot is deleted."
     return first, f"Then it deletes the snapshots of {job.about} beyond {_kept(job.keep)}."
+
+
+def _drill_effects(drill: BackupDrillSection, view: BackupJobView) -> tuple[str, ...]:
+    loaded = "" if drill.engine is None else f" The Triton at {drill.engine.triton} loads it, and unloads it again."
+    return (
+        f"A process of low priority restores the newest snapshot of {view.subject} into {drill.scratch}, checks every "
+        f"byte, and deletes it there.{loaded}",
+        "It changes no snapshot and nothing that serves.",
+    )
 
 
 def _source(job: BackupJobSection) -> str:

@@ -66,6 +66,8 @@ def test_nothing_is_known_without_a_repository_and_before_the_first_reading() ->
         (MODEL, {"folder": "/x", "name": "chat"}, True),
         (MODEL, {"folder": "/x", "name": "chat", "subject": "rank"}, True),
         (MODEL, {"control_plane": True, "name": "chat"}, False),
+        (MODEL | {"files": "/srv/models/chat/{version}"}, {"folder": "/srv/models"}, True),
+        (MODEL | {"files": "/srv/models/chat/{version}"}, {"folder": "/srv/models/rank"}, False),
         (TRITON, {"folder": "/srv/models"}, True),
         (TRITON, {"folder": "/srv"}, True),
         (TRITON, {"folder": "/srv/models/chat_large/2"}, True),

@@ -36,7 +36,8 @@ GOOD = BackupResult(BackupOutcome.SUCCEEDED, "", "20270115T060000Z-abc", NOW - 2
 def configure(rig: Rig, section: dict[str, Any] | None = None, *, observe_only: bool = False) -> None:
     """Let the control plane have the section; its jobs were first seen four hours ago."""
     found = BackupSection.model_validate(section or SECTION)
-    times = {name: Timetable(Calendar("@hourly")) for name in [job.name for job in found.jobs] + ["verify"]}
+    drills = [f"drill-{job.name}" for job in found.drilled]
+    times = {name: Timetable(Calendar("@hourly")) for name in [job.name for job in found.jobs] + ["verify"] + drills}
     if found.verify is None:
         del times["verify"]
     for name in times:
@@ -250,3 +251,15 @@ async def test_a_repository_that_hangs_fails_or_is_empty_is_told(
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/backups")
     assert says in words(page) and row(page, "models")
+
+
+async def test_the_dialog_of_a_drill_says_what_it_touches(console: Console) -> None:
+    engine = {"triton": "http://drills:8000"}
+    drill = {"schedule": "@weekly", "scratch": "/srv/drills", "engine": engine}
+    configure(console.rig, {**SECTION, "drill": drill})
+    async with console.browser(Role.OPERATOR) as browser:
+        dialog = words("<main>" + await browser.dialog("/backups/drill-models/run"))
+    assert "Run drill-models now?" in dialog
+    assert "restores the newest snapshot of models into /srv/drills, checks every byte, and deletes it there." in dialog
+    assert "The Triton at http://drills:8000 loads it, and unloads it again." in dialog
+    assert "It changes no snapshot and nothing that serves." in dialog
