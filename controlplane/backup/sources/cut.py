@@ -39,6 +39,12 @@ def cutting_name(names: Iterable[str]) -> str:
     return next((name for name in known if PurePath(name).suffix.lower() in _TENSORS), known[0])
 
 
+def cutting_kind(names: Iterable[str]) -> str:
+    """Return the kind of tensors by which a file of these names is cut, such as `.gguf`; "" for none."""
+    suffix = PurePath(cutting_name(names)).suffix.lower()
+    return suffix if suffix in _TENSORS else ""
+
+
 ReadAt = Callable[[int, int], bytes]
 """Returns bytes of the file, by offset and length; fewer at its end."""
 

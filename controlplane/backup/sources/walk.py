@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import Final
+from typing import Final, Protocol
 
 from controlplane.backup.errors import BackupError
 from controlplane.backup.format.snapshot import EntryType
@@ -24,6 +24,10 @@ GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 """Errors of an entry that was deleted after it was listed. ESTALE is a file server's word for it."""
 TICK_S: Final = 5.0
 """Longest tick of a file system's clock, in seconds: FAT counts every 2. A file server's clock may be a bit behind."""
+
+
+MOST_LINKS: Final = 40
+"""Most links that are followed one after another, as Linux does."""
 
 
 @dataclass(frozen=True)
@@ -130,15 +134,45 @@ def walk(source: Source) -> Walk:
     return Walk(tuple(found), (*skipped, *_lost(found)), tuple(vanished))
 
 
-def link_names(found: Iterable[Found]) -> dict[str, list[str]]:
-    """Return the names of links to files below the root, by the paths of the files. Links to links are not followed."""
+class Named(Protocol):
+    """An entry of a tree: found on disk, or of a snapshot."""
+
+    @property
+    def path(self) -> str:
+        """Path below the root."""
+        ...
+
+    @property
+    def type(self) -> EntryType:
+        """What it is."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """Target of a link."""
+        ...
+
+
+def link_names(found: Iterable[Named]) -> dict[str, list[str]]:
+    """Return the names of links to files below the root, by the paths of the files. Links to links are followed."""
+    leads = {one.path: to for one in found if (to := _leads_to(one))}
     names: dict[str, list[str]] = {}
-    for one in found:
-        if one.type is EntryType.SAME:
-            names.setdefault(one.target, []).append(one.path)
-        elif one.type is EntryType.LINK and not one.target.startswith("/"):
-            names.setdefault(normpath(PurePosixPath(one.path).parent / one.target), []).append(one.path)
+    for path, target in leads.items():
+        for _ in range(MOST_LINKS):
+            if target not in leads:
+                names.setdefault(target, []).append(path)
+                break
+            target = leads[target]
     return names
+
+
+def _leads_to(one: Named) -> str:
+    """Return the path below the root that a link leads to; "" for what is no link, and for a path of the machine."""
+    if one.type is EntryType.SAME:
+        return one.target
+    if one.type is EntryType.LINK and not one.target.startswith("/"):
+        return normpath(PurePosixPath(one.path).parent / one.target)
+    return ""
 
 
 def _target(link: Path) -> str | None:

@@ -19,9 +19,10 @@ from controlplane.backup.intents import announced, is_announced, store_now
 from controlplane.backup.repository import Repository
 from controlplane.backup.sources.bucket import Bucket, BucketSource
 from controlplane.backup.sources.complete import check_complete
+from controlplane.backup.sources.cut import cutting_kind
 from controlplane.backup.sources.local import Folder
 from controlplane.backup.sources.origin import Origin
-from controlplane.backup.sources.walk import Found, Mark, Source, Walk, link_names
+from controlplane.backup.sources.walk import Found, Mark, Named, Source, Walk, link_names
 from controlplane.backup.tally import Tally, usual_lanes
 from controlplane.backup.writing.files import FileReader, Read
 from controlplane.backup.writing.shelf import Shelf
@@ -137,7 +138,7 @@ class _Run:
         self._commit(snapshot, intent)
         return Created(snapshot, (*notes, *found.skipped, *self._lost(found), *clock_warnings([snapshot])))
 
-    def _parent(self, about: About) -> Mapping[str, Entry]:
+    def _parent(self, about: About) -> Mapping[str, Read]:
         """Return the files of the newest snapshot of the same subject and source, of a folder also machine, by path.
 
         Files that changed when that snapshot was made are left out: their marks prove nothing.
@@ -155,10 +156,14 @@ class _Run:
             entries = list(read_tree("the newest snapshot", self._repository.tree(same[-1])))
         except Damaged:
             return {}
-        files = [entry for entry in entries if entry.type is EntryType.FILE]
-        return {entry.path: entry for entry in files if _mark(entry).settled(same[-1].began_at)}
+        names = link_names(entries)
+        return {
+            entry.path: Read(mark, bytes.fromhex(entry.digest), entry.chunks, _cut(entry, names))
+            for entry in entries
+            if entry.type is EntryType.FILE and (mark := _mark(entry)).settled(same[-1].began_at)
+        }
 
-    def _read(self, reader: FileReader, parent: Mapping[str, Entry]) -> tuple[Walk, Mapping[str, Read]]:
+    def _read(self, reader: FileReader, parent: Mapping[str, Read]) -> tuple[Walk, Mapping[str, Read]]:
         known: dict[str, Read] = {}
         walked = self._walk()
         changed: list[str] = []
@@ -167,8 +172,9 @@ class _Run:
                 self._options.pause(PAUSE_S)
             files = [one for one in walked.found if one.type is EntryType.FILE]
             self._count(files)
-            todo = [one for one in files if not self._unchanged(one, known, parent)]
-            known.update(reader.read(self._origin, todo, link_names(walked.found)))
+            names = link_names(walked.found)
+            todo = [one for one in files if not self._unchanged(one, _cut(one, names), known, parent)]
+            known.update(reader.read(self._origin, todo, names))
             before, walked = walked, self._walk()
             changed = _changed(walked, before, known)
             if not changed:
@@ -197,15 +203,17 @@ class _Run:
         self._tally.files, self._tally.bytes = len(files), sum(one.mark.size for one in files)
         self._tally.done = 0
 
-    def _unchanged(self, one: Found, known: dict[str, Read], parent: Mapping[str, Entry]) -> bool:
-        """Return whether the file needs no reading: this run, or the newest snapshot, has it with the same mark."""
-        read = known.get(one.path)
-        if read is None and (entry := parent.get(one.path)) is not None:
-            mark = _mark(entry)
-            if mark == one.mark and all(self._shelf.has(chunk) for chunk in entry.chunks):
-                read = known[one.path] = Read(mark, bytes.fromhex(entry.digest), entry.chunks)
-        if read is None or read.mark != one.mark:
+    def _unchanged(self, one: Found, cut: str, known: dict[str, Read], parent: Mapping[str, Read]) -> bool:
+        """Return whether the file needs no reading: this run, or the newest snapshot, has it with the same mark.
+
+        A file that is cut in another way now is read again: a link may have given it the name of a file of tensors.
+        """
+        read = known.get(one.path) or parent.get(one.path)
+        if read is None or (read.mark, read.cut) != (one.mark, cut):
             return False
+        if one.path not in known and not all(map(self._shelf.has, read.chunks)):
+            return False
+        known[one.path] = read
         self._tally.add(one.mark.size)
         return True
 
@@ -308,6 +316,10 @@ def _changed(now: Walk, before: Walk, known: Mapping[str, Read]) -> list[str]:
         if one.type is EntryType.FILE and (one.path not in known or known[one.path].mark != one.mark)
     }
     return sorted(different | unread)
+
+
+def _cut(one: Named, names: Mapping[str, Sequence[str]]) -> str:
+    return cutting_kind((one.path, *names.get(one.path, ())))
 
 
 def _same(old: Found | None, new: Found | None) -> bool:

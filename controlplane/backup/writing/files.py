@@ -13,7 +13,7 @@ from controlplane.backup.format.compress import Codec, best_codec
 from controlplane.backup.format.envelope import Secrets
 from controlplane.backup.format.ids import file_digest
 from controlplane.backup.sources.ahead import IN_FLIGHT
-from controlplane.backup.sources.cut import cutting_name, spans
+from controlplane.backup.sources.cut import cutting_kind, cutting_name, spans
 from controlplane.backup.sources.origin import Handle, Moved, Origin
 from controlplane.backup.sources.walk import Found, Mark
 from controlplane.backup.tally import Tally
@@ -31,6 +31,8 @@ class Read:
     """The file's mark before and after it was read."""
     digest: bytes
     chunks: tuple[bytes, ...]
+    cut: str
+    """Kind of tensors by which it was cut (cut.cutting_kind)."""
 
 
 class _Open:
@@ -41,7 +43,8 @@ class _Open:
         self.found = found
         self.handle = origin.open(found)
         try:
-            size, name = self.handle.mark.size, cutting_name((found.path, *names))
+            size, called = self.handle.mark.size, (found.path, *names)
+            name, self.cut = cutting_name(called), cutting_kind(called)
             self.spans = list(spans(name, size, self.handle.read_at))
             self.codec = _codec(self.handle, name, size) if compress else Codec.RAW
         except BaseException:
@@ -143,7 +146,7 @@ class FileReader:
         if opened.moving or after != mark or len(sealed) != len(opened.spans):
             return
         digest = file_digest(mark.size, (part.digest for part in sealed))
-        self._results[opened.found.path] = Read(mark, digest, tuple(part.id for part in sealed))
+        self._results[opened.found.path] = Read(mark, digest, tuple(part.id for part in sealed), opened.cut)
 
 
 def _codec(handle: Handle, name: str, size: int) -> Codec:

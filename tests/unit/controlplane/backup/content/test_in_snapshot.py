@@ -103,3 +103,26 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
         ("c", "up/a points out of the snapshot"),
         ("d", "x points out of the snapshot"),
     ]
+
+
+def test_a_blob_that_gets_the_name_of_tensors_later_is_cut_anew(tmp_path: Path) -> None:
+    (name,) = (one for one in model() if one.endswith(".safetensors"))
+    write_files(tmp_path, {"blobs/abc": model()[name], "v1/config.json": b"{}"})
+    store = new_store()
+    create(store, tmp_path)
+    (tmp_path / "v1" / name).symlink_to("../blobs/abc")
+    head = create(store, tmp_path)
+    repository = Repository.open(store, [KEY])
+    (row,) = contents(read_tree("tree", repository.tree(head)), ["v1"])
+    assert row.digest == read_content(tmp_path / "v1").digest
+
+
+def test_the_name_of_a_link_to_a_link_says_where_tensors_are(tmp_path: Path) -> None:
+    (name,) = (one for one in model() if one.endswith(".safetensors"))
+    write_files(tmp_path, {"blobs/abc": model()[name], "v1/config.json": b"{}"})
+    (tmp_path / "middle").symlink_to("blobs/abc")
+    (tmp_path / "v1" / name).symlink_to("../middle")
+    store = new_store()
+    create(store, tmp_path)
+    (row,) = found(store, "v1")
+    assert row.digest == read_content(tmp_path / "v1").digest
