@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Row, TextClause, TextualSelect, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
@@ -47,6 +47,12 @@ class Patience(NamedTuple):
     answer_s: int = 15
     """Timeout for PostgreSQL's answer to a statement, which may wait for a lock. Then the connection is given up.
     0: no limit."""
+
+
+def place_of(url: URL) -> str:
+    """Return a database's URL for messages: without the password, wherever in the URL it is."""
+    masked = {name: "***" for name in url.query if "pass" in name.lower()}
+    return url.update_query_dict(masked).render_as_string(hide_password=True)
 
 
 class Database:
@@ -116,7 +122,7 @@ class Database:
     @property
     def place(self) -> str:
         """The URL without its password, for messages."""
-        return self.engine.url.render_as_string(hide_password=True)
+        return place_of(self.engine.url)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

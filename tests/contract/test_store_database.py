@@ -109,6 +109,15 @@ def test_a_postgres_transaction_of_a_stopped_process_does_not_keep_its_locks(dat
         assert session.execute(text("SHOW lock_timeout")).scalar_one() == "10s"
 
 
+@pytest.mark.parametrize(
+    "part", ["cp:SECRET@127.0.0.1:1/cp", "cp@127.0.0.1:1/cp?password=SECRET", "127.0.0.1:1/cp?sslpassword=SECRET"]
+)
+def test_the_place_of_a_database_names_no_password(part: str) -> None:
+    place = Database(f"postgresql+psycopg://{part}").place
+    assert "SECRET" not in place
+    assert "127.0.0.1:1/cp" in place
+
+
 def test_an_unreachable_database_is_unavailable_and_names_no_password(tmp_path: Path) -> None:
     for url in (f"sqlite:///{tmp_path}/no/such/folder/x.db", f"postgresql+psycopg://cp:hunter2@/x?host={tmp_path}"):
         db = Database(url)

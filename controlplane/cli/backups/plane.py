@@ -27,7 +27,7 @@ from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, say, size, took
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.store.backups.restored import release as release_database
-from controlplane.store.database import Database
+from controlplane.store.database import Database, place_of
 from controlplane.store.migrate import migrate
 
 USUAL_FOLDER = Path("data")
@@ -63,7 +63,7 @@ def save(
         lost = collect_samples(data_dir or USUAL_FOLDER, folder) if with_metrics else ()
         facts = {FACT: str(FORMAT), "database": manifest.database, "schema": manifest.revision}
         about = About(SUBJECT, host=platform.node(), by=person(), facts=facts)
-        source = Source(folder, exclude=(), address=_place(url))
+        source = Source(folder, exclude=(), address=place_of(make_url(url)))
         made = create_snapshot(found, source, about, tally=tally)
     made = replace(made, notes=(*made.notes, *lost))
     head = made.snapshot
@@ -85,7 +85,7 @@ def bring_back(snapshot: str, to: str, repository: str | None, key_file: Path | 
         kept = Kept(found, one(found, snapshot))
         if "://" in to:
             restore_postgres(kept, to, time.time())
-            place = _place(to)
+            place = place_of(make_url(to))
             has_samples = any(entry.path == SAMPLES for entry in kept.entries)
             named = f"--file {CONFIG}" + (f" --file {SAMPLES}" if has_samples else "")
             what = "configuration and samples" if has_samples else "configuration"
@@ -141,7 +141,3 @@ def _beside(url: str, data_dir: Path | None) -> Path:
     if not folder.is_dir():
         raise WrongUsage(f"there is no folder {folder}: name the control plane's folder with --data-dir")
     return folder
-
-
-def _place(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)

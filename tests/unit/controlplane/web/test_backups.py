@@ -263,3 +263,21 @@ async def test_the_dialog_of_a_drill_says_what_it_touches(console: Console) -> N
     assert "restores the newest snapshot of models into /srv/drills, checks every byte, and deletes it there." in dialog
     assert "The Triton at http://drills:8000 loads it, and unloads it again." in dialog
     assert "It changes no snapshot and nothing that serves." in dialog
+
+
+async def test_failed_and_overdue_runs_lead_to_the_runbook_of_their_kind(console: Console) -> None:
+    drill = {"schedule": "@weekly", "scratch": "/srv/drills", "max_age": "1h"}
+    configure(console.rig, {**SECTION, "drill": drill})
+    failed = BackupResult(BackupOutcome.FAILED, "no room")
+    for job in ("verify", "drill-models"):
+        ran(console.rig, job, failed, NOW - HOUR, NOW - HOUR + 1)
+    async with console.browser(Role.VIEWER) as browser:
+        verify, models = await browser.page("/backups/verify"), await browser.page("/backups/drill-models")
+        plane = await browser.page("/backups/drill-plane")
+        every = await browser.page("/backups")
+    assert 'href="/runbooks/BackupVerifyFailed"' in verify
+    assert "Drill of models" in words(models)
+    assert 'href="/runbooks/BackupDrillOverdue"' in plane
+    assert "Nobody knows whether the snapshots since the newest one can be restored." in words(plane)
+    assert 'href="/runbooks/BackupDrillFailed"' in every
+    assert 'href="/runbooks/BackupFailed"' not in every
