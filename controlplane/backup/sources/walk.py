@@ -144,7 +144,7 @@ class Named(Protocol):
 
     @property
     def type(self) -> EntryType:
-        """What it is."""
+        """Type of the entry."""
         ...
 
     @property
