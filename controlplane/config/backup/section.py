@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
-from controlplane.config.backup.buckets import CLOUDS, FolderOrBucket, bucket, overlapping
+from controlplane.config.backup.buckets import CLOUDS, FolderOrBucket, bucket, lower_scheme, overlapping
 from controlplane.config.checking import Fault, check
 from controlplane.config.schedules import Schedule
 from controlplane.config.vocabulary import FilePath, HttpUrl, Interval, Model, Name, Text
@@ -34,7 +34,7 @@ Count = Annotated[int, Field(ge=0, le=10_000, strict=True)]
 
 
 def _repository(value: str) -> str:
-    """Return the address unchanged. Raises ValueError for credentials in it, and for what is no address."""
+    """Return the address, its scheme in lower case. Raises ValueError for credentials, and for what is no address."""
     parts = urlsplit(value)
     if value.startswith("/"):
         return value
@@ -44,7 +44,7 @@ def _repository(value: str) -> str:
         return bucket(value)
     if parts.netloc not in ("", "localhost"):
         raise ValueError("names a host: write file:///path with three slashes")
-    return value
+    return lower_scheme(value)
 
 
 class KeepSection(Model):

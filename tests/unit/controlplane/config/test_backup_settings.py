@@ -41,6 +41,12 @@ def test_buckets_as_folders(tmp_path: Path, address: str) -> None:
     assert section is not None and section.jobs[0].folder == address
 
 
+def test_the_scheme_of_a_bucket_is_read_in_any_case(tmp_path: Path) -> None:
+    section = load_fleet(write(tmp_path, repository="S3://Bucket/LLM", **job(folder="GS://models/T"))).fleet.backup
+    assert section is not None
+    assert (section.repository, section.jobs[0].folder) == ("s3://Bucket/LLM", "gs://models/T")
+
+
 def job(**fields: Any) -> dict[str, Any]:
     return {"jobs": [{**FOLDER, **fields}]}
 
@@ -65,6 +71,12 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     (job(folder="https://models/t"), "backup.jobs[0].folder", "expected a path, s3://bucket/prefix"),
     (job(folder="s3://bucket"), "backup.jobs[0].folder", "must not contain backup.repository"),
     (job(folder="s3://bucket/llm/models"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(folder="S3://bucket/llm/models"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(folder="s3://bucket/x/../llm"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(folder="s3://bucket/%6clm"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    ({"repository": "S3://bucket", **job(folder="s3://bucket/m")}, "backup.jobs[0].folder", "must not contain"),
+    ({**drill(), "repository": "FILE:///tmp/s/r", "drill": {"schedule": "@weekly", "scratch": "/tmp/s"}},
+     "backup.drill.scratch", "the repository contain each other"),
     (job(with_metrics=True), "backup.jobs[0].with_metrics", "is for control_plane: true"),
     (job(name="verify"), "backup.jobs[0].name", "names the runs of backup.verify"),
     (job(subject="chat@v1"), "backup.jobs[0].subject", "holds @"),
