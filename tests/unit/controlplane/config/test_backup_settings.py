@@ -47,6 +47,14 @@ def test_the_scheme_of_a_bucket_is_read_in_any_case(tmp_path: Path) -> None:
     assert (section.repository, section.jobs[0].folder) == ("s3://Bucket/LLM", "gs://models/T")
 
 
+def test_snapshots_with_samples_have_a_subject_of_their_own(tmp_path: Path) -> None:
+    plane = {"control_plane": True, "schedule": "@daily"}
+    jobs = [{"name": "hourly", **plane}, {"name": "samples", "with_metrics": True, **plane}]
+    section = load_fleet(write(tmp_path, jobs=jobs)).fleet.backup
+    assert section is not None
+    assert [one.about for one in section.jobs] == ["control-plane", "control-plane-with-metrics"]
+
+
 def job(**fields: Any) -> dict[str, Any]:
     return {"jobs": [{**FOLDER, **fields}]}
 
@@ -82,6 +90,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     (job(subject="chat@v1"), "backup.jobs[0].subject", "holds @"),
     (job(subject=""), "backup.jobs[0].subject", "is empty"),
     (job(subject="control-plane"), "backup.jobs[0].subject", "set another subject:"),
+    (job(subject="control-plane-with-metrics"), "backup.jobs[0].subject", "set another subject:"),
     (job(keep={}), "backup.jobs[0].keep", "keeps nothing"),
     (job(keep={"daily": -1}), "backup.jobs[0].keep.daily", ""),
     (job(schedule="0 25 * * *"), "backup.jobs[0].schedule.cron", "hour"),
