@@ -58,5 +58,5 @@ def test_the_series_are_counted(staged: Path, tmp_path: Path) -> None:
 def test_samples_without_a_journal_fail_the_trial(staged: Path, tmp_path: Path) -> None:
     for journal in (staged / SAMPLES).glob("journal.*"):
         journal.unlink()
-    with pytest.raises(Damaged, match="the samples of .* their journal is missing"):
+    with pytest.raises(Damaged, match=r"the samples of .* their journal is missing"):
         trial(staged, tmp_path / "scratch")
