@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.config.backup.buckets import overlapping
 from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigErrors
 
@@ -53,6 +54,11 @@ def test_snapshots_with_samples_have_a_subject_of_their_own(tmp_path: Path) -> N
     section = load_fleet(write(tmp_path, jobs=jobs)).fleet.backup
     assert section is not None
     assert [one.about for one in section.jobs] == ["control-plane", "control-plane-with-metrics"]
+
+
+def test_addresses_of_one_bucket_overlap_however_they_are_written() -> None:
+    assert overlapping("S3://models", "s3://models/bk") and overlapping("s3://models/b%6b/", "S3://models//x/../bk")
+    assert not overlapping("s3://models/bk2", "s3://models/bk") and not overlapping("gs://models", "s3://models")
 
 
 def job(**fields: Any) -> dict[str, Any]:
