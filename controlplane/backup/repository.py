@@ -213,7 +213,8 @@ class Repository:
         """Load the index again: the segments, and the tables of packs that no segment names.
 
         Rows of packs that the store does not list are left out. Returns the faults of segments and tables that could
-        not be read; packs of such a segment are read from their own tables.
+        not be read; packs of such a segment are read from their own tables. Raises StoreUnreachable: without an answer
+        nobody knows which chunks are there.
         """
         packs = self.packs()
         faults: list[BackupError] = []
@@ -223,8 +224,10 @@ class Repository:
         for name in packs.keys() - known:
             try:
                 fresh.append((name, self.table(name, packs[name])))
-            except (BackupError, FileNotFoundError) as error:
-                faults.append(error if isinstance(error, BackupError) else Damaged(f"pack {name}", "it is gone"))
+            except (Damaged, NewerFormat) as error:
+                faults.append(error)
+            except FileNotFoundError:
+                faults.append(Damaged(f"pack {name}", "it is gone"))
         self._index = Index([*segments, segment_of(fresh)], self._damaged(faults))
         return tuple(faults)
 

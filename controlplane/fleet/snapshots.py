@@ -80,7 +80,9 @@ def unnamed_models(fleet: Fleet) -> Iterator[str]:
     """Yield the models that no backup job names.
 
     A job names a model by its own name, by its subject, by a folder that holds the model's local Triton repository or
-    its `files:`, or lies in one of them, and where the checklist of the model's rollouts wants a backup by the job.
+    its `files:`, or lies in one of them, and where the checklist of the model's rollouts wants a backup by the job. It
+    names it, too, by a bucket that may be the model's repository: the prefix or a part of it ends with the model's
+    name, or, without parts, nothing says that a Triton model is in a folder of a machine.
     """
     jobs = () if fleet.backup is None else fleet.backup.jobs
     for model in fleet.models:
@@ -93,7 +95,12 @@ def unnamed_models(fleet: Fleet) -> Iterator[str]:
 def _names(job: BackupJobSection, model: ModelSection) -> bool:
     if model.name in (job.name, job.about):
         return True
-    return isinstance(job.folder, Path) and any(_holds(job, job.folder, place) for place in _places(model))
+    places = list(_places(model))
+    if isinstance(job.folder, str):
+        ends = {part.strip("/").rpartition("/")[2] for part in job.parts or (job.folder,)}
+        served = {model.name, *(model.served_model(version) for version in model.versions)}
+        return bool(ends & served) or (model.traffic.driver == "triton" and not job.parts and not places)
+    return job.folder is not None and any(_holds(job, job.folder, place) for place in places)
 
 
 def _places(model: ModelSection) -> Iterator[Path]:

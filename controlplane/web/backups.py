@@ -151,8 +151,9 @@ def _effects(section: BackupSection | None, view: BackupJobView) -> tuple[str, .
         return _drill_effects(section.drill, view)
     if job is None:
         return ()
-    what = "the control plane's database and configuration" if job.control_plane else _source(job)
-    first = f"A process of low priority backs {what} up to {section.repository}, as a new snapshot of {job.about}."
+    first = (
+        f"A process of low priority backs {_source(job)} up to {section.repository}, as a new snapshot of {job.about}."
+    )
     if job.keep is None:
         return first, "No snapshot is deleted."
     return first, f"Then it deletes the snapshots of {job.about} beyond {_kept(job.keep)}."
@@ -168,6 +169,9 @@ def _drill_effects(drill: BackupDrillSection, view: BackupJobView) -> tuple[str,
 
 
 def _source(job: BackupJobSection) -> str:
+    if job.control_plane:
+        samples = ", configuration and stored samples" if job.with_metrics else " and configuration"
+        return f"the control plane's database{samples}"
     parts = f" ({', '.join(job.parts)})" if job.parts else ""
     return f"{job.folder}{parts}"
 

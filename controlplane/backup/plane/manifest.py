@@ -12,7 +12,6 @@ from controlplane.backup.errors import Damaged, NewerFormat
 
 FORMAT: Final = 1
 MANIFEST: Final = "control-plane.json"
-SUBJECT: Final = "control-plane"
 FACT: Final = "control_plane"
 """Fact of a snapshot that is a control plane's. Its value is the format."""
 SQLITE_FILE: Final = "controlplane.db"

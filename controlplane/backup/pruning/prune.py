@@ -17,7 +17,7 @@ from mmap import mmap
 
 import orjson
 
-from controlplane.backup.errors import BackupError
+from controlplane.backup.errors import BackupError, Damaged, NewerFormat
 from controlplane.backup.format.compress import Codec
 from controlplane.backup.format.envelope import Kind
 from controlplane.backup.format.pack import PackBuilder
@@ -69,7 +69,7 @@ def live_chunks(repository: Repository, without: Set[str] = frozenset()) -> froz
         live.update(snapshot.tree)
         try:
             body = repository.tree(snapshot)
-        except BackupError as error:
+        except (Damaged, NewerFormat) as error:
             refuse(error)
         for entry in read_tree(f"snapshot {snapshot.id}", body):
             live.update(entry.chunks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from controlplane.backup.errors import BackupError
+from controlplane.backup.errors import Damaged
 from controlplane.backup.format.snapshot import EntryType, Snapshot, read_tree
 from controlplane.backup.repository import Repository
 
@@ -16,7 +16,8 @@ def last_whole(repository: Repository, snapshots: Sequence[Snapshot], paths: Seq
     A snapshot is whole when packs hold all its chunks, as far as verifications have found out. Of each version of a
     subject the newest whole snapshot stays; it is named here where a newer one is damaged, since the newest stays
     anyway. Of each subject the newest whole snapshot with each path of `paths` stays. A path names a file or a folder,
-    such as `chat/2`.
+    such as `chat/2`. Raises BackupError when a tree cannot be read for another reason than damage, such as a store that
+    does not answer: what is whole cannot be told then.
     """
     looks = _Looks(repository)
     found: dict[str, list[str]] = defaultdict(list)
@@ -61,7 +62,7 @@ class _Looks:
                 if entry.type is EntryType.FILE and not all(map(self._is_present, entry.chunks)):
                     return None
                 found.add(entry.path)
-        except BackupError:
+        except Damaged:
             return None
         return frozenset(found)
 

@@ -24,6 +24,7 @@ from controlplane.backup.sources.origin import Moved
 from controlplane.backup.sources.walk import UNFINISHED, Found, Mark, Walk
 from controlplane.backup.storage.addresses import cloud_store
 from controlplane.backup.storage.objects import ObjectStore, again, list_all, told
+from controlplane.config.backup.buckets import lower_scheme
 
 HEADER_WINDOW: Final = 512 << 10
 """Bytes that are read at once of a file's header: those of most models fit."""
@@ -50,7 +51,7 @@ class BucketSource:
     @property
     def uri(self) -> str:
         """Address that the snapshot names, and by which a later run finds it."""
-        return self.address.rstrip("/")
+        return lower_scheme(self.address.rstrip("/"))
 
 
 class Bucket:

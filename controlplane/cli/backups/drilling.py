@@ -53,6 +53,7 @@ def test_restore(
         "restore_seconds": done.seconds,
         "served": list(done.served),
         "database_rows": None if done.counted is None else done.counted.rows,
+        "series": None if done.counted is None else done.counted.series,
         "notes": list(done.notes),
     }
     emit(document, output, lambda: say_all((*done.notes, sentence)))
@@ -62,7 +63,10 @@ def _words(done: Drilled) -> str:
     words = f"{counted(done.files, 'file')}, {size(done.bytes)}, in {took(done.seconds)}"
     if done.counted is not None:
         tables = counted(done.counted.tables, "table")
-        return f"{words}; the database is whole, with {done.counted.rows} rows in {tables}"
+        samples = (
+            "" if done.counted.series is None else f", and the samples of {done.counted.series} series were opened"
+        )
+        return f"{words}; the database is whole, with {done.counted.rows} rows in {tables}{samples}"
     return f"{words}; Triton loaded {', '.join(done.served)}" if done.served else words
 
 

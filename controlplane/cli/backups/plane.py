@@ -14,7 +14,7 @@ from controlplane.backup.errors import BackupError
 from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.plane.bring_back import Kept, restore_folder, restore_postgres
 from controlplane.backup.plane.collect import collect, collect_samples, staged
-from controlplane.backup.plane.manifest import CONFIG, FACT, FORMAT, SAMPLES, SUBJECT
+from controlplane.backup.plane.manifest import CONFIG, FACT, FORMAT, SAMPLES
 from controlplane.backup.reading.restore import check_space
 from controlplane.backup.reading.swap import beside, swap_in
 from controlplane.backup.sources.walk import Source
@@ -25,6 +25,7 @@ from controlplane.cli.backups.opening import one, opened, reading
 from controlplane.cli.backups.progress import shown
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import counted, say, size, took
+from controlplane.config.backup.section import METRICS_SUBJECT, PLANE_SUBJECT
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.store.backups.restored import release as release_database
 from controlplane.store.database import Database, place_of
@@ -62,14 +63,15 @@ def save(
         # After the database: alerts and rollouts of it then have the samples that they were decided on.
         lost = collect_samples(data_dir or USUAL_FOLDER, folder) if with_metrics else ()
         facts = {FACT: str(FORMAT), "database": manifest.database, "schema": manifest.revision}
-        about = About(SUBJECT, host=platform.node(), by=person(), facts=facts)
+        subject = METRICS_SUBJECT if with_metrics else PLANE_SUBJECT
+        about = About(subject, host=platform.node(), by=person(), facts=facts)
         source = Source(folder, exclude=(), address=place_of(make_url(url)))
         made = create_snapshot(found, source, about, tally=tally)
     made = replace(made, notes=(*made.notes, *lost))
     head = made.snapshot
     content = f"{counted(len(manifest.config), 'file')} of configuration" + (" and its samples" if with_metrics else "")
     sentence = (
-        f"snapshot {head.id} of {SUBJECT}: {manifest.database} with schema {manifest.revision}, {content},"
+        f"snapshot {head.id} of {head.subject}: {manifest.database} with schema {manifest.revision}, {content},"
         f" {size(head.bytes)}, {size(head.new_bytes)} new, in {took(head.seconds)}"
     )
     tell_made(made, sentence, output)

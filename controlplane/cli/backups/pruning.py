@@ -9,6 +9,7 @@ from pathlib import Path
 
 from controlplane.backup.errors import BackupError
 from controlplane.backup.format.snapshot import Snapshot
+from controlplane.backup.keys.epochs import check_current
 from controlplane.backup.pruning.prune import plan_prune, prune
 from controlplane.backup.pruning.retention import Fate, Keep, fates
 from controlplane.backup.pruning.whole import last_whole
@@ -41,6 +42,7 @@ def prune_repository(
     found = opened(repository, key_file)
     mine = _of(_all(found), subject)
     protected = last_whole(found, mine, [path.strip("/") for path in keep_path or ()])
+    check_current(found.store, found.secrets)  # without the newest data keys, whole snapshots look damaged
     gone = [fate.snapshot for fate in _shown(fates(mine, keep, protected), keep) if not fate.reasons]
     if dry_run:
         freed = size(plan_prune(found, without={snapshot.id for snapshot in gone}).freed)

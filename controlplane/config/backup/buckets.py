@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from posixpath import normpath
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator
 
@@ -14,19 +15,32 @@ CLOUDS: Final = ("s3", "gs", "az")
 
 
 def bucket(address: str) -> str:
-    """Return the address of a bucket unchanged. Raises ValueError for credentials in it, and without a bucket."""
+    """Return the address of a bucket, its scheme in lower case. Raises ValueError for credentials, or no bucket."""
     parts = urlsplit(address)
     if parts.username or parts.password or parts.query or "@" in parts.netloc:
         raise ValueError("holds credentials or options: give them in the control plane's environment")
     if not parts.netloc:
         raise ValueError("names no bucket: write one, such as s3://bucket/prefix")
-    return address
+    return lower_scheme(address)
+
+
+def lower_scheme(address: str) -> str:
+    """Return an address with its scheme in lower case: `S3://models` names the same bucket as `s3://models`."""
+    scheme, separator, rest = address.partition("://")
+    return f"{scheme.lower()}{separator}{rest}"
 
 
 def overlapping(one: str, other: str) -> bool:
     """Return whether two addresses are of one prefix, or of a prefix inside the other."""
-    first, second = one.rstrip("/") + "/", other.rstrip("/") + "/"
+    first, second = _prefix(one), _prefix(other)
     return first.startswith(second) or second.startswith(first)
+
+
+def _prefix(address: str) -> str:
+    """Return an address as stores read it, with a slash at its end: `%6d` is m, and `..` leaves a folder."""
+    parts = urlsplit(address)
+    path = normpath("/" + unquote(parts.path).lstrip("/")).strip("/")
+    return f"{parts.scheme}://{parts.netloc}/{path}".rstrip("/") + "/"
 
 
 def _source(value: Any) -> Any:

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
-from controlplane.config.backup.buckets import CLOUDS, FolderOrBucket, bucket, overlapping
+from controlplane.config.backup.buckets import CLOUDS, FolderOrBucket, bucket, lower_scheme, overlapping
 from controlplane.config.checking import Fault, check
 from controlplane.config.schedules import Schedule
 from controlplane.config.vocabulary import FilePath, HttpUrl, Interval, Model, Name, Text
@@ -25,6 +25,9 @@ DRILL_MAX_AGE_S: Final = 8 * 86400.0
 """Default of a drill's `max_age`. Chosen: a week, and a day for the drill itself."""
 PLANE_SUBJECT: Final = "control-plane"
 """Subject of the snapshots of a control plane. The verb `backup control-plane` chooses it."""
+METRICS_SUBJECT: Final = "control-plane-with-metrics"
+"""Subject of those that hold the stored samples, too. One of their own: the numbers to keep hold for a subject, and an
+hourly job without samples must not delete the daily snapshots with samples."""
 MAX_AGE_S: Final = 26 * 3600.0
 """Default of `max_age`. Chosen: a day, and two hours for the run itself. No multiple of an interval can be the default,
 because the times of a cron expression need not have one interval."""
@@ -34,7 +37,7 @@ Count = Annotated[int, Field(ge=0, le=10_000, strict=True)]
 
 
 def _repository(value: str) -> str:
-    """Return the address unchanged. Raises ValueError for credentials in it, and for what is no address."""
+    """Return the address, its scheme in lower case. Raises ValueError for credentials, and for what is no address."""
     parts = urlsplit(value)
     if value.startswith("/"):
         return value
@@ -44,7 +47,7 @@ def _repository(value: str) -> str:
         return bucket(value)
     if parts.netloc not in ("", "localhost"):
         raise ValueError("names a host: write file:///path with three slashes")
-    return value
+    return lower_scheme(value)
 
 
 class KeepSection(Model):
@@ -87,7 +90,9 @@ class BackupJobSection(Model):
     @property
     def about(self) -> str:
         """Subject of the job's snapshots."""
-        return PLANE_SUBJECT if self.control_plane else self.subject or self.name
+        if self.control_plane:
+            return METRICS_SUBJECT if self.with_metrics else PLANE_SUBJECT
+        return self.subject or self.name
 
     @check
     def _has_one_source(self) -> Iterator[Fault]:
@@ -119,8 +124,8 @@ class BackupJobSection(Model):
 
     @check
     def _subject_is_a_model(self) -> Iterator[Fault]:
-        if not self.control_plane and self.about == PLANE_SUBJECT:
-            yield Fault(("subject",), f"{PLANE_SUBJECT} is the subject of control_plane: true; set another subject:")
+        if not self.control_plane and self.about in (PLANE_SUBJECT, METRICS_SUBJECT):
+            yield Fault(("subject",), f"{self.about} is a subject of control_plane: true; set another subject:")
 
 
 class BackupVerifySection(Model):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.backup.errors import BackupError
+from controlplane.backup.errors import BackupError, StoreUnreachable
 from controlplane.backup.pruning.prune import prune
 from controlplane.backup.repository import Repository
 from tests.fakes.backup_store import MemoryStore
@@ -44,3 +44,17 @@ def test_without_a_listener_the_log_has_it(store: MemoryStore, caplog: pytest.Lo
 def test_a_prune_tells_what_of_the_index_is_damaged_once(store: MemoryStore) -> None:
     result = prune(Repository.open(store, [KEY]), host="here")
     assert [fault[:6] for fault in result.faults] == ["index/"]
+
+
+def test_a_store_that_does_not_answer_is_no_damage_of_a_pack(store: MemoryStore) -> None:
+    repository = Repository.open(store, [KEY])
+
+    def silent(number: int, what: str) -> None:
+        if what.startswith("read packs/"):
+            raise StoreUnreachable("memory://test: operation timed out")
+
+    store.before = silent
+    with pytest.raises(StoreUnreachable, match="timed out"):
+        repository.refresh()
+    store.before = lambda number, what: None
+    assert [str(fault)[:6] for fault in repository.refresh()] == ["index/"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.config.backup.buckets import overlapping
 from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigErrors
 
@@ -41,6 +42,25 @@ def test_buckets_as_folders(tmp_path: Path, address: str) -> None:
     assert section is not None and section.jobs[0].folder == address
 
 
+def test_the_scheme_of_a_bucket_is_read_in_any_case(tmp_path: Path) -> None:
+    section = load_fleet(write(tmp_path, repository="S3://Bucket/LLM", **job(folder="GS://models/T"))).fleet.backup
+    assert section is not None
+    assert (section.repository, section.jobs[0].folder) == ("s3://Bucket/LLM", "gs://models/T")
+
+
+def test_snapshots_with_samples_have_a_subject_of_their_own(tmp_path: Path) -> None:
+    plane = {"control_plane": True, "schedule": "@daily"}
+    jobs = [{"name": "hourly", **plane}, {"name": "samples", "with_metrics": True, **plane}]
+    section = load_fleet(write(tmp_path, jobs=jobs)).fleet.backup
+    assert section is not None
+    assert [one.about for one in section.jobs] == ["control-plane", "control-plane-with-metrics"]
+
+
+def test_addresses_of_one_bucket_overlap_however_they_are_written() -> None:
+    assert overlapping("S3://models", "s3://models/bk") and overlapping("s3://models/b%6b/", "S3://models//x/../bk")
+    assert not overlapping("s3://models/bk2", "s3://models/bk") and not overlapping("gs://models", "s3://models")
+
+
 def job(**fields: Any) -> dict[str, Any]:
     return {"jobs": [{**FOLDER, **fields}]}
 
@@ -65,11 +85,18 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     (job(folder="https://models/t"), "backup.jobs[0].folder", "expected a path, s3://bucket/prefix"),
     (job(folder="s3://bucket"), "backup.jobs[0].folder", "must not contain backup.repository"),
     (job(folder="s3://bucket/llm/models"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(folder="S3://bucket/llm/models"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(folder="s3://bucket/x/../llm"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    (job(folder="s3://bucket/%6clm"), "backup.jobs[0].folder", "must not contain backup.repository"),
+    ({"repository": "S3://bucket", **job(folder="s3://bucket/m")}, "backup.jobs[0].folder", "must not contain"),
+    ({**drill(), "repository": "FILE:///tmp/s/r", "drill": {"schedule": "@weekly", "scratch": "/tmp/s"}},
+     "backup.drill.scratch", "the repository contain each other"),
     (job(with_metrics=True), "backup.jobs[0].with_metrics", "is for control_plane: true"),
     (job(name="verify"), "backup.jobs[0].name", "names the runs of backup.verify"),
     (job(subject="chat@v1"), "backup.jobs[0].subject", "holds @"),
     (job(subject=""), "backup.jobs[0].subject", "is empty"),
     (job(subject="control-plane"), "backup.jobs[0].subject", "set another subject:"),
+    (job(subject="control-plane-with-metrics"), "backup.jobs[0].subject", "set another subject:"),
     (job(keep={}), "backup.jobs[0].keep", "keeps nothing"),
     (job(keep={"daily": -1}), "backup.jobs[0].keep.daily", ""),
     (job(schedule="0 25 * * *"), "backup.jobs[0].schedule.cron", "hour"),

@@ -57,3 +57,24 @@ def test_versions_are_found_below_the_folder(
 def test_models_of_other_engines_have_no_folders() -> None:
     other = {"name": "chat", "stable": "v1", "versions": {"v1": {"backends": []}}, "traffic": {"driver": "none"}}
     assert version_paths(job("/srv/models"), [ModelSection.model_validate(other)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("address", "parts", "paths"),
+    [
+        ("s3://models/triton", (), ("chat/1", "chat/2")),
+        ("gs://models", (), ("chat/1", "chat/2")),
+        ("s3://models/triton/chat/", (), ("1", "2", "chat/1", "chat/2")),
+        (
+            "s3://models",
+            ("triton/", "chat"),
+            ("chat/1", "chat/2", "chat/chat/1", "chat/chat/2", "triton/chat/1", "triton/chat/2"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("repository", [None, "/srv/models"])
+def test_a_prefix_of_a_bucket_is_taken_for_a_model_repository(
+    address: str, parts: tuple[str, ...], paths: tuple[str, ...], repository: str | None
+) -> None:
+    bucket = BackupJobSection(name="models", folder=address, parts=parts, schedule=ScheduleSection(cron="@daily"))
+    assert version_paths(bucket, [model("chat", repository)]) == paths

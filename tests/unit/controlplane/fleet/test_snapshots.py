@@ -36,6 +36,8 @@ TRITON: dict[str, Any] = {
     },
     "versions": {"v1": {}},
 }
+ELSEWHERE = TRITON | {"traffic": TRITON["traffic"] | {"backends": [{"url": "http://a:8000"}]}}
+"""Its model repository is not known to be on this machine."""
 
 
 def test_a_row_that_is_no_head_becomes_a_note_and_unknown_fields_are_left_out() -> None:
@@ -74,6 +76,13 @@ def test_nothing_is_known_without_a_repository_and_before_the_first_reading() ->
         (TRITON, {"folder": "/srv/models/chat"}, False),
         (TRITON, {"folder": "/srv/models", "parts": ["rank"]}, False),
         (TRITON, {"folder": "/srv/models", "parts": ["rank", "chat_large"]}, True),
+        (TRITON, {"folder": "s3://models/triton"}, False),
+        (TRITON, {"folder": "s3://models/triton/chat_large/"}, True),
+        (TRITON, {"folder": "s3://models", "parts": ["rank", "triton/chat_large"]}, True),
+        (ELSEWHERE, {"folder": "s3://models/triton"}, True),
+        (ELSEWHERE, {"folder": "s3://models/triton", "parts": ["rank"]}, False),
+        (MODEL, {"folder": "s3://models/triton"}, False),
+        (MODEL, {"folder": "s3://models/chat"}, True),
         (TRITON | {"rollout": {"checklist": [{"name": "backup", "backup": "job"}]}}, {"folder": "/x"}, True),
     ],
 )

@@ -166,6 +166,18 @@ async def test_an_operator_runs_a_job_after_reading_what_it_does(console: Consol
     assert [run.job for run in BackupRunStore(console.rig.db).wanted()] == ["models"]
 
 
+async def test_the_dialog_says_whether_a_run_backs_the_samples_up(console: Console) -> None:
+    plane = {"control_plane": True, "schedule": "@hourly"}
+    jobs = [{"name": "plane", **plane}, {"name": "samples", "with_metrics": True, "keep": {"daily": 30}, **plane}]
+    configure(console.rig, {**SECTION, "jobs": jobs})
+    async with console.browser(Role.OPERATOR) as browser:
+        without = words("<main>" + await browser.dialog("/backups/plane/run"))
+        samples = words("<main>" + await browser.dialog("/backups/samples/run"))
+    assert "samples" not in without
+    assert "database, configuration and stored samples up to file:///backups/llm" in samples
+    assert "deletes the snapshots of control-plane-with-metrics beyond 30 daily" in samples
+
+
 async def test_viewers_strangers_and_other_sites_run_nothing(console: Console) -> None:
     configure(console.rig)
     async with console.browser(Role.VIEWER) as browser:

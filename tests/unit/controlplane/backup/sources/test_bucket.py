@@ -269,3 +269,8 @@ def test_a_store_that_hangs_ends_by_the_deadline(world: World, monkeypatch: pyte
         world.server.faults = [Fault(kind, Operation.GET, key="model.bin")]
         with pytest.raises(StoreUnreachable, match=r"s3://models/t: chat/1/model\.bin: "):
             world.create()
+
+
+def test_the_scheme_of_a_source_is_read_in_any_case() -> None:
+    """A later run finds the snapshots of the source by this address."""
+    assert BucketSource("S3://Models/T/").uri == "s3://Models/T"

@@ -67,5 +67,5 @@ def test_a_source_around_the_repository_is_refused(machine: Machine) -> None:
         machine.environment |= server.environment
         bucket = ("--repository", "s3://models/t/backups", "--key-file", machine.home / "own.key")
         machine.backup("init", *bucket)
-        for source in ("s3://models/t", "s3://models/t/backups/", "s3://models/t/backups/packs"):
+        for source in ("s3://models/t", "S3://models/t", "s3://models/t/backups/", "s3://models/t/backups/packs"):
             assert "must not contain each other" in machine.backup("create", source, *bucket, code=2).stderr

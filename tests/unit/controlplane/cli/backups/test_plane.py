@@ -106,10 +106,14 @@ def test_samples_come_back_where_they_were_asked_for(plane: Machine) -> None:
     # The control plane runs: the folder is locked, and nothing was closed.
     assert "2 files of configuration and its samples" in plane.backup(*words).stdout
     store.append("one", layout, 100_000, np.array([100_000.0]))
-    plane.backup("restore-control-plane", "control-plane", out)
+    plane.backup("control-plane", "-c", config, "--data-dir", data)
+    plane.backup("prune", "--keep-last", 1, "--subject", "control-plane", "--yes")
+    tried = plane.backup("test-restore", "control-plane-with-metrics", plane.home / "scratch").stdout
+    assert tried.endswith("tables, and the samples of 1 series were opened\n")
+    plane.backup("restore-control-plane", "control-plane-with-metrics", out)
     back = SeriesStore.in_folder(out / "metrics", 1e9, None, 1e9)
     (samples,) = series_model.read(back, "up", -1, 1 << 45).values()
     assert [at for at, _ in samples] == list(range(1_000, 100_000, 1_000))
     alone = plane.home / "alone"
-    plane.backup("restore", "control-plane", alone, "--file", "metrics")
+    plane.backup("restore", "control-plane-with-metrics", alone, "--file", "metrics")
     assert {path.name for path in alone.iterdir()} == {"metrics"}
