@@ -29,7 +29,15 @@ from typing import Final
 import orjson
 from blake3 import blake3
 
-from controlplane.backup.errors import BackupError, Damaged, NewerFormat, NotARepository, RepositoryExists, WrongKey
+from controlplane.backup.errors import (
+    BackupError,
+    Damaged,
+    NewerFormat,
+    NotARepository,
+    RepositoryExists,
+    UnknownEpoch,
+    WrongKey,
+)
 from controlplane.backup.format.compress import Codec, decompressed
 from controlplane.backup.format.envelope import (
     FORMAT,
@@ -177,12 +185,23 @@ class Repository:
     """An opened repository. Reading is safe for several threads; `refresh` is not."""
 
     def __init__(
-        self, store: Store, header: Header, secrets: Secrets, told: Callable[[BackupError], None] = _logged
+        self,
+        store: Store,
+        header: Header,
+        keys: Sequence[UserKey],
+        told: Callable[[BackupError], None] = _logged,
     ) -> None:
-        """`told` gets the faults of the index when its first use loads it: chunks may be missing in it then."""
-        self.store, self.header, self.secrets, self._told = store, header, secrets, told
+        """`told` gets the faults of the index when its first use loads it: chunks may be missing in it then.
+
+        Raises WrongKey, Damaged, NewerFormat and StoreUnreachable.
+        """
+        self.store, self.header, self._keys, self._told = store, header, tuple(keys), told
+        self.secrets: Final = open_secrets(store, header, keys)
+        """The secrets of the time when the repository was opened. A run writes with the same data key to its end."""
+        self._later: Secrets | None = None
+        """The secrets after a rotation. Lists alone are read with them: see `read_list`."""
         self.zeros_digest: Final = digest_of(bytes(CHUNK_LIMIT))
-        self.zeros: Final = chunk_id(self.zeros_digest, secrets.chunk_secret)
+        self.zeros: Final = chunk_id(self.zeros_digest, self.secrets.chunk_secret)
         """Id of a whole chunk of zeros: a hole, when it is restored."""
         self._index: Index | None = None
         self._readers: dict[str, PackReader] = {}
@@ -194,7 +213,7 @@ class Repository:
         Raises NotARepository, NewerFormat, WrongKey, Damaged, StoreUnreachable.
         """
         header = read_header(store)
-        return cls(store, header, open_secrets(store, header, keys), told)
+        return cls(store, header, keys, told)
 
     @property
     def index(self) -> Index:
@@ -263,8 +282,17 @@ class Repository:
         return frozenset(found)
 
     def read_list(self, name: str, kind: Kind) -> bytes:
-        """Return the content of a small sealed object. Raises Damaged and FileNotFoundError."""
-        return open_whole(name, self.store.get(name, LARGE), kind, self.secrets)
+        """Return the content of a small sealed object. Raises Damaged, FileNotFoundError and WrongKey.
+
+        One that was written after the keys were rotated is read, too: a backup has to know what a prune deletes. The
+        keys that this needs are used for lists alone: who read other objects without them finds out by `check_current`.
+        """
+        data = self.store.get(name, LARGE)
+        try:
+            return open_whole(name, data, kind, self._later or self.secrets)
+        except UnknownEpoch:
+            self._later = open_secrets(self.store, self.header, self._keys)
+            return open_whole(name, data, kind, self._later)
 
     def write_list(self, folder: str, kind: Kind, body: bytes) -> str:
         """Write a small sealed object and return its name."""
