@@ -78,7 +78,7 @@ def reading(repository: Repository, work: str) -> Iterator[None]:
         try:
             stack.enter_context(announced(repository.store, platform.node(), work))
         except (StoreUnreachable, NoSpace) as error:
-            say(f"a prune that runs meanwhile will not wait for this {work}: {error}")
+            say(f"a prune that runs meanwhile will not wait for this {work}: {error}", sys.stderr)
         repository.refresh()  # its faults were told when the repository was opened
         yield
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,16 @@ def test_verify_and_create_give_their_result_as_data(machine: Machine) -> None:
         pack.write_bytes(bytes(pack.stat().st_size))
     done = machine.backup("verify", "-o", "json", code=1)
     assert json.loads(done.stdout)["good"] is False and "the repository is damaged" in done.stderr
+
+
+def test_a_reader_that_a_prune_will_not_wait_for_says_so_beside_its_result(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    shutil.rmtree(machine.repository / "intents", ignore_errors=True)
+    (machine.repository / "intents").write_text("")  # also root cannot write below it
+    for words in (("verify",), ("test-restore", "models", machine.home / "scratch")):
+        done = machine.backup(*words, "-o", "json")
+        assert isinstance(json.loads(done.stdout), dict)
+        assert "a prune that runs meanwhile will not wait for this" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to every folder")
