@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -34,7 +33,6 @@ from controlplane.backup.errors import (
     Damaged,
     NewerFormat,
     NotARepository,
-    RepositoryExists,
     UnknownEpoch,
     WrongKey,
 )
@@ -55,7 +53,7 @@ from controlplane.backup.format.pack import CHUNK_LIMIT, PackReader, Rows, table
 from controlplane.backup.format.snapshot import Snapshot, read_snapshot, snapshot_bytes
 from controlplane.backup.keys.epochs import later_keys, read_epochs
 from controlplane.backup.keys.keyfile import UserKey
-from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, wrap
+from controlplane.backup.keys.ring import read_key_document, unwrap
 from controlplane.backup.storage.store import Store, Stored
 
 HEADER: Final = "repository.json"
@@ -86,47 +84,6 @@ class Header:
 def pack_path(name: str) -> str:
     """Return the object's name of a pack."""
     return f"packs/{name[:2]}/{name}"
-
-
-def init_repository(store: Store, key: UserKey, *, key_name: str, now: float, sealing: Sealing) -> Header:
-    """Make an empty repository that `key` opens, and return its header.
-
-    Of several calls at once, on any machines, one succeeds, and one key opens the repository: who creates the header
-    writes the key. Where a store ignores that condition, who sees another key beside its own takes its own back; then
-    it may be that none succeeds. Raises RepositoryExists in the other calls.
-    """
-    if name := present(store):
-        raise RepositoryExists(f"{store.address} holds a repository already ({name} is there)")
-    header = Header(uuid.uuid4().hex, now, sealing)
-    stored = {"format": FORMAT, "id": header.id, "made_at": now, "sealing": sealing.name.lower()}
-    if not store.create(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2)):
-        raise RepositoryExists(f"{store.address} holds a repository: another `backup init` made it at this moment")
-    own = f"keys/{key.id}"
-    document = wrap(new_secrets(sealing), key, name=key_name, now=now)
-    if store.create(own, key_bytes(document)) and {item.name for item in store.list("keys/")} <= {own}:
-        return header
-    with suppress(FileNotFoundError):
-        if key_bytes(document) == store.get(own, SMALL):
-            store.delete(own)
-    raise RepositoryExists(
-        f"{store.address}: another `backup init` ran at this moment, and its key opens the repository if it succeeded."
-        f" If it failed too, delete {HEADER} there and run `backup init` again."
-    )
-
-
-def present(store: Store) -> str:
-    """Return the name of something of a repository that is at the store, or ""."""
-    return next((name for name in (HEADER, "keys/", "snapshots/", "packs/") if _exists(store, name)), "")
-
-
-def _exists(store: Store, name: str) -> bool:
-    if name.endswith("/"):
-        return next(iter(store.list(name)), None) is not None
-    try:
-        store.get(name, SMALL)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def read_header(store: Store) -> Header:
@@ -376,12 +333,15 @@ class Repository:
             raise Damaged(name, "its bytes have another id")
         return digest
 
-    def snapshots(self, told: Callable[[BackupError], None], newest: int | None = None) -> list[Snapshot]:
+    def snapshots(
+        self, told: Callable[[BackupError], None], newest: int | None = None, only: str | None = None
+    ) -> list[Snapshot]:
         """Return all snapshots, the oldest first by the store's clock. Heads that cannot be read go to `told`.
 
-        With `newest` only so many heads are read, those that the listing and their ids show as the newest.
+        With `newest` only so many heads are read, those that the listing and their ids show as the newest. With `only`
+        no head is read but that of the snapshot with this id.
         """
-        items = list(self.store.list("snapshots/"))
+        items = [item for item in self.store.list("snapshots/") if only is None or item.name == f"snapshots/{only}"]
         if newest is not None:
             items = sorted(items, key=_shown_at)[-newest:]
         found = []

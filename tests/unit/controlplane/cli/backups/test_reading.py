@@ -274,3 +274,15 @@ def test_ctrl_c_during_a_restore_says_that_the_folder_is_as_it_was(
         )
     assert capsys.readouterr().err == f"  ended: {to} is as it was before\n"
     assert not to.exists()
+
+
+def test_a_whole_id_needs_no_other_head(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    machine.backup("create", machine.models)
+    newest, older = json.loads(machine.backup("list", "-o", "json").stdout)
+    (machine.repository / "snapshots" / newest["id"]).write_bytes(b"damaged")
+    for verb in ("show", "contents"):
+        assert machine.backup(verb, older["id"]).stderr == ""
+    gone = machine.backup("show", older["id"][:-8] + "00000000", code=2).stderr
+    assert "the repository has no snapshot" in gone and f"left out: snapshots/{newest['id']}" in gone
+    assert f"left out: snapshots/{newest['id']}" in machine.backup("show", newest["id"], code=2).stderr
