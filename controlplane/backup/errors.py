@@ -7,6 +7,7 @@ BackupError                the message is fit for an operator: names the thing, 
 ├── WrongKey               no key file at hand opens the repository, or it lacks a data key
 ├── KeysBusy               another process changes the keys of the repository
 ├── Damaged                bytes of the repository that are not what was written
+│   └── UnknownEpoch       an object needs a data key that was not there when the repository was opened
 ├── SourceMoving           files that changed while they were read, also after retries
 ├── SourceIncomplete       a model whose own index names files that are missing
 ├── NoSpace                the target of a restore, or the repository, is full
@@ -50,6 +51,10 @@ class Damaged(BackupError):
     def __init__(self, place: str, fault: str) -> None:
         super().__init__(f"{place} is damaged: {fault}")
         self.place, self.fault = place, fault
+
+
+class UnknownEpoch(Damaged):
+    """An object needs a data key that was not there when the repository was opened. The keys may have been rotated."""
 
 
 class SourceMoving(BackupError):

@@ -9,7 +9,7 @@ from controlplane.backup.repository import Repository
 
 
 def garbage_lists(repository: Repository) -> dict[str, frozenset[str]]:
-    """Return the names of packs on each list, by the list's object name. Raises Damaged."""
+    """Return the names of packs on each list, by the list's object name. Raises Damaged and WrongKey."""
     found = {}
     for item in repository.store.list("garbage/"):
         try:
@@ -20,5 +20,5 @@ def garbage_lists(repository: Repository) -> dict[str, frozenset[str]]:
 
 
 def doomed_packs(repository: Repository) -> frozenset[str]:
-    """Return the names of all packs on any list. Raises Damaged."""
+    """Return the names of all packs on any list. Raises Damaged and WrongKey."""
     return frozenset().union(*garbage_lists(repository).values())

@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -29,7 +28,14 @@ from typing import Final
 import orjson
 from blake3 import blake3
 
-from controlplane.backup.errors import BackupError, Damaged, NewerFormat, NotARepository, RepositoryExists, WrongKey
+from controlplane.backup.errors import (
+    BackupError,
+    Damaged,
+    NewerFormat,
+    NotARepository,
+    UnknownEpoch,
+    WrongKey,
+)
 from controlplane.backup.format.compress import Codec, decompressed
 from controlplane.backup.format.envelope import (
     FORMAT,
@@ -47,7 +53,7 @@ from controlplane.backup.format.pack import CHUNK_LIMIT, PackReader, Rows, table
 from controlplane.backup.format.snapshot import Snapshot, read_snapshot, snapshot_bytes
 from controlplane.backup.keys.epochs import later_keys, read_epochs
 from controlplane.backup.keys.keyfile import UserKey
-from controlplane.backup.keys.ring import key_bytes, new_secrets, read_key_document, unwrap, wrap
+from controlplane.backup.keys.ring import read_key_document, unwrap
 from controlplane.backup.storage.store import Store, Stored
 
 HEADER: Final = "repository.json"
@@ -78,47 +84,6 @@ class Header:
 def pack_path(name: str) -> str:
     """Return the object's name of a pack."""
     return f"packs/{name[:2]}/{name}"
-
-
-def init_repository(store: Store, key: UserKey, *, key_name: str, now: float, sealing: Sealing) -> Header:
-    """Make an empty repository that `key` opens, and return its header.
-
-    Of several calls at once, on any machines, one succeeds, and one key opens the repository: who creates the header
-    writes the key. Where a store ignores that condition, who sees another key beside its own takes its own back; then
-    it may be that none succeeds. Raises RepositoryExists in the other calls.
-    """
-    if name := present(store):
-        raise RepositoryExists(f"{store.address} holds a repository already ({name} is there)")
-    header = Header(uuid.uuid4().hex, now, sealing)
-    stored = {"format": FORMAT, "id": header.id, "made_at": now, "sealing": sealing.name.lower()}
-    if not store.create(HEADER, orjson.dumps(stored, option=orjson.OPT_INDENT_2)):
-        raise RepositoryExists(f"{store.address} holds a repository: another `backup init` made it at this moment")
-    own = f"keys/{key.id}"
-    document = wrap(new_secrets(sealing), key, name=key_name, now=now)
-    if store.create(own, key_bytes(document)) and {item.name for item in store.list("keys/")} <= {own}:
-        return header
-    with suppress(FileNotFoundError):
-        if key_bytes(document) == store.get(own, SMALL):
-            store.delete(own)
-    raise RepositoryExists(
-        f"{store.address}: another `backup init` ran at this moment, and its key opens the repository if it succeeded."
-        f" If it failed too, delete {HEADER} there and run `backup init` again."
-    )
-
-
-def present(store: Store) -> str:
-    """Return the name of something of a repository that is at the store, or ""."""
-    return next((name for name in (HEADER, "keys/", "snapshots/", "packs/") if _exists(store, name)), "")
-
-
-def _exists(store: Store, name: str) -> bool:
-    if name.endswith("/"):
-        return next(iter(store.list(name)), None) is not None
-    try:
-        store.get(name, SMALL)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def read_header(store: Store) -> Header:
@@ -177,12 +142,23 @@ class Repository:
     """An opened repository. Reading is safe for several threads; `refresh` is not."""
 
     def __init__(
-        self, store: Store, header: Header, secrets: Secrets, told: Callable[[BackupError], None] = _logged
+        self,
+        store: Store,
+        header: Header,
+        keys: Sequence[UserKey],
+        told: Callable[[BackupError], None] = _logged,
     ) -> None:
-        """`told` gets the faults of the index when its first use loads it: chunks may be missing in it then."""
-        self.store, self.header, self.secrets, self._told = store, header, secrets, told
+        """`told` gets the faults of the index when its first use loads it: chunks may be missing in it then.
+
+        Raises WrongKey, Damaged, NewerFormat and StoreUnreachable.
+        """
+        self.store, self.header, self._keys, self._told = store, header, tuple(keys), told
+        self.secrets: Final = open_secrets(store, header, keys)
+        """The secrets of the time when the repository was opened. A run writes with the same data key to its end."""
+        self._later: Secrets | None = None
+        """The secrets after a rotation. Lists alone are read with them: see `read_list`."""
         self.zeros_digest: Final = digest_of(bytes(CHUNK_LIMIT))
-        self.zeros: Final = chunk_id(self.zeros_digest, secrets.chunk_secret)
+        self.zeros: Final = chunk_id(self.zeros_digest, self.secrets.chunk_secret)
         """Id of a whole chunk of zeros: a hole, when it is restored."""
         self._index: Index | None = None
         self._readers: dict[str, PackReader] = {}
@@ -194,7 +170,7 @@ class Repository:
         Raises NotARepository, NewerFormat, WrongKey, Damaged, StoreUnreachable.
         """
         header = read_header(store)
-        return cls(store, header, open_secrets(store, header, keys), told)
+        return cls(store, header, keys, told)
 
     @property
     def index(self) -> Index:
@@ -266,8 +242,17 @@ class Repository:
         return frozenset(found)
 
     def read_list(self, name: str, kind: Kind) -> bytes:
-        """Return the content of a small sealed object. Raises Damaged and FileNotFoundError."""
-        return open_whole(name, self.store.get(name, LARGE), kind, self.secrets)
+        """Return the content of a small sealed object. Raises Damaged, FileNotFoundError and WrongKey.
+
+        One that was written after the keys were rotated is read, too: a backup has to know what a prune deletes. The
+        keys that this needs are used for lists alone: who read other objects without them finds out by `check_current`.
+        """
+        data = self.store.get(name, LARGE)
+        try:
+            return open_whole(name, data, kind, self._later or self.secrets)
+        except UnknownEpoch:
+            self._later = open_secrets(self.store, self.header, self._keys)
+            return open_whole(name, data, kind, self._later)
 
     def write_list(self, folder: str, kind: Kind, body: bytes) -> str:
         """Write a small sealed object and return its name."""
@@ -351,12 +336,15 @@ class Repository:
             raise Damaged(name, "its bytes have another id")
         return digest
 
-    def snapshots(self, told: Callable[[BackupError], None], newest: int | None = None) -> list[Snapshot]:
+    def snapshots(
+        self, told: Callable[[BackupError], None], newest: int | None = None, only: str | None = None
+    ) -> list[Snapshot]:
         """Return all snapshots, the oldest first by the store's clock. Heads that cannot be read go to `told`.
 
-        With `newest` only so many heads are read, those that the listing and their ids show as the newest.
+        With `newest` only so many heads are read, those that the listing and their ids show as the newest. With `only`
+        no head is read but that of the snapshot with this id.
         """
-        items = list(self.store.list("snapshots/"))
+        items = [item for item in self.store.list("snapshots/") if only is None or item.name == f"snapshots/{only}"]
         if newest is not None:
             items = sorted(items, key=_shown_at)[-newest:]
         found = []

@@ -11,9 +11,10 @@ import pytest
 
 from controlplane.backup.errors import StoreUnreachable
 from controlplane.backup.format.envelope import Sealing
+from controlplane.backup.initial import init_repository
 from controlplane.backup.pruning.prune import prune
 from controlplane.backup.reading.verify import verify
-from controlplane.backup.repository import Repository, init_repository
+from controlplane.backup.repository import Repository
 from controlplane.backup.sources.bucket import BucketSource
 from controlplane.backup.storage.addresses import cloud_store, open_store
 from controlplane.backup.storage.store import Store

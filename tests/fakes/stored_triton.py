@@ -47,6 +47,8 @@ class StoredTriton:
         """Whether loads never end."""
         self.lies = False
         """Whether loads are answered 200 and not done."""
+        self.refuses_unload = ""
+        """Why unloads are refused; "": they are not. The question for the mode is answered all the same."""
         self.cut = 0
         """Number of loads whose connection is cut before anything is done."""
         self.index_says: dict[str, list[dict[str, str]]] = {}
@@ -157,6 +159,8 @@ class StoredTriton:
         model = request.match_info["model"]
         if self.mode != "explicit":
             return _error(503, MODES[self.mode])
+        if self.refuses_unload and (self.repository / model).is_symlink():
+            return _error(400, self.refuses_unload)
         if self.memory.pop(model, None):
             self.orders.append(f"unload {model}")
         return web.Response()

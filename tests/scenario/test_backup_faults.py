@@ -15,9 +15,10 @@ import pytest
 
 from controlplane.backup.errors import BackupError
 from controlplane.backup.format.envelope import Sealing
+from controlplane.backup.initial import init_repository
 from controlplane.backup.pruning.prune import prune
 from controlplane.backup.reading.verify import verify
-from controlplane.backup.repository import Repository, init_repository
+from controlplane.backup.repository import Repository
 from controlplane.backup.storage import objects
 from controlplane.backup.storage.addresses import cloud_store
 from controlplane.backup.storage.objects import ObjectsStore

@@ -37,6 +37,9 @@ BACKUPS_S: Final = 900.0
 """Seconds between two looks at the snapshots. A snapshot that is known is not read again."""
 SNAPSHOTS: Final = 20
 """Most snapshots that are read in one turn. The turns that follow read the rest."""
+MOST_FAULTS: Final = 3
+"""Snapshots one after another that cannot be read before a turn ends: the repository may be away, and each may take
+minutes. Chosen."""
 UNDECLARED: Final = "fleet.yaml does not declare it, so its files are not read"
 MEMORY: Final = "version-files"
 """Folder below the data folder for what is remembered of files that do not change."""
@@ -86,6 +89,8 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
         self._snapshots_at: float | None = None
         self._looked: dict[str, tuple[str, ...]] = {}
         """The globs by which each snapshot was looked into."""
+        self._failed: dict[str, tuple[float, str]] = {}
+        """When and why each snapshot could not be looked into. These come after all others."""
         self._told = ""
         """The latest fault of the repository, which is logged once."""
 
@@ -102,6 +107,7 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
         """Look at these places from now on, at once at those that are new."""
         if settings is None or self._settings is None or settings.named != self._settings.named:
             self._looked.clear()
+            self._failed.clear()
         self._settings = settings
         known = set(settings.places()) if settings is not None else set()
         self._due = {place: at for place, at in self._due.items() if place in known}
@@ -167,14 +173,22 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
         place = Place(*settings.repository, settings.config, self._data_dir)
         try:
             heads = await self._reader.snapshots(place)
-            await asyncio.to_thread(self.store.forget_snapshots, [head.id for head in heads])
+            ids = {head.id for head in heads}
+            await asyncio.to_thread(self.store.forget_snapshots, ids)
+            # A head that could not be read this time is looked into again once it is back.
+            self._looked = {each: globs for each, globs in self._looked.items() if each in ids}
+            self._failed = {each: fault for each, fault in self._failed.items() if each in ids}
             aliases = await asyncio.to_thread(self._aliases, settings)
             fresh = await asyncio.to_thread(self._fresh, heads, settings, aliases)
+            in_a_row = 0
             for head, globs in fresh[:SNAPSHOTS]:
                 if lease.left_s() <= 0 or self._settings is not settings:
                     return
-                await self._look_into(head, globs, settings, aliases, place)
-            rest = len(fresh) > SNAPSHOTS
+                good = await self._tried(head, globs, settings, aliases, place)
+                in_a_row = 0 if good else in_a_row + 1
+                if in_a_row >= MOST_FAULTS:
+                    break
+            rest = in_a_row < MOST_FAULTS and any(head.id not in self._failed for head, _ in fresh[SNAPSHOTS:])
             self._told = ""
         except BackupError as error:
             rest = False
@@ -196,9 +210,28 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
     def _fresh(
         self, heads: Sequence[Head], settings: VersionFilesSettings, aliases: Aliases
     ) -> list[tuple[Head, tuple[str, ...]]]:
-        """Return the snapshots that were not looked into yet by their globs, and the globs."""
+        """Return the snapshots that were not looked into yet by their globs, and the globs.
+
+        Those that could not be read come last, the one whose last trial is the longest ago first.
+        """
         wanted = [(head, globs_of(head, settings.models, aliases)) for head in heads]
-        return [(head, globs) for head, globs in wanted if self._looked.get(head.id) != globs]
+        fresh = [(head, globs) for head, globs in wanted if self._looked.get(head.id) != globs]
+        return sorted(fresh, key=lambda one: self._failed.get(one[0].id, (0.0, ""))[0])
+
+    async def _tried(
+        self, head: Head, globs: tuple[str, ...], settings: VersionFilesSettings, aliases: Aliases, place: Place
+    ) -> bool:
+        """Look into a snapshot. Return False, and note why, when it cannot be read: the others can be, all the same."""
+        try:
+            await self._look_into(head, globs, settings, aliases, place)
+        except BackupError as error:
+            _, told = self._failed.get(head.id, (0.0, ""))
+            if told != str(error):
+                log.warning("versions in the snapshot %s cannot be found: %s", head.id, error)
+            self._failed[head.id] = self._clock.now(), str(error)
+            return False
+        self._failed.pop(head.id, None)
+        return True
 
     async def _look_into(
         self, head: Head, globs: tuple[str, ...], settings: VersionFilesSettings, aliases: Aliases, place: Place

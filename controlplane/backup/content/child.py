@@ -21,6 +21,8 @@ from controlplane.backup.jobs.command import PROGRAM, WITHHELD, Place, environme
 
 READING: Final = Bounds(silent_s=300.0, still_s=600.0, most_output=32 << 20)
 """When a reading counts as hanging. Chosen: a look at 100,000 files of a slow file server takes minutes."""
+LISTING: Final = Bounds(silent_s=None, still_s=1800.0, most_output=32 << 20)
+"""The same for commands that tell no progress: the time in all. Chosen: 10,000 heads of a slow bucket take minutes."""
 AT_A_TIME: Final = 2
 """Most children at a time. Chosen: a promotion need not wait for the look at all versions."""
 MOST_LEFT: Final = 16
@@ -62,9 +64,14 @@ class ContentReader:
         program: Sequence[str] = PROGRAM,
         environment: Mapping[str, str] = os.environ,
         bounds: Bounds = READING,
+        listing: Bounds = LISTING,
     ) -> None:
-        """`memory` is the folder for what is remembered of files that do not change."""
-        self.memory, self._program, self._environment, self._bounds = memory, tuple(program), environment, bounds
+        """`memory` is the folder for what is remembered of files that do not change.
+
+        `bounds` are those of readings of a folder, `listing` those of commands that tell no progress.
+        """
+        self.memory, self._program, self._environment = memory, tuple(program), environment
+        self._bounds, self._listing = bounds, listing
         self._readings: dict[Path, _Reading] = {}
         self._tasks: set[asyncio.Task[Content]] = set()
         self._left: dict[str, int] = {}
@@ -122,7 +129,7 @@ class ContentReader:
 
     async def _read(self, root: Path) -> Content:
         words = ("models", "digest", f"--memory={self.memory}", "--output=json", "--", str(root))
-        return await self._run((*self._program, *words), self._own(), lambda document: Content(**document))
+        return await self._run((*self._program, *words), self._own(), lambda row: Content(**row), self._bounds)
 
     def _own(self) -> dict[str, str]:
         return {name: value for name, value in self._environment.items() if name not in WITHHELD}
@@ -138,13 +145,22 @@ class ContentReader:
     def _of(self, place: Place) -> dict[str, str]:
         return environment_of(place, self._environment)
 
-    async def _run(self, words: Sequence[str], environment: Mapping[str, str], made: Callable[[Any], Made]) -> Made:
-        """Run a command and return what `made` makes of its result. Raises BackupError."""
+    async def _run(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        made: Callable[[Any], Made],
+        bounds: Bounds | None = None,
+    ) -> Made:
+        """Run a command and return what `made` makes of its result. Raises BackupError.
+
+        Without `bounds` it is one that tells no progress.
+        """
         what = words[-1]
         async with self._turns:
             self._refuse_beside_hanging(what)
             try:
-                ended = await run_child(words, environment, self._bounds, _nobody)
+                ended = await run_child(words, environment, bounds or self._listing, _nobody)
             except OSError as error:
                 raise BackupError(f"its process cannot be started: {error.strerror or error}") from None
         if ended.left is not None:

@@ -9,9 +9,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import unquote
 
 from controlplane.backup.drills.plane import Counted, try_plane
-from controlplane.backup.drills.scratch import drill_folder, left_behind, links
+from controlplane.backup.drills.scratch import drill_folder, drop_links, links, stale_links, tidy
 from controlplane.backup.engines.models import RestoredModel, models_in
 from controlplane.backup.engines.triton import TritonLoader
 from controlplane.backup.errors import BackupError
@@ -58,7 +59,7 @@ def drill(
     A control plane's database is opened and counted. Models are loaded by `engine` if there is one: its repository of
     models is `base`. Raises BackupError with what did not work.
     """
-    stale = left_behind(base)
+    tidy(base)
     began = clock()
     with drill_folder(base, shared=engine is not None) as folder:
         if FACT in snapshot.facts:
@@ -71,19 +72,21 @@ def drill(
         done = Drilled(tally.files, tally.bytes, clock() - began)
         if engine is None:
             return done
-        with links(base, models) as linked:
-            served, notes = asyncio.run(_tried(engine, linked, stale, tally))
+        served, notes = asyncio.run(_tried(engine, base, models, tally))
     return Drilled(done.files, done.bytes, done.seconds, served, notes=notes)
 
 
 def _place(snapshot: Snapshot) -> PurePosixPath:
     """Return the last two names of the source: a single model, or a version of one, is found by them."""
-    names = [part for part in PurePosixPath(snapshot.source).parts if part not in ("/", "..", ".")]
+    source = snapshot.source
+    if source.startswith("file://"):
+        source = unquote(source.removeprefix("file://"), errors="surrogateescape")
+    names = [part for part in PurePosixPath(source).parts if part not in ("/", "..", ".")]
     return PurePosixPath(*(names[-2:] or ["models"]))
 
 
 async def _tried(
-    engine: OpenEngine, models: Sequence[RestoredModel], stale: Sequence[str], tally: Tally
+    engine: OpenEngine, base: Path, models: Sequence[RestoredModel], tally: Tally
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Load the models, check that they are served, and unload them. Return what was served, and notes.
 
@@ -96,23 +99,36 @@ async def _tried(
         tally.add(1)
 
     async with engine() as loader:
-        left = [model for model in models if model.name in stale]
-        await loader.unload(left)  # a drill that was killed has left them loaded
         before = await loader.look()
         if not before.takes_orders:
             raise BackupError("a drill needs a Triton that takes orders: start it with --model-control-mode=explicit")
+        freed = await _freed(loader, base)
         busy = [
             model.name
             for model in models
-            if model not in left and any(row.state in ("READY", "LOADING") for row in before.index.get(model.name, ()))
+            if model.name not in freed
+            and any(row.state in ("READY", "LOADING") for row in before.index.get(model.name, ()))
         ]
         if busy:
             raise BackupError(
                 f"the drill's engine serves {', '.join(busy)} already: a drill needs a Triton of its own, whose"
                 " repository of models is the scratch folder"
             )
-        try:
-            served = await loader.load(models, before, loaded)
-        finally:
-            faults = await loader.unload(models)
+        with links(base, models) as linked:
+            try:
+                served = await loader.load(linked, before, loaded)
+            finally:
+                faults = await loader.unload(linked)
         return served.names, tuple(faults)
+
+
+async def _freed(loader: TritonLoader, base: Path) -> list[str]:
+    """Unload what drills that were killed left loaded, also drills of other jobs, and return the names.
+
+    Each link stays until its model is unloaded: without it no later drill would know the name. Raises BackupError.
+    """
+    stale = stale_links(base)
+    if faults := await loader.unload([RestoredModel(name, base / name) for name in stale]):
+        raise BackupError(f"an earlier drill was killed, and left models loaded: {'; '.join(faults)}")
+    drop_links(base, stale)
+    return stale

@@ -55,25 +55,35 @@ def _made(base: Path, stack: ExitStack) -> Path:
     raise BackupError(f"other drills use the scratch folder {base} all the time: give each a folder of its own")
 
 
-def left_behind(base: Path) -> list[str]:
-    """Delete what drills that were killed left in `base`. Return the names of their links to models.
+def tidy(base: Path) -> None:
+    """Delete the folders that drills left in `base` when they were killed. Their links to models stay.
 
     Raises BackupError when that is not possible.
     """
-    if not base.is_dir():
-        return []
     for folder in base.glob(f"{DRILL}*"):
         with suppress(BlockingIOError, FileNotFoundError, NotADirectoryError), locked(folder):
             remove(folder)
-    gone = []
+
+
+def stale_links(base: Path) -> list[str]:
+    """Return the names of links to models whose drill was killed and tidied: an engine may still have them loaded.
+
+    Raises BackupError when `base` cannot be read.
+    """
     try:
-        for path in base.iterdir():
-            if path.is_symlink() and _is_of_a_drill(path) and not path.exists():
-                path.unlink(missing_ok=True)
-                gone.append(path.name)
+        found = [path for path in base.iterdir() if path.is_symlink()]
+        return sorted(path.name for path in found if _is_of_a_drill(path) and not path.exists())
+    except OSError as error:
+        raise BackupError(f"the scratch folder {base} cannot be read: {error.strerror}") from None
+
+
+def drop_links(base: Path, names: Sequence[str]) -> None:
+    """Delete links of `stale_links`. Raises BackupError when that is not possible."""
+    try:
+        for name in names:
+            (base / name).unlink(missing_ok=True)
     except OSError as error:
         raise BackupError(f"the scratch folder {base} cannot be tidied: {error.strerror}") from None
-    return sorted(gone)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from controlplane.backup.errors import Damaged, NewerFormat, WrongKey
+from controlplane.backup.errors import Damaged, NewerFormat, UnknownEpoch, WrongKey
 from controlplane.backup.format.buffers import Buffer
 
 FORMAT = 1
@@ -136,7 +136,8 @@ def new_envelope(kind: Kind, secrets: Secrets) -> tuple[bytes, Sealer]:
 def open_envelope(place: str, header: Buffer, kind: Kind, secrets: Secrets) -> Sealer:
     """Return the sealer of the records of an existing object.
 
-    `place` names the object in errors. Raises Damaged when the header is not one of this kind, and NewerFormat.
+    `place` names the object in errors. Raises Damaged when the header is not one of this kind, UnknownEpoch and
+    NewerFormat.
     """
     head = bytes(header[:HEADER_BYTES])
     if len(head) < HEADER_BYTES:
@@ -149,7 +150,7 @@ def open_envelope(place: str, header: Buffer, kind: Kind, secrets: Secrets) -> S
     if found != kind or sealing not in list(Sealing):
         raise Damaged(place, f"its header says kind {found}, sealing {sealing}; kind {int(kind)} was expected")
     if epoch not in secrets.data_keys:
-        raise Damaged(
+        raise UnknownEpoch(
             place,
             f"it needs the data key of epoch {epoch:08x}, and this key file has {secrets.known}. If the keys were just"
             " rotated, run this again; `controlplane backup key list` shows what each key has",

@@ -6,6 +6,7 @@ JSON, one for each entry in the order of paths; its bytes are chunks in packs, s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -112,6 +113,11 @@ class Snapshot:
         hides no newer snapshot.
         """
         return replace(self, stored_at=min(self.at, modified_at))
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text has the form of a snapshot's whole id."""
+    return re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", text, re.ASCII) is not None
 
 
 def snapshot_bytes(snapshot: Snapshot, secrets: Secrets) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from controlplane.backup.errors import BackupError, Damaged
 from controlplane.backup.format.snapshot import Entry, EntryType, Snapshot, read_tree
 from controlplane.backup.plane.manifest import FACT, MANIFEST, SQLITE_FILE, Manifest, read_manifest
-from controlplane.backup.plane.postgres_copy import PATIENCE, import_, translated
+from controlplane.backup.plane.postgres_copy import PATIENCE, import_, revision_of, translated
 from controlplane.backup.plane.sqlite_copy import check_sqlite
 from controlplane.backup.reading.restore import write_tree
 from controlplane.backup.repository import Repository
@@ -44,7 +44,8 @@ class Kept:
 def restore_folder(repository: Repository, kept: Kept, folder: Path, tally: Tally, now: float) -> None:
     """Write a data folder with the SQLite database, and the configuration in `config/`. `folder` must not exist.
 
-    Raises BackupError when the database is PostgreSQL's, Damaged, NoSpace and Unavailable.
+    Raises BackupError when the database is PostgreSQL's or has a schema that this release does not know, Damaged,
+    NoSpace and Unavailable.
     """
     if kept.manifest.database != "sqlite":
         raise BackupError(f"{kept.snapshot.id} has a database of PostgreSQL: name the URL of an empty one")
@@ -53,6 +54,7 @@ def restore_folder(repository: Repository, kept: Kept, folder: Path, tally: Tall
     db = Database(f"sqlite:///{folder / SQLITE_FILE}", PATIENCE)
     try:
         with db.transaction() as session:
+            revision_of(session.connection(), f"the database of {kept.snapshot.id}")
             upgrade_to(session.connection())
             put_on_hold(session, kept.snapshot.id, kept.manifest.made_at, now)
     finally:

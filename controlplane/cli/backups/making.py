@@ -12,9 +12,9 @@ from controlplane.backup.content.files import content_files
 from controlplane.backup.content.origin import origin_of
 from controlplane.backup.errors import BackupError, RepositoryExists
 from controlplane.backup.format.envelope import Sealing
+from controlplane.backup.initial import init_repository, present
 from controlplane.backup.jobs.leashed import be_gentle
 from controlplane.backup.keys.keyfile import UserKey, new_key, read_key, write_key
-from controlplane.backup.repository import init_repository, present
 from controlplane.backup.sources.bucket import BucketSource
 from controlplane.backup.sources.walk import UNFINISHED, Source
 from controlplane.backup.storage.addresses import is_cloud, open_store

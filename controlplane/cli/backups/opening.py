@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controlplane.backup.clocks import clock_warnings
 from controlplane.backup.errors import BackupError, NoSpace, StoreUnreachable
-from controlplane.backup.format.snapshot import Snapshot
+from controlplane.backup.format.snapshot import Snapshot, is_id
 from controlplane.backup.intents import announced
 from controlplane.backup.keys.keyfile import read_key
 from controlplane.backup.repository import Repository
@@ -78,18 +78,18 @@ def reading(repository: Repository, work: str) -> Iterator[None]:
         try:
             stack.enter_context(announced(repository.store, platform.node(), work))
         except (StoreUnreachable, NoSpace) as error:
-            say(f"a prune that runs meanwhile will not wait for this {work}: {error}")
+            say(f"a prune that runs meanwhile will not wait for this {work}: {error}", sys.stderr)
         repository.refresh()  # its faults were told when the repository was opened
         yield
 
 
-def listed(repository: Repository, newest: int | None = None) -> list[Snapshot]:
-    """Return all snapshots, or the newest ones, the oldest first.
+def listed(repository: Repository, newest: int | None = None, only: str | None = None) -> list[Snapshot]:
+    """Return all snapshots, or the newest ones, or the one with the id `only`, the oldest first.
 
     Those that cannot be read, and wrong clocks, are told on stderr.
     """
     faults: list[BackupError] = []
-    found = repository.snapshots(faults.append, newest)
+    found = repository.snapshots(faults.append, newest, only)
     for fault in faults:
         say(f"left out: {fault}", sys.stderr)
     for warning in clock_warnings(found):
@@ -107,6 +107,8 @@ def one(repository: Repository, name: str) -> Snapshot:
 
     Raises WrongUsage when there is none, or when several ids begin with it.
     """
+    if is_id(name) and (whole := listed(repository, only=name)):
+        return whole[0]
     found = listed(repository)
     subject, at, version = name.partition("@")
     if not subject or (at and not version):

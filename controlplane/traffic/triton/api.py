@@ -71,7 +71,7 @@ class TritonApi:
 
     async def version_ready(self, model: str, version: int) -> bool:
         """Return whether this version accepts requests. One failed version makes /v2/health/ready answer 400."""
-        status, _ = await self._server.call("GET", f"/v2/models/{model}/versions/{version}/ready")
+        status, _ = await self._server.call("GET", f"/v2/models/{quote(model, safe='')}/versions/{version}/ready")
         return status == 200
 
     async def config(self, model: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class TritonApi:
 
         Raises EngineRefused when the model is not loaded, and Unavailable for an answer that is not an object.
         """
-        status, body = await self._server.call("GET", f"/v2/models/{model}/config")
+        status, body = await self._server.call("GET", f"/v2/models/{quote(model, safe='')}/config")
         config = self._json(status, body, f"the configuration of model {model}")
         if not isinstance(config, dict):
             raise Unavailable(f"{self._url} answered model {model}'s configuration with no object: {_start(body)}")
@@ -101,13 +101,13 @@ class TritonApi:
 
     async def unload(self, model: str) -> None:
         """Unload all versions of `model`. A return does not prove that they are gone: their requests finish first."""
-        status, body = await self._server.call("POST", f"/v2/repository/models/{model}/unload", {})
+        status, body = await self._server.call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", {})
         if status != 200:
             raise self._refusal(status, body)
 
     async def ask(self, model: str, version: int, question: Question) -> Reply:
         """Post a question to one version and return the reply. Raises NotSent, or Unavailable without a reply."""
-        path = f"/v2/models/{model}/versions/{version}/{question.path}"
+        path = f"/v2/models/{quote(model, safe='')}/versions/{version}/{question.path}"
         return await self._server.ask(path, question.body, question.timeout_s)
 
     async def _load(self, model: str, order: dict[str, Any], timeout_s: float) -> None:

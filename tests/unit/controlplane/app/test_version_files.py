@@ -13,6 +13,7 @@ from controlplane.app.parts.version_files import (
     AGAIN_S,
     BACKUPS_S,
     FAULT_S,
+    MOST_FAULTS,
     SNAPSHOTS,
     UNDECLARED,
     VersionFilesPart,
@@ -62,6 +63,7 @@ class CountingReader(ContentReader):
         self.looked: list[str] = []
         self.heads: list[Head] | None = None
         self.fault: BackupError | None = None
+        self.damaged: set[str] = set()
 
     async def read(self, root: Path) -> Content:
         self.read_paths.append(root)
@@ -74,6 +76,8 @@ class CountingReader(ContentReader):
 
     async def in_snapshot(self, place: Place, snapshot: str, globs: Sequence[str]) -> list[FolderContent]:
         self.looked.append(snapshot)
+        if snapshot in self.damaged:
+            raise BackupError(f"the tree of {snapshot} is damaged")
         return [] if self.heads is not None else await super().in_snapshot(place, snapshot, globs)
 
 
@@ -119,6 +123,10 @@ def backed_up(plane: Plane, monkeypatch: pytest.MonkeyPatch, *words: str) -> Non
     if not (plane.home / "backup.key").exists():
         assert run(["backup", "init"]) == 0
     assert run(["backup", "create", *words]) == 0
+
+
+def heads_of(plane: Plane, count: int) -> list[Head]:
+    return [Head(f"s{n}", 1.0, "triton", "", f"file://{plane.models}", "h", "b") for n in range(count)]
 
 
 async def test_versions_on_disk_are_read_and_looked_at_again_after_an_hour(plane: Plane) -> None:
@@ -234,13 +242,60 @@ async def test_only_a_reload_that_names_other_files_looks_into_snapshots_again(
 
 
 async def test_many_snapshots_are_looked_into_over_several_turns(plane: Plane) -> None:
-    heads = [Head(f"s{n}", 1.0, "triton", "", f"file://{plane.models}", "h", "b") for n in range(SNAPSHOTS + 1)]
-    plane.reader.heads = heads
+    plane.reader.heads = heads = heads_of(plane, SNAPSHOTS + 1)
     await plane.configure(FLEET + BACKUP)
     await plane.look()
     assert len(plane.reader.looked) == SNAPSHOTS
     await plane.look(1)
     assert plane.reader.looked == [head.id for head in heads]
+
+
+async def test_a_damaged_snapshot_is_told_once_and_the_others_are_looked_into(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    backed_up(plane, monkeypatch, str(plane.models), "--name=triton")
+    backed_up(plane, monkeypatch, str(plane.models), "--name=triton")
+    await plane.configure(FLEET + BACKUP)
+    place = Place(f"file://{plane.home}/repository", plane.home / "backup.key", plane.home, plane.home)
+    newest, older = (head.id for head in await plane.reader.snapshots(place))
+    plane.reader.damaged = {newest}
+    for _ in range(3):
+        found = [one for one in await plane.look(BACKUPS_S) if one.snapshot]
+        assert {one.snapshot for one in found} == {older}
+    assert plane.reader.looked == [newest, older, newest, newest]
+    told = [record.message for record in caplog.records if "damaged" in record.message]
+    assert told == [f"versions in the snapshot {newest} cannot be found: the tree of {newest} is damaged"]
+    plane.reader.damaged = set()
+    assert {one.snapshot for one in await plane.look(BACKUPS_S) if one.snapshot} == {newest, older}
+
+
+async def test_a_turn_ends_when_several_in_a_row_fail_and_the_next_one_begins_with_others(plane: Plane) -> None:
+    plane.reader.heads = heads_of(plane, SNAPSHOTS + 2 * MOST_FAULTS)
+    plane.reader.damaged = {head.id for head in plane.reader.heads}
+    await plane.configure(FLEET + BACKUP)
+    await plane.look()
+    assert plane.reader.looked == ["s0", "s1", "s2"]
+    await plane.look(BACKUPS_S - 1)
+    assert len(plane.reader.looked) == MOST_FAULTS
+    await plane.look(1)
+    assert plane.reader.looked[MOST_FAULTS:] == ["s3", "s4", "s5"]
+    plane.reader.damaged = {"s3"}
+    for _ in range(2):
+        await plane.look(BACKUPS_S)
+    others = [head.id for head in plane.reader.heads[2 * MOST_FAULTS :]]
+    assert plane.reader.looked[2 * MOST_FAULTS :] == [*others, "s0", "s1", "s2", "s3", "s4", "s5"]
+
+
+async def test_a_snapshot_that_the_list_leaves_out_once_is_found_again(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backed_up(plane, monkeypatch, str(plane.models), "--name=triton")
+    await plane.configure(FLEET + BACKUP)
+    known = [one.place for one in await plane.look()]
+    plane.reader.heads = []
+    assert not any(one.snapshot for one in await plane.look(BACKUPS_S))
+    plane.reader.heads = None
+    assert [one.place for one in await plane.look(BACKUPS_S)] == known and len(known) == 4
 
 
 async def test_a_repository_that_is_away_is_told_once_and_keeps_what_is_known(

@@ -6,8 +6,9 @@ import pytest
 
 from controlplane.backup.errors import RepositoryExists, WrongKey
 from controlplane.backup.format.envelope import Sealing
+from controlplane.backup.initial import init_repository
 from controlplane.backup.keys.keyfile import UserKey
-from controlplane.backup.repository import Repository, init_repository
+from controlplane.backup.repository import Repository
 from tests.fakes.backup_store import MemoryStore
 
 OURS, THEIRS = UserKey(bytes(range(32))), UserKey(bytes(range(1, 33)))

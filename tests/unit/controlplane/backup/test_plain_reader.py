@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from controlplane.backup.format.envelope import Sealing
+from controlplane.backup.initial import init_repository
 from controlplane.backup.keys.changing import add_key, remove_key, rotate
 from controlplane.backup.keys.keyfile import new_key, write_key
-from controlplane.backup.repository import Repository, init_repository
+from controlplane.backup.repository import Repository
 from controlplane.backup.sources.walk import Source
 from controlplane.backup.storage.folder import FolderStore
 from controlplane.backup.writing.create import About, Options, create_snapshot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,21 @@ from pathlib import Path
 import orjson
 import pytest
 
+from controlplane.backup.drills.plane import try_plane
 from controlplane.backup.errors import BackupError, Damaged, NewerFormat
 from controlplane.backup.plane import collect
+from controlplane.backup.plane.bring_back import Kept, restore_folder
 from controlplane.backup.plane.collect import STAGING, staged
-from controlplane.backup.plane.manifest import Manifest, Table, read_manifest
+from controlplane.backup.plane.manifest import FACT, SQLITE_FILE, Manifest, Table, read_manifest
+from controlplane.backup.plane.manifest import MANIFEST as MANIFEST_FILE
 from controlplane.backup.plane.sqlite_copy import copy_sqlite
+from controlplane.backup.repository import Repository
+from controlplane.backup.sources.walk import Source
+from controlplane.backup.tally import Tally
+from controlplane.backup.writing.create import About, Options, create_snapshot
+from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
+from tests.unit.controlplane.backup.world import KEY, Clock, new_store
 
 ROWS = 5_000
 
@@ -112,3 +123,33 @@ def test_a_manifest_comes_back_and_a_wrong_one_is_named() -> None:
     for wrong in (b"", b"[]", orjson.dumps({**stored, "tables": 5}), orjson.dumps({**stored, "made_at": "x"})):
         with pytest.raises(Damaged, match=r"control-plane\.json is damaged"):
             read_manifest(wrong)
+
+
+@pytest.mark.parametrize("revision", ["9999", None])
+@pytest.mark.parametrize("act", [restore_folder, try_plane])
+def test_a_database_with_a_schema_that_this_release_lacks_is_refused_in_words(
+    tmp_path: Path, revision: str | None, act: Callable[[Repository, Kept, Path, Tally, float], object]
+) -> None:
+    source, repository = tmp_path / "source", Repository.open(new_store(), [KEY])
+    source.mkdir()
+    db = Database(f"sqlite:///{source / SQLITE_FILE}")
+    migrate(db)
+    db.close()
+    with closing(sqlite3.connect(source / SQLITE_FILE)) as connection:
+        connection.execute(
+            "UPDATE alembic_version SET version_num = ?" if revision else "DROP TABLE alembic_version",
+            (revision,) if revision else (),
+        )
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.commit()
+    (source / MANIFEST_FILE).write_bytes(Manifest("sqlite", revision or "", 5.0).to_bytes())
+    about = About("control-plane", facts={FACT: "1"})
+    snapshot = create_snapshot(repository, Source(source), about, options=Options(lanes=1, now=Clock())).snapshot
+    words = (
+        f"the database of {snapshot.id} has the schema 9999, which this release does not know: use the newer release"
+        if revision
+        else f"the database of {snapshot.id} is not a control plane's database: it has no schema of one"
+    )
+    with pytest.raises(BackupError) as refused:
+        act(repository, Kept(repository, snapshot), tmp_path / "out", Tally(), 1.0)
+    assert str(refused.value) == words

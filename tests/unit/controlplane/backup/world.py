@@ -7,9 +7,10 @@ from pathlib import Path
 
 from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.format.snapshot import Snapshot, read_tree
+from controlplane.backup.initial import init_repository
 from controlplane.backup.keys.keyfile import UserKey
 from controlplane.backup.reading.restore import write_tree
-from controlplane.backup.repository import Repository, init_repository
+from controlplane.backup.repository import Repository
 from controlplane.backup.sources.walk import Source
 from controlplane.backup.storage.store import Store
 from controlplane.backup.tally import Tally

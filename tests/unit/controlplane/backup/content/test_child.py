@@ -124,6 +124,20 @@ async def test_a_reading_without_progress_is_stopped(world: World) -> None:
     assert all(gone(call["pid"]) for call in world.calls()), "on a busy machine it was stopped before it began"
 
 
+async def test_a_list_may_be_silent_and_is_stopped_after_a_time_in_all(world: World) -> None:
+    place = Place("s3://bucket/llm", Path("/backup.key"), Path("/fleet.yaml"), Path("/data"))
+    world.reader._bounds = Bounds(silent_s=0.01, still_s=0.01, look_s=0.02)
+    world.act("time.sleep(0.3); print('[]')")
+    assert await world.reader.snapshots(place) == []
+    assert await world.reader.in_snapshot(place, "s1", ["."]) == []
+    assert await world.reader.existing([]) == []
+    assert content_child.LISTING.silent_s is None
+    world.reader._listing = Bounds(silent_s=None, still_s=0.1, look_s=0.02)
+    world.act(HANG)
+    with pytest.raises(BackupError, match=r"^it was stopped because it had made no progress for 0\.1 seconds"):
+        await world.reader.snapshots(place)
+
+
 async def test_a_child_that_cannot_be_killed_is_no_reason_to_start_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,3 +140,43 @@ async def test_the_drill_after_a_killed_one_unloads_and_deletes_what_that_left(w
         triton.start("chat")
         assert (await world.with_engine(snapshot, triton)).served == ("chat 1",)
         assert triton.orders == ["unload chat", "load chat", "unload chat"] and world.left() == []
+
+
+async def test_a_drill_of_another_job_unloads_what_a_killed_one_left_also_after_one_without_an_engine(
+    world: World,
+) -> None:
+    chat = world.backed_up("chat")
+    world.write("rag/3", "good")
+    rag = world.backed_up("rag")
+    async with StoredTriton(world.scratch) as triton:
+        killed(world.scratch, "chat")
+        (world.scratch / ".drill-dead" / "restored" / "chat").chmod(0o700)
+        (world.scratch / ".drill-dead" / "restored" / "chat" / "1").mkdir()
+        triton.start("chat")
+        await asyncio.to_thread(world.drill, rag)
+        assert world.left() == ["chat"], "its name is needed to unload it"
+        assert (await world.with_engine(rag, triton)).served == ("rag 3",)
+        assert (await world.with_engine(chat, triton)).served == ("chat 1",)
+        assert triton.orders[0] == "unload chat" and triton.memory == {} and world.left() == []
+
+
+async def test_a_model_that_a_killed_drill_left_and_that_cannot_be_unloaded_is_named_again(world: World) -> None:
+    snapshot = world.backed_up()
+    (world.scratch / "old").symlink_to(".drill-dead/restored/old")
+    async with StoredTriton(world.scratch) as triton:
+        triton.refuses_unload = "it is in use"
+        for _ in range(2):
+            with pytest.raises(BackupError, match=r"left models loaded: old could not be unloaded: .*it is in use"):
+                await world.with_engine(snapshot, triton)
+            assert world.left() == ["old"]
+        triton.refuses_unload = ""
+        assert (await world.with_engine(snapshot, triton)).served == ("chat 1",)
+        assert world.left() == []
+
+
+async def test_a_model_whose_folder_has_a_name_that_a_uri_quotes_is_loaded_by_its_name(world: World) -> None:
+    world.write("mod\u00e8le x#1/2", "good")
+    snapshot = world.backed_up("mod\u00e8le x#1/2")
+    assert "%20" in snapshot.source
+    async with StoredTriton(world.scratch) as triton:
+        assert (await world.with_engine(snapshot, triton)).served == ("mod\u00e8le x#1 2",)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.backup.drills.scratch import drill_folder, left_behind, links
+from controlplane.backup.drills.scratch import drill_folder, drop_links, links, stale_links, tidy
 from controlplane.backup.engines.models import RestoredModel
 from controlplane.backup.errors import BackupError
 from controlplane.backup.folder_lock import locked
@@ -34,20 +34,27 @@ def test_the_folder_is_gone_after_a_good_end_and_after_a_bad_one(tmp_path: Path)
     assert list(base.iterdir()) == []
 
 
-def test_what_a_killed_drill_left_goes_and_its_links_are_named(tmp_path: Path) -> None:
+def test_what_a_killed_drill_left_goes_and_its_links_stay_until_they_are_dropped(tmp_path: Path) -> None:
     killed(tmp_path, "chat")
     (tmp_path / "mine").mkdir()
     (tmp_path / "broken").symlink_to("nowhere")
     (tmp_path / "notes.txt").write_text("mine")
-    assert left_behind(tmp_path) == ["chat"]
+    assert stale_links(tmp_path) == []
+    tidy(tmp_path)
+    for _ in range(2):
+        assert stale_links(tmp_path) == ["chat"]
+    drop_links(tmp_path, ["chat"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "mine", "notes.txt"]
-    assert left_behind(tmp_path / "missing") == []
+    tidy(tmp_path / "missing")
+    with pytest.raises(BackupError, match="missing cannot be read"):
+        stale_links(tmp_path / "missing")
 
 
 def test_a_drill_that_runs_is_left_alone(tmp_path: Path) -> None:
     folder = killed(tmp_path, "chat")
     with locked(folder):
-        assert left_behind(tmp_path) == []
+        tidy(tmp_path)
+        assert stale_links(tmp_path) == []
         assert (tmp_path / "chat" / "weights").read_text() == "w"
 
 

@@ -324,6 +324,29 @@ def test_what_began_before_a_rotation_takes_nothing_for_damaged_and_deletes_noth
     assert (tmp_path / "restored" / "x").read_bytes() == b"one" * 1000
 
 
+def test_a_backup_ends_well_when_the_keys_are_rotated_and_another_job_prunes_meanwhile(tmp_path: Path) -> None:
+    store = new_store()
+    write_files(tmp_path / "gone", {"w": b"gone" * 1000})
+    write_files(tmp_path / "kept", {"x": b"kept" * 1000})
+    gone = create(store, tmp_path / "gone", "gone")
+    inside = same_bucket(store)
+
+    def before(_: int, what: str) -> None:
+        if what.startswith("put packs/") and f"snapshots/{gone.id}" in inside.objects:
+            turn(inside)
+            inside.delete(f"snapshots/{gone.id}")
+            result = prune(Repository.open(inside, [KEY]), host="b")
+            assert result.waits_for != () and any(name.startswith("garbage/") for name in inside.objects)
+
+    store.before = before
+    kept = create(store, tmp_path / "kept", "kept")
+    prune(Repository.open(inside, [KEY]), host="b")
+    assert [one.subject for one in snapshots(inside)] == ["kept"]
+    assert verify(Repository.open(inside, [KEY])).good
+    restore(inside, kept, tmp_path / "restored")
+    assert (tmp_path / "restored" / "x").read_bytes() == b"kept" * 1000
+
+
 def test_a_note_of_other_work_is_no_obstacle_and_a_change_leaves_none() -> None:
     store = new_store()
     store.put("intents/one", b'{"host": "b", "work": "backup"}')

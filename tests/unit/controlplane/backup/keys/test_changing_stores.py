@@ -11,9 +11,10 @@ from obstore.store import MemoryStore
 
 from controlplane.backup.errors import KeysBusy
 from controlplane.backup.format.envelope import Kind, Sealing, open_whole, seal_whole
+from controlplane.backup.initial import init_repository
 from controlplane.backup.keys.changing import add_key, known_keys, remove_key, rotate
 from controlplane.backup.keys.keyfile import new_key
-from controlplane.backup.repository import Repository, init_repository
+from controlplane.backup.repository import Repository
 from controlplane.backup.storage.folder import FolderStore
 from controlplane.backup.storage.objects import ObjectsStore
 from controlplane.backup.storage.store import Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,16 @@ def test_verify_and_create_give_their_result_as_data(machine: Machine) -> None:
     assert json.loads(done.stdout)["good"] is False and "the repository is damaged" in done.stderr
 
 
+def test_a_reader_that_a_prune_will_not_wait_for_says_so_beside_its_result(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    shutil.rmtree(machine.repository / "intents", ignore_errors=True)
+    (machine.repository / "intents").write_text("")  # also root cannot write below it
+    for words in (("verify",), ("test-restore", "models", machine.home / "scratch")):
+        done = machine.backup(*words, "-o", "json")
+        assert isinstance(json.loads(done.stdout), dict)
+        assert "a prune that runs meanwhile will not wait for this" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to every folder")
 def test_a_repository_that_is_read_only_can_be_verified_and_restored(machine: Machine) -> None:
     machine.backup("create", machine.models)
@@ -263,3 +274,15 @@ def test_ctrl_c_during_a_restore_says_that_the_folder_is_as_it_was(
         )
     assert capsys.readouterr().err == f"  ended: {to} is as it was before\n"
     assert not to.exists()
+
+
+def test_a_whole_id_needs_no_other_head(machine: Machine) -> None:
+    machine.backup("create", machine.models)
+    machine.backup("create", machine.models)
+    newest, older = json.loads(machine.backup("list", "-o", "json").stdout)
+    (machine.repository / "snapshots" / newest["id"]).write_bytes(b"damaged")
+    for verb in ("show", "contents"):
+        assert machine.backup(verb, older["id"]).stderr == ""
+    gone = machine.backup("show", older["id"][:-8] + "00000000", code=2).stderr
+    assert "the repository has no snapshot" in gone and f"left out: snapshots/{newest['id']}" in gone
+    assert f"left out: snapshots/{newest['id']}" in machine.backup("show", newest["id"], code=2).stderr
