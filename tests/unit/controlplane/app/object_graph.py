@@ -60,7 +60,9 @@ def graph(root: object, skipped: tuple[type, ...]) -> Graph:
 
 def _is_value(value: object) -> bool:
     frozen = is_dataclass(value) and type(value).__dataclass_params__.frozen
-    return frozen or isinstance(value, tuple | types.FunctionType | functools.partial)
+    # A list of plain values is part of a document of fleet.yaml, which parts share or copy as they like.
+    document = isinstance(value, list) and all(isinstance(one, PLAIN) for one in value)
+    return frozen or document or isinstance(value, tuple | types.FunctionType | functools.partial)
 
 
 def _parts(value: object) -> Iterator[tuple[str, str, object]]:
