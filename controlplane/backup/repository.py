@@ -122,16 +122,17 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
     raise WrongKey(f"no key opens {store.address}: it knows the keys {known}, and the key files hold {shown}")
 
 
-def _shown_at(item: Stored) -> float:
+def _shown_at(item: Stored) -> tuple[float, float]:
     """Return about when a snapshot was made, from the listing alone, Unix seconds.
 
-    It is the earlier one of two times: a machine's clock may be ahead, and a copy of a repository has later times.
+    It is the earlier one of two times: a machine's clock may be ahead, and a copy of a repository has later times. An id
+    counts whole seconds, so the store's time decides between two of one second.
     """
     try:
         begun = datetime.strptime(item.name.removeprefix("snapshots/")[:16], "%Y%m%dT%H%M%S%z").timestamp()
     except ValueError:
-        return item.modified_at
-    return min(begun, item.modified_at)
+        begun = item.modified_at
+    return min(begun, item.modified_at), item.modified_at
 
 
 def _logged(fault: BackupError) -> None:
