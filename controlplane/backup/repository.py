@@ -125,8 +125,8 @@ def open_secrets(store: Store, header: Header, keys: Iterable[UserKey]) -> Secre
 def _shown_at(item: Stored) -> tuple[float, float]:
     """Return about when a snapshot was made, from the listing alone, Unix seconds.
 
-    It is the earlier one of two times: a machine's clock may be ahead, and a copy of a repository has later times. An id
-    counts whole seconds, so the store's time decides between two of one second.
+    It is the earlier one of two times: a machine's clock may be ahead, and a copy of a repository has later times. An
+    id counts whole seconds, so the store's time decides between two of one second.
     """
     try:
         begun = datetime.strptime(item.name.removeprefix("snapshots/")[:16], "%Y%m%dT%H%M%S%z").timestamp()
