@@ -16,6 +16,8 @@ def _max(metric: str) -> str:
 
 _SINCE = f"({_max('last_success_timestamp_seconds')} or {_max('waiting_since_timestamp_seconds')})"
 """End of the newest good run; of a job without one: when it was first seen."""
+_SNAPSHOTS = f'max by (backup) (controlplane_backup_bytes{{{_SELECT}, backup!~"verify|drill-.+"}})'
+"""Bytes of the last snapshots. Verifications and drills make none: theirs are what they read."""
 _AGE = f"time() - {_SINCE}"
 _SHARE = f"({_AGE}) / {_max('max_age_seconds')}"
 """Age of the newest good run as a share of the greatest that the job allows."""
@@ -33,7 +35,11 @@ def backups() -> dict[str, Any]:
 
 
 def _now() -> Section:
-    return "Now", [
+    return "Now", [*_numbers(), *_jobs()]
+
+
+def _numbers() -> list[Number]:
+    return [
         Number(
             title="Jobs too old",
             description="Jobs without a good run for longer than their max_age. BackupTooOld fires for each.",
@@ -73,11 +79,16 @@ def _now() -> Section:
         Number(
             title="Last snapshots",
             description="Bytes of the last snapshots of all jobs, as files. The repository stores shared chunks once.",
-            queries=[Query(f'sum(max by (backup) (controlplane_backup_bytes{{{_SELECT}, backup!="verify"}}))')],
+            queries=[Query(f"sum({_SNAPSHOTS})")],
             unit="bytes",
             width=6,
             height=5,
         ),
+    ]
+
+
+def _jobs() -> list[Bars | Rows]:
+    return [
         Bars(
             title="Age of the newest good run",
             description="As a share of the job's max_age: at 100 % the job is too old.",

@@ -34,6 +34,7 @@ ROWS = [
     ("verify", "failed", 0.0),
     ("verify", "bytes", 9e12),
     ("verify", "running", 0.0),
+    ("drill-models", "bytes", 4e9),
 ]
 NUMBERS = {
     "Jobs too old": {"": 1.0},
