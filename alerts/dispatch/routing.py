@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from alerts.dispatch.muting import Muting
 from alerts.interfaces import AlertInstance, AlertState
+from alerts.routing.tree import ALL_LABELS
 from collectors.samples import Labels
 
 UNROUTED_SEVERITY = "none"
@@ -50,7 +51,7 @@ class Sorted:
 
 def group_labels(route: Route, labels: Labels) -> Labels:
     """Return the labels that an alert is grouped by."""
-    if route.group_by == ("...",):
+    if route.group_by == (ALL_LABELS,):
         return labels
     return tuple((k, v) for k, v in labels if k in route.group_by)
 

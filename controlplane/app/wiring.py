@@ -103,9 +103,18 @@ class ControlPlane:
         )
         self.slack = self._made_slack()
         self.backups = Backups(db, clock, data_dir, observe_only=observe_only)
+        self._parts = self._made_parts(embedded, data_dir)
+        self._stamps: Mapping[Path, tuple[int, int]] = {}
+        self._reloading = asyncio.Lock()
+        self.loops = Loops()
+        self.run = Run(clock.now(), clock.now())
+
+    def _made_parts(self, embedded: Embedded, data_dir: Path) -> Parts:
+        """Return all parts, in the order in which they are configured and started."""
+        db, clock = self.database, self.clock
         followers = (part.clock_was_set for part in (embedded, self.scraping, self.alerting, self.rolling.engine))
         watch = ClockWatch(clock, self.alerting, tuple(followers), embedded.ahead_s)
-        self._parts = Parts(
+        return Parts(
             [
                 self.metrics,
                 self.scraping,
@@ -115,17 +124,13 @@ class ControlPlane:
                 self.rolling,
                 AccessPart(self.gatekeeper),
                 self.slack,
-                Reporting(db, querier, clock),
+                Reporting(db, self.metrics.querier, clock),
                 Housekeeping(db, clock),
                 self.backups,
                 Beside(db, data_dir, clock),
                 ClockPart(watch),
             ]
         )
-        self._stamps: Mapping[Path, tuple[int, int]] = {}
-        self._reloading = asyncio.Lock()
-        self.loops = Loops()
-        self.run = Run(clock.now(), clock.now())
 
     def _made_feed(self, held: Hold | None) -> DesiredFeed:
         source = DesiredSource(self.database, self.config, lambda: self.keys.specs(self.clock.now()))

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controlplane.backup.errors import BackupError
-from controlplane.backup.storage.addresses import open_store
-from controlplane.backup.storage.folder import FolderStore
+from controlplane.config.backup.buckets import folder_of
 
 LOOK_EVERY_S: Final = 30.0
 KNOWN_FOR_S: Final = 300.0
@@ -52,7 +50,7 @@ class RoomWatch:
 
     def room(self, address: str) -> Room | None:
         """Return the space of the repository at an address; None: it is in an object store, or not known now."""
-        folder = _folder(address)
+        folder = folder_of(address)
         if folder is None:
             return None
         with self._lock:
@@ -85,13 +83,3 @@ def measured(folder: Path) -> Room:
     # Blocks that are reserved for root count neither as free nor as a part of the whole, as in `df`.
     size = status.f_blocks - status.f_bfree + status.f_bavail
     return Room(status.f_bavail * status.f_frsize, size * status.f_frsize)
-
-
-def _folder(address: str) -> Path | None:
-    if not address.startswith(("/", "file:")):
-        return None  # opening an object store reads credentials
-    try:
-        store = open_store(address)
-    except BackupError:
-        return None
-    return store.root if isinstance(store, FolderStore) else None

@@ -89,14 +89,15 @@ def alerts(
     pattern = _pattern(receiver)
     if not active:
         return ()  # silenced, inhibited and unprocessed alerts do not exist
-    at = services.clock.now()
-    shown = (_shown(services.config(), alert, at) for alert in services.alerts.active(AlertState.FIRING))
-    return tuple(
-        alert
-        for alert in sorted(shown, key=lambda one: one.fingerprint)
-        if all_match(matchers, alert.labels)
-        and (pattern is None or any(pattern.matches(one.name) for one in alert.receivers))
-    )
+    at, fleet = services.clock.now(), services.config()
+    routed = Receiver(name=route_of(fleet).receiver)
+    found = []
+    for alert in services.alerts.active(AlertState.FIRING):
+        labels = dict(alert.labels)
+        receivers = () if labels.get("severity") == UNROUTED_SEVERITY else (routed,)
+        if all_match(matchers, labels) and (pattern is None or any(pattern.matches(one.name) for one in receivers)):
+            found.append(_shown(alert, labels, receivers, fleet.fleet.external_url, at))
+    return tuple(sorted(found, key=lambda one: one.fingerprint))
 
 
 @router.get("/api/v2/receivers")
@@ -147,15 +148,14 @@ def _original(fleet: Fleet) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _shown(fleet: Fleet, alert: AlertInstance, at: float) -> GettableAlert:
-    labels = dict(alert.labels)
-    routed = labels.get("severity") != UNROUTED_SEVERITY
-    url = fleet.fleet.external_url
+def _shown(
+    alert: AlertInstance, labels: dict[str, str], receivers: tuple[Receiver, ...], url: str | None, at: float
+) -> GettableAlert:
     return GettableAlert(
         annotations=dict(alert.annotations),
         ends_at=instant(at + ENDS_AFTER_S),
         fingerprint=alert.fingerprint,
-        receivers=(Receiver(name=route_of(fleet).receiver),) if routed else (),
+        receivers=receivers,
         starts_at=instant(alert.active_at if alert.fired_at is None else alert.fired_at),
         status=AlertStatus(),
         updated_at=instant(at),

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from alerts.rules import RuleGroup
 from controlplane.app.checks.findings import Findings
 from controlplane.backup.errors import WrongKey
 from controlplane.backup.keys.keyfile import read_key
 from controlplane.backup.repository import HEADER
+from controlplane.config.backup.buckets import folder_of
 from controlplane.config.backup.section import BackupSection
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
@@ -52,7 +52,7 @@ def _missing(section: BackupSection) -> Iterator[tuple[Loc, str]]:
     key_file = section.key_file if section.reads("key_file") else None
     if key_file is not None:
         yield from _key_file(key_file)
-    repository = _folder_of(section.repository) if section.reads("repository") else None
+    repository = folder_of(section.repository) if section.reads("repository") else None
     if repository is not None:
         yield from _repository(repository)
     for number, job in enumerate(section.jobs if section.reads("jobs") else ()):
@@ -100,11 +100,3 @@ def _source(folder: Path, key_file: Path | None, repository: Path | None) -> Ite
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve raises for a loop of links
-
-
-def _folder_of(repository: str) -> Path | None:
-    """Return the folder of a repository; None: it is in an object store."""
-    parts = urlsplit(repository)
-    if repository.startswith("/"):
-        return Path(repository)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None

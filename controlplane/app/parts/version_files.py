@@ -12,11 +12,12 @@ from typing import Final
 from alerts.interfaces import Clock
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.backup.content.child import ContentReader, Head
-from controlplane.backup.content.mapping import ROOT, Aliases, Named, globs_of, versions_of
+from controlplane.backup.content.mapping import Aliases, Named, globs_of, versions_of
 from controlplane.backup.content.marks import forget_unused
 from controlplane.backup.content.origin import REAL_PATH
 from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.command import Place
+from controlplane.backup.sources.walk import ROOT
 from controlplane.config.models import ModelSection
 from controlplane.rollout.files import VersionFiles
 from controlplane.schedule import Loop, LoopFactory

@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import orjson
+from typing import Any, Final
 
 from controlplane.backup.content.in_snapshot import FolderContent
 from controlplane.backup.content.reading import Content
 from controlplane.backup.errors import BackupError
-from controlplane.backup.jobs.child import Bounds, fault_of, run_child
+from controlplane.backup.jobs.child import Bounds, Made, result_of, run_child, untold
 from controlplane.backup.jobs.command import PROGRAM, WITHHELD, Place, environment_of
 
 READING: Final = Bounds(silent_s=300.0, still_s=600.0, most_output=32 << 20)
@@ -27,7 +25,6 @@ AT_A_TIME: Final = 2
 """Most children at a time. Chosen: a promotion need not wait for the look at all versions."""
 MOST_LEFT: Final = 16
 """Most children that could not be killed before no further one is started. Each holds about 50 MB."""
-Made = TypeVar("Made")
 
 
 @dataclass
@@ -159,18 +156,13 @@ class ContentReader:
         what = words[-1]
         async with self._turns:
             self._refuse_beside_hanging(what)
-            try:
-                ended = await run_child(words, environment, bounds or self._listing, _nobody)
-            except OSError as error:
-                raise BackupError(f"its process cannot be started: {error.strerror or error}") from None
+            ended = await run_child(words, environment, bounds or self._listing, untold)
         if ended.left is not None:
             self._left[what] = ended.left
-        if fault := fault_of(ended):
-            raise BackupError(fault.replace("controlplane: ", "", 1))
         try:
-            return made(orjson.loads(ended.output))
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise BackupError(f"its result cannot be read ({type(error).__name__}: {error})") from None
+            return result_of(ended, made)
+        except BackupError as error:
+            raise BackupError(str(error).replace("controlplane: ", "", 1)) from None
 
 
 def _is_alive(pid: int) -> bool:
@@ -181,10 +173,6 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return False  # the number belongs to another user's process by now
     return True
-
-
-async def _nobody(done: int, total: int) -> None:
-    """Take the progress of a reading, which nobody is shown."""
 
 
 def _heads(rows: Any) -> list[Head]:

@@ -15,8 +15,8 @@ from typing import Final
 from controlplane.backup.content.files import is_left_out
 from controlplane.backup.format.ids import tree_digest
 from controlplane.backup.format.snapshot import Entry, EntryType
+from controlplane.backup.sources.walk import ROOT
 
-ROOT: Final = "."
 MOST_LINKS: Final = 40
 """Links that are followed one after another, as the kernel does."""
 MOST_FOUND: Final = 1000

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from controlplane.backup.content.child import Head
+from controlplane.backup.sources.walk import ROOT
+from controlplane.config.backup.buckets import folder_of
 from controlplane.config.models import ModelSection
-
-ROOT = "."
 
 
 class Named(NamedTuple):
@@ -30,7 +29,7 @@ Aliases = Mapping[Path, Sequence[Named]]
 
 def globs_of(head: Head, models: Iterable[ModelSection], aliases: Aliases) -> tuple[str, ...]:
     """Return globs of the folders of a snapshot that may be versions, relative to its root. Empty: there are none."""
-    source = _path(head.source)
+    source = folder_of(head.source)
     found: dict[str, None] = {}
     for model in models:
         if head.version and head.subject == model.name:
@@ -45,7 +44,7 @@ def globs_of(head: Head, models: Iterable[ModelSection], aliases: Aliases) -> tu
 
 def versions_of(head: Head, folder: str, models: Iterable[ModelSection], aliases: Aliases) -> Sequence[Named]:
     """Return the versions that a folder of a snapshot holds."""
-    source = _path(head.source)
+    source = folder_of(head.source)
     found: list[Named] = []
     for model in models:
         if folder == ROOT and head.version and head.subject == model.name:
@@ -61,11 +60,6 @@ def versions_of(head: Head, folder: str, models: Iterable[ModelSection], aliases
     if source is not None:
         found += aliases.get(source if folder == ROOT else source / folder, ())
     return list(dict.fromkeys(found))
-
-
-def _path(address: str) -> Path | None:
-    parts = urlsplit(address)
-    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.path else None
 
 
 def _below(source: Path, model: ModelSection) -> Iterator[str]:

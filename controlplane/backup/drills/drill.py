@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
-from urllib.parse import unquote
 
 from controlplane.backup.drills.plane import Counted, try_plane
 from controlplane.backup.drills.scratch import drill_folder, drop_links, links, stale_links, tidy
@@ -22,6 +21,7 @@ from controlplane.backup.plane.manifest import FACT
 from controlplane.backup.reading.restore import write_tree
 from controlplane.backup.repository import Repository
 from controlplane.backup.tally import Tally, usual_lanes
+from controlplane.config.backup.buckets import folder_of
 
 TREE: Final = "restored"
 """Folder of the restored tree, in the drill's own folder."""
@@ -78,10 +78,8 @@ def drill(
 
 def _place(snapshot: Snapshot) -> PurePosixPath:
     """Return the last two names of the source: a single model, or a version of one, is found by them."""
-    source = snapshot.source
-    if source.startswith("file://"):
-        source = unquote(source.removeprefix("file://"), errors="surrogateescape")
-    names = [part for part in PurePosixPath(source).parts if part not in ("/", "..", ".")]
+    source = PurePosixPath(folder_of(snapshot.source) or snapshot.source)
+    names = [part for part in source.parts if part not in ("/", "..", ".")]
     return PurePosixPath(*(names[-2:] or ["models"]))
 
 

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
+from controlplane.backup.errors import BackupError
 from controlplane.backup.jobs.leashed import leashed
 
 MOST_OUTPUT: Final = 1 << 20
@@ -21,12 +22,15 @@ MOST_OUTPUT: Final = 1 << 20
 MOST_LINE: Final = 4096
 """Bytes of a line on standard error that are kept."""
 MOST_LINES: Final = 20
+NOT_STARTED: Final = 127
+"""Exit status of a program that cannot be started, as shells have it."""
 STOP_WITHIN_S: Final = 5.0
 """Seconds between asking a child to end and killing it. It deletes its note in the repository meanwhile."""
 DRAIN_WITHIN_S: Final = 5.0
 """Seconds to read what is left after the end: a process that the child left behind may hold the pipe open."""
 KILLED_WITHIN_S: Final = 60.0
 """Seconds to wait for a killed child. One that waits for a file server that is away cannot end before it is back."""
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,23 @@ def fault_of(ended: Ended) -> str:
     return ": ".join(part for part in (how, said) if part) or f"it ended with exit code {ended.code}"
 
 
+def result_of(ended: Ended, made: Callable[[Any], Made]) -> Made:
+    """Return what `made` makes of the JSON that a child printed.
+
+    `made` raises KeyError, TypeError and ValueError for another document. Raises BackupError with why there is none.
+    """
+    if fault := fault_of(ended):
+        raise BackupError(fault)
+    try:
+        return made(orjson.loads(ended.output))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise BackupError(f"its result cannot be read ({type(error).__name__}: {error})") from None
+
+
+async def untold(done: int, total: int) -> None:
+    """Take the progress of a child that nobody is shown."""
+
+
 async def run_child(
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -117,19 +138,22 @@ async def run_child(
 ) -> Ended:
     """Run a command to its end. `tell` is called every few seconds with the bytes done and in all.
 
-    The child is stopped when it hangs, when `tell` raises, and when this task is cancelled. Raises OSError when it
-    cannot be started, and what `tell` raises.
+    The child is stopped when it hangs, when `tell` raises, and when this task is cancelled. One that cannot be started
+    has ended with NOT_STARTED, and says why. Raises what `tell` raises.
     """
-    process = await asyncio.create_subprocess_exec(
-        *leashed(command, os.getpid()),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=dict(environment),
-        # A group of its own: Ctrl-C in the control plane's terminal is for the control plane, which stops its children.
-        # uvloop, on which the control plane runs, does not know process_group.
-        start_new_session=True,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *leashed(command, os.getpid()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(environment),
+            # A group of its own: Ctrl-C in the control plane's terminal is for the control plane, which stops its
+            # children. uvloop, on which the control plane runs, does not know process_group.
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Ended(NOT_STARTED, b"", (f"its process cannot be started: {error.strerror or error}",))
     heard, stopped = Heard(clock), ""
     assert process.stdout is not None and process.stderr is not None
     readers = [

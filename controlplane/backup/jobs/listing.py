@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from controlplane.backup.jobs.child import Bounds, run_child
+from controlplane.backup.jobs.child import Bounds, fault_of, run_child, untold
 from controlplane.backup.jobs.command import PROGRAM, Place, environment_of
 
 log = logging.getLogger(__name__)
@@ -113,13 +113,9 @@ class SnapshotLister:
     async def _tried(self, place: Place) -> Listing:
         began = self._now()
         command = [*self._program, "backup", "list", "--output=json", f"--limit={MOST + 1}"]
-        try:
-            ended = await run_child(command, environment_of(place, self._environment), self._bounds, _quiet)
-        except OSError as error:
-            return Listing(fault=f"its process cannot be started: {error.strerror or error}")
-        if ended.stopped or ended.code != 0:
-            said = " ".join(ended.lines) or f"it ended with exit code {ended.code}"
-            return Listing(fault=ended.stopped or said)
+        ended = await run_child(command, environment_of(place, self._environment), self._bounds, untold)
+        if fault := ended.stopped or fault_of(ended):  # the last words of one that was stopped are a traceback
+            return Listing(fault=fault)
         try:
             rows = orjson.loads(ended.output)
         except orjson.JSONDecodeError:
@@ -127,7 +123,3 @@ class SnapshotLister:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             return Listing(fault="its result cannot be read")
         return Listing(began, tuple(rows[:MOST]), len(rows) > MOST, ended.lines)
-
-
-async def _quiet(done: int, total: int) -> None:
-    """Do nothing: the verb tells no progress."""

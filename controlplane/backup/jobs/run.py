@@ -10,19 +10,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from alerts.interfaces import Clock
 from controlplane.backup.errors import BackupError
-from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, fault_of, run_child
+from controlplane.backup.jobs.child import QUIET, TELLING, Bounds, Ended, fault_of, result_of, run_child
 from controlplane.backup.jobs.command import PROGRAM, Place, Work, environment_of
 from controlplane.config.backup.section import DRILL, VERIFY
 from controlplane.errors import LeaseLost, Unavailable
 from controlplane.store.backups.runs import CUT_SHORT, BackupOutcome, BackupResult, BackupRun, BackupRunStore
 from controlplane.store.lease import Lease
 
-NOT_STARTED = 127
-"""Exit status of a program that cannot be started, as shells have it."""
 log = logging.getLogger(__name__)
 
 
@@ -75,12 +71,10 @@ class BackupRunner:
 
     async def _made(self, work: Work, place: Place, run: int, lease: Lease | None) -> BackupResult:
         ended = await self._child(work.command, place, self._telling, run, lease)
-        if fault := fault_of(ended):
-            return BackupResult(BackupOutcome.FAILED, fault)
         try:
-            return _result(work, orjson.loads(ended.output))
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            return BackupResult(BackupOutcome.FAILED, f"its result cannot be read ({type(error).__name__}: {error})")
+            return result_of(ended, lambda document: _result(work, document))
+        except BackupError as error:
+            return BackupResult(BackupOutcome.FAILED, str(error))
 
     async def _pruned(self, work: Work, place: Place, run: int, lease: Lease | None) -> str:
         """Prune, and return what the operator should know of it. A prune that fails takes nothing from the backup."""
@@ -95,7 +89,7 @@ class BackupRunner:
         return sentence
 
     async def _child(self, words: Sequence[str], place: Place, bounds: Bounds, run: int, lease: Lease | None) -> Ended:
-        """Run a verb, and return its end. A program that cannot be started says why."""
+        """Run a verb, and return its end."""
 
         async def tell(done: int, total: int) -> None:
             try:
@@ -105,10 +99,7 @@ class BackupRunner:
                 # the next writing checks it.
                 log.warning("backup: the progress of a run cannot be stored: %s", error)
 
-        try:
-            return await run_child([*self._program, *words], environment_of(place, self._environment), bounds, tell)
-        except OSError as error:
-            return Ended(NOT_STARTED, b"", (f"its process cannot be started: {error.strerror or error}",))
+        return await run_child([*self._program, *words], environment_of(place, self._environment), bounds, tell)
 
 
 def _goes(line: str) -> bool:

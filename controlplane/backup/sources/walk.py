@@ -198,9 +198,9 @@ def _lost(found: Sequence[Found]) -> Iterator[str]:
 
 
 def _leads(link: Found, types: Mapping[str, EntryType]) -> bool:
-    if link.target.startswith("/"):
+    target = _leads_to(link)
+    if not target:
         return False
-    target = normpath(PurePosixPath(link.path).parent / link.target)
     # What is behind another link is not followed: that link has its own check.
     behind = any(types.get(str(parent)) is EntryType.LINK for parent in PurePosixPath(target).parents)
     return behind or target in types

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import BaseError
@@ -16,8 +15,7 @@ from controlplane.backup.errors import NotARepository, StoreUnreachable
 from controlplane.backup.storage.folder import FolderStore
 from controlplane.backup.storage.objects import RETRY_WITHIN, TIMEOUT, ObjectsStore
 from controlplane.backup.storage.store import Store
-
-CLOUDS: Final = ("s3", "gs", "az")
+from controlplane.config.backup.buckets import CLOUDS
 
 
 def open_store(address: str, environment: Mapping[str, str] = os.environ) -> Store:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
-from controlplane.backup.drills.drill import Drilled, OpenEngine, drill
-from controlplane.backup.engines.triton import TritonLoader
+from controlplane.backup.drills.drill import Drilled, drill
 from controlplane.backup.jobs.leashed import be_gentle
 from controlplane.backup.tally import Tally
 from controlplane.cli.backups.looking import snapshot_document
 from controlplane.cli.backups.opening import check_apart, named, one, opened, reading
 from controlplane.cli.backups.progress import shown, told_when_interrupted
-from controlplane.cli.backups.restoring import triton_url
+from controlplane.cli.backups.restoring import triton_loader, triton_url
 from controlplane.cli.errors import VerdictNegative
 from controlplane.cli.render import counted, emit, say_all, size, took
 from controlplane.errors import Unavailable
-from controlplane.traffic.engine_server import open_session
-from controlplane.traffic.triton.api import TritonApi
 
 
 def test_restore(
@@ -35,7 +31,7 @@ def test_restore(
     Raises VerdictNegative when the engine does not answer, WrongUsage, and BackupError with what did not work.
     """
     be_gentle()
-    engine = _engine(triton_url(to_triton), load_timeout) if to_triton is not None else None
+    engine = partial(triton_loader, triton_url(to_triton), load_timeout) if to_triton is not None else None
     tally, base = Tally(), scratch.absolute()
     found = opened(repository, key_file)
     check_apart(found, key_file, base)
@@ -68,12 +64,3 @@ def _words(done: Drilled) -> str:
         )
         return f"{words}; the database is whole, with {done.counted.rows} rows in {tables}{samples}"
     return f"{words}; Triton loaded {', '.join(done.served)}" if done.served else words
-
-
-def _engine(url: str, timeout_s: int) -> OpenEngine:
-    @asynccontextmanager
-    async def engine() -> AsyncIterator[TritonLoader]:
-        async with open_session() as session:
-            yield TritonLoader(TritonApi(url, session), url, timeout_s)
-
-    return engine

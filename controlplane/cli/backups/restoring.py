@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import aiohttp
 
 from controlplane.backup.engines.models import RestoredModel, models_in
 from controlplane.backup.engines.taking import Placed, take
@@ -202,8 +201,8 @@ def _look(engine: Engine) -> Seen:
     """Return what Triton does before the restore. Raises VerdictNegative when it does not answer."""
 
     async def work() -> Seen:
-        async with open_session() as session:
-            return await _loader(engine, session).look()
+        async with triton_loader(engine.url, engine.timeout_s) as loader:
+            return await loader.look()
 
     try:
         return asyncio.run(work())
@@ -211,8 +210,11 @@ def _look(engine: Engine) -> Seen:
         raise VerdictNegative(f"nothing was restored: {error}") from error
 
 
-def _loader(engine: Engine, session: aiohttp.ClientSession) -> TritonLoader:
-    return TritonLoader(TritonApi(engine.url, session), engine.url, engine.timeout_s)
+@asynccontextmanager
+async def triton_loader(url: str, timeout_s: int) -> AsyncIterator[TritonLoader]:
+    """Yield what lets the Triton at `url` load models, each within `timeout_s` seconds."""
+    async with open_session() as session:
+        yield TritonLoader(TritonApi(url, session), url, timeout_s)
 
 
 def _taken(engine: Engine, placed: Placed, models: Sequence[RestoredModel], before: Seen, *, delete_old: bool) -> None:
@@ -222,8 +224,7 @@ def _taken(engine: Engine, placed: Placed, models: Sequence[RestoredModel], befo
     """
 
     async def work() -> Served:
-        async with open_session() as session:
-            loader = _loader(engine, session)
+        async with triton_loader(engine.url, engine.timeout_s) as loader:
             return await take(loader, placed, models, engine.models, before)
 
     if not before.takes_orders:

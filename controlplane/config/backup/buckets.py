@@ -1,4 +1,4 @@
-"""Addresses of buckets in the section `backup`: of the repository, and of folders that jobs back up."""
+"""Addresses in the section `backup`: of the repository, and of folders and buckets that jobs back up."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from pydantic import BeforeValidator
 from controlplane.config.vocabulary import plain_path
 
 CLOUDS: Final = ("s3", "gs", "az")
+
+
+def folder_of(address: str) -> Path | None:
+    """Return the folder of a path or of `file:///…`; None: the address is of a bucket, or names a host."""
+    if address.startswith("/"):
+        return Path(address)
+    parts = urlsplit(address)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
+        return None
+    return Path(unquote(parts.path, errors="surrogateescape"))
 
 
 def bucket(address: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from controlplane.config.backup.buckets import CLOUDS, FolderOrBucket, bucket, lower_scheme, overlapping
+from controlplane.config.backup.buckets import CLOUDS, FolderOrBucket, bucket, folder_of, lower_scheme, overlapping
 from controlplane.config.checking import Fault, check
 from controlplane.config.schedules import Schedule
 from controlplane.config.vocabulary import FilePath, HttpUrl, Interval, Model, Name, Text
@@ -197,8 +197,8 @@ class BackupSection(Model):
             for job in self.jobs
             if job.reads("name", "folder") and isinstance(job.folder, Path)
         ]
-        if self.repository.startswith(("/", "file:")):
-            places.append((Path(unquote(urlsplit(self.repository).path)), "the repository"))
+        if (repository := folder_of(self.repository)) is not None:
+            places.append((repository, "the repository"))
         for place, what in places:
             if place.is_relative_to(scratch) or scratch.is_relative_to(place):
                 yield Fault(("drill", "scratch"), f"and {what} contain each other: a drill needs a folder of its own")
