@@ -53,6 +53,8 @@ class _Before(NamedTuple):
     data: bytes
     accessed_ns: int
     changed_ns: int
+    serving: frozenset[int]
+    """Process ids of the workers at that time. Their ages have ticks of 10 ms, which cannot order two quick events."""
 
 
 class Nginx:
@@ -186,7 +188,7 @@ class Nginx:
             return None
         except OSError as error:
             raise self._unwritten(error) from error
-        return _Before(data, stat.st_atime_ns, stat.st_mtime_ns)
+        return _Before(data, stat.st_atime_ns, stat.st_mtime_ns, self._serving())
 
     def _replace(self, data: bytes) -> None:
         try:
@@ -201,22 +203,20 @@ class Nginx:
             if before is None:
                 path.unlink(missing_ok=True)
                 return
-            written = path.stat().st_mtime
             if path.read_bytes() != before.data:
                 replace_file(path, before.data)
-            if self._reloaded_since(written):
+            if self._serving() - before.serving:
                 return  # nginx was reloaded in between and has the new weights: the old file must count as not loaded
             os.utime(path, ns=(before.accessed_ns, before.changed_ns))
         except OSError as error:
             raise EngineRefused(f"the old {path} could not be put back: {error.strerror or error}") from error
 
-    def _reloaded_since(self, written: float) -> bool:
-        """Return whether nginx has started a worker since the file was written. Blocking."""
+    def _serving(self) -> frozenset[int]:
+        """Return the process ids of the workers that serve. Blocking."""
         try:
-            serving = workers(self._traffic.pid_file).serving
+            return frozenset(workers(self._traffic.pid_file).serving)
         except Unavailable:
-            return False
-        return any(since >= written - TICK_S for since in serving.values())
+            return frozenset()
 
     def _unwritten(self, error: OSError) -> EngineRefused:
         return EngineRefused(f"{self._traffic.include} could not be written: {error.strerror or error}")
