@@ -1,17 +1,16 @@
-"""Dispatch: groups alerts as Alertmanager does, and decides which message goes to which receiver, and when.
+"""Dispatch: groups alerts as Alertmanager does, and decides which message goes to which notifier, and when.
 
-`dispatcher.py` runs four pure stages over stored state; start there. `routing.py` finds an alert's group and receiver.
-`muting.py` decides whether an alert is held back. `routing.sort` forms the groups from both results. `decide.py`
-compares each group with its last message.
+`dispatcher.py` runs four pure stages over stored state; start there. `muting.py` decides whether an alert is held back.
+`routing.py` finds the routes and groups of each alert. `decide.py` compares each group with its last message.
 """
 
 from __future__ import annotations
 
-from alerts.dispatch.decide import DEAD_RETRY_S, Stages, decide, next_due
+from alerts.dispatch.decide import DEAD_RETRY_S, decide, next_due
 from alerts.dispatch.dispatcher import Dispatcher
-from alerts.dispatch.groups import Decide, Deliveries, GroupLog, GroupState, GroupStep
-from alerts.dispatch.muting import Muting, NobodyMuted
-from alerts.dispatch.routing import Route, group_key, group_labels
+from alerts.dispatch.groups import Decide, Deliveries, GroupLog, GroupState, GroupStep, Picture
+from alerts.dispatch.muting import Mute, Muting, Stage
+from alerts.dispatch.routing import Outlet, Stages
 
 __all__ = [
     "DEAD_RETRY_S",
@@ -21,12 +20,12 @@ __all__ = [
     "GroupLog",
     "GroupState",
     "GroupStep",
+    "Mute",
     "Muting",
-    "NobodyMuted",
-    "Route",
+    "Outlet",
+    "Picture",
+    "Stage",
     "Stages",
     "decide",
-    "group_key",
-    "group_labels",
     "next_due",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from alerts.dispatch.decide import Stages, decide, next_due
-from alerts.dispatch.groups import Deliveries, GroupLog, GroupState, GroupStep
-from alerts.interfaces import AlertInstance, Clock
+from alerts.dispatch.decide import decide_and_rest
+from alerts.dispatch.groups import GroupLog, GroupStep, Picture
+from alerts.dispatch.routing import Stages
+from alerts.interfaces import Clock
 
 
 class Dispatcher:
@@ -28,11 +29,8 @@ class Dispatcher:
         if not changed and self._looked_at <= moment < self._idle_until:
             return ()
 
-        def decide_now(
-            instances: Sequence[AlertInstance], groups: Mapping[str, GroupState], deliveries: Deliveries
-        ) -> Sequence[GroupStep]:
-            steps = decide(self._stages, instances, groups, deliveries, moment)
-            self._idle_until = next_due(self._stages, instances, groups, deliveries, moment, steps)
+        def decide_now(picture: Picture) -> Sequence[GroupStep]:
+            steps, self._idle_until = decide_and_rest(self._stages, picture, moment)
             return steps
 
         self._looked_at, self._idle_until = moment, 0.0

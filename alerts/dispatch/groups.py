@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from alerts.holds import Holds
 from alerts.interfaces import AlertInstance, Message, MessageRef
 from collectors.samples import Labels
 
@@ -55,8 +57,18 @@ class Deliveries(NamedTuple):
     """Keys of groups whose last message was given up: a wrong token, a deleted channel."""
 
 
-Decide = Callable[[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries], Sequence[GroupStep]]
-"""(all instances, open and closed groups by key, deliveries) -> steps of the groups that change."""
+class Picture(NamedTuple):
+    """All that a decision is made from, as it was at one moment."""
+
+    instances: Sequence[AlertInstance] = ()
+    groups: Mapping[str, GroupState] = MappingProxyType({})
+    """Open and closed groups by key."""
+    deliveries: Deliveries = Deliveries()
+    holds: Holds = Holds()
+
+
+Decide = Callable[[Picture], Sequence[GroupStep]]
+"""Returns the steps of the groups that change."""
 
 
 class GroupLog(Protocol):

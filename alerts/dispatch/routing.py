@@ -1,38 +1,94 @@
-"""Routes alerts to a receiver and groups them."""
+"""Routes alerts to the notifiers of their receivers, holds some back, and groups the others. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from alerts.dispatch.muting import Muting
+from alerts.dispatch.groups import Picture
+from alerts.dispatch.muting import Mute, Muting
 from alerts.interfaces import AlertInstance, AlertState
-from alerts.routing.tree import ALL_LABELS
+from alerts.routing.tree import Node, Routing
 from collectors.samples import Labels
 
 UNROUTED_SEVERITY = "none"
-"""Severity of alerts that no receiver gets. The Watchdog has it: it is for machines."""
+"""Severity of alerts that only a route with matchers gets, never the root. The Watchdog has it: it is for machines."""
 
 
 @dataclass(frozen=True)
-class Route:
-    """A receiver and how its alerts are grouped. Fields are named as in Alertmanager; durations are seconds."""
+class Outlet:
+    """A route and one notifier of its receiver. Its groups have messages of their own."""
 
-    receiver: str
-    group_by: tuple[str, ...] = ("model", "alertname")
-    """Labels that a group shares. `("...",)` makes every alert a group of its own."""
-    group_wait_s: float = 10.0
-    group_interval_s: float = 60.0
-    repeat_interval_s: float = 4 * 3600.0
+    node: Node
+    notifier: str
+
+    def group_labels(self, labels: Labels) -> Labels:
+        """Return the labels that an alert is grouped by."""
+        if self.node.each_alert:
+            return labels
+        return tuple((k, v) for k, v in labels if k in self.node.group_by)
+
+    def key(self, labels: Labels) -> str:
+        """Return the readable name of an alert's group: `ops{alertname='LLMModelDown',model='chat'}`."""
+        return f"{self.prefix}{','.join(f'{k}={v!r}' for k, v in self.group_labels(labels))}}}"
+
+    @property
+    def prefix(self) -> str:
+        """Begin of the names of its groups. A route below the root has its matchers in it: `ops/{severity="page"}{`."""
+        return f"{self.notifier}{self.node.key}{{"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All that lies between an alert and its notification: routes, inhibitions, time intervals, notifiers."""
+
+    routing: Routing
+    notifiers: Mapping[str, tuple[str, ...]]
+    """Names of the notifiers of each receiver. A receiver without notifiers drops its alerts, as in Alertmanager."""
+    console_url: str
+    """Address of the control plane for people. Messages link to it."""
+    _known: dict[Labels, tuple[Outlet, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """Outlets of the label sets of the last decision: most alerts are in the next one too."""
+
+    def outlets(self, labels: Labels) -> tuple[Outlet, ...]:
+        """Return the outlets of an alert, in the order of the file, each once."""
+        found = self._known.get(labels)
+        return self._find(labels) if found is None else found
+
+    def outlet_of(self, key: str) -> Outlet | None:
+        """Return the outlet that a stored group belongs to by its name; None: its route or notifier is gone."""
+        found = [one for node in self.routing.root.walk() for one in self._of(node) if key.startswith(one.prefix)]
+        return max(found, key=lambda one: len(one.prefix), default=None)
+
+    def remember(self, labels: Mapping[Labels, tuple[Outlet, ...]]) -> None:
+        """Keep the outlets of these label sets, and forget all others."""
+        self._known.clear()
+        self._known.update(labels)
+
+    def nodes(self, labels: Mapping[str, str]) -> list[Node]:
+        """Return the routes that an alert takes, in the order of the file."""
+        nodes = self.routing.root.find(labels)
+        if labels.get("severity") == UNROUTED_SEVERITY:
+            nodes = [node for node in nodes if node.matchers]
+        return nodes
+
+    def _find(self, labels: Labels) -> tuple[Outlet, ...]:
+        return tuple(dict.fromkeys(outlet for node in self.nodes(dict(labels)) for outlet in self._of(node)))
+
+    def _of(self, node: Node) -> list[Outlet]:
+        return [Outlet(node, name) for name in self.notifiers.get(node.receiver, ())]
 
 
 @dataclass
 class Members:
     """The firing alerts of one group, by labels."""
 
+    outlet: Outlet | None = None
     firing: dict[Labels, AlertInstance] = field(default_factory=dict)
-    muted: dict[Labels, AlertInstance] = field(default_factory=dict)
-    """Firing alerts that are held back now."""
+    muted: dict[Labels, Mute] = field(default_factory=dict)
+    """Why firing alerts are held back now."""
+    held: dict[Labels, AlertInstance] = field(default_factory=dict)
+    """Those alerts."""
 
 
 @dataclass
@@ -41,6 +97,8 @@ class Sorted:
 
     groups: dict[str, Members] = field(default_factory=dict)
     """Members by group key. Only groups with a firing alert are in it."""
+    firing: set[Labels] = field(default_factory=set)
+    """Labels of all firing alerts, whichever route they take."""
     ended: dict[Labels, AlertInstance] = field(default_factory=dict)
     """Resolved alerts, by labels."""
 
@@ -49,29 +107,31 @@ class Sorted:
         return self.groups.get(key) or Members()
 
 
-def group_labels(route: Route, labels: Labels) -> Labels:
-    """Return the labels that an alert is grouped by."""
-    if route.group_by == (ALL_LABELS,):
-        return labels
-    return tuple((k, v) for k, v in labels if k in route.group_by)
-
-
-def group_key(receiver: str, labels: Labels) -> str:
-    """Return a group's readable name: `ops{alertname="LLMModelDown",model="chat"}`."""
-    return f"{receiver}{{{','.join(f'{k}={v!r}' for k, v in labels)}}}"
-
-
-def sort(route: Route, muting: Muting, instances: Iterable[AlertInstance], at: float) -> Sorted:
-    """Route, mute and group the alerts at unix second `at`."""
+def sort(stages: Stages, picture: Picture, at: float) -> Sorted:
+    """Route, hold back and group the alerts at unix second `at`."""
     found = Sorted()
-    for instance in sorted(instances, key=lambda i: (i.active_at, i.labels)):
-        if dict(instance.labels).get("severity") == UNROUTED_SEVERITY:
-            continue
-        if instance.state is AlertState.FIRING:
-            key = group_key(route.receiver, group_labels(route, instance.labels))
-            members = found.groups.setdefault(key, Members())
-            kept = members.muted if muting.reason(instance, at) else members.firing
-            kept.setdefault(instance.labels, instance)
-        elif instance.resolved_at is not None:
+    instances = sorted(picture.instances, key=lambda i: (i.active_at, i.labels))
+    firing = [one for one in instances if one.state is AlertState.FIRING]
+    muting = Muting(stages.routing, firing, picture.holds, at)
+    by_route: dict[str, Mute | None] = {}
+    known: dict[Labels, tuple[Outlet, ...]] = {}
+    for instance in firing:
+        outlets = known[instance.labels] = stages.outlets(instance.labels)
+        found.firing.add(instance.labels)
+        reasons = muting.reasons(instance, dict(instance.labels)) if outlets else []
+        for outlet in outlets:
+            path = outlet.node.path
+            if path not in by_route:
+                by_route[path] = muting.of_route(outlet.node)
+            mute = by_route[path] or (reasons[0] if reasons else None)
+            members = found.groups.setdefault(outlet.key(instance.labels), Members(outlet))
+            if mute:
+                members.muted.setdefault(instance.labels, mute)
+                members.held.setdefault(instance.labels, instance)
+            else:
+                members.firing.setdefault(instance.labels, instance)
+    for instance in instances:
+        if instance.state is not AlertState.FIRING and instance.resolved_at is not None:
             found.ended[instance.labels] = instance
+    stages.remember(known)
     return found

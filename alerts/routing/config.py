@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,7 @@ from typing import TypeVar
 from alerts.errors import MatcherError
 from alerts.routing.intervals import TimeInterval, day_span, month_span, time_span, weekday_span, year_span, zone_of
 from alerts.routing.matchers import Matcher, Op, parse_matchers
-from alerts.routing.tree import ALL_LABELS, InhibitRule, Node, Receiver, Routing
+from alerts.routing.tree import ALL_LABELS, InhibitRule, Node, Receiver, Routing, route_key
 from alerts.yaml_nodes import Place, read_text, read_yaml
 from collectors.durations import parse_duration
 
@@ -70,7 +71,8 @@ class _Routes:
             )
         return root
 
-    def _route(self, place: Place, above: Node, depth: int) -> Node:
+    def _route(self, place: Place, above: Node, depth: int, siblings: set[str] | None = None) -> Node:
+        """Read a route. `siblings` are the keys of those before it; None: it is the root."""
         if depth > MAX_DEPTH:
             raise place.error(f"routes are nested more than {MAX_DEPTH} levels deep")
         path = place.path
@@ -78,10 +80,11 @@ class _Routes:
             "receiver", "group_by", "continue", "group_wait", "group_interval", "repeat_interval", "routes",
             "mute_time_intervals", "active_time_intervals", *_MATCHING,
         )  # fmt: skip
+        matchers = _matchers(fields, path)
         node = Node(
             path,
             place.line,
-            _matchers(fields, path),
+            matchers,
             self._receiver(fields, path) or above.receiver,
             self._group_by(fields, path, above),
             _seconds(fields, "group_wait", path, above.group_wait_s),
@@ -90,12 +93,14 @@ class _Routes:
             _flag(fields, "continue", path),
             self._named_intervals(fields, "mute_time_intervals", path),
             self._named_intervals(fields, "active_time_intervals", path),
+            key="" if siblings is None else route_key(above.key, matchers, siblings),
         )
+        keys: set[str] = set()
         below = tuple(
-            self._route(item.within(f"{path}.routes[{number}]"), node, depth + 1)
+            self._route(item.within(f"{path}.routes[{number}]"), node, depth + 1, keys)
             for number, item in enumerate(_listed(fields, "routes"))
         )
-        return Node(**{**vars(node), "routes": below})
+        return replace(node, routes=below)
 
     def _receiver(self, fields: dict[str, Place], path: str) -> str:
         name = fields["receiver"].text() if "receiver" in fields else ""

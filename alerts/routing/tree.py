@@ -33,6 +33,11 @@ class Node:
     active_intervals: tuple[str, ...] = ()
     """Names of the intervals outside of which it sends nothing; none: always. They are not taken over from above."""
     routes: tuple[Node, ...] = ()
+    key: str = ""
+    """Its matchers and those of the routes above it; "" for the root. Two siblings never have the same one.
+
+    It names stored groups: a route that moves within the file keeps its groups.
+    """
 
     @property
     def each_alert(self) -> bool:
@@ -56,6 +61,17 @@ class Node:
         yield self
         for route in self.routes:
             yield from route.walk()
+
+
+def route_key(above: str, matchers: Sequence[Matcher], taken: set[str]) -> str:
+    """Return the key of a route below the route with key `above`. `taken` are the keys of its earlier siblings."""
+    key = plain = f"{above}/{{{','.join(map(str, matchers))}}}"
+    number = 1
+    while key in taken:
+        number += 1
+        key = f"{plain}#{number}"
+    taken.add(key)
+    return key
 
 
 @dataclass(frozen=True)

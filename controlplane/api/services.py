@@ -23,6 +23,7 @@ from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
+from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.snapshots import SnapshotList
@@ -184,6 +185,7 @@ class Services:
     versions: ModelVersions
     gateways: GatewayDesk
     alerts: SqlAlertLog
+    pipeline: Pipeline
     outbox: OutboxStore
     usage: UsageStore
     tokens: TokenStore

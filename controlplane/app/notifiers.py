@@ -10,15 +10,15 @@ from alerts.notify.slack import SlackNotifier
 from controlplane.app.recipe import Recipe
 from controlplane.app.slack_token import bot_token
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.model import LOG
 from controlplane.config.notifiers import LogSection, NotifierSection, SlackSection
-from controlplane.fleet.route import FALLBACK
 
 SLACK_API = "https://slack.com/api/"
 
 
 def notifier_recipes(loaded: LoadedFleet) -> dict[str, Recipe[Notifier]]:
     """Return the recipe of each notifier by name. A log notifier is always among them."""
-    recipes: dict[str, Recipe[Notifier]] = {FALLBACK: Recipe(LogNotifier, (FALLBACK,), {})}
+    recipes: dict[str, Recipe[Notifier]] = {LOG: Recipe(LogNotifier, (LOG,), {})}
     return recipes | {section.name: _recipe(section) for section in loaded.fleet.notifiers}
 
 

@@ -16,9 +16,11 @@ from controlplane.fleet.backups import BackupDesk, BackupJobs
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
+from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.fleet.snapshots import snapshot_list
+from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
@@ -62,6 +64,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         versions=_versions(plane),
         gateways=plane.gateways,
         alerts=alerts,
+        pipeline=Pipeline(plane.alerting.stages, SqlGroupLog(db).read),
         outbox=OutboxStore(db),
         usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,

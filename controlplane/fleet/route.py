@@ -1,31 +1,38 @@
-"""The route of alerts, from `route:` in fleet.yaml."""
+"""Where alerts and notices go, from `route:` and `notifiers:` of fleet.yaml."""
 
 from __future__ import annotations
 
-from alerts.dispatch import Route
-from controlplane.config.model import Fleet
-
-FALLBACK = "log"
-"""Name of the receiver without a `route:`. Alerts then go to the log, so that none is lost."""
+from alerts.dispatch import Stages
+from alerts.routing.tree import Node, Receiver, Routing
+from controlplane.config.model import LOG, Fleet, RouteSection
 
 
-def route_of(fleet: Fleet) -> Route:
-    """Return the route. Without one all alerts go to the only notifier, or to the log if there is not exactly one."""
+def routing_of(fleet: Fleet) -> Routing:
+    """Return the routing. Without a `route:` all alerts go to the only notifier, or to the log if there is not one."""
     section = fleet.route
     if section is None:
-        names = [n.name for n in fleet.notifiers]
-        return Route(names[0] if len(names) == 1 else FALLBACK)
-    return Route(
+        names = [notifier.name for notifier in fleet.notifiers]
+        section = RouteSection(receiver=names[0] if len(names) == 1 else LOG)
+    root = Node(
+        "route",
+        0,
+        (),
         section.receiver,
         section.group_by,
         group_wait_s=section.group_wait,
         group_interval_s=section.group_interval,
         repeat_interval_s=section.repeat_interval,
     )
+    every = (*(notifier.name for notifier in fleet.notifiers), *(node.receiver for node in root.walk()))
+    return Routing(root, {name: Receiver(name, 0, ()) for name in every})
 
 
-def receivers_of(fleet: Fleet) -> tuple[str, ...]:
-    """Return the names of all receivers: the notifiers, and the log where alerts go to it."""
-    names = tuple(section.name for section in fleet.notifiers)
-    receiver = route_of(fleet).receiver
-    return names if receiver in names else (*names, receiver)
+def stages_of(fleet: Fleet, console_url: str) -> Stages:
+    """Return all that lies between an alert and its notification."""
+    routing = routing_of(fleet)
+    return Stages(routing, {name: (name,) for name in routing.receivers}, console_url)
+
+
+def notice_receiver(fleet: Fleet) -> str:
+    """Return the notifier that gets messages about other things than alerts: that of the root route."""
+    return routing_of(fleet).root.receiver

@@ -9,9 +9,9 @@ from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
+from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep, Picture
 from alerts.errors import NotReadable
-from alerts.interfaces import AlertInstance, MessageRef
+from alerts.interfaces import MessageRef
 from alerts.sender import KIND
 from alerts.stored import Upgrade, checked, items, reading, upgraded
 from alerts.wire import instance_from_json, instance_to_json, message_to_json
@@ -53,14 +53,15 @@ class SqlGroupLog:
             check_lease(session, self._lease())
             rows = {row.key: row for row in session.exec(select(AlertGroupRow))}
             groups = _states(self._db.unread, rows.values())
-            steps = decide(read_instances(session, self._db.unread), groups, _deliveries(session))
+            picture = Picture(read_instances(session, self._db.unread), groups, _deliveries(session))
+            steps = decide(picture)
             return [step for step in steps if self._stored(session, rows.get(step.state.key), step, at)]
 
-    def read(self) -> tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]:
-        """Return the input of a decision: all alerts, all groups by key, and the deliveries. Raises Unavailable."""
+    def read(self) -> Picture:
+        """Return the input of a decision. Raises Unavailable."""
         with self._db.reading() as session:
             groups = _states(self._db.unread, session.exec(select(AlertGroupRow)))
-            return read_instances(session, self._db.unread), groups, _deliveries(session)
+            return Picture(read_instances(session, self._db.unread), groups, _deliveries(session))
 
     def root(self, key: str, generation: int) -> MessageRef | None:
         """Return the place of the first message of this generation of a group, or None when it is not stored.

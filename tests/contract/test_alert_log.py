@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
-from alerts.dispatch import Deliveries, GroupState, GroupStep
+from alerts.dispatch import Deliveries, GroupState, GroupStep, Picture
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Transition
 from collectors.samples import labels_of
 from controlplane.errors import LeaseLost
@@ -154,8 +154,8 @@ def test_a_group_and_its_message_are_stored_together(database: Database) -> None
     groups = SqlGroupLog(database)
     seen: list[tuple[object, ...]] = []
 
-    def decide(instances: object, known: object, deliveries: object) -> list[GroupStep]:
-        seen.append((instances, known, deliveries))
+    def decide(picture: Picture) -> list[GroupStep]:
+        seen.append((picture.instances, picture.groups, picture.deliveries))
         return [told(1)] if len(seen) == 1 else []
 
     SqlAlertLog(database).record(RULE, [alert()], [])
@@ -186,8 +186,8 @@ def test_deliveries_tell_what_is_underway_and_what_was_given_up_last(database: D
     groups, outbox = SqlGroupLog(database), OutboxStore(database)
     seen: list[Deliveries] = []
 
-    def look(_instances: object, _groups: object, deliveries: Deliveries) -> list[GroupStep]:
-        seen.append(deliveries)
+    def look(picture: Picture) -> list[GroupStep]:
+        seen.append(picture.deliveries)
         return []
 
     for sequence, outcome in ((1, "dead"), (2, "done")):

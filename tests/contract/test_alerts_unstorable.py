@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 
-from alerts.dispatch import GroupState, GroupStep, Route
+from alerts.dispatch import GroupState, GroupStep
 from alerts.errors import NotStored
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Transition
 from alerts.rules import parse_rules
@@ -25,6 +25,7 @@ from controlplane.store.lease import LeaseStore
 from controlplane.store.outbox import OutboxStore, enqueue
 from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
+from tests.routes import root
 
 BAD = "half \ud800 a character"
 """Neither database takes it; a NUL is what PostgreSQL alone refuses."""
@@ -72,7 +73,7 @@ async def test_a_nul_that_a_query_makes_costs_one_rule(database: Database, caplo
     clock, box, store = Clock(), Box(), SeriesStore()
     querier = MetricsQuerier(PromqlEngine(store))
     alerting = Alerting(database, querier, store, clock, "one")
-    route = Route("box", ("alertname",), group_wait_s=0)
+    route = root("box", ("alertname",), wait_s=0)
     await alerting.configure(alerting_settings(parse_rules(RULES, "f"), 5.0, route, {"box": box}))
     lease = LeaseStore(database).acquire("alerting", "one", 60.0)
     assert lease is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from alerts.dispatch import Deliveries
+from alerts.dispatch import Picture
 from alerts.interfaces import AlertInstance, AlertState
 from collectors.samples import labels_of
 from controlplane.errors import Unavailable
@@ -91,7 +91,7 @@ async def test_a_server_that_works_long_is_not_given_up_where_nobody_set_a_limit
 async def test_alert_states_go_on_in_memory_and_are_written_once(silenced: Database, relay: SilentPostgres) -> None:
     hot = AlertInstance("r", labels_of({"alertname": "Hot"}), (), AlertState.PENDING, 91.0, 990.0)
     backlog, stored = Backlog(Clock()), SqlAlertLog(silenced)
-    backlog.read((), {}, Deliveries(), (), 1000.0)
+    backlog.read(Picture(), (), 1000.0)
     alerts = EnduringAlertLog(stored, backlog)
     relay.talks.clear()
     async with asyncio.timeout(HANG_S):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
-from alerts.dispatch import Deliveries, GroupState, GroupStep, Route, Stages, decide, group_key, group_labels
+from alerts.dispatch import GroupStep, Picture, decide
 from alerts.interfaces import AlertInstance, AlertState, MessageRef, Transition
 from collectors.samples import labels_of
 from controlplane.store.alert_groups import SqlGroupLog
@@ -24,9 +24,10 @@ from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
 from controlplane.store.tables.unreadable import UnreadableRow
 from controlplane.store.unreadable import TOLD_S, prune, report
+from tests.routes import key_of, root, stages
 
 RULE, OTHER = "f;g;Slow", "f;g;Other"
-ROUTE = Route("ops", ("alertname", "model"), group_wait_s=10, group_interval_s=60, repeat_interval_s=3600)
+ROUTE = root("ops", ("alertname", "model"), wait_s=10, interval_s=60, repeat_s=3600)
 
 
 def alert(model: str, rule: str = RULE, **fields: Any) -> AlertInstance:
@@ -36,7 +37,7 @@ def alert(model: str, rule: str = RULE, **fields: Any) -> AlertInstance:
 
 
 def key(instance: AlertInstance) -> str:
-    return group_key("ops", group_labels(ROUTE, instance.labels))
+    return key_of(ROUTE, instance.labels)
 
 
 class Fleet:
@@ -60,10 +61,8 @@ class Fleet:
             session.execute(text(statement).bindparams(**_named(statement)))
 
     def tick(self, at: float) -> Sequence[GroupStep]:
-        def at_once(
-            instances: Sequence[AlertInstance], groups: Mapping[str, GroupState], deliveries: Deliveries
-        ) -> Sequence[GroupStep]:
-            return decide(Stages(ROUTE, ""), instances, groups, deliveries, at)
+        def at_once(picture: Picture) -> Sequence[GroupStep]:
+            return decide(stages(ROUTE), picture, at)
 
         return self.groups.advance(at_once, at)
 

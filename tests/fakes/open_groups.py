@@ -8,5 +8,5 @@ from controlplane.store.alert_groups import SqlGroupLog
 
 def open_groups(log: SqlGroupLog) -> list[GroupState]:
     """Return the open groups by key."""
-    _, groups, _ = log.read()
+    groups = log.read().groups
     return [groups[key] for key in sorted(groups) if groups[key].is_open]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
-from alerts.dispatch import Route
 from alerts.interfaces import Notifier
+from alerts.routing.tree import Node
 from alerts.rules import RuleGroup
 from collectors.target import Source, Target
 from controlplane.app.parts.alerting_settings import AlertingSettings
 from controlplane.app.recipe import Recipe
+from tests.routes import stages
 
 Made = TypeVar("Made")
 
@@ -33,14 +34,14 @@ def ready(made: Made) -> Recipe[Made]:
 def alerting_settings(
     groups: tuple[RuleGroup, ...],
     interval_s: float,
-    route: Route,
+    route: Node,
     notifiers: Mapping[str, Notifier],
     settle_s: float = 0.0,
     console_url: str = "",
 ) -> AlertingSettings:
     """Return settings of alerting with the test's existing notifiers."""
     recipes = {name: ready(notifier) for name, notifier in notifiers.items()}
-    return AlertingSettings(groups, interval_s, route, recipes, settle_s, console_url)
+    return AlertingSettings(groups, interval_s, stages(route, console_url=console_url), recipes, settle_s, console_url)
 
 
 def _itself(made: Made) -> Made:

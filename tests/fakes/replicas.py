@@ -15,7 +15,6 @@ import numpy as np
 from sqlalchemy import Connection, Row, TextClause, text
 from sqlmodel import Session
 
-from alerts.dispatch import Route
 from alerts.errors import DeliveryFailed
 from alerts.evaluate import RuleHealth
 from alerts.interfaces import AlertInstance, Message, MessageRef
@@ -32,6 +31,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.replicas import Replicas
 from tests.fakes.recipes import alerting_settings
+from tests.routes import root
 
 START = 1_000_000.0
 TTL_S = 15.0
@@ -44,7 +44,7 @@ groups:
   - {alert: Hot, expr: "temp:max > 85", for: 20s, annotations: {summary: "{{ $value }} °C"}}
   - {record: "temp:doubled", expr: "temp:max * 2"}
 """
-ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
+ROUTE = root("box", ("alertname",), wait_s=0, interval_s=5)
 
 
 class Cut(Database):

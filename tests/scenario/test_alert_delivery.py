@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 
 import controlplane.store.tables
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
-from alerts.dispatch import Dispatcher, Route, Stages
+from alerts.dispatch import Dispatcher
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertState, VectorSample
 from alerts.notify.slack import SlackNotifier
@@ -25,13 +25,14 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStatus, OutboxStore
 from tests.fakes.slack import TOKEN, FakeSlack, running
+from tests.routes import root, stages
 
 (GROUP,) = parse_rules(
     "groups: [{name: gpu, rules: [{alert: Hot, expr: temp > 85, for: 10s, labels: {severity: critical},"
     " annotations: {summary: '{{ $value }} °C on {{ $labels.gpu }}'}}]}]",
     "r.yml",
 )
-ROUTE = Route("ops", ("alertname",), group_wait_s=5, group_interval_s=10, repeat_interval_s=86400)
+ROUTE = root("ops", ("alertname",), wait_s=5, interval_s=10, repeat_s=86400)
 STEP_S = 5.0
 END_S = 400.0
 """End of a run: long enough for two claims of dead senders to expire."""
@@ -114,7 +115,7 @@ class World:
         groups = wrap("groups", SqlGroupLog(self.db))
         log = wrap("log", SqlAlertLog(self.db))
         evaluator = GroupEvaluator(GROUP, self.gpu, log, SeriesStore(), self.gpu, around=Surroundings())
-        dispatcher = Dispatcher(Stages(ROUTE, "http://c"), groups, self.gpu)
+        dispatcher = Dispatcher(stages(ROUTE), groups, self.gpu)
         outbox = wrap("outbox", OutboxStore(self.db))
         sender = MessageSender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")
         while self.gpu.at < END_S:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.dispatch import Dispatcher, Route, Stages
+from alerts.dispatch import Dispatcher
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertInstance, Message, MessageRef
 from alerts.lookback import lookbacks
@@ -42,10 +42,11 @@ from controlplane.store.outbox import OutboxStore
 from tests.fakes.override import Override
 from tests.fakes.recipes import MadeBy
 from tests.fakes.scrape_once import scrape_once
+from tests.routes import root, stages
 
 T0 = 1_700_000_000.0
 STEP_S = 5.0
-ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=86400)
+ROUTE = root("box", ("alertname",), wait_s=0, interval_s=5, repeat_s=86400)
 CATALOGUE = load_catalogue()
 
 
@@ -121,7 +122,7 @@ class World:
             for group in self.groups
         ]
         groups = SqlGroupLog(self.db)
-        self.dispatcher = Dispatcher(Stages(ROUTE, "http://c"), groups, self)
+        self.dispatcher = Dispatcher(stages(ROUTE), groups, self)
         self.sender = MessageSender(OutboxStore(self.db), groups, {"box": self.box}, self, "me")
 
     def now(self) -> float:

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import Connection, Row, TextClause, text
 from sqlmodel import Session
 
-from alerts.dispatch import Route
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Message, MessageRef
 from alerts.rules import parse_rules
@@ -32,6 +31,7 @@ from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore
 from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
+from tests.routes import root
 
 RULES = """
 groups:
@@ -39,7 +39,7 @@ groups:
   interval: 5s
   rules: [{alert: Hot, expr: "temp > 85", for: 5s, annotations: {summary: "{{ $value }} °C"}}]
 """
-ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
+ROUTE = root("box", ("alertname",), wait_s=0, interval_s=5)
 
 
 class Breakable(Database):

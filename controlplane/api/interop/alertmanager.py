@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 import yaml
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from alerts.dispatch.routing import UNROUTED_SEVERITY
+from alerts.dispatch import Mute, Stage
 from alerts.errors import MatcherError
-from alerts.interfaces import AlertInstance, AlertState
 from alerts.routing.matchers import Matcher, all_match, parse_matchers
+from alerts.routing.tree import Node, Routing
 from collectors.durations import format_duration
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
-from controlplane.config.model import Fleet
 from controlplane.errors import MalformedRequest
-from controlplane.fleet.route import receivers_of, route_of
+from controlplane.fleet.pipeline import Standing
 from controlplane.fleet.view import instant
 from promql.errors import PatternError
 from promql.regex import Regex, compile_regex
@@ -51,9 +51,9 @@ class Receiver(Shown):
 
 
 class AlertStatus(Shown):
-    """State of an alert. Nothing is silenced or inhibited yet, so every firing alert is active."""
+    """State of an alert: `active`, or `suppressed` when something holds it back."""
 
-    state: str = "active"
+    state: str
     silenced_by: tuple[str, ...] = ()
     inhibited_by: tuple[str, ...] = ()
     muted_by: tuple[str, ...] = ()
@@ -87,24 +87,23 @@ def alerts(
     """List firing alerts whose labels match every filter. `receiver` matches a whole name. Raises MalformedRequest."""
     matchers = _matchers(filter)
     pattern = _pattern(receiver)
-    if not active:
-        return ()  # silenced, inhibited and unprocessed alerts do not exist
-    at, fleet = services.clock.now(), services.config()
-    routed = Receiver(name=route_of(fleet).receiver)
+    shown = _Shown(active=active, silenced=silenced, inhibited=inhibited, unprocessed=unprocessed)
+    at, url = services.clock.now(), services.config().fleet.external_url
     found = []
-    for alert in services.alerts.active(AlertState.FIRING):
-        labels = dict(alert.labels)
-        receivers = () if labels.get("severity") == UNROUTED_SEVERITY else (routed,)
-        if all_match(matchers, labels) and (pattern is None or any(pattern.matches(one.name) for one in receivers)):
-            found.append(_shown(alert, labels, receivers, fleet.fleet.external_url, at))
-    return tuple(sorted(found, key=lambda one: one.fingerprint))
+    for one in services.pipeline.standings(at):
+        labels = dict(one.instance.labels)
+        by_name = pattern is None or any(pattern.matches(name) for name in one.receivers)
+        alert = _alert(one, labels, url, at)
+        if all_match(matchers, labels) and by_name and shown.has(alert.status):
+            found.append(alert)
+    return tuple(sorted(found, key=lambda alert: alert.fingerprint))
 
 
 @router.get("/api/v2/receivers")
 @requires(Role.VIEWER)
 def receivers(services: ServicesDep) -> tuple[Receiver, ...]:
-    """List the receivers: the notifiers of fleet.yaml, and the log where alerts go to it."""
-    return tuple(Receiver(name=name) for name in receivers_of(services.config()))
+    """List the receivers that a route may name."""
+    return tuple(Receiver(name=name) for name in services.pipeline.stages().routing.receivers)
 
 
 @router.get("/api/v2/silences")
@@ -121,7 +120,7 @@ def status(services: ServicesDep) -> dict[str, Any]:
     """Return version, start and routing of this server, as Alertmanager describes itself."""
     return {
         "cluster": {"status": "disabled", "peers": []},
-        "config": {"original": _original(services.config())},
+        "config": {"original": _original(services.pipeline.stages().routing)},
         "uptime": instant(services.run().started_at),
         "versionInfo": _version(services),
     }
@@ -132,36 +131,79 @@ def _version(services: Services) -> dict[str, str]:
     return {**unknown, "version": f"{ALERTMANAGER_VERSION}+controlplane.{services.version}"}
 
 
-def _original(fleet: Fleet) -> str:
+def _original(routing: Routing) -> str:
     """Return the routing as an `alertmanager.yml`. Receivers have their names only: their settings may be secret."""
-    route = route_of(fleet)
-    content = {
-        "route": {
-            "receiver": route.receiver,
-            "group_by": list(route.group_by),
-            "group_wait": format_duration(route.group_wait_s),
-            "group_interval": format_duration(route.group_interval_s),
-            "repeat_interval": format_duration(route.repeat_interval_s),
-        },
-        "receivers": [{"name": name} for name in receivers_of(fleet)],
+    content: dict[str, Any] = {
+        "route": _route(routing.root),
+        "inhibit_rules": [
+            {
+                "source_matchers": [str(one) for one in rule.source],
+                "target_matchers": [str(one) for one in rule.target],
+                "equal": list(rule.equal),
+            }
+            for rule in routing.inhibit_rules
+        ],
+        "receivers": [{"name": name} for name in routing.receivers],
     }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(
+        {name: value for name, value in content.items() if value}, sort_keys=False, allow_unicode=True
+    )
 
 
-def _shown(
-    alert: AlertInstance, labels: dict[str, str], receivers: tuple[Receiver, ...], url: str | None, at: float
-) -> GettableAlert:
+def _route(node: Node) -> dict[str, Any]:
+    content = {
+        "receiver": node.receiver,
+        "group_by": list(node.group_by),
+        "matchers": [str(one) for one in node.matchers],
+        "group_wait": format_duration(node.group_wait_s),
+        "group_interval": format_duration(node.group_interval_s),
+        "repeat_interval": format_duration(node.repeat_interval_s),
+        "continue": node.goes_on,
+        "mute_time_intervals": list(node.mute_intervals),
+        "active_time_intervals": list(node.active_intervals),
+        "routes": [_route(below) for below in node.routes],
+    }
+    return {name: value for name, value in content.items() if value or name == "group_by"}
+
+
+def _alert(one: Standing, labels: dict[str, str], url: str | None, at: float) -> GettableAlert:
+    alert = one.instance
     return GettableAlert(
         annotations=dict(alert.annotations),
         ends_at=instant(at + ENDS_AFTER_S),
         fingerprint=alert.fingerprint,
-        receivers=receivers,
+        receivers=tuple(Receiver(name=name) for name in one.receivers),
         starts_at=instant(alert.active_at if alert.fired_at is None else alert.fired_at),
-        status=AlertStatus(),
+        status=_status(one.mutes),
         updated_at=instant(at),
         generator_url=f"{url.rstrip('/')}/alerts/{alert.fingerprint}" if url else "",
         labels=labels,
     )
+
+
+def _status(mutes: Sequence[Mute]) -> AlertStatus:
+    by = {stage: tuple(name for mute in mutes if mute.stage is stage for name in mute.by) for stage in Stage}
+    return AlertStatus(
+        state="suppressed" if mutes else "active",
+        silenced_by=by[Stage.SILENCE],
+        inhibited_by=by[Stage.INHIBITION],
+        muted_by=(*by[Stage.INTERVAL], *by[Stage.ACKNOWLEDGEMENT]),
+    )
+
+
+class _Shown(NamedTuple):
+    """Which alerts a request asks for. As in Alertmanager, `active` and the others are asked one by one."""
+
+    active: bool
+    silenced: bool
+    inhibited: bool
+    unprocessed: bool
+
+    def has(self, status: AlertStatus) -> bool:
+        """Return whether an alert with this status is asked for. Alerts are never `unprocessed` here."""
+        if status.state == "active":
+            return self.active
+        return (self.silenced or not status.silenced_by) and (self.inhibited or not status.inhibited_by)
 
 
 def _matchers(filters: list[str]) -> tuple[Matcher, ...]:

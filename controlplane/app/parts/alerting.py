@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from alerts.dispatch import Stages
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
@@ -338,6 +339,11 @@ class Alerting(Part[AlertingSettings]):
     def rule_ids(self) -> set[str]:
         """The ids of the configured rules."""
         return {rule.id for group in self.groups for rule in group.rules}
+
+    def stages(self) -> Stages:
+        """Return the running routing. Must not be called before `configure`."""
+        assert self._settings is not None
+        return self._settings.stages
 
     @property
     def notifiers(self) -> Mapping[str, Notifier]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alerts.dispatch import Route
+from alerts.dispatch import Stages
 from alerts.interfaces import Notifier
 from alerts.rules import RuleGroup
 from collectors.durations import format_duration
@@ -13,7 +13,7 @@ from controlplane.app.notifiers import notifier_recipes
 from controlplane.app.parts.part import Configuration, difference
 from controlplane.app.recipe import Recipe
 from controlplane.app.rules import fleet_rules
-from controlplane.fleet.route import route_of
+from controlplane.fleet.route import stages_of
 
 SETTLE_SCRAPES = 2
 """Scrapes after which rules see a new target: a rate needs two samples."""
@@ -29,7 +29,7 @@ class AlertingSettings:
     groups: tuple[RuleGroup, ...]
     interval_s: float
     """Evaluation interval of a group without one."""
-    route: Route
+    stages: Stages
     notifiers: NotifierRecipes
     settle_s: float
     """Seconds after a start, or a large step of the clock, until every target has its first samples."""
@@ -44,7 +44,7 @@ def alerting_settings(config: Configuration) -> AlertingSettings:
     return AlertingSettings(
         groups=fleet_rules(config.loaded, f"{config.console_url}/runbooks"),
         interval_s=fleet.evaluation_interval,
-        route=route_of(config.loaded.fleet),
+        stages=stages_of(config.loaded.fleet, config.console_url),
         notifiers=notifier_recipes(config.loaded),
         settle_s=SETTLE_SCRAPES * slowest + fleet.evaluation_interval,
         console_url=config.console_url,
@@ -56,8 +56,8 @@ def changes(before: AlertingSettings, now: AlertingSettings) -> list[str]:
     told = difference("rule groups", *({group.key: group for group in each.groups} for each in (before, now)))
     if before.interval_s != now.interval_s:
         told.append(f"groups without an interval are evaluated every {format_duration(now.interval_s)}")
-    if before.route != now.route:
-        told.append(f"the route changed, and leads to {now.route.receiver}")
+    if before.stages.routing != now.stages.routing:
+        told.append(f"the route changed, and leads to {now.stages.routing.root.receiver}")
     told += difference("notifiers", before.notifiers, now.notifiers)
     if before.console_url != now.console_url:
         told.append(f"links in messages lead to {now.console_url}")

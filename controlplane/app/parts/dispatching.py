@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from alerts.dispatch import Dispatcher, GroupLog, Stages
+from alerts.dispatch import Dispatcher, GroupLog
 from alerts.interfaces import Clock, Notifier
 from alerts.sender import MessageSender, Outbox
 from controlplane.app.parts.alerting_settings import AlertingSettings
@@ -47,7 +47,7 @@ class Dispatching:
 
     async def configure(self, settings: AlertingSettings, before: AlertingSettings | None) -> None:
         """Apply a route and notifiers. An unchanged notifier keeps its connections."""
-        self._dispatcher = Dispatcher(Stages(settings.route, settings.console_url), self._groups, self._clock)
+        self._dispatcher = Dispatcher(settings.stages, self._groups, self._clock)
         recipes, old = settings.notifiers, self.notifiers
         stay = kept(old, before.notifiers if before else {}, recipes)
         self._sender.use({name: stay.get(name) or recipe.made() for name, recipe in recipes.items()})

@@ -18,7 +18,7 @@ from controlplane.config.model import Cost
 from controlplane.cost import CostLedger
 from controlplane.cost.usage import Period, totals_from_notes, totals_to_notes, usage_notice, usages
 from controlplane.errors import QueryError
-from controlplane.fleet.route import route_of
+from controlplane.fleet.route import notice_receiver
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.query.queries import Queries
 from controlplane.schedule import Due, Loop, LoopFactory
@@ -64,7 +64,7 @@ class Reporting(Part[ReportingSettings | None]):
             return None
         return ReportingSettings(
             times=timetables(fleet)[USAGE_REPORT],
-            receiver=fleet.usage_report.receiver or route_of(config.loaded.fleet).receiver,
+            receiver=fleet.usage_report.receiver or notice_receiver(config.loaded.fleet),
             fleet=fleet.fleet.name,
             cost=fleet.cost,
             interval_s=fleet.evaluation_interval,

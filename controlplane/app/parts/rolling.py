@@ -13,7 +13,7 @@ from controlplane.app.parts.route import receives_buttons
 from controlplane.clock.every import Every
 from controlplane.config.models import ModelSection
 from controlplane.config.rollout.section import RolloutsSection
-from controlplane.fleet.route import route_of
+from controlplane.fleet.route import notice_receiver
 from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine
@@ -142,7 +142,7 @@ class Rolling(Part[RollingSettings]):
         return RollingSettings(
             models={model.name: model for model in config.fleet.models},
             verifications=verifications(config.fleet),
-            receiver=route_of(config.loaded.fleet).receiver,
+            receiver=notice_receiver(config.loaded.fleet),
             console_url=config.console_url,
             buttons=receives_buttons(config.loaded),
             shared=config.fleet.rollouts,

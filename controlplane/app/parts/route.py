@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from controlplane.config.loader import LoadedFleet
-from controlplane.fleet.route import route_of
+from controlplane.fleet.route import notice_receiver
 
 
 def receives_buttons(loaded: LoadedFleet) -> bool:
     """Return whether messages to the route's receiver have buttons: it is Slack, and clicks come back."""
-    receiver = route_of(loaded.fleet).receiver
+    receiver = notice_receiver(loaded.fleet)
     sections = loaded.fleet.notifiers
     return loaded.fleet.slack is not None and any(s.name == receiver and s.type == "slack" for s in sections)

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
+from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep, Picture
+from alerts.holds import Holds
 from alerts.interfaces import AlertInstance, Clock, MessageRef, Transition
 from alerts.wire import message_to_json
 from controlplane.errors import Unavailable
@@ -38,6 +39,7 @@ class Seen:
     """Lanes with a queued message."""
     dead: set[str]
     """Lanes whose last message was given up."""
+    holds: Holds = field(default_factory=Holds)
 
 
 @dataclass
@@ -116,6 +118,7 @@ class Backlog:
             if self.seen is not None:
                 self.seen.instances = _moved_instances(self.seen.instances, by_s)
                 self.seen.groups = _moved_groups(self.seen.groups, by_s)
+                self.seen.holds = self.seen.holds.moved_by(by_s)
                 if self.paused:
                     # The rows in the database keep the times of before the step: all are to be written anew.
                     self.instances = {**self.seen.instances, **self.instances}
@@ -158,25 +161,19 @@ class Backlog:
 
     # -- groups --------------------------------------------------------------------------------------------------
 
-    def read(
-        self,
-        instances: Iterable[AlertInstance],
-        groups: Mapping[str, GroupState],
-        deliveries: Deliveries,
-        steps: Iterable[GroupStep],
-        at: float,
-    ) -> None:
+    def read(self, picture: Picture, steps: Iterable[GroupStep], at: float) -> None:
         """Note the content of the database at a decision at unix second `at`, and the steps that were written."""
         by_rule: dict[str, list[AlertInstance]] = {}
-        for instance in instances:
+        for instance in picture.instances:
             by_rule.setdefault(instance.rule, []).append(instance)
         with self.lock:
-            self._recent = {i: held for i, held in self._recent.items() if held.lane in deliveries.underway}
+            self._recent = {i: held for i, held in self._recent.items() if held.lane in picture.deliveries.underway}
             self.seen = Seen(
                 {rule: tuple(found) for rule, found in by_rule.items()},
-                dict(groups),
-                set(deliveries.underway),
-                set(deliveries.dead),
+                dict(picture.groups),
+                set(picture.deliveries.underway),
+                set(picture.deliveries.dead),
+                picture.holds,
             )
             for step in steps:
                 self.seen.groups[step.state.key] = step.state
@@ -199,7 +196,8 @@ class Backlog:
                 raise Unavailable(self.fault)
             instances = {**self.seen.instances, **self.instances}
             everything = [instance for found in instances.values() for instance in found]
-            steps = decide(everything, {**self.seen.groups, **self.groups}, self._deliveries(self.seen))
+            groups = {**self.seen.groups, **self.groups}
+            steps = decide(Picture(everything, groups, self._deliveries(self.seen), self.seen.holds))
             for step in steps:
                 self.groups[step.state.key] = step.state
                 if step.message is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep
+from alerts.dispatch import Decide, GroupStep, Picture
 from alerts.interfaces import AlertInstance, MessageRef, Transition
 from controlplane.errors import Unavailable
 from controlplane.store.alert_groups import SqlGroupLog
@@ -58,16 +58,11 @@ class EnduringGroupLog:
         """Read, decide, store and enqueue. Raises LeaseLost, and Unavailable before the database was ever read."""
         self._read_once(at)
         while (steps := self._backlog.advance(decide, at)) is None:
-            read: list[tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]] = []
+            read: list[Picture] = []
 
-            def decide_and_note(
-                instances: Sequence[AlertInstance],
-                groups: Mapping[str, GroupState],
-                deliveries: Deliveries,
-                read: list[tuple[Sequence[AlertInstance], Mapping[str, GroupState], Deliveries]] = read,
-            ) -> Sequence[GroupStep]:
-                read.append((instances, groups, deliveries))
-                return decide(instances, groups, deliveries)
+            def decide_and_note(picture: Picture, read: list[Picture] = read) -> Sequence[GroupStep]:
+                read.append(picture)
+                return decide(picture)
 
             try:
                 steps = self._groups.advance(decide_and_note, at)
@@ -75,14 +70,14 @@ class EnduringGroupLog:
                 self._backlog.pause(error)
                 self._read_once(at)
             else:
-                self._backlog.read(*read[-1], steps, at)
+                self._backlog.read(read[-1], steps, at)
                 return steps
         return steps
 
     def _read_once(self, at: float) -> None:
         """Read the state to start from, if it was never read. A database on a full disk can still be read."""
         if self._backlog.paused and self._backlog.seen is None:
-            self._backlog.read(*self._groups.read(), (), at)
+            self._backlog.read(self._groups.read(), (), at)
 
     def root(self, key: str, generation: int) -> MessageRef | None:
         """Return the place of the first message of this generation of a group. None also when it cannot be read."""

@@ -8,24 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from alerts.dispatch import (
-    Decide,
-    Deliveries,
-    Dispatcher,
-    GroupState,
-    GroupStep,
-    Muting,
-    NobodyMuted,
-    Route,
-    Stages,
-    decide,
-    group_key,
-    next_due,
-)
+from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Picture, decide, next_due
+from alerts.holds import Holds, Silence
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
+from alerts.routing.intervals import TimeInterval, time_span
+from alerts.routing.matchers import Matcher, Op
+from alerts.routing.tree import Node
 from collectors.samples import labels_of
+from tests.routes import key_of, root, stages
 
-ROUTE = Route("ops", ("alertname", "model"), group_wait_s=10, group_interval_s=60, repeat_interval_s=3600)
+ROUTE = root("ops", ("alertname", "model"), wait_s=10, interval_s=60, repeat_s=3600)
 KEY = "ops{alertname='Slow',model='chat'}"
 
 
@@ -42,16 +34,15 @@ def ended(version: str, at: float, **fields: str) -> AlertInstance:
 class Timeline:
     """A timeline that keeps the groups between decisions."""
 
-    route: Route = ROUTE
-    muting: Muting = field(default_factory=NobodyMuted)
+    route: Node = ROUTE
+    holds: Holds = field(default_factory=Holds)
     groups: dict[str, GroupState] = field(default_factory=dict)
     steps: list[GroupStep] = field(default_factory=list)
 
     def at(self, second: float, *alerts: AlertInstance, underway: str = "", dead: str = "") -> list[Message]:
         deliveries = Deliveries({underway}, {dead})
-        self.steps += (
-            steps := decide(Stages(self.route, "http://c", self.muting), alerts, self.groups, deliveries, second)
-        )
+        picture = Picture(alerts, self.groups, deliveries, self.holds)
+        self.steps += (steps := decide(stages(self.route), picture, second))
         self.groups |= {s.state.key: s.state for s in steps}
         return [s.message for s in steps if s.message]
 
@@ -151,7 +142,7 @@ def test_groups_are_told_apart_by_group_by() -> None:
     everything = Timeline(replace(ROUTE, group_wait_s=0, group_by=("...",)))
     assert len(everything.at(0, alert("v1"), alert("v2"))) == 2
     one = Timeline(replace(ROUTE, group_wait_s=0, group_by=()))
-    assert [m.group_key for m in one.at(0, alert("v1"), alert("v1", model="code"))] == [group_key("ops", ())]
+    assert [m.group_key for m in one.at(0, alert("v1"), alert("v1", model="code"))] == [key_of(one.route, ())]
 
 
 def test_pending_alerts_and_the_watchdog_are_not_told() -> None:
@@ -186,12 +177,12 @@ def test_a_message_that_was_given_up_is_told_anew_after_a_quarter_of_an_hour() -
 
 
 @pytest.mark.parametrize("route", [replace(ROUTE, receiver="other"), replace(ROUTE, group_by=("alertname",))])
-def test_a_changed_route_closes_old_groups_in_silence(route: Route) -> None:
+def test_a_changed_route_closes_old_groups_in_silence(route: Node) -> None:
     line = Timeline(replace(ROUTE, group_wait_s=0))
     line.at(0, alert("v1"))
     line.route = replace(route, group_wait_s=0)
     messages = line.at(100, alert("v1"))
-    assert [m.group_key for m in messages] == [group_key(route.receiver, messages[0].group_labels)]
+    assert [m.group_key for m in messages] == [key_of(route, alert("v1").labels)]
     assert not line.groups[KEY].is_open
     assert f"{KEY} closed: the receiver or the grouping has changed" in [s.sentence for s in line.steps]
 
@@ -219,7 +210,7 @@ class Log:
         self.looks += 1
         underway = {key for key, (until, _) in self.arrives.items() if at < until}
         dead = {key for key, (until, lost) in self.arrives.items() if at >= until and lost}
-        steps = decide(self.alerts, self.groups, Deliveries(underway, dead))
+        steps = decide(Picture(self.alerts, self.groups, Deliveries(underway, dead)))
         self.groups |= {s.state.key: s.state for s in steps}
         for step in steps:
             if step.message:
@@ -248,8 +239,8 @@ async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same
     route = replace(ROUTE, group_interval_s=40, repeat_interval_s=300)
     every, when_due = Log(), Log()
     dispatchers = [
-        (every, Dispatcher(Stages(route, "http://c"), every, At())),
-        (when_due, Dispatcher(Stages(route, "http://c"), when_due, At())),
+        (every, Dispatcher(stages(route), every, At())),
+        (when_due, Dispatcher(stages(route), when_due, At())),
     ]
     alerts: dict[tuple[str, str], AlertInstance] = {}
     for second in range(3000):
@@ -268,77 +259,67 @@ async def test_looking_only_when_something_can_be_due_tells_the_same_at_the_same
     assert when_due.looks < every.looks / 2 or any(lost for _, lost in when_due.arrives.values())
 
 
-@dataclass
-class Silences:
-    """A Muting that mutes some versions."""
-
-    versions: set[str] = field(default_factory=set)
-
-    def reason(self, instance: AlertInstance, at: float) -> str:
-        return "silenced" if dict(instance.labels)["version"] in self.versions else ""
-
-    def changes_at(self, at: float) -> float:
-        return at + 30
+def silencing(*versions: str) -> Holds:
+    """Return silences of these versions, until second 10,000."""
+    return Holds([Silence(v, (Matcher("version", Op.EQUAL, v),), 0.0, 10_000.0, "ann", "works", 0.0) for v in versions])
 
 
 def test_what_is_muted_from_the_start_is_told_once_it_is_not() -> None:
-    silences = Silences({"v1"})
-    line = Timeline(muting=silences)
+    line = Timeline(holds=silencing("v1"))
     assert line.told(0, alert("v1")) == []
     assert line.groups == {}
-    silences.versions.clear()
+    line.holds = Holds()
     assert line.told(100, alert("v1")) == []
     assert line.told(110, alert("v1")) == [("firing", "v1", "")]
 
 
 def test_what_is_muted_after_it_was_told_is_not_called_over() -> None:
-    silences = Silences()
-    line = Timeline(muting=silences)
+    line = Timeline()
     line.at(0, alert("v1"))
     assert line.told(10, alert("v1")) == [("firing", "v1", "")]
-    silences.versions = {"v1"}
+    line.holds = silencing("v1")
     assert line.told(100, alert("v1")) == []
     assert line.told(9999, alert("v1")) == []  # nor repeated
-    silences.versions = set()
+    line.holds = Holds()
     assert line.told(9999, alert("v1")) == [("firing", "v1", "")]  # the repeat that was due meanwhile
 
 
 def test_what_was_told_and_ends_while_it_is_muted_is_called_over() -> None:
-    silences = Silences()
-    line = Timeline(muting=silences)
+    line = Timeline()
     line.at(0, alert("v1"))
     line.at(10, alert("v1"))
-    silences.versions = {"v1"}
+    line.holds = silencing("v1")
     line.at(50, alert("v1"))
     assert line.told(100, ended("v1", 90)) == [("resolved", "", "v1")]
     assert [group.is_open for group in line.groups.values()] == [False]
 
 
 def test_a_group_goes_on_without_what_is_muted_and_takes_it_in_again() -> None:
-    silences = Silences()
-    line = Timeline(muting=silences)
+    line = Timeline()
     line.at(0, alert("v1"), alert("v2"))
     assert line.told(10, alert("v1"), alert("v2")) == [("firing", "v1 v2", "")]
-    silences.versions = {"v1"}
+    line.holds = silencing("v1")
     assert line.told(70, alert("v1"), ended("v2", 60)) == [("resolved", "", "v2")]
     assert [group.is_open for group in line.groups.values()] == [True]
     assert line.told(5000, alert("v1")) == []
-    silences.versions = set()
+    line.holds = Holds()
     assert line.told(5001, alert("v1")) == [("firing", "v1", "")]
     assert len({m.generation for step in line.steps if (m := step.message)}) == 1
 
 
 def test_a_group_whose_only_alert_is_muted_before_anyone_was_told_stays_silent() -> None:
-    silences = Silences()
-    line = Timeline(muting=silences)
+    line = Timeline()
     line.at(0, alert("v1"))
-    silences.versions = {"v1"}
+    line.holds = silencing("v1")
     assert line.told(10, alert("v1")) == []
     assert line.told(20, ended("v1", 15)) == []
     assert line.steps[-1].sentence == f"{KEY} closed: its alerts resolved before the first message"
 
 
 def test_it_is_looked_again_when_what_is_muted_may_change() -> None:
-    stages = Stages(ROUTE, "http://c", Silences({"v1"}))
     group = GroupState(KEY, "ops", (("alertname", "Slow"), ("model", "chat")), 1, 1, True, 0.0, 10.0, (alert("v1"),))
-    assert next_due(stages, [alert("v1")], {KEY: group}, Deliveries(), 100.0, ()) == 130.0
+    picture = Picture([alert("v1")], {KEY: group}, holds=silencing("v1"))
+    assert next_due(stages(ROUTE), picture, 100.0) == 10_000.0
+    in_the_morning = TimeInterval(times=(time_span("06:00", "12:00"),))
+    muted = replace(ROUTE, mute_intervals=("morning",))
+    assert next_due(stages(muted, intervals={"morning": (in_the_morning,)}), picture, 100.0) == 120.0

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Route, Stages
+from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Picture
 from alerts.interfaces import AlertInstance, AlertState, MessageRef
 from collectors.samples import labels_of
+from tests.routes import root, stages
 
-ROUTE = Route("ops", ("model",), group_wait_s=10, group_interval_s=30, repeat_interval_s=120)
+ROUTE = root("ops", ("model",), wait_s=10, interval_s=30, repeat_s=120)
 BEAT_S = 1.0
 
 
@@ -29,7 +30,7 @@ class Groups:
 
     def advance(self, decide: Decide, at: float) -> Sequence[GroupStep]:
         self.looks += 1
-        steps = decide(self.alerts, self.groups, Deliveries(set(self.underway), set(self.dead)))
+        steps = decide(Picture(self.alerts, self.groups, Deliveries(set(self.underway), set(self.dead))))
         for step in steps:
             self.groups[step.state.key] = step.state
             if step.message:
@@ -71,8 +72,8 @@ async def test_nothing_is_later_and_nothing_is_lost(seed: int) -> None:
     chance, clock = random.Random(seed), Clock()
     always, told = Groups(), Groups()
     one, other = (
-        Dispatcher(Stages(ROUTE, "http://c"), always, clock),
-        Dispatcher(Stages(ROUTE, "http://c"), told, clock),
+        Dispatcher(stages(ROUTE), always, clock),
+        Dispatcher(stages(ROUTE), told, clock),
     )
     numbers: set[int] = set()
     for beat in range(600):
@@ -91,7 +92,7 @@ async def test_nothing_is_later_and_nothing_is_lost(seed: int) -> None:
 
 async def test_a_clock_that_is_set_back_puts_off_no_repeat() -> None:
     groups, clock = Groups(firing({1}, 0)), Clock()
-    dispatcher = Dispatcher(Stages(replace(ROUTE, group_wait_s=0), "http://c"), groups, clock)
+    dispatcher = Dispatcher(stages(replace(ROUTE, group_wait_s=0)), groups, clock)
     await dispatcher.tick()
     groups.underway.clear()
     assert [await dispatcher.tick(changed=False) for _ in range(3)] == [(), (), ()]
@@ -103,9 +104,7 @@ async def test_a_clock_that_is_set_back_puts_off_no_repeat() -> None:
 
 async def test_a_message_that_was_given_up_is_told_anew_after_a_quarter_of_an_hour_though_nothing_changes() -> None:
     groups, clock = Groups(firing({1}, 0)), Clock()
-    dispatcher = Dispatcher(
-        Stages(replace(ROUTE, group_wait_s=0, repeat_interval_s=4 * 3600), "http://c"), groups, clock
-    )
+    dispatcher = Dispatcher(stages(replace(ROUTE, group_wait_s=0, repeat_interval_s=4 * 3600)), groups, clock)
     (first,) = await dispatcher.tick()
     groups.underway.clear()
     groups.dead.add(first.state.key)

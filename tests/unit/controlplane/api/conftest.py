@@ -36,7 +36,9 @@ from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
+from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.route import stages_of
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.snapshots import SnapshotList
 from controlplane.metrics.promql.annotations.collected import Annotations
@@ -52,6 +54,7 @@ from controlplane.pools import make_pools
 from controlplane.rollout.files import VersionFiles
 from controlplane.rollout.service import RolloutService
 from controlplane.slack.door import SlackDoor
+from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
@@ -265,6 +268,7 @@ class Rig:
             ),
             gateways=self.gateways,
             alerts=self.alert_log,
+            pipeline=Pipeline(lambda: stages_of(self.config, ""), SqlGroupLog(self.db).read),
             outbox=self.outbox,
             usage=self.usage,
             tokens=self.tokens,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from alerts.dispatch import Route
 from alerts.errors import DeliveryFailed, QueryFailed
 from alerts.interfaces import AlertState, Message, MessageRef, Querier, VectorSample
 from alerts.rules import RuleGroup, parse_rules
@@ -25,9 +24,10 @@ from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.outbox import OutboxStore
 from tests.fakes.recipes import alerting_settings
 from tests.patience import HANG_S, until
+from tests.routes import root
 
 HOT = "groups: [{name: g, interval: %s, rules: [{alert: Hot, expr: 'temp > 85', for: 10s}]}]"
-ROUTE = Route("box", ("alertname",), group_wait_s=0, group_interval_s=5, repeat_interval_s=3600)
+ROUTE = root("box", ("alertname",), wait_s=0, interval_s=5, repeat_s=3600)
 
 
 class Clock:

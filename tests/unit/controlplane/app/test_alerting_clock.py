@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from alerts.dispatch import Route
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertState, Message, MessageRef
+from alerts.routing.tree import Node
 from alerts.rules import parse_rules
 from collectors.samples import Layout, Series, labels_of
 from controlplane.app.parts.alerting import Alerting
@@ -27,6 +27,7 @@ from controlplane.store.outbox import OutboxStore, enqueue
 from tests.fakes.machine_clock import Machine
 from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
+from tests.routes import root
 
 STEPS = [1.0, -1.0, 30.0, -30.0, 300.0, -300.0, 3600.0, -3600.0]
 EVERY_S, SETTLE_S = 15, 45.0
@@ -57,7 +58,7 @@ class Box:
 class World:
     """Alerting and the store of one process; a GPU is scraped every 15 s of true time."""
 
-    def __init__(self, db: Database, rules: str, route: Route, machine: Machine | None = None) -> None:
+    def __init__(self, db: Database, rules: str, route: Node, machine: Machine | None = None) -> None:
         self.machine, self.db = machine or Machine(1_800_000_000.0, 0.0), db
         self.temperature = 90.0
         self.states: list[tuple[float, AlertState]] = []
@@ -104,8 +105,8 @@ def unavailable(_steps: ClockSteps, _by_s: float) -> None:
     raise Unavailable("the database is away")
 
 
-def route(wait_s: float = 0, repeat_s: float = 14_400) -> Route:
-    return Route("box", ("alertname",), group_wait_s=wait_s, group_interval_s=60, repeat_interval_s=repeat_s)
+def route(wait_s: float = 0, repeat_s: float = 14_400) -> Node:
+    return root("box", ("alertname",), wait_s=wait_s, interval_s=60, repeat_s=repeat_s)
 
 
 @pytest.mark.parametrize("by", STEPS)
