@@ -2,12 +2,14 @@
 
 `dispatcher.py` runs four pure stages over stored state; start there. `muting.py` decides whether an alert is held back.
 `routing.py` finds the routes and groups of each alert. `decide.py` compares each group with its last message.
+`explain.py` says in which stage an alert is.
 """
 
 from __future__ import annotations
 
 from alerts.dispatch.decide import DEAD_RETRY_S, decide, next_due
 from alerts.dispatch.dispatcher import Dispatcher
+from alerts.dispatch.explain import Leg, explain
 from alerts.dispatch.groups import Decide, Deliveries, GroupLog, GroupState, GroupStep, Picture
 from alerts.dispatch.muting import Mute, Muting, Stage
 from alerts.dispatch.routing import Outlet, Stages
@@ -20,6 +22,7 @@ __all__ = [
     "GroupLog",
     "GroupState",
     "GroupStep",
+    "Leg",
     "Mute",
     "Muting",
     "Outlet",
@@ -27,5 +30,6 @@ __all__ = [
     "Stage",
     "Stages",
     "decide",
+    "explain",
     "next_due",
 ]

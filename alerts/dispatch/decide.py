@@ -86,7 +86,7 @@ def _rests_until(stages: Stages, picture: Picture, found: Sorted, at: float) -> 
     return min(due)
 
 
-def _patience(node: Node, key: str, deliveries: Deliveries) -> Node:
+def patience(node: Node, key: str, deliveries: Deliveries) -> Node:
     """Return the route with an earlier repeat for a group whose last message was given up."""
     if key not in deliveries.dead:
         return node
@@ -108,7 +108,7 @@ def _go_on(
             return None if _recent(outlet.node, group, at) else GroupStep(_closed(group), None, words)
     if not all(outlet.group_labels(i.labels) == group.labels for i in group.notified):
         return GroupStep(_closed(group), None, f"{group.key} closed: the receiver or the grouping has changed")
-    return _advance(_patience(outlet.node, group.key, deliveries), group, members, found, at, stages.console_url)
+    return _advance(patience(outlet.node, group.key, deliveries), group, members, found, at, stages.console_url)
 
 
 def _recent(node: Node, group: GroupState, at: float) -> bool:

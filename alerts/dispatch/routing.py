@@ -85,8 +85,8 @@ class Members:
 
     outlet: Outlet | None = None
     firing: dict[Labels, AlertInstance] = field(default_factory=dict)
-    muted: dict[Labels, Mute] = field(default_factory=dict)
-    """Why firing alerts are held back now."""
+    muted: dict[Labels, tuple[Mute, ...]] = field(default_factory=dict)
+    """All reasons for which firing alerts are held back now."""
     held: dict[Labels, AlertInstance] = field(default_factory=dict)
     """Those alerts."""
 
@@ -123,10 +123,10 @@ def sort(stages: Stages, picture: Picture, at: float) -> Sorted:
             path = outlet.node.path
             if path not in by_route:
                 by_route[path] = muting.of_route(outlet.node)
-            mute = by_route[path] or (reasons[0] if reasons else None)
+            mutes = (*filter(None, [by_route[path]]), *reasons)
             members = found.groups.setdefault(outlet.key(instance.labels), Members(outlet))
-            if mute:
-                members.muted.setdefault(instance.labels, mute)
+            if mutes:
+                members.muted.setdefault(instance.labels, mutes)
                 members.held.setdefault(instance.labels, instance)
             else:
                 members.firing.setdefault(instance.labels, instance)

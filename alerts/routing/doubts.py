@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,13 +17,15 @@ class Doubt:
 
     line: int
     sentence: str
+    place: tuple[str | int, ...] = ()
+    """Keys and indexes that lead to it: `("route", "routes", 2)`."""
 
 
 def doubts(routing: Routing) -> list[Doubt]:
     """Return the doubts, in the order of their lines."""
     found = [*_unreachable(routing.root, ()), *_unused(routing)]
-    for rule in routing.inhibit_rules:
-        found += _wide(rule)
+    for number, rule in enumerate(routing.inhibit_rules):
+        found += _wide(rule, ("inhibit_rules", number))
     return sorted(found, key=lambda doubt: doubt.line)
 
 
@@ -32,14 +35,15 @@ def _unreachable(node: Node, above: Sequence[Matcher]) -> Iterator[Doubt]:
     for number, route in enumerate(node.routes):
         every = (*here, *route.matchers)
         if pair := _contradiction(every):
-            yield Doubt(route.line, f"{route.path} gets no alert: none has both {pair[0]} and {pair[1]}")
+            yield Doubt(route.line, f"{route.path} gets no alert: none has both {pair[0]} and {pair[1]}", _place(route))
             continue
         taken = next((r for r in node.routes[:number] if not r.goes_on and _implies(every, r.matchers)), None)
         if taken is not None:
             yield Doubt(
                 route.line,
-                f"{route.path} gets no alert: {taken.path} in line {taken.line} takes each before it; set continue: "
+                f"{route.path} gets no alert: {_named(taken)} takes each before it; set continue: "
                 "true there, or move this route before it",
+                _place(route),
             )
             continue
         yield from _unreachable(route, here)
@@ -67,14 +71,24 @@ def _unused(routing: Routing) -> Iterator[Doubt]:
             yield Doubt(receiver.line, f"receiver {receiver.name} is named by no route")
 
 
-def _wide(rule: InhibitRule) -> Iterator[Doubt]:
+def _named(node: Node) -> str:
+    return f"{node.path} in line {node.line}" if node.line else node.path
+
+
+def _place(node: Node) -> tuple[str | int, ...]:
+    """Return the place of a route from its path: `route.routes[2]` -> `("route", "routes", 2)`."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"\w+", node.path))
+
+
+def _wide(rule: InhibitRule, place: tuple[str | int, ...]) -> Iterator[Doubt]:
     if not rule.source:
-        yield Doubt(rule.line, "this inhibition has no source matchers: any alert holds back its targets")
+        yield Doubt(rule.line, "this inhibition has no source matchers: any alert holds back its targets", place)
     if not rule.target:
-        yield Doubt(rule.line, "this inhibition has no target matchers: it holds back alerts of every kind")
+        yield Doubt(rule.line, "this inhibition has no target matchers: it holds back alerts of every kind", place)
     if not rule.equal:
         yield Doubt(
             rule.line,
             "this inhibition has no equal labels: one alert holds back its targets of every model and node; add "
             "the labels that both must share, such as equal: [model]",
+            place,
         )

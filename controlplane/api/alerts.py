@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from alerts.interfaces import AlertInstance
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
-from controlplane.api.services import ServicesDep
+from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet import assemble
+from controlplane.fleet.explanations import ExplanationView
 from controlplane.fleet.views import AlertDetailView, AlertView
 from controlplane.store.alert_log import SqlAlertLog
 
@@ -47,10 +48,24 @@ def alerts(
 @requires(Role.VIEWER)
 def alert(services: ServicesDep, fingerprint: Fingerprint) -> AlertDetailView:
     """Return one alert with its history. Raises NotFound."""
+    return assemble.alert_detail(_found(services, fingerprint), services.alerts.history(fingerprint))
+
+
+@router.get("/cp/v1/alerts/{fingerprint}/explanation")
+@requires(Role.VIEWER)
+def explanation(services: ServicesDep, fingerprint: Fingerprint) -> ExplanationView:
+    """Explain which notifier got an alert, which stage stopped it, and what changed around its start.
+
+    Raises NotFound.
+    """
+    return services.explanations.of(_found(services, fingerprint))
+
+
+def _found(services: Services, fingerprint: str) -> AlertInstance:
     found = services.alerts.by_fingerprint(fingerprint)
     if found is None:
         raise NotFound(f"there is no alert {fingerprint}, active or resolved; `cp alerts list` lists them")
-    return assemble.alert_detail(found, services.alerts.history(fingerprint))
+    return found
 
 
 def _resolved(log: SqlAlertLog, seen: set[str], limit: int) -> Iterator[AlertInstance]:

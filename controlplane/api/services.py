@@ -19,6 +19,7 @@ from controlplane.clock.system import ClockReport
 from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
 from controlplane.fleet.backups import BackupDesk
+from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
@@ -197,10 +198,14 @@ class Services:
     gatekeeper: Gatekeeper
     """Checks all credentials: tokens, sessions and sign-ins."""
     revisions: RevisionStore
-    reload: Callable[[], Awaitable[Sequence[str]]]
-    """Reads fleet.yaml again and returns a sentence for each change. Raises ConfigErrors; the old one stays then."""
+    reload: Callable[[str], Awaitable[Sequence[str]]]
+    """Takes the actor's name. Reads fleet.yaml again and returns a sentence for each change.
+
+    Raises ConfigErrors; the old one stays then.
+    """
     compare: Callable[[Fleet], Sequence[Change]]
     """Returns the changes that a reload of another fleet.yaml would make."""
+    explanations: Explanations
     history: History
     log: LogRing
     not_ready: Callable[[], Mapping[str, str]]

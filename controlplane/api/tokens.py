@@ -113,9 +113,9 @@ def revoke_token(
 
 @router.post("/cp/v1/config/reload")
 @requires(Role.ADMIN)
-async def reload(services: ServicesDep) -> Reloaded:
+async def reload(services: ServicesDep, principal: PrincipalDep) -> Reloaded:
     """Read fleet.yaml again. After a bad file the old configuration stays, and the answer is 422 with every fault."""
-    changes = await services.reload()
+    changes = await services.reload(principal.name)
     services.fleet.forget()
     return Reloaded(changes=tuple(changes))
 

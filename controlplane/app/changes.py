@@ -11,13 +11,16 @@ from controlplane.config.difference import AT_NEXT_START, differences
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 
+MAX_TOLD = 2000
+"""Maximum number of characters of a reload's sentence in the audit trail. Chosen: a large edit fits."""
 _SECTION = re.compile(r"[^.\[]+")
 
 
 def stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
-    """Return (mtime, size) of the configuration and of the rule files that it names. Blocking."""
+    """Return (mtime, size) of the configuration, and of the rule files and `alertmanager.yml` it names. Blocking."""
     found = {}
-    for path in (loaded.path, *rule_files(loaded.fleet.rules, loaded.path.parent)):
+    routes = loaded.fleet.notifications.alertmanager_config
+    for path in (loaded.path, *((routes,) if routes else ()), *rule_files(loaded.fleet.rules, loaded.path.parent)):
         try:
             status = path.stat()
         except OSError:
@@ -25,6 +28,12 @@ def stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
         else:
             found[path] = (status.st_mtime_ns, status.st_size)
     return found
+
+
+def told_as_one(sentences: Sequence[str]) -> str:
+    """Return the sentences as one text for the audit trail, of at most MAX_TOLD characters."""
+    text = "; ".join(sentences)
+    return text if len(text) <= MAX_TOLD else f"{text[: MAX_TOLD - 1]}…"
 
 
 def changes(before: Fleet, after: Fleet, taken: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from controlplane.config.difference import differences
 from controlplane.config.loader import located
 from controlplane.config.model import Fleet
 from controlplane.fleet.backups import BackupDesk, BackupJobs
+from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
@@ -34,6 +35,7 @@ from controlplane.store.usage import UsageStore
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
     """Return the services of the HTTP API for a control plane."""
     alerts = SqlAlertLog(db)
+    pipeline = Pipeline(plane.alerting.stages, SqlGroupLog(db).read)
 
     def unread() -> list[UnreadRow]:
         return report(db, plane.clock.now())
@@ -64,7 +66,8 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         versions=_versions(plane),
         gateways=plane.gateways,
         alerts=alerts,
-        pipeline=Pipeline(plane.alerting.stages, SqlGroupLog(db).read),
+        pipeline=pipeline,
+        explanations=Explanations(pipeline, alerts, OutboxStore(db), History(db), plane.clock.now),
         outbox=OutboxStore(db),
         usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,

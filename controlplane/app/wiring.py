@@ -14,7 +14,7 @@ from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.gateway_keys import GatewayKeyStore
 from controlplane.api.services import Run
-from controlplane.app.changes import changes, stamps
+from controlplane.app.changes import changes, stamps, told_as_one
 from controlplane.app.check import accepted
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
@@ -45,6 +45,7 @@ from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.slack.actions import Actions
 from controlplane.slack.rollouts import RolloutActions
+from controlplane.store.audit import audit
 from controlplane.store.backups.restored import Hold, hold_of
 from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
@@ -56,6 +57,8 @@ from controlplane.store.schedules import ScheduleStore
 log = logging.getLogger(__name__)
 
 WATCH_S = 2.0
+WATCH = "configuration watch"
+"""Actor of a reload after a file has changed, in the audit trail."""
 ACCESS_PATIENCE = Patience(connections=ACCESS, more=0, connection_s=5, answer_s=10)
 """Connections of the access checks: one for each of their threads. No other call can hold them."""
 
@@ -190,10 +193,11 @@ class ControlPlane:
         self._lease_db.close()
         self._access_db.close()
 
-    async def reload(self) -> Sequence[str]:
+    async def reload(self, by: str) -> Sequence[str]:
         """Read fleet.yaml again. Return sentences: the changed sections, the changes of each part, and warnings.
 
-        Raises ConfigErrors with the faults that `check` reports; the old configuration stays then.
+        `by` is the actor for the audit trail. Raises ConfigErrors with the faults that `check` reports; the old
+        configuration stays then.
         """
         async with self._reloading:
             self.run = self.run._replace(reload_ok=False)
@@ -201,13 +205,14 @@ class ControlPlane:
             before = self.loaded.fleet
             taken = await self.configure(loaded)
             self.run = self.run._replace(configured_at=self.clock.now(), reload_ok=True)
-            await asyncio.to_thread(self._announce)
-        return [*changes(before, loaded.fleet, taken), *warnings]
+            told = changes(before, loaded.fleet, taken)
+            await asyncio.to_thread(self._announce, by, told_as_one(told) if taken or loaded.fleet != before else "")
+        return [*told, *warnings]
 
     async def reload_and_say(self) -> None:
         """Reload and log the result. A file with errors is not read again before it changes."""
         try:
-            for sentence in await self.reload():
+            for sentence in await self.reload(WATCH):
                 log.info("configuration: %s", sentence)
         except ConfigErrors as error:
             for fault in error.errors:
@@ -231,9 +236,11 @@ class ControlPlane:
             found["database"] = str(error)
         return found | self._parts.not_ready()
 
-    def _announce(self) -> None:
+    def _announce(self, by: str, told: str) -> None:
         with self.database.transaction() as session:
             touch(session, "config")
+            if told:
+                audit(session, by, "config.reload", f"fleet/{self.loaded.fleet.fleet.name}", told, self.clock.now())
 
     async def _watch(self) -> None:
         """Reload after fleet.yaml or a rule file changed. A file with errors is logged once and changes nothing."""

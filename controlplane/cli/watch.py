@@ -47,11 +47,11 @@ def short(identifiers: list[str]) -> dict[str, str]:
 def alerts_show(alert: str, url: str | None, context: str | None, output: str) -> None:
     """Show one alert: its value, labels, runbook and history."""
     with connect(url, context) as client:
-        found = client.get(f"/cp/v1/alerts/{quoted(_fingerprint(client, alert))}")
+        found = client.get(f"/cp/v1/alerts/{quoted(fingerprint_of(client, alert))}")
     emit(found, output, lambda: _print_alert(found))
 
 
-def _fingerprint(client: ApiClient, alert: str) -> str:
+def fingerprint_of(client: ApiClient, alert: str) -> str:
     """Return the id of the one active alert with this name or start of an id. Raises WrongUsage for none or several."""
     is_id = all(c in "0123456789abcdef" for c in alert)
     if len(alert) == 16 and is_id:

@@ -15,6 +15,13 @@ from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import ApiName, EngineName
 from controlplane.config.gateway import GatewaySection
 from controlplane.config.models import ModelSection
+from controlplane.config.notifications.routes import (
+    InhibitSection,
+    NotificationsSection,
+    RouteSection,
+    TimeIntervalSection,
+    route_faults,
+)
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
 from controlplane.config.rollout.section import RolloutsSection
@@ -31,7 +38,6 @@ from controlplane.config.vocabulary import (
     Name,
     Network,
     Text,
-    label_name,
     number_or_duration,
     plain_path,
     size_bytes,
@@ -111,33 +117,6 @@ class TargetGroup(Access):
     def metrics_path(self) -> str:
         """Effective path of the metrics."""
         return self.path or ENGINES[self.engine].metrics_path
-
-
-EVERY_LABEL = "..."
-"""Single value of `group_by` that groups alerts by all their labels, as in Alertmanager."""
-
-
-def _group_labels(value: tuple[str, ...]) -> tuple[str, ...]:
-    if EVERY_LABEL in value and len(value) > 1:
-        raise ValueError("'...' groups by all labels, and must be the only entry")
-    return value
-
-
-def _group_label(value: str) -> str:
-    return value if value == EVERY_LABEL else label_name(value)
-
-
-class RouteSection(Model):
-    """Alertmanager's route, with one level: without matchers and child routes."""
-
-    receiver: Text
-    group_by: Annotated[tuple[Annotated[str, AfterValidator(_group_label)], ...], AfterValidator(_group_labels)] = (
-        "model",
-        "alertname",
-    )
-    group_wait: Duration = 10.0
-    group_interval: Duration = 60.0
-    repeat_interval: Duration = 4 * 3600.0
 
 
 class ThresholdSection(Model):
@@ -225,6 +204,9 @@ class Fleet(Model):
     thresholds: dict[str, ThresholdSection] = Field(default={})
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None
+    inhibit_rules: tuple[InhibitSection, ...] = ()
+    time_intervals: tuple[TimeIntervalSection, ...] = ()
+    notifications: NotificationsSection = NotificationsSection()
     models: tuple[ModelSection, ...] = ()
     rollouts: RolloutsSection = RolloutsSection()
     slack: SlackAppSection | None = None
@@ -258,7 +240,20 @@ class Fleet(Model):
     @check
     def _receiver_exists(self) -> Iterator[Fault]:
         if self.route:
-            yield from self._unknown_receiver("route", self.route.receiver)
+            names = [interval.name for interval in self.time_intervals if interval.reads("name")]
+            for place, sentence in route_faults(self.route, self._receivers(), names):
+                yield Fault(("route", *place), sentence)
+
+    @check
+    def _intervals_differ(self) -> Iterator[Fault]:
+        yield from _taken("time_intervals", [one.name if one.reads("name") else None for one in self.time_intervals])
+
+    @check
+    def _one_routing(self) -> Iterator[Fault]:
+        if self.notifications.reads("alertmanager_config") and self.notifications.alertmanager_config is not None:
+            for field in ("route", "inhibit_rules", "time_intervals"):
+                if getattr(self, field):
+                    yield Fault((field,), "is in notifications.alertmanager_config; leave it out here")
 
     @check
     def _reports_receiver_exists(self) -> Iterator[Fault]:
@@ -266,9 +261,12 @@ class Fleet(Model):
             yield from self._unknown_receiver("usage_report", self.usage_report.receiver)
 
     def _unknown_receiver(self, section: str, receiver: str) -> Iterator[Fault]:
-        known = sorted({*(notifier.name for notifier in self.notifiers), LOG})
+        known = self._receivers()
         if receiver not in known:
             yield Fault((section, "receiver"), not_one_of(receiver, "notifiers", known))
+
+    def _receivers(self) -> list[str]:
+        return sorted({*(notifier.name for notifier in self.notifiers), LOG})
 
     @check
     def _timeouts_fit(self) -> Iterator[Fault]:

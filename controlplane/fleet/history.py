@@ -81,6 +81,15 @@ class History:
         )
         return found.items(kinds), found.cursor(cursor)
 
+    def between(self, since: float, until: float, limit: int) -> Sequence[HistoryItem]:
+        """Return the events from `since` to before `until` (unix seconds), oldest first, up to `limit` of each kind."""
+        found = _Found(
+            self._alerts.between(since, until, limit),
+            self._rollouts.events_between(since, until, limit),
+            self._audit.recent(limit, AuditFilter(since=since, until=until, refusals=False)),
+        )
+        return found.items(KINDS)
+
     def acts(self, wanted: AuditFilter, limit: int, before: int | None = None) -> tuple[list[ActView], bool]:
         """Return acts of the audit trail, newest first, and whether there are older ones. `before` is an act's id."""
         found = self._audit.recent(limit + 1, wanted, before)

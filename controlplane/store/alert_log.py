@@ -165,6 +165,13 @@ class SqlAlertLog:
             query = select(AlertEventRow).order_by(col(AlertEventRow.id).desc()).limit(limit)
             return self._events(session.exec(query))
 
+    def between(self, since: float, until: float, limit: int) -> list[AlertEvent]:
+        """Return the transitions from `since` to before `until` (unix seconds), oldest first, `limit` at most."""
+        at = col(AlertEventRow.at)
+        query = select(AlertEventRow).where(at >= since, at < until).order_by(at, col(AlertEventRow.id)).limit(limit)
+        with self._db.reading() as session:
+            return self._events(session.exec(query))
+
     def since(self, after: int, limit: int = 100) -> list[AlertEvent]:
         """Return the transitions after the one of id `after`, oldest first."""
         with self._db.reading() as session:

@@ -17,7 +17,7 @@ from controlplane.store.audit import audit
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.revision import touch
-from controlplane.store.rollout_rows.events import ModelEvent, events_since, newest_events
+from controlplane.store.rollout_rows.events import ModelEvent, events_between, events_since, newest_events
 from controlplane.store.rollout_rows.findings import LATEST, FindingRecord, findings_of
 from controlplane.store.rollout_rows.quarantines import Quarantine, lift, quarantined
 from controlplane.store.rollout_rows.records import (
@@ -148,6 +148,11 @@ class RolloutLog:
         """Return the events of all rollouts, newest first."""
         with self._db.reading() as session:
             return newest_events(session, limit)
+
+    def events_between(self, since: float, until: float, limit: int) -> list[ModelEvent]:
+        """Return the events of all rollouts from `since` to before `until` (unix seconds), newest first."""
+        with self._db.reading() as session:
+            return events_between(session, since, until, limit)
 
     def events_since(self, after: int, limit: int) -> list[ModelEvent]:
         """Return the events of all rollouts after the event of id `after`, oldest first."""

@@ -192,7 +192,7 @@ def _status(mutes: Sequence[Mute]) -> AlertStatus:
 
 
 class _Shown(NamedTuple):
-    """Which alerts a request asks for. As in Alertmanager, `active` and the others are asked one by one."""
+    """Filter of a request by state. As in Alertmanager, `active` and the others are asked one by one."""
 
     active: bool
     silenced: bool

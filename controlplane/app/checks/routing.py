@@ -1,14 +1,34 @@
-"""Check that every notifier gets messages."""
+"""Check that every notifier gets messages, that alerts reach every route, and that inhibitions are not too wide."""
 
 from __future__ import annotations
 
+from alerts.errors import RuleError
+from alerts.routing.config import read_file
+from alerts.routing.doubts import doubts
 from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.vocabulary import whole
+from controlplane.fleet.route import ALERTMANAGER
+from controlplane.fleet.routing import routing_of
 
 
 def check_routing(loaded: LoadedFleet, findings: Findings) -> None:
-    """Add a warning for notifiers that get no messages."""
+    """Add warnings for notifiers and routes that get nothing, and for inhibitions that reach far.
+
+    Add an error for a bad `alertmanager.yml`.
+    """
     fleet = loaded.fleet
+    if fleet.reads("notifications") and fleet.notifications.reads("alertmanager_config"):
+        path = fleet.notifications.alertmanager_config
+        if path is not None:
+            try:
+                found = doubts(read_file(path))
+            except RuleError as error:
+                findings.error(ALERTMANAGER, str(error))
+            else:
+                for doubt in found:
+                    findings.elsewhere("warning", str(path), doubt.line, doubt.sentence)
+            return
     if not fleet.reads("notifiers", "route"):
         return
     names = [notifier.name if notifier.reads("name") else None for notifier in fleet.notifiers]
@@ -16,10 +36,20 @@ def check_routing(loaded: LoadedFleet, findings: Findings) -> None:
         if len(names) > 1:
             findings.warn(("notifiers",), "no notifier gets messages, only the log does; add route:")
         return
-    if not fleet.route.reads("receiver"):
+    _check_tree(loaded, names, findings)
+
+
+def _check_tree(loaded: LoadedFleet, names: list[str | None], findings: Findings) -> None:
+    fleet = loaded.fleet
+    read = fleet.reads("inhibit_rules", "time_intervals")
+    if not (read and whole((fleet.route, fleet.inhibit_rules, fleet.time_intervals))):
         return
+    routing = routing_of(fleet)
+    used = {node.receiver for node in routing.root.walk()}
     for number, name in enumerate(names):
-        if name is not None and name != fleet.route.receiver:
-            findings.warn(
-                ("notifiers", number, "name"), f"{name} gets no messages: route: names another notifier as receiver"
-            )
+        if name is not None and name not in used:
+            sentence = f"{name} gets no messages: route: names another notifier as receiver"
+            findings.warn(("notifiers", number, "name"), sentence)
+    for doubt in doubts(routing):
+        if doubt.place:  # an unused receiver has none: it is a notifier, which is named above
+            findings.warn(doubt.place, doubt.sentence)

@@ -44,7 +44,7 @@ def alerting_settings(config: Configuration) -> AlertingSettings:
     return AlertingSettings(
         groups=fleet_rules(config.loaded, f"{config.console_url}/runbooks"),
         interval_s=fleet.evaluation_interval,
-        stages=stages_of(config.loaded.fleet, config.console_url),
+        stages=stages_of(config.loaded, config.console_url),
         notifiers=notifier_recipes(config.loaded),
         settle_s=SETTLE_SCRAPES * slowest + fleet.evaluation_interval,
         console_url=config.console_url,

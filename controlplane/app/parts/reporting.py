@@ -64,7 +64,7 @@ class Reporting(Part[ReportingSettings | None]):
             return None
         return ReportingSettings(
             times=timetables(fleet)[USAGE_REPORT],
-            receiver=fleet.usage_report.receiver or notice_receiver(config.loaded.fleet),
+            receiver=fleet.usage_report.receiver or notice_receiver(config.loaded),
             fleet=fleet.fleet.name,
             cost=fleet.cost,
             interval_s=fleet.evaluation_interval,

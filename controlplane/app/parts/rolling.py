@@ -142,7 +142,7 @@ class Rolling(Part[RollingSettings]):
         return RollingSettings(
             models={model.name: model for model in config.fleet.models},
             verifications=verifications(config.fleet),
-            receiver=notice_receiver(config.loaded.fleet),
+            receiver=notice_receiver(config.loaded),
             console_url=config.console_url,
             buttons=receives_buttons(config.loaded),
             shared=config.fleet.rollouts,

@@ -8,6 +8,6 @@ from controlplane.fleet.route import notice_receiver
 
 def receives_buttons(loaded: LoadedFleet) -> bool:
     """Return whether messages to the route's receiver have buttons: it is Slack, and clicks come back."""
-    receiver = notice_receiver(loaded.fleet)
+    receiver = notice_receiver(loaded)
     sections = loaded.fleet.notifiers
     return loaded.fleet.slack is not None and any(s.name == receiver and s.type == "slack" for s in sections)

@@ -210,6 +210,16 @@ ALERTS = (
         details="A name is enough when only one active alert has it.",
     ),
     Verb(
+        "alerts explain",
+        "alerting.explain:alerts_explain",
+        "Explain who got an alert, what held it back, and what changed around its start.",
+        (Operand("alert", "ALERT", "Its name or its id, as `alerts list` prints them.", offers="alerts"),),
+        LISTING,
+        examples=(("alerts explain GPUTemperatureHigh", "by name"), ("alerts explain 9d08cd7da24ac3ba", "by id")),
+        details="For each notifier it names the stage in which the alert is: a silence, an inhibition, a time "
+        "interval, a wait, a failed delivery.",
+    ),
+    Verb(
         "notifiers test",
         "watch:notifiers_test",
         "Send a test message and print the receiver's answer.",

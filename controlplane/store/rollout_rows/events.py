@@ -27,6 +27,13 @@ def newest_events(session: Session, limit: int) -> list[ModelEvent]:
     return [_event(row, model) for row, model in session.exec(query)]
 
 
+def events_between(session: Session, since: float, until: float, limit: int) -> list[ModelEvent]:
+    """Return the events of all rollouts from `since` to before `until` (unix seconds), newest first."""
+    times = (col(RolloutEventRow.at) >= since, col(RolloutEventRow.at) < until)
+    query = _events().where(*times).order_by(col(RolloutEventRow.id).desc()).limit(limit)
+    return [_event(row, model) for row, model in session.exec(query)]
+
+
 def events_since(session: Session, after: int, limit: int) -> list[ModelEvent]:
     """Return the events of all rollouts after the event of id `after`, oldest first."""
     query = _events().where(col(RolloutEventRow.id) > after).order_by(col(RolloutEventRow.id)).limit(limit)

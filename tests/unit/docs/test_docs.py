@@ -137,7 +137,7 @@ def choices(annotation: Any) -> Iterator[str]:
 
 def test_the_examples_of_the_page_are_a_fleet_yaml_together(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", read("fleet-yaml.md"), re.DOTALL)
-    assert len(blocks) == 15
+    assert len(blocks) == 16
     fleet = parse_fleet("".join(blocks), tmp_path / "fleet.yaml")
     assert {m.name for m in fleet.models} == {"model", "chat"}
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
+from alerts.dispatch import Stages
 from alerts.evaluate import GroupReport
 from alerts.interfaces import Message, MessageRef, VectorSample
 from collectors.samples import Labels, Layout, Metadata, Series, labels_of
@@ -32,13 +33,14 @@ from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
 from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
+from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
-from controlplane.fleet.route import stages_of
+from controlplane.fleet.routing import routing_of
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.snapshots import SnapshotList
 from controlplane.metrics.promql.annotations.collected import Annotations
@@ -236,6 +238,10 @@ class Rig:
     def app(self) -> FastAPI:
         return create_api(self.services())
 
+    def stages(self) -> Stages:
+        routing = routing_of(self.config)
+        return Stages(routing, {name: (name,) for name in routing.receivers}, "")
+
     def services(self) -> Services:
         reader = FleetReader(
             config=lambda: self.config,
@@ -248,6 +254,7 @@ class Rig:
             observe_only=False,
             gateways=self.gateways.attention,
         )
+        pipeline = Pipeline(self.stages, SqlGroupLog(self.db).read)
         return Services(
             version="0.1.0",
             clock=self.clock,
@@ -268,7 +275,8 @@ class Rig:
             ),
             gateways=self.gateways,
             alerts=self.alert_log,
-            pipeline=Pipeline(lambda: stages_of(self.config, ""), SqlGroupLog(self.db).read),
+            pipeline=pipeline,
+            explanations=Explanations(pipeline, self.alert_log, self.outbox, History(self.db), self.clock.now),
             outbox=self.outbox,
             usage=self.usage,
             tokens=self.tokens,
@@ -322,7 +330,7 @@ class Rig:
         values = np.array([value for _, _, value in series])
         self.series_store.append(source, layout, round(at * 1000), values)
 
-    async def _reload(self) -> Sequence[str]:
+    async def _reload(self, by: str) -> Sequence[str]:
         if self.reload_error:
             raise self.reload_error
         return ["added target b:8000"]

@@ -55,6 +55,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("DELETE", "/cp/v1/keys/{key_id}"): ADMIN,
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
+    ("GET", "/cp/v1/alerts/{fingerprint}/explanation"): VIEWER,
     ("GET", "/cp/v1/notifications"): VIEWER,
     ("POST", "/cp/v1/notifiers/{name}/test"): OPERATOR,
     ("GET", "/cp/v1/events"): VIEWER,

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.unit.controlplane.app.backup_edits import RICH_BACKUP
 from tests.unit.controlplane.app.rollout_edits import RICH_OPTIONS, RICH_SHARED
+from tests.unit.controlplane.app.route_edits import RICH_INHIBITIONS, RICH_INTERVALS, RICH_ROUTE
 
 RICH: dict[str, Any] = {
     "fleet": {"name": "test", "external_url": "https://a.example"},
@@ -39,7 +40,9 @@ RICH: dict[str, Any] = {
         {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
         {"name": "file", "type": "log"},
     ],
-    "route": {"receiver": "ops", "group_by": ["model"], "group_wait": "1s", "group_interval": "2s"},
+    "route": RICH_ROUTE,
+    "inhibit_rules": RICH_INHIBITIONS,
+    "time_intervals": RICH_INTERVALS,
     "models": [
         {
             "name": "ranker",

@@ -174,7 +174,7 @@ async def test_a_target_that_a_reload_drops_is_gone_at_once(fleet: Write, tmp_pa
     async with gpu(50.0) as one, gpu(60.0) as two, started(fleet, tmp_path, one, "127.0.0.1:8080") as plane:
         await until(lambda: len([t for t in plane.scraping.health() if t.health == "up"]) == 2)
         (tmp_path / "fleet.yaml").write_text((tmp_path / "fleet.yaml").read_text().replace(one, two))
-        await plane.reload()
+        await plane.reload("test")
         plane.loops.wake("discovery")
         await until(
             lambda: (

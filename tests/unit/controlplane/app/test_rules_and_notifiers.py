@@ -16,7 +16,8 @@ from controlplane.app.rules import describe_rules, fleet_rules
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifiers import SlackSection
 from controlplane.errors import ConfigErrors
-from controlplane.fleet.route import notice_receiver, routing_of
+from controlplane.fleet.route import notice_receiver
+from controlplane.fleet.routing import routing_of
 from controlplane.ruletest.lint import Expressions
 
 Write = Callable[[str], LoadedFleet]
@@ -88,9 +89,9 @@ def test_notifiers_by_name_and_the_log_always(fleet: Write) -> None:
 
 
 def test_without_a_route_alerts_go_to_the_only_notifier_or_to_the_log(fleet: Write) -> None:
-    assert notice_receiver(fleet("").fleet) == "log"
-    assert notice_receiver(fleet("notifiers: [{name: file, type: log}]\n").fleet) == "file"
-    assert notice_receiver(fleet("notifiers: [{name: a, type: log}, {name: b, type: log}]\n").fleet) == "log"
+    assert notice_receiver(fleet("")) == "log"
+    assert notice_receiver(fleet("notifiers: [{name: file, type: log}]\n")) == "file"
+    assert notice_receiver(fleet("notifiers: [{name: a, type: log}, {name: b, type: log}]\n")) == "log"
 
 
 async def test_a_slack_token_is_read_at_each_send_and_its_absence_is_plain(fleet: Write, tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tm
         before = RevisionStore(db).latest()
         warning = str(*inspect_file(tmp_path / "fleet.yaml").findings)
         assert "nothing is scraped" in warning
-        assert await plane.reload() == ["nothing changed", warning]
+        assert await plane.reload("test") == ["nothing changed", warning]
         fleet("evaluation_interval: 6s\nthresholds: {temperature: {value: 80}}\ndatabase: sqlite:////tmp/other.db\n")
-        assert await plane.reload() == [
+        assert await plane.reload("test") == [
             "evaluation_interval changed",
             "thresholds changed",
             "alerting: rule groups: 1 changed (builtin:gpu;gpu), 7 kept",
@@ -83,7 +83,7 @@ async def test_a_bad_file_keeps_the_running_configuration(
         groups = plane.alerting.groups
         (tmp_path / "fleet.yaml").write_text("fleet: {name: test}\n" + bad)
         with pytest.raises(ConfigErrors, match=message):
-            await plane.reload()
+            await plane.reload("test")
         assert plane.config().evaluation_interval == 5
         assert plane.alerting.groups == groups
         await plane.reload_and_say()
@@ -100,7 +100,7 @@ async def test_it_answers_to_the_names_that_it_was_given(fleet: Write, tmp_path:
     async with started(loaded, tmp_path) as (plane, db):
         services = build_services(plane, db, "node-7", LogRing(0))
         assert services.allowed_hosts() == {"node-7"}
-        await plane.reload()
+        await plane.reload("test")
         assert services.allowed_hosts() == {"node-7", "cp.example.org"}
 
 
@@ -116,7 +116,7 @@ async def test_alerts_name_the_external_url_that_a_reload_brings(fleet: Write, t
         await until(lambda: summaries(db) == ["http://127.0.0.1:8080/wiki"])
         text = "fleet: {name: test, external_url: 'https://cp.example/ops/'}\n" + body
         (tmp_path / "fleet.yaml").write_text(text)
-        await plane.reload()
+        await plane.reload("test")
         await until(lambda: summaries(db) == ["https://cp.example/ops/wiki"])
 
 
@@ -138,7 +138,7 @@ async def test_a_reload_replaces_only_the_drivers_of_models_that_changed(fleet: 
     async with started(fleet(models(1)), tmp_path) as (plane, _):
         before = plane.rolling.engine.drivers
         fleet(models(2) + "evaluation_interval: 5s\n")
-        await plane.reload()
+        await plane.reload("test")
         after = plane.rolling.engine.drivers
         assert after["a"] is before["a"]
         assert after["b"] is not before["b"]
@@ -231,7 +231,7 @@ async def test_a_reload_of_remote_write_keeps_what_goes_on_and_says_what_cannot(
         waiting = plane.metrics.shipping()[0].pending
         (tmp_path / "remote-write" / "four").write_text("a file where the folder should be")
         fleet(endpoints("one", "three", "four"))
-        told = await plane.reload()
+        told = await plane.reload("test")
         assert told[1] == "metrics: remote_write: 2 added (three, four), 1 removed (two), 1 kept"
         assert "metrics: nothing is sent to four: " in told[2]
         assert [report.endpoint for report in plane.metrics.shipping()] == ["one", "three"]
@@ -239,7 +239,7 @@ async def test_a_reload_of_remote_write_keeps_what_goes_on_and_says_what_cannot(
         assert "nothing is sent to four" in plane.not_ready()["remote_write"]
         await until(lambda: plane.metrics.shipping()[1].pending > 0)
         fleet(endpoints("one", "three"))
-        await plane.reload()
+        await plane.reload("test")
         assert "remote_write" not in plane.not_ready()
 
 
@@ -253,7 +253,7 @@ async def test_a_changed_endpoint_goes_on_with_the_queue_of_the_one_before(fleet
         await until(lambda: plane.metrics.shipping()[0].pending > 0)
         waiting = plane.metrics.shipping()[0].pending
         fleet(endpoint(4))
-        await plane.reload()
+        await plane.reload("test")
         assert plane.metrics.shipping()[0].pending >= waiting
 
 

@@ -517,13 +517,13 @@ def test_a_value_is_shown_short_and_without_credentials() -> None:
     assert [shown(v) for v in (None, True, [], {}, 1.5)] == ["nothing", "true", "a list", "a map", "the number 1.5"]
 
 
-def sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def sections(annotation: Any, above: tuple[Any, ...] = ()) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in above:
         yield annotation
         for field in annotation.model_fields.values():
-            yield from sections(field.annotation)
+            yield from sections(field.annotation, (*above, annotation))
     for argument in typing.get_args(annotation):
-        yield from sections(argument)
+        yield from sections(argument, above)
 
 
 def test_every_section_is_frozen_and_knows_its_fields() -> None:

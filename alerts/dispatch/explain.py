@@ -1,0 +1,113 @@
+"""Explains where an alert is between its rule and a person: for each route and notifier, which stage it is in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from alerts.dispatch.decide import due_at, patience
+from alerts.dispatch.groups import Picture
+from alerts.dispatch.muting import Mute
+from alerts.dispatch.routing import UNROUTED_SEVERITY, Members, Outlet, Sorted, Stages, sort
+from alerts.interfaces import AlertInstance, AlertState
+from alerts.routing.tree import Node
+from collectors.durations import format_duration
+
+NOT_FIRING, UNROUTED, DROPPED, OPENING = "not firing", "unrouted", "no notifier", "opening"
+WAITING, UNDERWAY, GIVEN_UP, SENT, TOLD_OVER = "waiting", "underway", "given up", "sent", "over"
+
+
+@dataclass(frozen=True)
+class Leg:
+    """The way of an alert to one notifier, and the stage in which it is. Times are unix seconds."""
+
+    stage: str
+    """`not firing`, `unrouted`, `no notifier`, a stage of muting, `opening`, `waiting`, `underway`, `given up`, `sent`
+    or `over`."""
+    sentence: str
+    route: str = ""
+    """Place of the route in the tree: `route.routes[2]`."""
+    line: int = 0
+    """Its line in an `alertmanager.yml`; 0 in fleet.yaml."""
+    receiver: str = ""
+    notifier: str = ""
+    group: str = ""
+    mutes: tuple[Mute, ...] = ()
+    """All reasons that hold it back now."""
+    due_at: float | None = None
+    """Time of the next message that may have it; None: nothing is planned."""
+    message: str = ""
+    """Id of the group's last message; "" when there is none yet."""
+    message_at: float | None = None
+
+
+def explain(stages: Stages, picture: Picture, instance: AlertInstance, at: float) -> list[Leg]:
+    """Return the legs of an alert at unix second `at`, at least one, in the order of the routes."""
+    labels = dict(instance.labels)
+    nodes = stages.nodes(labels)
+    if not nodes:
+        why = f"severity {UNROUTED_SEVERITY}: only a route with matchers sends it, and none does"
+        return [Leg(UNROUTED, why)]
+    found = sort(stages, picture, at)
+    return [leg for node in nodes for leg in _legs(stages, node, picture, found, instance, at)]
+
+
+def _legs(
+    stages: Stages, node: Node, picture: Picture, found: Sorted, instance: AlertInstance, at: float
+) -> Iterator[Leg]:
+    names = stages.notifiers.get(node.receiver, ())
+    if not names:
+        why = f"receiver {node.receiver} has no notifier, so its alerts are dropped"
+        yield Leg(DROPPED, why, node.path, node.line, node.receiver)
+    for name in names:
+        yield _leg(Outlet(node, name), picture, found, instance, at)
+
+
+def _leg(outlet: Outlet, picture: Picture, found: Sorted, instance: AlertInstance, at: float) -> Leg:
+    node, key = outlet.node, outlet.key(instance.labels)
+    members, group = found.members(key), picture.groups.get(key)
+    told = group is not None and any(one.labels == instance.labels for one in group.notified)
+    stage, sentence, due = _stage(outlet, picture, members, instance, told=told, key=key, at=at)
+    sent = group is not None and group.sequence > 0
+    return Leg(
+        stage,
+        sentence,
+        node.path,
+        node.line,
+        node.receiver,
+        outlet.notifier,
+        key,
+        members.muted.get(instance.labels, ()),
+        due,
+        f"{key}/{group.generation}/{group.sequence}" if group is not None and sent else "",
+        group.notified_at if group is not None and sent else None,
+    )
+
+
+def _stage(
+    outlet: Outlet, picture: Picture, members: Members, instance: AlertInstance, *, told: bool, key: str, at: float
+) -> tuple[str, str, float | None]:
+    """Return the stage, a sentence, and the time of the next message."""
+    group, deliveries = picture.groups.get(key), picture.deliveries
+    is_open = group is not None and group.is_open
+    if instance.state is not AlertState.FIRING and not told:
+        if instance.state is AlertState.PENDING:
+            return NOT_FIRING, "it is pending: nothing is sent before its condition has held for the rule's `for`", None
+        return TOLD_OVER, "it has resolved, and no message is due: its end was sent, or nobody was told of it", None
+    if key in deliveries.underway:
+        return UNDERWAY, "a message of its group is on its way; nothing else is sent before that has arrived", None
+    if mutes := members.muted.get(instance.labels, ()):
+        return mutes[0].stage, mutes[0].sentence, None
+    if group is None or not is_open:
+        return OPENING, "its group opens within a second", at
+    node = patience(outlet.node, key, deliveries)
+    changed = not told or instance.state is not AlertState.FIRING
+    due = max(at, due_at(node, group, changed=changed))
+    if told and key in deliveries.dead:
+        return GIVEN_UP, "the last message of its group was given up; the group is sent again later", due
+    if told and not changed:
+        return SENT, f"the last message has it; it is repeated after {format_duration(node.repeat_interval_s)}", due
+    if group.notified_at is None:
+        return WAITING, f"its group waits {format_duration(node.group_wait_s)} for more alerts (group_wait)", due
+    pause = format_duration(node.group_interval_s)
+    return WAITING, f"changes of its group are sent at most every {pause} (group_interval)", due

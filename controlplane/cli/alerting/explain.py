@@ -1,0 +1,47 @@
+"""The verb `alerts explain`: where an alert is between its rule and a person, and what changed around its start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controlplane.cli.client import connect, quoted
+from controlplane.cli.render import clock, columns, emit, say, tell
+from controlplane.cli.watch import fingerprint_of
+from controlplane.telling import happened
+
+
+def alerts_explain(alert: str, url: str | None, context: str | None, output: str) -> None:
+    """Explain which notifier got an alert, which stage stopped it, and what changed around its start."""
+    with connect(url, context) as client:
+        found = client.get(f"/cp/v1/alerts/{quoted(fingerprint_of(client, alert))}/explanation")
+    emit(found, output, lambda: _print(found))
+
+
+def _print(found: dict[str, Any]) -> None:
+    alert = found["alert"]
+    begun = alert["fired_at"] or alert["active_at"]
+    say(f"{alert['name']}: {alert['state']}, since {clock(begun)}")
+    tell("labels: ", ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
+    for leg in found["legs"]:
+        print()
+        _print_leg(leg)
+    print()
+    say("Around its start:")
+    rows = [[clock(item["at"]), item["kind"], item["subject"], happened(item["sentence"])] for item in found["changes"]]
+    columns(["AT", "KIND", "SUBJECT", ""], rows, "no rollout, no change of the configuration, no related alert")
+
+
+def _print_leg(leg: dict[str, Any]) -> None:
+    way = leg["notifier"] or leg["receiver"]
+    by = f" by {leg['route']}" + (f" (line {leg['line']})" if leg["line"] else "") if leg["route"] else ""
+    say(f"{way or 'nobody'}{by}: {leg['stage'].upper()}")
+    tell("  ", leg["sentence"])
+    for mute in leg["mutes"][1:]:
+        tell(f"  also {mute['stage']}: ", mute["sentence"])
+    if leg["group"]:
+        tell("  group: ", leg["group"])
+    if delivery := leg["delivery"]:
+        error = f": {delivery['error']}" if delivery["error"] else ""
+        tell("  last message: ", f"{delivery['status']} at {clock(delivery['at'])}{error}")
+    if leg["due_at"]:
+        tell("  next message: ", f"not before {clock(leg['due_at'])}")

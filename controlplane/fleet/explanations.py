@@ -1,0 +1,150 @@
+"""Explanations of alerts: the way to each notifier, deliveries, and what changed around the alert's start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from alerts.dispatch import Leg, explain
+from alerts.interfaces import AlertInstance
+from controlplane.fleet.assemble import alert_view
+from controlplane.fleet.history import History, HistoryItem
+from controlplane.fleet.pipeline import Pipeline
+from controlplane.fleet.view import View, instant, rfc3339
+from controlplane.fleet.views import AlertView
+from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.outbox import OutboxEntry, OutboxStatus, OutboxStore
+
+BEFORE_S, AFTER_S = 1800.0, 300.0
+"""Span around an alert's start in which changes are shown. Chosen: rollouts and throttling act within half an hour."""
+MAX_CHANGES = 50
+SHARED = ("model", "node", "gpu", "instance", "rollout")
+"""Labels that tie another alert to this one."""
+
+ACCESS = ("token.", "key.")
+"""Begin of the names of acts that cannot change how the fleet serves."""
+
+
+class MuteView(View):
+    """One reason that holds an alert back."""
+
+    stage: str
+    """`time interval`, `inhibition`, `silence` or `acknowledgement`."""
+    sentence: str
+    by: tuple[str, ...]
+    """Names of intervals, fingerprints of alerts, ids of silences, or the person."""
+
+
+class DeliveryView(View):
+    """The outcome of the group's last message."""
+
+    id: str
+    status: str
+    attempts: int
+    at: str
+    error: str | None
+    """Error of the last failed attempt; for a sent message, the change that was needed to deliver it."""
+
+
+class LegView(View):
+    """The way of an alert to one notifier."""
+
+    stage: str
+    """`not firing`, `unrouted`, `no notifier`, `time interval`, `inhibition`, `silence`, `acknowledgement`, `opening`,
+    `waiting`, `underway`, `given up`, `sent` or `over`."""
+    sentence: str
+    route: str
+    """Place in the tree of routes; empty when no route takes the alert."""
+    line: int
+    """Line of the route in an `alertmanager.yml`; 0 for routes of fleet.yaml."""
+    receiver: str
+    notifier: str
+    group: str
+    mutes: tuple[MuteView, ...]
+    due_at: str | None
+    """Time of the next message that may have it."""
+    delivery: DeliveryView | None
+
+
+class ExplanationView(View):
+    """Why an alert was sent, or was not."""
+
+    alert: AlertView
+    at: str
+    legs: tuple[LegView, ...]
+    changes: tuple[HistoryItem, ...]
+    """Events from half an hour before the alert's start to five minutes after it: rollouts of its model, changes of the
+    configuration and other acts, and other alerts with one of its labels model, node, gpu, instance."""
+
+
+class Explanations:
+    """Explains alerts. Blocking. Raises Unavailable."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        alerts: SqlAlertLog,
+        outbox: OutboxStore,
+        history: History,
+        now: Callable[[], float],
+    ) -> None:
+        self._pipeline, self._alerts, self._outbox, self._history, self._now = pipeline, alerts, outbox, history, now
+
+    def of(self, instance: AlertInstance) -> ExplanationView:
+        """Return the explanation of an alert, active or resolved."""
+        at = self._now()
+        legs = explain(self._pipeline.stages(), self._pipeline.read(), instance, at)
+        return ExplanationView(
+            alert=alert_view(instance),
+            at=instant(at),
+            legs=tuple(self._leg(leg) for leg in legs),
+            changes=tuple(self._changes(instance)),
+        )
+
+    def _leg(self, leg: Leg) -> LegView:
+        entry = self._outbox.get(leg.message) if leg.message else None
+        return LegView(
+            stage=leg.stage,
+            sentence=leg.sentence,
+            route=leg.route,
+            line=leg.line,
+            receiver=leg.receiver,
+            notifier=leg.notifier,
+            group=leg.group,
+            mutes=tuple(MuteView(stage=m.stage.value, sentence=m.sentence, by=m.by) for m in leg.mutes),
+            due_at=rfc3339(leg.due_at),
+            delivery=None if entry is None else _delivery(entry),
+        )
+
+    def _changes(self, instance: AlertInstance) -> list[HistoryItem]:
+        start = instance.active_at
+        found = self._history.between(start - BEFORE_S, start + AFTER_S, 10 * MAX_CHANGES)
+        related = self._related(instance, start)
+        own = {name: value for name, value in instance.labels if name in SHARED}
+        return [item for item in found if _concerns(item, instance, own, related)][-MAX_CHANGES:]
+
+    def _related(self, instance: AlertInstance, start: float) -> set[str]:
+        """Return the fingerprints of other alerts of the span that share a label with this one."""
+        own = {pair for pair in instance.labels if pair[0] in SHARED}
+        events = self._alerts.between(start - BEFORE_S, start + AFTER_S, 10 * MAX_CHANGES)
+        return {event.fingerprint for event in events if own & set(event.instance.labels)}
+
+
+def _concerns(item: HistoryItem, instance: AlertInstance, own: dict[str, str], related: Iterable[str]) -> bool:
+    match item.kind:
+        case "alert":
+            return item.ref in related and item.ref != instance.fingerprint
+        case "rollout":
+            return "model" not in own or item.subject == own["model"]
+        case "audit":
+            return not item.what.startswith(ACCESS)
+
+
+def _delivery(entry: OutboxEntry) -> DeliveryView:
+    retrying = entry.status is OutboxStatus.QUEUED and entry.error is not None
+    return DeliveryView(
+        id=entry.message_id,
+        status="retrying" if retrying else entry.status.value,
+        attempts=entry.attempts,
+        at=instant(entry.finished_at or entry.created_at),
+        error=entry.error or (entry.result or {}).get("note"),
+    )

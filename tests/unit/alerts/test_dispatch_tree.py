@@ -1,0 +1,176 @@
+"""Routes, inhibitions and time intervals as timelines: which notifier gets which message, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from alerts.dispatch import GroupState, GroupStep, Picture, Stages, decide, next_due
+from alerts.interfaces import AlertInstance, AlertState
+from alerts.routing.config import read_alertmanager
+from collectors.samples import labels_of
+
+TREE = """\
+route:
+  receiver: ops
+  group_by: [alertname]
+  group_wait: 10s
+  group_interval: 1m
+  repeat_interval: 1h
+  routes:
+    - {matchers: [severity="critical"], receiver: pager, group_wait: 0s, continue: true}
+    - {matchers: [severity=~"critical|warning", team="gpu"], receiver: gpu, group_by: [node]}
+    - {matchers: [severity=~"critical|warning", team="gpu"], receiver: gpu, group_by: [node]}
+    - matchers: [team="night"]
+      receiver: night
+      mute_time_intervals: [mornings]
+    - {matchers: [severity="none", alertname="Watchdog"], receiver: beacon}
+receivers: [{name: ops}, {name: pager}, {name: gpu}, {name: night}, {name: beacon}, {name: nobody}]
+inhibit_rules:
+  - {source_matchers: [alertname="Down"], target_matchers: [severity="warning"], equal: [node]}
+time_intervals: [{name: mornings, time_intervals: [{times: [{start_time: "00:00", end_time: "00:05"}]}]}]
+"""
+GPU = 'gpu/{severity=~"critical|warning",team="gpu"}'
+
+
+def stages(text: str = TREE, **notifiers: tuple[str, ...]) -> Stages:
+    routing = read_alertmanager(text, "am.yml")
+    return Stages(routing, {name: (name,) for name in routing.receivers} | notifiers, "http://c")
+
+
+def alert(name: str, severity: str = "warning", **labels: str) -> AlertInstance:
+    every = labels_of({"alertname": name, "severity": severity, **labels})
+    return AlertInstance(f"f;g;{name}", every, (), AlertState.FIRING, 1.0, 0.0, fired_at=0.0)
+
+
+def ended(instance: AlertInstance, at: float) -> AlertInstance:
+    return replace(instance, state=AlertState.INACTIVE, resolved_at=at)
+
+
+@dataclass
+class Timeline:
+    """A timeline that keeps the groups between decisions."""
+
+    stages: Stages = field(default_factory=stages)
+    groups: dict[str, GroupState] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
+
+    def at(self, second: float, *alerts: AlertInstance) -> list[str]:
+        """Return `notifier: status alerts` of each message."""
+        steps = decide(self.stages, Picture(alerts, self.groups), second)
+        self.groups |= {step.state.key: step.state for step in steps}
+        self.sentences += [step.sentence for step in steps]
+        return [_told(step) for step in steps if step.message]
+
+
+def _told(step: GroupStep) -> str:
+    message = step.message
+    assert message is not None
+    firing, over = (" ".join(dict(i.labels)["alertname"] for i in some) for some in (message.firing, message.resolved))
+    return f"{message.receiver}: " + (firing or "-") + (f" over {over}" if over else "")
+
+
+def test_an_alert_goes_to_each_route_that_takes_it_with_the_waits_of_that_route() -> None:
+    line, hot = Timeline(), alert("Hot", "critical", team="gpu", node="n1")
+    assert line.at(0, hot) == ["pager: Hot"]
+    assert line.at(9, hot) == []
+    assert line.at(10, hot) == ["gpu: Hot"]
+    assert sorted(line.groups) == [f"{GPU}{{node='n1'}}", "pager/{severity=\"critical\"}{alertname='Hot'}"]
+    assert line.at(70, ended(hot, 60)) == ["gpu: - over Hot", "pager: - over Hot"]
+
+
+def test_only_the_root_takes_what_no_route_takes_and_its_groups_have_short_names() -> None:
+    line = Timeline()
+    line.at(0, alert("Slow"))
+    assert line.at(10, alert("Slow")) == ["ops: Slow"]
+    assert list(line.groups) == ["ops{alertname='Slow'}"]
+
+
+def test_two_routes_that_look_alike_have_groups_of_their_own() -> None:
+    text = TREE.replace("group_by: [node]}", "group_by: [node], continue: true}")
+    line, hot = Timeline(stages(text)), alert("Hot", team="gpu", node="n1")
+    line.at(0, hot)
+    assert line.at(10, hot) == ["gpu: Hot", "gpu: Hot"]
+    assert sorted(line.groups) == [f"{GPU}#2{{node='n1'}}", f"{GPU}{{node='n1'}}"]
+
+
+def test_a_receiver_with_two_notifiers_sends_by_both_and_one_without_drops_its_alerts() -> None:
+    line = Timeline(stages(ops=("ops/slack", "ops/mail"), pager=()))
+    slow, critical = alert("Slow"), alert("Burns", "critical")
+    line.at(0, slow, critical)
+    assert line.at(10, slow, critical) == ["ops/mail: Slow", "ops/slack: Slow"]
+
+
+def test_the_watchdog_is_sent_by_a_route_that_asks_for_it_and_never_by_the_root() -> None:
+    line = Timeline()
+    line.at(0, alert("Watchdog", "none"), alert("Other", "none"))
+    assert line.at(10, alert("Watchdog", "none"), alert("Other", "none")) == ["beacon: Watchdog"]
+
+
+def test_an_inhibited_alert_is_not_sent_until_its_source_is_over() -> None:
+    line = Timeline()
+    down, hot, elsewhere = alert("Down", "critical", node="n1"), alert("Hot", node="n1"), alert("Hot", node="n2")
+    assert line.at(0, down, hot) == ["pager: Down"]
+    assert line.at(60, down, hot, elsewhere) == []
+    assert line.at(70, down, hot, elsewhere) == ["ops: Hot"]
+    assert [dict(i.labels)["node"] for i in line.groups["ops{alertname='Hot'}"].notified] == ["n2"]
+    assert line.at(130, ended(down, 100), hot, elsewhere) == ["ops: Hot Hot", "pager: - over Down"]
+
+
+def test_an_alert_that_is_inhibited_after_it_was_sent_is_not_called_over() -> None:
+    line, hot, down = Timeline(), alert("Hot", node="n1"), alert("Down", "critical", node="n1")
+    line.at(0, hot)
+    line.at(10, hot)
+    assert line.at(100, hot, down) == ["pager: Down"]
+    assert line.at(200, ended(hot, 190), down) == ["ops: - over Hot"]
+
+
+def test_a_route_is_silent_in_its_interval_and_sends_after_it() -> None:
+    line, page = Timeline(), alert("Page", team="night")
+    assert [line.at(second, page) for second in (0, 10, 299)] == [[], [], []]
+    assert line.groups == {}
+    assert next_due(line.stages, Picture([page], line.groups), 245.0) == 300.0
+    assert line.at(300, page) == []
+    assert line.at(310, page) == ["night: Page"]
+
+
+def test_alerts_that_take_another_route_after_a_reload_are_not_called_over() -> None:
+    line, slow = Timeline(), alert("Slow")
+    line.at(0, slow)
+    assert line.at(10, slow) == ["ops: Slow"]
+    first = '- {matchers: [alertname="Slow"], receiver: night}\n    - {matchers: [severity="critical"], receiver'
+    line.stages = stages(TREE.replace('- {matchers: [severity="critical"], receiver', first))
+    assert line.at(100, slow) == []
+    assert line.at(110, slow) == ["night: Slow"]
+    assert "ops{alertname='Slow'} closed: its alerts take other routes now" in line.sentences
+    assert line.at(200, ended(slow, 190)) == ["night: - over Slow"]
+
+
+def test_a_group_whose_route_is_gone_closes_in_silence() -> None:
+    line, hot = Timeline(), alert("Hot", "critical", team="gpu", node="n1")
+    line.at(0, hot)
+    line.stages = stages(TREE.replace('severity="critical"', 'severity="fatal"'))
+    assert line.at(1, hot) == []
+    assert "pager/{severity=\"critical\"}{alertname='Hot'} closed: the receiver or the grouping has changed" in (
+        line.sentences
+    )
+
+
+def test_a_route_that_moves_within_the_file_keeps_its_groups() -> None:
+    line, hot = Timeline(), alert("Hot", team="gpu", node="n1")
+    line.at(0, hot)
+    assert line.at(10, hot) == ["gpu: Hot"]
+    line.stages = stages(TREE.replace("  routes:\n", '  routes:\n    - {matchers: [team="new"], receiver: ops}\n'))
+    assert line.at(20, hot) == []
+    assert [key for key, group in line.groups.items() if group.is_open] == [f"{GPU}{{node='n1'}}"]
+
+
+def receivers(labels: Mapping[str, str]) -> list[str]:
+    """Return the notifiers of an alert."""
+    return [outlet.notifier for outlet in stages().outlets(labels_of(labels))]
+
+
+def test_outlets() -> None:
+    assert receivers({"severity": "critical", "team": "gpu"}) == ["pager", "gpu"]
+    assert receivers({"severity": "critical"}) == ["pager"]
+    assert receivers({"severity": "none"}) == []

@@ -1,0 +1,59 @@
+"""Edits of the routes of a fleet.yaml, and the routes that they start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RICH_ROUTE: dict[str, Any] = {
+    "receiver": "ops",
+    "group_by": ["model"],
+    "group_wait": "1s",
+    "group_interval": "2s",
+    "routes": [
+        {"matchers": ['severity="critical"'], "receiver": "file", "continue": True},
+        {"matchers": ['team="a"'], "active_time_intervals": ["days"], "routes": [{"matchers": ['kind="x"']}]},
+    ],
+}
+RICH_INTERVALS: list[dict[str, Any]] = [
+    {"name": "days", "time_intervals": [{"times": [{"start_time": "06:00", "end_time": "22:00"}]}]},
+    {"name": "nights", "time_intervals": [{"times": [{"start_time": "22:00", "end_time": "24:00"}]}]},
+]
+RICH_INHIBITIONS: list[dict[str, Any]] = [
+    {"source_matchers": ['alertname="Down"'], "target_matchers": ['severity="warning"'], "equal": ["model"]}
+]
+
+_AT: tuple[str | int, ...] = ("route", "routes", 1)
+_TIMES: tuple[str | int, ...] = ("time_intervals", 0, "time_intervals", 0)
+
+
+def _route(field: str, value: Any) -> tuple[str, tuple[str | int, ...], Any]:
+    return f"route.routes[].{field}", (*_AT, field), value
+
+
+def _times(field: str, value: Any) -> tuple[str, tuple[str | int, ...], Any]:
+    return f"time_intervals[].time_intervals[].{field}", (*_TIMES, field), value
+
+
+ROUTE_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
+    _route("receiver", "file"),
+    _route("matchers", ['team="b"']),
+    _route("group_by", ["node"]),
+    _route("group_wait", "9s"),
+    _route("group_interval", "9s"),
+    _route("repeat_interval", "9h"),
+    _route("continue", True),
+    _route("mute_time_intervals", ["nights"]),
+    _route("active_time_intervals", ["nights"]),
+    _route("routes", []),
+    ("inhibit_rules[].source_matchers", ("inhibit_rules", 0, "source_matchers"), ['alertname="Gone"']),
+    ("inhibit_rules[].target_matchers", ("inhibit_rules", 0, "target_matchers"), ['severity="info"']),
+    ("inhibit_rules[].equal", ("inhibit_rules", 0, "equal"), ["node"]),
+    ("time_intervals[].name", ("time_intervals", 1, "name"), "evenings"),
+    ("time_intervals[].time_intervals[].times[].start_time", (*_TIMES, "times", 0, "start_time"), "07:00"),
+    ("time_intervals[].time_intervals[].times[].end_time", (*_TIMES, "times", 0, "end_time"), "21:00"),
+    _times("weekdays", ["monday:friday"]),
+    _times("days_of_month", ["1:5"]),
+    _times("months", ["march"]),
+    _times("years", ["2027"]),
+    _times("location", "Asia/Shanghai"),
+)

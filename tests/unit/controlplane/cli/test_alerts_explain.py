@@ -1,0 +1,92 @@
+"""What `alerts explain` prints."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controlplane.cli.main import run
+
+ID = "9d08cd7da24ac3ba"
+LEG = {
+    "stage": "silence",
+    "sentence": "silenced by s1 of ann: works",
+    "route": "route.routes[0]",
+    "line": 7,
+    "receiver": "team",
+    "notifier": "pager",
+    "group": "pager{alertname='Slow'}",
+    "mutes": [
+        {"stage": "silence", "sentence": "silenced by s1 of ann: works", "by": ["s1"]},
+        {"stage": "acknowledgement", "sentence": "acknowledged by bob", "by": ["bob"]},
+    ],
+    "due_at": None,
+    "delivery": None,
+}
+SENT = {
+    **LEG,
+    "stage": "sent",
+    "sentence": "the last message has it; it is repeated after 4h",
+    "route": "route",
+    "line": 0,
+    "notifier": "ops",
+    "group": "ops{alertname='Slow'}",
+    "mutes": [],
+    "due_at": "2026-01-31T16:34:56.000Z",
+    "delivery": {
+        "id": "x",
+        "status": "sent",
+        "attempts": 1,
+        "at": "2026-01-31T12:34:56.000Z",
+        "error": "as plain text",
+    },
+}
+FOUND = {
+    "alert": {
+        "name": "Slow",
+        "state": "firing",
+        "fired_at": "2026-01-31T12:34:46.000Z",
+        "active_at": "2026-01-31T12:30:00.000Z",
+        "labels": {"model": "chat", "alertname": "Slow\x1b[2J"},
+    },
+    "at": "2026-01-31T12:40:00.000Z",
+    "legs": [SENT, LEG],
+    "changes": [],
+}
+
+
+def test_each_leg_with_its_stage_its_reasons_and_its_delivery(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    current.replies[f"GET /cp/v1/alerts/{ID}/explanation"] = (200, FOUND)
+    assert run(["alerts", "explain", ID]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Slow: firing, since 2026-01-31 12:34:46Z",
+        "labels: alertname=Slow\\x1b[2J, model=chat",
+        "",
+        "ops by route: SENT",
+        "  the last message has it; it is repeated after 4h",
+        "  group: ops{alertname='Slow'}",
+        "  last message: sent at 2026-01-31 12:34:56Z: as plain",
+        "  next message: not before 2026-01-31 16:34:56Z",
+        "",
+        "pager by route.routes[0] (line 7): SILENCE",
+        "  silenced by s1 of ann: works",
+        "  also acknowledgement: acknowledged by bob",
+        "  group: pager{alertname='Slow'}",
+        "",
+        "Around its start:",
+        "no rollout, no change of the configuration, no related alert",
+    ]
+
+
+def test_changes_around_its_start_and_json(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    change = {"at": "2026-01-31T12:34:00.000Z", "kind": "audit", "subject": "fleet/t", "ref": "ann", "sentence": "x"}
+    nobody = {**LEG, "stage": "unrouted", "route": "", "receiver": "", "notifier": "", "group": "", "mutes": []}
+    current.replies[f"GET /cp/v1/alerts/{ID}/explanation"] = (200, {**FOUND, "legs": [nobody], "changes": [change]})
+    assert run(["alerts", "explain", ID]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "nobody: UNROUTED" in out
+    assert out[-1].split() == ["2026-01-31", "12:34:00Z", "audit", "fleet/t", "x"]
+    assert run(["alerts", "explain", ID, "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["legs"][0]["stage"] == "unrouted"
