@@ -40,7 +40,7 @@ SENT = {
         "status": "sent",
         "attempts": 1,
         "at": "2026-01-31T12:34:56.000Z",
-        "error": "as plain text",
+        "error": "as plain",
     },
 }
 FOUND = {
