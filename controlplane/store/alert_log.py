@@ -231,7 +231,9 @@ def append_history(session: Session, transitions: Sequence[Transition]) -> None:
 
 def read_instances(session: Session, unread: Unread) -> list[AlertInstance]:
     """Return every readable instance, inactive ones included, in the caller's transaction."""
-    return readable_instances(session, unread, select(AlertInstanceRow))
+    # Columns and not rows of the session: an object for each of thousands of alerts would cost more than reading them.
+    columns = AlertInstanceRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel declares no __table__
+    return readable_instances(session, unread, select(*columns))
 
 
 def _rename(session: Session, ids: RuleIds) -> None:

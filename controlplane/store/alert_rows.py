@@ -30,7 +30,7 @@ class Found(NamedTuple):
 def read_rows(
     session: Session, unread: Unread, query: SelectOfScalar[AlertInstanceRow]
 ) -> Iterator[tuple[AlertInstanceRow, Found]]:
-    """Yield the rows of a query with their alerts.
+    """Yield the rows of a query, or what has their columns, with their alerts.
 
     The alert of a damaged row is recovered from its history or from its group's last message, so that it is neither
     forgotten nor notified twice. Where both fail, its rule creates it anew at the next evaluation.

@@ -57,7 +57,7 @@ def changes(before: AlertingSettings, now: AlertingSettings) -> list[str]:
     if before.interval_s != now.interval_s:
         told.append(f"groups without an interval are evaluated every {format_duration(now.interval_s)}")
     if before.stages.routing != now.stages.routing:
-        told.append(f"the route changed, and leads to {now.stages.routing.root.receiver}")
+        told.append(f"the routes changed; that of all other alerts leads to {now.stages.routing.root.receiver}")
     told += difference("notifiers", before.notifiers, now.notifiers)
     if before.console_url != now.console_url:
         told.append(f"links in messages lead to {now.console_url}")
