@@ -22,6 +22,7 @@ from controlplane.api import (
     targets,
     tokens,
 )
+from controlplane.api.alerting import heartbeats
 from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.backups import routes as backups
 from controlplane.api.bodies import BodyBudget
@@ -82,6 +83,7 @@ def create_api(services: Services) -> FastAPI:
         usage,
         alerts,
         notifications,
+        heartbeats,
         events,
         operations,
         backups,

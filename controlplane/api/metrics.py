@@ -14,8 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from alerts.evaluate import GroupReport
 from controlplane.access.roles import Role
+from controlplane.api.alerting.heartbeats import heartbeat_metrics
+from controlplane.api.alerting.metrics import outbox_metrics, rule_metrics
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.backups.metrics import backup_metrics
 from controlplane.api.services import Services, ServicesDep
@@ -88,8 +89,9 @@ class _ServiceCollector(Collector):
             "received": _received,
             "storage": _storage,
             "queries": _queries,
-            "rules": _rules,
-            "outbox": _outbox,
+            "rules": rule_metrics,
+            "outbox": outbox_metrics,
+            "heartbeats": heartbeat_metrics,
             "rollouts": _rollouts,
             "gateways": _gateways,
             "stored": _stored,
@@ -211,37 +213,6 @@ def _queries(services: Services) -> Iterable[Metric]:
     }
     for name, (help_text, value) in counters.items():
         yield CounterMetricFamily(name, help_text, value=value)
-
-
-def _rules(services: Services) -> Iterable[Metric]:
-    reports = [r for r in services.rules() if r.last_evaluation is not None]
-
-    def each(value: Callable[[GroupReport], float]) -> list[tuple[tuple[str, ...], float]]:
-        return [((report.group.key,), value(report)) for report in reports]
-
-    yield _labelled(
-        "controlplane_rule_group_duration_seconds",
-        "Duration of a rule group's last evaluation.",
-        ("rule_group",),
-        each(lambda r: r.evaluation_s),
-    )
-    yield _labelled(
-        "controlplane_rule_group_last_evaluation_timestamp_seconds",
-        "Time of a rule group's last evaluation.",
-        ("rule_group",),
-        each(lambda r: r.last_evaluation or 0.0),
-    )
-    failures = CounterMetricFamily(
-        "controlplane_rule_evaluation_failures", "Rule evaluations that failed.", labels=("rule_group",)
-    )
-    for (group,), count in each(lambda r: float(sum(rule.failures for rule in r.rules))):
-        failures.add_metric((group,), count)
-    yield failures
-
-
-def _outbox(services: Services) -> Iterable[Metric]:
-    samples = [((status,), float(count)) for status, count in sorted(services.outbox.depth().items())]
-    yield _labelled("controlplane_outbox_messages", "Notifications in the outbox by status.", ("status",), samples)
 
 
 def _stored(services: Services) -> Iterable[Metric]:

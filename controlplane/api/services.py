@@ -43,6 +43,7 @@ from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.heartbeats import HeartbeatStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.rollout_rows.quarantines import Quarantine
@@ -206,6 +207,8 @@ class Services:
     compare: Callable[[Fleet], Sequence[Change]]
     """Returns the changes that a reload of another fleet.yaml would make."""
     explanations: Explanations
+    heartbeats: HeartbeatStore
+    """Heartbeats of other programs."""
     history: History
     log: LogRing
     not_ready: Callable[[], Mapping[str, str]]

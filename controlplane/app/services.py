@@ -24,6 +24,7 @@ from controlplane.fleet.snapshots import snapshot_list
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
+from controlplane.store.heartbeats import HeartbeatStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.schedules import ScheduleStore
@@ -67,6 +68,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         gateways=plane.gateways,
         alerts=alerts,
         pipeline=pipeline,
+        heartbeats=HeartbeatStore(db),
         explanations=Explanations(pipeline, alerts, OutboxStore(db), History(db), plane.clock.now),
         outbox=OutboxStore(db),
         usage=UsageStore(db),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from alerts.sender import KIND
 from collectors.catalogue import load_catalogue
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
@@ -28,11 +30,13 @@ from controlplane.app.parts.clock import ClockPart
 from controlplane.app.parts.housekeeping import Housekeeping
 from controlplane.app.parts.metrics import MetricsPart
 from controlplane.app.parts.part import Configuration, Parts
+from controlplane.app.parts.ping import ping
 from controlplane.app.parts.reporting import Reporting
 from controlplane.app.parts.rolling import Rolling
 from controlplane.app.parts.scraping import Scraping
 from controlplane.app.parts.slack import SlackPart
 from controlplane.app.parts.version_files import VersionFilesPart
+from controlplane.app.parts.watchdog import STUCK_S, Watchdog, trouble
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
@@ -48,8 +52,10 @@ from controlplane.slack.rollouts import RolloutActions
 from controlplane.store.audit import audit
 from controlplane.store.backups.restored import Hold, hold_of
 from controlplane.store.database import Database, Patience
+from controlplane.store.heartbeats import HeartbeatStore
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
+from controlplane.store.outbox import OutboxStore
 from controlplane.store.replicas import Replicas
 from controlplane.store.revision import RevisionStore, touch
 from controlplane.store.schedules import ScheduleStore
@@ -129,6 +135,7 @@ class ControlPlane:
                 self.slack,
                 Reporting(db, self.metrics.querier, clock),
                 Housekeeping(db, clock),
+                self._made_watchdog(),
                 self.backups,
                 Beside(db, data_dir, clock),
                 ClockPart(watch),
@@ -149,6 +156,21 @@ class ControlPlane:
             files=self.version_files.files,
             news=lambda: self.loops.wake("rollouts"),
         )
+
+    def _made_watchdog(self) -> Watchdog:
+        store, alerting, clock = HeartbeatStore(self.database), self.alerting, self.clock
+        outbox = OutboxStore(self.database)
+
+        def why_not() -> str:
+            now = clock.now()
+            stuck = outbox.stuck(KIND, now - STUCK_S)
+            groups = [(one.group, one.last_evaluation or self.run.started_at) for one in alerting.reports()]
+            return trouble(alerting.fault, groups, self.config().evaluation_interval, stuck, now)
+
+        def leading() -> bool:
+            return self.loops.leases().get("alerting", False)
+
+        return Watchdog(store, clock, ping, leading, why_not, time.monotonic)
 
     def _made_slack(self) -> SlackPart:
         actions = Actions(RolloutActions(self.rolling.service, self.clock).actions())

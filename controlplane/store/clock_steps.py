@@ -17,6 +17,7 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import OutboxStatus
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
+from controlplane.store.tables.heartbeats import HeartbeatRow
 from controlplane.store.tables.outbox import OutboxRow
 
 GROUP_TIMES = ("opened_at", "notified_at")
@@ -27,7 +28,7 @@ written by a clock that was ahead."""
 
 
 class ClockSteps:
-    """Shifts the times of alerts, groups and queued messages. The history stays as it was written.
+    """Shifts the times of alerts, groups, heartbeats and queued messages. The history stays as it was written.
 
     `lease` returns the lease under which this process evaluates; every write checks it and raises LeaseLost.
     """
@@ -55,14 +56,16 @@ class ClockSteps:
                 _cap(session, AlertInstanceRow, name, now, now)
             for name in GROUP_TIMES:
                 _cap(session, AlertGroupRow, name, now, now)
+            _cap(session, HeartbeatRow, "at", now, now)
             for name in ("next_attempt_at", "claimed_until"):
                 _cap(session, OutboxRow, name, now + MOST_WAIT_S, now)
 
 
 def move_times(session: Session, by_s: float, *, claims_follow: bool) -> None:
-    """Shift the times of alerts, groups and queued messages, in the caller's transaction."""
+    """Shift the times of alerts, groups, heartbeats and queued messages, in the caller's transaction."""
     times: dict[str, Any] = {name: getattr(AlertInstanceRow, name) + by_s for name in INSTANCE_TIMES}
     session.execute(update(AlertInstanceRow).values(**times))
+    session.execute(update(HeartbeatRow).values(at=HeartbeatRow.at + by_s))
     for group in session.exec(select(AlertGroupRow)):
         _move(group, by_s)
     if by_s < 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, or_, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -63,6 +63,15 @@ class OutboxEntry:
     """The sender's record of the delivery (the place of the message)."""
     error: str | None
     """Error of the last failed attempt."""
+
+
+class Stuck(NamedTuple):
+    """Numbers of messages that do not get through."""
+
+    waiting: int = 0
+    """Queued for too long."""
+    given_up: int = 0
+    """Lanes whose last message was given up."""
 
 
 def enqueue(
@@ -161,6 +170,19 @@ class OutboxStore:
         with self._db.reading() as session:
             found = dict(session.exec(counted).all())
         return {status: found.get(status.value, 0) for status in OutboxStatus}
+
+    def stuck(self, kind: str, before: float) -> Stuck:
+        """Count the messages of a kind that are queued since before `before`, and the lanes that gave up their last."""
+        of_kind = col(OutboxRow.kind) == kind
+        queued = (of_kind, col(OutboxRow.status) == OutboxStatus.QUEUED.value, col(OutboxRow.created_at) < before)
+        last = select(func.max(OutboxRow.id)).where(of_kind).group_by(OutboxRow.lane).scalar_subquery()
+        dead = (col(OutboxRow.id).in_(last), col(OutboxRow.status) == OutboxStatus.DEAD.value)
+        with self._db.reading() as session:
+            waiting, given_up = (
+                session.exec(select(func.count()).select_from(OutboxRow).where(*where)).one()
+                for where in (queued, dead)
+            )
+        return Stuck(waiting, given_up)
 
     def prune(self, before: float) -> int:
         """Delete messages that were sent or given up before a time. Return how many."""

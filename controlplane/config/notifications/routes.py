@@ -12,6 +12,7 @@ from alerts.routing.config import MAX_DEPTH
 from alerts.routing.intervals import day_span, month_span, time_span, weekday_span, year_span, zone_of
 from alerts.routing.matchers import parse_matchers
 from controlplane.config.checking import Fault, Loc, check
+from controlplane.config.notifications.heartbeats import HeartbeatSection, WatchdogSection
 from controlplane.config.vocabulary import Duration, FilePath, Interval, LabelName, Model, Text, label_name
 from controlplane.config.wording import not_one_of
 
@@ -122,10 +123,19 @@ class TimeIntervalSection(Model):
 
 
 class NotificationsSection(Model):
-    """Settings of notifications that are in another file."""
+    """Notifications: another file with their routes, and dead man's switches."""
 
     alertmanager_config: FilePath | None = None
     """An `alertmanager.yml`. Its routes, inhibitions, time intervals and receivers are used instead of `route:`."""
+    watchdog: WatchdogSection | None = None
+    heartbeats: tuple[HeartbeatSection, ...] = ()
+
+    @check
+    def _heartbeats_differ(self) -> Iterator[Fault]:
+        names = [one.name if one.reads("name") else None for one in self.heartbeats]
+        for number, name in enumerate(names):
+            if name is not None and name in names[:number]:
+                yield Fault(("heartbeats", number, "name"), f"{name} is given twice")
 
 
 def route_faults(route: RouteSection, receivers: Sequence[str], intervals: Sequence[str]) -> Iterator[Fault]:

@@ -59,6 +59,7 @@ from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
+from controlplane.store.heartbeats import HeartbeatStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.usage import UsageStore
@@ -276,6 +277,7 @@ class Rig:
             gateways=self.gateways,
             alerts=self.alert_log,
             pipeline=pipeline,
+            heartbeats=HeartbeatStore(self.db),
             explanations=Explanations(pipeline, self.alert_log, self.outbox, History(self.db), self.clock.now),
             outbox=self.outbox,
             usage=self.usage,

@@ -56,6 +56,8 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/alerts"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}/explanation"): VIEWER,
+    ("GET", "/cp/v1/heartbeats"): VIEWER,
+    ("POST", "/cp/v1/heartbeats/{name}"): OPERATOR,
     ("GET", "/cp/v1/notifications"): VIEWER,
     ("POST", "/cp/v1/notifiers/{name}/test"): OPERATOR,
     ("GET", "/cp/v1/events"): VIEWER,

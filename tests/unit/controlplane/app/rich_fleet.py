@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.unit.controlplane.app.backup_edits import RICH_BACKUP
 from tests.unit.controlplane.app.rollout_edits import RICH_OPTIONS, RICH_SHARED
-from tests.unit.controlplane.app.route_edits import RICH_INHIBITIONS, RICH_INTERVALS, RICH_ROUTE
+from tests.unit.controlplane.app.route_edits import RICH_INHIBITIONS, RICH_INTERVALS, RICH_NOTIFICATIONS, RICH_ROUTE
 
 RICH: dict[str, Any] = {
     "fleet": {"name": "test", "external_url": "https://a.example"},
@@ -43,6 +43,7 @@ RICH: dict[str, Any] = {
     "route": RICH_ROUTE,
     "inhibit_rules": RICH_INHIBITIONS,
     "time_intervals": RICH_INTERVALS,
+    "notifications": RICH_NOTIFICATIONS,
     "models": [
         {
             "name": "ranker",

@@ -1,4 +1,4 @@
-"""Edits of the routes of a fleet.yaml, and the routes that they start from."""
+"""Edits of routes and notifications of a fleet.yaml, and what they start from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RICH_ROUTE: dict[str, Any] = {
     "group_wait": "1s",
     "group_interval": "2s",
     "routes": [
-        {"matchers": ['severity="critical"'], "receiver": "file", "continue": True},
+        {"matchers": ['severity="critical"'], "receiver": "log", "continue": True},
         {"matchers": ['team="a"'], "active_time_intervals": ["days"], "routes": [{"matchers": ['kind="x"']}]},
     ],
 }
@@ -22,6 +22,12 @@ RICH_INHIBITIONS: list[dict[str, Any]] = [
     {"source_matchers": ['alertname="Down"'], "target_matchers": ['severity="warning"'], "equal": ["model"]}
 ]
 
+RICH_NOTIFICATIONS: dict[str, Any] = {
+    "watchdog": {"url_env": "WATCHDOG_URL", "interval": "1m"},
+    "heartbeats": [{"name": "export", "within": "1d"}],
+}
+
+_WATCHDOG = ("notifications", "watchdog")
 _AT: tuple[str | int, ...] = ("route", "routes", 1)
 _TIMES: tuple[str | int, ...] = ("time_intervals", 0, "time_intervals", 0)
 
@@ -51,6 +57,11 @@ ROUTE_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("time_intervals[].name", ("time_intervals", 1, "name"), "evenings"),
     ("time_intervals[].time_intervals[].times[].start_time", (*_TIMES, "times", 0, "start_time"), "07:00"),
     ("time_intervals[].time_intervals[].times[].end_time", (*_TIMES, "times", 0, "end_time"), "21:00"),
+    ("notifications.watchdog.url_env", (*_WATCHDOG, "url_env"), "OTHER_URL"),
+    ("notifications.watchdog.url_file", _WATCHDOG, {"url_file": "/watchdog-url"}),
+    ("notifications.watchdog.interval", (*_WATCHDOG, "interval"), "30s"),
+    ("notifications.heartbeats[].name", ("notifications", "heartbeats", 0, "name"), "import"),
+    ("notifications.heartbeats[].within", ("notifications", "heartbeats", 0, "within"), "2d"),
     _times("weekdays", ["monday:friday"]),
     _times("days_of_month", ["1:5"]),
     _times("months", ["march"]),

@@ -1,0 +1,1 @@
+"""Routes around alerts: heartbeats of other programs."""
