@@ -34,6 +34,8 @@ TRY_AGAIN = frozenset({408, 425, 429})
 """Statuses below 500 for which a retry can help. Every other one is final."""
 FORM = frozenset({400, 413, 415, 422})
 """Statuses by which most receivers refuse the form of a message."""
+SECRET_LENGTH = 12
+"""Shortest part of an address that is hidden in errors. Chosen: secrets are longer, and words such as `webhook` not."""
 _CURES = {
     401: "check the credentials",
     403: "check the credentials and the rights that they have",
@@ -52,11 +54,19 @@ class Answer:
     """Names are in lower case."""
     body: bytes
     """At most MAX_ANSWER_BYTES of it."""
+    hidden: tuple[str, ...] = ()
+    """Parts of the address, which may be secret. A receiver may send them back."""
 
     @property
     def text(self) -> str:
-        """The body in one printable line, cut for an error."""
-        return cut(one_line(self.body.decode(errors="replace").strip()), SHOWN_ANSWER)
+        """The body in one printable line without `hidden`, cut for an error."""
+        return self.shown(self.body.decode(errors="replace"))
+
+    def shown(self, text: str) -> str:
+        """Return a text of the answer as an error may show it."""
+        for part in self.hidden:
+            text = text.replace(part, "(hidden)")
+        return cut(one_line(text.strip()), SHOWN_ANSWER)
 
     def json(self) -> dict[str, Any]:
         """Return the body's JSON object; empty for any other body."""
@@ -69,7 +79,7 @@ class Answer:
 
 @dataclass
 class HttpPoster:
-    """Posts to one receiver. `secrets` are texts that no error may show; a receiver may send them back."""
+    """Posts to one receiver."""
 
     name: str
     """The notifier's name."""
@@ -98,7 +108,7 @@ class HttpPoster:
                         if not response.content.at_eof():
                             response.close()  # the rest must not be drained: it may never end
                     told = {name.lower(): value for name, value in response.headers.items()}
-                    return Answer(address.host or "", response.status, told, content)
+                    return Answer(address.host or "", response.status, told, content, _secret_parts(address))
         except TimeoutError:
             raise DeliveryFailed(f"{self.name}: no answer from {address.host} within {self.timeout_s:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
@@ -173,6 +183,12 @@ class HttpPoster:
                 auto_decompress=False,
             )
         return self._session
+
+
+def _secret_parts(address: URL) -> tuple[str, ...]:
+    """Return the parts of an address that may be secret: long pieces of its path, and values of its query."""
+    parts = [*address.path.split("/"), *address.raw_path.split("/"), *address.query.values()]
+    return tuple(sorted({part for part in parts if len(part) >= SECRET_LENGTH}, key=len, reverse=True))
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -36,3 +36,7 @@ class Pace:
                         f"{self._name}: {told}; the next one is sent in {wait:.0f} s", retry_after=wait
                     )
         self._sent.append(now)
+
+    def count(self) -> None:
+        """Count one message that must not wait: the plain form of one that was refused."""
+        self._sent.append(self._monotonic())
