@@ -85,6 +85,8 @@ class HttpPoster:
     """The notifier's name."""
     auth: Auth | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    authorization: Callable[[], str] | None = None
+    """Returns the value of the Authorization header, called at every request; None: `auth` has the credentials."""
     timeout_s: float = 8.0
     now: Callable[[], float] = time.time
     """Unix seconds, for a Retry-After that is a date."""
@@ -173,6 +175,8 @@ class HttpPoster:
             except ScrapeError as error:
                 raise DeliveryFailed(f"{self.name}: {error}") from error
             sent |= {"Authorization": credentials} if credentials else {}
+        if self.authorization is not None:
+            sent["Authorization"] = self.authorization()
         return {"headers": sent, "ssl": verify, "allow_redirects": False}
 
     def _opened(self) -> aiohttp.ClientSession:

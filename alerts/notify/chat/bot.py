@@ -52,7 +52,10 @@ class Refusal(NamedTuple):
 class Dialect(Protocol):
     """The messages of one chat program. Pure."""
 
-    limits: Sequence[Limit]
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """The receiver's limits of messages."""
+        ...
 
     def rich(self, card: Card) -> dict[str, Any]:
         """Return a message with headings, facts and links, within the receiver's limits."""

@@ -15,22 +15,19 @@ from alerts.notify.text import cut
 
 
 class SlackWebhook:
-    """Implements alerts.notify.chat.bot.Dialect. `extra` are fields of every message, such as `channel`."""
+    """Implements alerts.notify.chat.bot.Dialect."""
 
     limits = (Limit(1, 1.0),)
-
-    def __init__(self, extra: tuple[tuple[str, str], ...] = ()) -> None:
-        self._extra = dict(extra)
 
     def rich(self, card: Card) -> dict[str, Any]:
         """Return a message of blocks. Buttons are left out: a click on them would reach nobody."""
         blocks = slack_blocks(replace(card, buttons=()))
-        return {**self._extra, "text": escape(cut(card.text, FALLBACK_LIMIT)), "blocks": blocks}
+        return {"text": escape(cut(card.text, FALLBACK_LIMIT)), "blocks": blocks}
 
     def plain(self, card: Card) -> dict[str, Any]:
         """Return a text."""
         text = "\n".join(escape(line) for line in card.paragraphs)
-        return {**self._extra, "text": cut(text, FALLBACK_LIMIT)}
+        return {"text": cut(text, FALLBACK_LIMIT)}
 
     def signed(self, url: str, content: dict[str, Any], secret: str, at: float) -> tuple[str, dict[str, Any]]:
         """Return both unchanged: the address itself is the secret."""
