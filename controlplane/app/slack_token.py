@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from controlplane.app.notifying.secrets import MAX_SECRET_BYTES, Secret, secret_of
+from controlplane.app.notifying.secrets import Secret, secret_of
 from controlplane.config.notifiers import SlackSection
 from controlplane.config.slack import SlackAppSection
 
-__all__ = ["MAX_TOKEN_BYTES", "SlackToken", "app_token", "bot_token", "signing_secret"]
+__all__ = ["SlackToken", "app_token", "bot_token", "signing_secret"]
 
-MAX_TOKEN_BYTES = MAX_SECRET_BYTES
 SlackToken = Secret
 
 

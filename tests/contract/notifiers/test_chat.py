@@ -268,11 +268,7 @@ async def test_a_receiver_that_repeats_the_address_shows_no_secret(kind: Kind) -
 
 
 async def test_a_slack_webhook_has_no_buttons_but_links() -> None:
-    async with chatting(Kind(SlackWebhook((("channel", "#gpu"),)), receivers.slack_webhook, "/x")) as (
-        receiver,
-        bot,
-        _,
-    ):
+    async with chatting(KINDS["slack_webhook"]) as (receiver, bot, _):
         buttons = (Button("Roll back", "rollout.back", "r-1"),)
         ref = await bot.send(replace(NOTICE, buttons=buttons), None)
         assert ref is not None and ref.note == ""
