@@ -107,7 +107,7 @@ def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: P
             ("notifiers", 0, "type"),
             "pager",
             "notifiers[0].type: expected one of: slack, log, webhook, alertmanager, email, feishu, dingtalk, wecom, "
-            "msteams, slack_webhook, pagerduty, opsgenie, command; got 'pager'",
+            "msteams, slack_webhook, pagerduty, opsgenie, command; got 'pager'; did you mean 'pagerduty'?",
         ),
     ],
 )
