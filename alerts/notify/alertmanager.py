@@ -32,6 +32,9 @@ class AlertmanagerNotifier:
     notifies. Messages are not updated in place, so an edit sends nothing.
     """
 
+    opens_incidents = True
+    """An alert stays open at the receiver until a message resolves it."""
+
     def __init__(
         self,
         name: str,

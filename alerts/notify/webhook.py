@@ -20,6 +20,9 @@ PLAIN_LIMIT = 16 * 1024
 class WebhookNotifier:
     """Implements alerts.interfaces.Notifier on a URL. Messages are not updated in place, so an edit sends nothing."""
 
+    opens_incidents = True
+    """An alert stays open at the receiver until a message resolves it."""
+
     def __init__(self, name: str, url: Callable[[], str], http: HttpPoster, *, max_alerts: int = 0) -> None:
         self.name = name
         self._url, self._http, self._max_alerts = url, http, max_alerts

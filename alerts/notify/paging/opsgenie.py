@@ -26,6 +26,9 @@ _CURES = {401: "check the API key, and that url: is of its region", 403: "the AP
 class OpsgenieNotifier:
     """Implements alerts.interfaces.Notifier on Opsgenie's Alert API. An edit of a notice is no news."""
 
+    opens_incidents = True
+    """An alert stays open at the receiver until a message resolves it."""
+
     def __init__(
         self,
         name: str,

@@ -24,6 +24,9 @@ _CURES = {403: "check the integration key", 404: "check url:"}
 class PagerDutyNotifier:
     """Implements alerts.interfaces.Notifier on an integration of PagerDuty. An edit of a notice is no news."""
 
+    opens_incidents = True
+    """An alert stays open at the receiver until a message resolves it."""
+
     def __init__(
         self, name: str, routing_key: Callable[[], str], http: HttpPoster, *, url: str = "https://events.pagerduty.com"
     ) -> None:

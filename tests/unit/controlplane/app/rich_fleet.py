@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.unit.controlplane.app.backup_edits import RICH_BACKUP
+from tests.unit.controlplane.app.notifier_edits import RICH_NOTIFIERS
 from tests.unit.controlplane.app.rollout_edits import RICH_OPTIONS, RICH_SHARED
 
 RICH: dict[str, Any] = {
@@ -38,6 +39,7 @@ RICH: dict[str, Any] = {
     "notifiers": [
         {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
         {"name": "file", "type": "log"},
+        *RICH_NOTIFIERS,
     ],
     "route": {"receiver": "ops", "group_by": ["model"], "group_wait": "1s", "group_interval": "2s"},
     "models": [
