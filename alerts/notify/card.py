@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from alerts.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, Button, Message, Notice
-from alerts.wire import summary
+from alerts.notify.words import ENGLISH, Words
+from alerts.wire import is_simulated
+from collectors.samples import Labels
 
 SHOWN = 10
 """Alerts that a card lists. The others are only counted."""
-_WHERE = {"model": "Model", "version": "Version", "node": "Node", "gpu": "GPU", "instance": "Instance"}
-"""Labels that locate an alert, and their names on a card."""
 _SEVERITIES = ("critical", "warning", "info")
 
 
@@ -43,42 +44,55 @@ class Card:
     text: str
     """The whole message in one line, for receivers that show plain text."""
     buttons: tuple[Button, ...] = ()
+    words: Words = ENGLISH
+
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """The whole card as lines of text."""
+        facts = (f"{name}: {value}" for name, value in self.fields)
+        links = (f"{link.text}: {link.url}" for link in self.links)
+        return (self.title, *facts, *self.shown_lines, *links, self.footer)
+
+    @property
+    def shown_lines(self) -> tuple[str, ...]:
+        """The line of each alert, and one that counts the alerts left out."""
+        return (*self.lines, self.words.more.format(self.more)) if self.more else self.lines
 
 
-def render(message: Message) -> Card:
-    """Return the card of a message."""
-    card = _alerts(message) if message.notice is None else _notice(message, message.notice)
+def render(message: Message, words: Words = ENGLISH) -> Card:
+    """Return the card of a message, with the words of one language."""
+    card = _alerts(message, words) if message.notice is None else _notice(message, message.notice, words)
     card = replace(card, buttons=message.buttons)
     if not message.undelivered:
         return card
-    fields = (*card.fields, ("Sent here because", message.undelivered))
+    fields = (*card.fields, (words.sent_here, message.undelivered))
     return replace(card, fields=fields, text=f"{card.text} ({message.undelivered})")
 
 
-def _alerts(message: Message) -> Card:
+def _alerts(message: Message, words: Words) -> Card:
     alerts = (*message.firing, *message.resolved)
-    common = _common_labels(alerts)
-    severities = {dict(alert.labels).get("severity", "") for alert in alerts}
-    severity = next((s for s in _SEVERITIES if s in severities), "")
-    title = f"{message.status.upper()}: {_subject(message)}"
-    lines = [_line(alert, resolved=False) for alert in message.firing]
-    lines += [_line(alert, resolved=True) for alert in message.resolved]
+    common = common_pairs([alert.labels for alert in alerts])
+    severity = highest_severity(alerts)
+    lines = [_line(alert, words, resolved=False) for alert in message.firing]
+    lines += [_line(alert, words, resolved=True) for alert in message.resolved]
+    headline = _headline(message, words)
     return Card(
         status=message.status,
         severity=severity,
-        title=title,
-        fields=tuple(_fields(message, common, severity)),
+        title=f"{_status(message, words)}: {_subject(message, words, ' · ')}",
+        fields=tuple(_fields(message, common, severity, words)),
         lines=tuple(lines[:SHOWN]),
         more=max(0, len(lines) - SHOWN),
-        footer=_footer(message, common),
-        links=tuple(_links(message, alerts)),
-        text=f"{summary(message)}: {lines[0]}" if lines else summary(message),
+        footer=_footer(message, common, words),
+        links=tuple(_links(message, alerts, words)),
+        text=f"{headline}: {lines[0]}" if lines else headline,
+        words=words,
     )
 
 
-def _notice(message: Message, notice: Notice) -> Card:
-    fields = [(name.capitalize(), value) for name, value in message.group_labels]
-    fields += [("Switch", notice.subject)] if notice.subject else []
+def _notice(message: Message, notice: Notice, words: Words) -> Card:
+    fields = [(words.places.get(name, name.capitalize()), value) for name, value in message.group_labels]
+    fields += [(words.switch, notice.subject)] if notice.subject else []
     return Card(
         status=message.status,
         severity=notice.severity,
@@ -86,57 +100,80 @@ def _notice(message: Message, notice: Notice) -> Card:
         fields=tuple(fields),
         lines=(notice.text,),
         more=0,
-        footer=_footer(message, {}),
-        links=tuple(_links(message, ())),
+        footer=_footer(message, {}, words),
+        links=tuple(_links(message, (), words)),
         text=f"{notice.title}: {notice.text}",
+        words=words,
     )
 
 
-def _subject(message: Message) -> str:
+def highest_severity(alerts: Sequence[AlertInstance]) -> str:
+    """Return the highest severity of alerts; "" when none has a known one."""
+    severities = {dict(alert.labels).get("severity", "") for alert in alerts}
+    return next((s for s in _SEVERITIES if s in severities), "")
+
+
+def _status(message: Message, words: Words) -> str:
+    return words.firing if message.status == "firing" else words.resolved
+
+
+def _headline(message: Message, words: Words) -> str:
+    counts = [words.n_firing.format(len(message.firing))] if message.firing else []
+    counts += [words.n_resolved.format(len(message.resolved))] if message.resolved else []
+    counts += [words.simulated] if is_simulated(message) else []
+    title = f"{_status(message, words)}: {_subject(message, words, ' ')}"
+    return words.counts.format(title=title, counts=words.comma.join(counts))
+
+
+def _subject(message: Message, words: Words, between: str) -> str:
     labels = dict(message.group_labels)
-    return " · ".join([labels.pop("alertname", "alerts"), *labels.values()])
+    return between.join([labels.pop("alertname", words.alerts), *labels.values()])
 
 
-def _line(alert: AlertInstance, *, resolved: bool) -> str:
+def _line(alert: AlertInstance, words: Words, *, resolved: bool) -> str:
     labels = dict(alert.labels)
-    text = dict(alert.annotations).get("summary") or f"{labels.get('alertname', '?')}: value {go_float(alert.value)}"
+    text = dict(alert.annotations).get("summary")
+    text = text or words.value.format(labels.get("alertname", "?"), go_float(alert.value))
+    away = words.comma.join(alert.away)
     if not resolved:
         if alert.unknown_since is None:
             return text
-        return f"{text} (unknown since {_time(alert.unknown_since)}: no data from {', '.join(alert.away)})"
+        return words.unknown.format(text=text, since=_time(alert.unknown_since), away=away)
     lasted = ""
     if alert.fired_at is not None and alert.resolved_at is not None:
-        lasted = f", after firing for {humanize_duration(max(0.0, float(round(alert.resolved_at - alert.fired_at))))}"
-    why = f"; {', '.join(alert.away)} is no longer configured" if alert.away else ""
-    return f"ended at {_time(alert.resolved_at)}{lasted}{why} (was: {text})"
+        duration = humanize_duration(max(0.0, float(round(alert.resolved_at - alert.fired_at))))
+        lasted = words.lasted.format(duration)
+    why = words.removed.format(away) if alert.away else ""
+    return words.ended.format(at=_time(alert.resolved_at), lasted=lasted, why=why, text=text)
 
 
-def _fields(message: Message, common: dict[str, str], severity: str) -> list[tuple[str, str]]:
-    fields = [(name, common[label]) for label, name in _WHERE.items() if label in common]
-    fields += [("Severity", severity)] if severity else []
+def _fields(message: Message, common: Mapping[str, str], severity: str, words: Words) -> list[tuple[str, str]]:
+    fields = [(name, common[label]) for label, name in words.places.items() if label in common]
+    fields += [(words.severity, words.severities.get(severity, severity))] if severity else []
     starts = [alert.fired_at for alert in message.firing or message.resolved if alert.fired_at is not None]
-    fields += [("Since" if message.firing else "Fired", _time(min(starts)))] if starts else []
-    counts = (("Firing", message.firing), ("Resolved", message.resolved))
+    fields += [(words.since if message.firing else words.fired, _time(min(starts)))] if starts else []
+    counts = ((words.firing_count, message.firing), (words.resolved_count, message.resolved))
     return fields + [(name, str(len(alerts))) for name, alerts in counts if alerts]
 
 
-def _footer(message: Message, common: dict[str, str]) -> str:
-    simulated = "simulated · " if common.get("simulated") == "true" else ""
-    number = "edited" if message.edit else f"message {message.sequence}"
+def _footer(message: Message, common: Mapping[str, str], words: Words) -> str:
+    simulated = f"{words.simulated} · " if common.get("simulated") == "true" else ""
+    number = words.edited if message.edit else words.message.format(message.sequence)
     return f"{simulated}{number} · {message.id}"
 
 
-def _links(message: Message, alerts: tuple[AlertInstance, ...]) -> list[Link]:
-    links = [Link("Console", message.console_url)] if message.console_url.startswith("http") else []
+def _links(message: Message, alerts: Sequence[AlertInstance], words: Words) -> list[Link]:
+    links = [Link(words.console, message.console_url)] if message.console_url.startswith("http") else []
     runbooks = dict.fromkeys(dict(alert.annotations).get("runbook_url", "") for alert in alerts)
-    return links + [Link("Runbook", url) for url in runbooks if url.startswith(("http://", "https://"))][:1]
+    return links + [Link(words.runbook, url) for url in runbooks if url.startswith(("http://", "https://"))][:1]
 
 
-def _common_labels(alerts: tuple[AlertInstance, ...]) -> dict[str, str]:
-    shared = set(alerts[0].labels) if alerts else set()
-    for alert in alerts[1:]:
-        shared &= set(alert.labels)
-    return dict(shared)
+def common_pairs(pairs: Sequence[Labels]) -> dict[str, str]:
+    """Return the labels, or annotations, that all of several alerts have with one value."""
+    shared = set(pairs[0]) if pairs else set()
+    for each in pairs[1:]:
+        shared &= set(each)
+    return dict(sorted(shared))
 
 
 def _time(seconds: float | None) -> str:

@@ -23,6 +23,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Button, Message, MessageRef
 from alerts.notify.card import Card, render
+from alerts.notify.plain import FormRefused, sent_or_plain
 from alerts.notify.slack_refusal import refusal_of
 from alerts.notify.slack_text import cut, escape, one_line
 
@@ -154,13 +155,15 @@ class SlackNotifier:
         self, client: AsyncWebClient, method: str, message: Message, card: Card, where: dict[str, Any]
     ) -> tuple[dict[str, Any], str]:
         """Post or update; fall back to plain text when Slack refuses the form. Return (answer, why plain or "")."""
-        try:
-            return await self._call(client, method, _content(message, card) | where), ""
-        except _FormRefusedError as refused:
-            note = f"sent as plain text: {refused}"
-            logging.getLogger(__name__).warning("notification %s to %s %s", message.id, self.name, note)
-            plain = _plain(message, card, with_metadata="metadata" not in str(refused)) | where
-            return await self._call(client, method, plain), note
+
+        async def plain(refused: FormRefused) -> dict[str, Any]:
+            content = _plain(message, card, with_metadata="metadata" not in str(refused))
+            return await self._call(client, method, content | where)
+
+        async def rich() -> dict[str, Any]:
+            return await self._call(client, method, _content(message, card) | where)
+
+        return await sent_or_plain(self.name, message, rich, plain)
 
     async def _find(self, client: AsyncWebClient, message: Message, root: MessageRef | None) -> MessageRef | None:
         """Return the place of the message with this id in the channel, or in the thread of `root`.
@@ -238,16 +241,12 @@ class SlackNotifier:
             return _RootGoneError(f"Slack {method}: {code}", permanent=True)
         cure = f" ({_CURES[code]})" if code in _CURES else ""
         if code in _FORM | _FORM_MORE | _FORM_REST:
-            return _FormRefusedError(f"Slack {method} to {self._channel}: {code}{_why(data)}", permanent=True)
+            return FormRefused(f"Slack {method} to {self._channel}: {code}{_why(data)}")
         return DeliveryFailed(f"Slack {method} to {self._channel}: {code}{cure}", permanent=True)
 
 
 class _RootGoneError(DeliveryFailed):
     """The group's message can no longer be updated: it was deleted, or is too old."""
-
-
-class _FormRefusedError(DeliveryFailed):
-    """Slack refuses the form of the message."""
 
 
 def slack_blocks(card: Card) -> list[dict[str, Any]]:
@@ -259,7 +258,7 @@ def slack_blocks(card: Card) -> list[dict[str, Any]]:
     if fields:
         blocks.append({"type": "section", "fields": fields[:FIELDS_LIMIT]})
     lines = [f"• {escape(line)}" for line in card.lines]
-    lines += [f"… and {card.more} more"] if card.more else []
+    lines += list(card.shown_lines[len(card.lines) :])
     if lines:
         blocks.append({"type": "section", "text": _mrkdwn("\n".join(lines), SECTION_LIMIT)})
     buttons = [_button(button) for button in card.buttons]
@@ -307,10 +306,7 @@ def _content(message: Message, card: Card) -> dict[str, Any]:
 
 def _plain(message: Message, card: Card, *, with_metadata: bool) -> dict[str, Any]:
     """Return the message as plain text. The empty `blocks` remove those of an earlier version of the message."""
-    lines = [card.title, *(f"{name}: {value}" for name, value in card.fields), *card.lines]
-    lines += [f"… and {card.more} more"] if card.more else []
-    lines += [*(f"{link.text}: {link.url}" for link in card.links), card.footer]
-    text = cut("\n".join(escape(line) for line in lines), FALLBACK_LIMIT)
+    text = cut("\n".join(escape(line) for line in card.paragraphs), FALLBACK_LIMIT)
     content = {"text": text, "blocks": [], "unfurl_links": False}
     return content | ({"metadata": _metadata(message)} if with_metadata else {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -13,7 +14,6 @@ from alerts.interfaces import AlertInstance, AlertState, Message
 from collectors.samples import labels_of
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
-from controlplane.api.models import NAME
 from controlplane.api.services import ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet.view import View, instant, rfc3339
@@ -21,6 +21,8 @@ from controlplane.store.outbox import OutboxEntry, OutboxStatus
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
 
+NOTIFIER = r"^[^\x00-\x1f\x7f]{1,300}$"
+"""Name of a notifier. Those of an `alertmanager.yml` may have any characters, such as `team x/slack[1]`."""
 TEST_TIMEOUT_S = 15.0
 """Longest wait for a test message, in seconds. Chosen: a person waits for the answer."""
 
@@ -59,12 +61,14 @@ def notifications(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=10
     return NotificationList(items=tuple(notification_view(e) for e in services.outbox.recent(limit)))
 
 
-@router.post("/cp/v1/notifiers/{name}/test")
+@router.post("/cp/v1/notifiers/{name:path}/test")
 @requires(Role.OPERATOR)
 async def test_notifier(
-    services: ServicesDep, principal: PrincipalDep, name: Annotated[str, Path(pattern=NAME)]
+    services: ServicesDep, principal: PrincipalDep, name: Annotated[str, Path(pattern=NOTIFIER)]
 ) -> NotifierTested:
     """Send a test message, without the outbox, and return the receiver's answer. 502: the receiver's error.
+
+    Where the message opens an incident, a second one resolves it.
 
     Raises NotFound for an unknown notifier. Raises DeliveryFailed when the receiver refuses the message or does not
     answer.
@@ -77,12 +81,18 @@ async def test_notifier(
     summary = f"Test message, sent by {principal.name}. Nothing is wrong."
     alert = AlertInstance("test", labels, (("summary", summary),), AlertState.FIRING, 0.0, now, fired_at=now)
     message = Message(f"test/{name}", name, "firing", labels, (alert,), (), sequence=0, generation=round(now * 1000))
+    over = replace(alert, state=AlertState.INACTIVE, resolved_at=now)
+    resolved = replace(message, status="resolved", firing=(), resolved=(over,), sequence=1)
+    notifier = notifiers[name]
     try:
         async with asyncio.timeout(TEST_TIMEOUT_S):
-            ref = await notifiers[name].send(message, None)
+            ref = await notifier.send(message, None)
+            if getattr(notifier, "opens_incidents", False):
+                await notifier.send(resolved, ref)  # nobody else would close it
     except TimeoutError as error:
         raise DeliveryFailed(f"{name}: no answer within {TEST_TIMEOUT_S:g} s") from error
-    return NotifierTested(result=f"{name}: delivered" + (f" ({ref.place})" if ref else ""))
+    told = "; ".join(part for part in (ref.place, ref.note) if part) if ref else ""
+    return NotifierTested(result=f"{name}: delivered" + (f" ({told})" if told else ""))
 
 
 def notification_view(entry: OutboxEntry) -> NotificationView:

@@ -1,33 +1,22 @@
-"""Recipes of the notifiers, from `notifiers:` in fleet.yaml."""
+"""Recipes of the notifiers, from `notifiers:` in fleet.yaml and the receivers of its `alertmanager.yml`."""
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from alerts.interfaces import Notifier
 from alerts.notify.log import LogNotifier
-from alerts.notify.slack import SlackNotifier
+from controlplane.app.notifying.recipes import recipe_of
 from controlplane.app.recipe import Recipe
-from controlplane.app.slack_token import bot_token
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import LOG
-from controlplane.config.notifiers import LogSection, NotifierSection, SlackSection
-
-SLACK_API = "https://slack.com/api/"
+from controlplane.fleet.route import receivers_of
 
 
 def notifier_recipes(loaded: LoadedFleet) -> dict[str, Recipe[Notifier]]:
-    """Return the recipe of each notifier by name. A log notifier is always among them."""
+    """Return the recipe of each notifier by name. A log notifier is always among them.
+
+    Raises ConfigErrors for a bad `alertmanager.yml`.
+    """
     recipes: dict[str, Recipe[Notifier]] = {LOG: Recipe(LogNotifier, (LOG,), {})}
-    return recipes | {section.name: _recipe(section) for section in loaded.fleet.notifiers}
-
-
-def _recipe(section: NotifierSection) -> Recipe[Notifier]:
-    match section:
-        case LogSection():
-            return Recipe(LogNotifier, (section.name,), {})
-        case SlackSection():
-            told = (section.name, section.channel, bot_token(section))
-            return Recipe(SlackNotifier, told, {"base_url": section.base_url or SLACK_API})
-        case _:
-            assert_never(section)
+    taken = {section.name: section for sections in receivers_of(loaded).values() for section in sections}
+    own = {section.name: section for section in loaded.fleet.notifiers}
+    return recipes | {name: recipe_of(section) for name, section in (taken | own).items()}

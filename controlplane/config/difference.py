@@ -17,8 +17,9 @@ from controlplane.config.model import Fleet
 
 _AT_START = re.compile(r"database$|metrics(?!\.remote_write($|[.\[]))")
 """Fields that are read only once, when the control plane starts."""
-_HIDDEN = re.compile(r"(^|\.)(database|headers(\..*)?|.*(password|secret|token|api_key)s?)$")
-"""Fields whose value may hold a secret: a database's address, our headers, and fields named like a secret."""
+_HIDDEN = re.compile(r"^notifiers\[[^\]]*\]\.url$|(^|\.)(database|headers(\..*)?|.*(password|secret|token|api_key)s?)$")
+"""Fields whose value may hold a secret: addresses of a database and of webhooks, our headers, and fields named like a
+secret."""
 _FILES = re.compile(r"_(file|env)$")
 """Fields that hold the name of a file or a variable, which is no secret."""
 _USERINFO = re.compile(r"://[^/@\s]+@")

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
 from alerts.dispatch import Stages
 from alerts.errors import RuleError
 from alerts.routing.config import read_file
-from alerts.routing.tree import Routing
+from controlplane.config.alertmanager import read_receivers
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import LOG
+from controlplane.config.notifiers import NotifierSection
 from controlplane.errors import ConfigErrors
 from controlplane.fleet.routing import routing_of
 
 ALERTMANAGER = ("notifications", "alertmanager_config")
 """Place of the path of an `alertmanager.yml` in fleet.yaml."""
+Read = TypeVar("Read")
 
 
 def stages_of(loaded: LoadedFleet, console_url: str) -> Stages:
     """Return all that lies between an alert and its notification. Raises ConfigErrors for a bad `alertmanager.yml`."""
-    routing = full_routing(loaded)
-    own = {notifier.name for notifier in loaded.fleet.notifiers} | {LOG}
-    return Stages(routing, {name: (name,) for name in routing.receivers if name in own}, console_url)
+    path = loaded.fleet.notifications.alertmanager_config
+    own = {name: (name,) for name in (*(notifier.name for notifier in loaded.fleet.notifiers), LOG)}
+    if path is None:
+        return Stages(routing_of(loaded.fleet), own, console_url)
+    taken = {name: tuple(one.name for one in sections) for name, sections in receivers_of(loaded).items()}
+    return Stages(_read(loaded, path, read_file), taken | own, console_url)
 
 
-def full_routing(loaded: LoadedFleet) -> Routing:
-    """Return the routing of fleet.yaml or of its `alertmanager.yml`. Raises ConfigErrors for a bad one."""
+def receivers_of(loaded: LoadedFleet) -> Mapping[str, tuple[NotifierSection, ...]]:
+    """Return the notifiers of each receiver of the `alertmanager.yml`, without those that fleet.yaml replaces.
+
+    A notifier of fleet.yaml with the name of a receiver takes its place. Raises ConfigErrors for a bad file.
+    """
     path = loaded.fleet.notifications.alertmanager_config
     if path is None:
-        return routing_of(loaded.fleet)
-    try:
-        return read_file(path)
-    except RuleError as error:
-        raise ConfigErrors([loaded.error(ALERTMANAGER, str(error))]) from error
+        return {}
+    own = {notifier.name for notifier in loaded.fleet.notifiers}
+    found = _read(loaded, path, read_receivers).sections
+    return {name: sections for name, sections in found.items() if name not in own}
 
 
 def notice_receiver(loaded: LoadedFleet) -> str:
@@ -40,3 +51,10 @@ def notice_receiver(loaded: LoadedFleet) -> str:
     """
     stages = stages_of(loaded, "")
     return next(iter(stages.notifiers.get(stages.routing.root.receiver, ())), LOG)
+
+
+def _read(loaded: LoadedFleet, path: Path, read: Callable[[Path], Read]) -> Read:
+    try:
+        return read(path)
+    except RuleError as error:
+        raise ConfigErrors([loaded.error(ALERTMANAGER, str(error))]) from error

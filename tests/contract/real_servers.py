@@ -34,6 +34,17 @@ def prometheus(folder: Path, config: str = "global: {}\n", *flags: str) -> Itera
 
 
 @contextlib.contextmanager
+def alertmanager(folder: Path, config: str) -> Iterator[str]:
+    """Run Debian's Alertmanager, alone and without stored state, and yield its URL."""
+    address = free_address()
+    (folder / "alertmanager.yml").write_text(config)
+    command = ["prometheus-alertmanager", f"--config.file={folder}/alertmanager.yml", "--cluster.listen-address="]
+    command += [f"--storage.path={folder}/alertmanager", f"--web.listen-address={address}"]
+    with running(command, folder, f"http://{address}/-/ready"):
+        yield f"http://{address}"
+
+
+@contextlib.contextmanager
 def victoria_metrics(folder: Path) -> Iterator[str]:
     """Run Debian's VictoriaMetrics and yield its URL."""
     address = free_address()

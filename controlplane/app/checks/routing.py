@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from alerts.errors import RuleError
 from alerts.routing.config import read_file
 from alerts.routing.doubts import doubts
 from controlplane.app.checks.findings import Findings
+from controlplane.config.alertmanager import read_receivers
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.vocabulary import whole
 from controlplane.fleet.route import ALERTMANAGER
@@ -21,13 +24,7 @@ def check_routing(loaded: LoadedFleet, findings: Findings) -> None:
     if fleet.reads("notifications") and fleet.notifications.reads("alertmanager_config"):
         path = fleet.notifications.alertmanager_config
         if path is not None:
-            try:
-                found = doubts(read_file(path))
-            except RuleError as error:
-                findings.error(ALERTMANAGER, str(error))
-            else:
-                for doubt in found:
-                    findings.elsewhere("warning", str(path), doubt.line, doubt.sentence)
+            _check_alertmanager(path, findings)
             return
     if not fleet.reads("notifiers", "route"):
         return
@@ -37,6 +34,18 @@ def check_routing(loaded: LoadedFleet, findings: Findings) -> None:
             findings.warn(("notifiers",), "no notifier gets messages, only the log does; add route:")
         return
     _check_tree(loaded, names, findings)
+
+
+def _check_alertmanager(path: Path, findings: Findings) -> None:
+    try:
+        found, notes = doubts(read_file(path)), read_receivers(path).notes
+    except RuleError as error:
+        findings.error(ALERTMANAGER, str(error))
+        return
+    for doubt in found:
+        findings.elsewhere("warning", str(path), doubt.line, doubt.sentence)
+    for note in notes:
+        findings.elsewhere("warning", note.file, note.line, note.text)
 
 
 def _check_tree(loaded: LoadedFleet, names: list[str | None], findings: Findings) -> None:

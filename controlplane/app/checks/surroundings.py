@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
+from controlplane.app.notifying.recipes import secrets_of
 from controlplane.app.parts.route import receives_buttons
-from controlplane.app.slack_token import app_token, bot_token, signing_secret
+from controlplane.app.slack_token import app_token, signing_secret
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.notifiers import SlackSection
+from controlplane.config.notifiers import CommandSection, NotifierSection
 from controlplane.config.traffic.base import Backend
-from controlplane.config.vocabulary import Access, Model, whole
+from controlplane.config.vocabulary import Access, Model, TlsSection, whole
 from controlplane.errors import ConfigError
 
 
@@ -31,14 +33,22 @@ def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
         if isinstance(section, Backend):
             _check_backend(section, loc, findings)
     for number, notifier in enumerate(loaded.fleet.notifiers if loaded.fleet.reads("notifiers") else ()):
-        if whole(notifier) and isinstance(notifier, SlackSection):
-            field = "token_env" if notifier.token_env else "token_file"
-            try:
-                bot_token(notifier)()
-            except DeliveryFailed as failure:
-                findings.warn(("notifiers", number, field), str(failure))
+        if whole(notifier):
+            _check_notifier(notifier, ("notifiers", number), findings)
     _check_slack(loaded, findings)
     _check_database(loaded, findings)
+
+
+def _check_notifier(section: NotifierSection, loc: Loc, findings: Findings) -> None:
+    for field, secret in secrets_of(section).items():
+        try:
+            secret()
+        except DeliveryFailed as failure:
+            findings.warn((*loc, field), str(failure))
+    if isinstance(section, CommandSection) and shutil.which(section.command[0]) is None:
+        findings.warn((*loc, "command"), f"{section.command[0]} is no program that can be run here")
+    if isinstance(tls := getattr(section, "tls", None), TlsSection) and not isinstance(section, Access):
+        _check_access(Access(tls=tls), loc, findings)
 
 
 def _check_slack(loaded: LoadedFleet, findings: Findings) -> None:

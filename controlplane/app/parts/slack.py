@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from alerts.interfaces import Clock
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.roles import Role
-from controlplane.app.notifiers import SLACK_API
+from controlplane.app.notifying.recipes import SLACK_API
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.slack_token import SlackToken, app_token, signing_secret
 from controlplane.slack.actions import Actions, Person

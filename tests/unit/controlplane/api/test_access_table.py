@@ -120,7 +120,7 @@ REFUSED = (401, 403)
 
 
 def registered(app: FastAPI) -> set[tuple[str, str]]:
-    return {(m, r.path) for r in app.routes if isinstance(r, APIRoute) for m in r.methods or ()}
+    return {(m, r.path_format) for r in app.routes if isinstance(r, APIRoute) for m in r.methods or ()}
 
 
 def test_the_table_names_every_route_and_no_other(rig: Any) -> None:

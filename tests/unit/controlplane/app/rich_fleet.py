@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.unit.controlplane.app.backup_edits import RICH_BACKUP
+from tests.unit.controlplane.app.notifier_edits import RICH_NOTIFIERS
 from tests.unit.controlplane.app.rollout_edits import RICH_OPTIONS, RICH_SHARED
 from tests.unit.controlplane.app.route_edits import RICH_INHIBITIONS, RICH_INTERVALS, RICH_NOTIFICATIONS, RICH_ROUTE
 
@@ -39,6 +40,7 @@ RICH: dict[str, Any] = {
     "notifiers": [
         {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
         {"name": "file", "type": "log"},
+        *RICH_NOTIFIERS,
     ],
     "route": RICH_ROUTE,
     "inhibit_rules": RICH_INHIBITIONS,

@@ -103,7 +103,12 @@ def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: P
         ),
         (("notifiers", 0, "token_env"), None, "notifiers[0]: type slack needs one of token_env:, token_file:"),
         (("notifiers", 0, "type"), DROPPED, "notifiers[0].type: is required"),
-        (("notifiers", 0, "type"), "pager", "notifiers[0].type: expected one of: slack, log; got 'pager'"),
+        (
+            ("notifiers", 0, "type"),
+            "pager",
+            "notifiers[0].type: expected one of: slack, log, webhook, alertmanager, email, feishu, dingtalk, wecom, "
+            "msteams, slack_webhook, pagerduty, opsgenie, command; got 'pager'; did you mean 'pagerduty'?",
+        ),
     ],
 )
 def test_what_a_section_says_of_itself_is_told_alone(folder: Path, place: Place, value: object, fault: str) -> None:

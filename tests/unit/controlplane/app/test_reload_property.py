@@ -34,6 +34,7 @@ from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.backup_edits import BACKUP_EDITS
 from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
+from tests.unit.controlplane.app.notifier_edits import NOTIFIER_EDITS
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.rich_fleet import RICH
 from tests.unit.controlplane.app.rollout_edits import ROLLOUT_EDITS
@@ -134,6 +135,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("notifiers[].token_file", OPS, {"name": "ops", "type": "slack", "channel": "#ops", "token_file": "/t"}),
     ("notifiers[].base_url", (*OPS, "base_url"), DROP),
     ("notifiers", ("notifiers", 1), DROP),
+    *NOTIFIER_EDITS,
     ("slack", ("slack",), DROP),
     ("slack.app_token_env", ("slack", "app_token_env"), "OTHER"),
     ("slack.app_token_env", ("slack", "app_token_env"), DROP),

@@ -25,6 +25,12 @@ from controlplane.config.wording import SENTENCES, nearest, shown, yaml_sentence
 from controlplane.errors import ConfigError, ConfigErrors
 from tests.fakes.fleet_text import parse_fleet
 
+KINDS = (
+    "slack, log, webhook, alertmanager, email, feishu, dingtalk, wecom, msteams, slack_webhook, pagerduty, opsgenie, "
+    "command"
+)
+"""The types of notifiers, as a fault lists them."""
+
 VALID = """\
 fleet:
   name: prod-eu
@@ -304,7 +310,7 @@ got 'bad-name'
 12: evaluation_interval: expected a duration such as 15s, 2m or 1h30m, got the number 15
 13: thresholds.latency_p99.fro: unknown field; did you mean 'for'? known here: value, for, window
 13: thresholds.latency_p99.value: expected a number, or a duration such as 2s, got a list
-15: notifiers[0].type: expected one of: slack, log; got 'slak'; did you mean 'slack'?
+15: notifiers[0].type: expected one of: KINDS; got 'slak'; did you mean 'slack'?
 16: notifiers[1].name: 'ops' is taken by notifiers[0]
 17: route.group_by[0]: expected a label name of letters, digits and '_' that does not begin with a digit, got 'a-b'
 17: route.receiver: 'opps' is not one of notifiers: log, ops; did you mean 'ops'?
@@ -321,7 +327,7 @@ got 'bad-name'
 25: metrics.remote_write[0].url: credentials do not belong in the address; use basic_auth: or authorization:
 25: metrics.retention: expected 1m or more, got '1s'
 25: metrics.retention_size: expected a size such as 512MB or 50GB, got the number 5
-"""
+""".replace("KINDS", KINDS)
 
 
 def test_one_run_tells_every_fault_of_a_file_in_the_order_of_lines() -> None:
@@ -541,7 +547,7 @@ TYPE = "notifiers[0].type: is required"
         ("{name: ops}", ["notifiers[0].type: is required"]),
         (
             "{type: 5, name: ops}",
-            ["notifiers[0].type: expected one of: slack, log; got the number 5"],
+            [f"notifiers[0].type: expected one of: {KINDS}; got the number 5"],
         ),
         ("ops", ["notifiers[0]: expected a map of fields, got 'ops'"]),
         ("{7: ops, name: ops}", ["notifiers[0].7: expected a text as the field's name, got the number 7", TYPE]),

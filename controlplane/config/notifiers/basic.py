@@ -1,20 +1,13 @@
-"""`notifiers:` of fleet.yaml: the kinds of notifiers and their fields."""
+"""The notifiers Slack and log."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from controlplane.config.checking import Fault, check
-from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Name, Text
-
-
-class CommonNotifier(Model):
-    """Fields of every kind of notifier."""
-
-    name: Name
+from controlplane.config.notifiers.common import CommonNotifier
+from controlplane.config.vocabulary import FilePath, HttpUrl, Text
 
 
 class SlackSection(CommonNotifier):
@@ -37,6 +30,3 @@ class LogSection(CommonNotifier):
     """The control plane's own log."""
 
     type: Literal["log"]
-
-
-NotifierSection = Annotated[SlackSection | LogSection, Field(discriminator="type")]

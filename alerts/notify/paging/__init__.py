@@ -1,0 +1,1 @@
+"""On-call services: PagerDuty and Opsgenie. A group of alerts is one incident there."""

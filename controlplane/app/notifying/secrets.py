@@ -1,0 +1,63 @@
+"""A notifier's secret: in the environment, in a file, or in the alertmanager.yml that the notifier comes from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from alerts.errors import DeliveryFailed
+from controlplane.config.notifiers.common import CommonNotifier
+
+MAX_SECRET_BYTES = 4096
+"""Bytes that are read of a file. Chosen: a secret has a few hundred, and a huge file must not fill the memory."""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The place of a secret. It is read at every use, so that a new secret is used."""
+
+    owner: str
+    """The thing that needs it, as it reads in a sentence: `notifier ops`."""
+    what: str
+    """The secret's name at the receiver."""
+    env: str | None = None
+    file: Path | None = None
+    inline: SecretStr | None = None
+
+    def __call__(self) -> str:
+        """Return the secret. Raises DeliveryFailed when it is missing or cannot be read."""
+        if self.inline is not None:
+            text, place = self.inline.get_secret_value().strip(), "alertmanager.yml"
+        elif self.env:
+            text, place = os.environ.get(self.env, "").strip(), f"environment variable {self.env}"
+        else:
+            assert self.file is not None  # the configuration requires one of the places
+            text, place = self._content(self.file), str(self.file)
+        if not text:
+            raise DeliveryFailed(f"{self.owner}: {place} is not set or empty; put the {self.what} there")
+        if not text.isprintable():
+            raise DeliveryFailed(f"{self.owner}: the {self.what} in {place} holds a line break or a control character")
+        return text
+
+    def _content(self, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                return file.read(MAX_SECRET_BYTES).decode().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeliveryFailed(f"{self.owner}: {path} cannot be read: {_why(error)}") from error
+
+
+def secret_of(section: CommonNotifier, name: str, what: str) -> Secret | None:
+    """Return the secret of a section's fields `NAME_env` and `NAME_file`, or None when it has none."""
+    inline = section.inline(name)
+    env, file = (getattr(section, f"{name}_{place}", None) for place in ("env", "file"))
+    if inline is None and not env and not file:
+        return None
+    return Secret(f"notifier {section.name}", what, None if inline else env, file, inline)
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "unknown" if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -1,0 +1,159 @@
+"""On-call services, against fakes that check what the real ones check."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from alerts.errors import DeliveryFailed
+from alerts.interfaces import Notifier
+from alerts.notify.http import HttpPoster
+from alerts.notify.paging.identity import incident_key
+from alerts.notify.paging.opsgenie import OpsgenieNotifier
+from alerts.notify.paging.pagerduty import PagerDutyNotifier
+from tests.contract.notifiers.http_faults import FAULTS, Fault, fails
+from tests.contract.notifiers.messages import ATTACK, EDIT, FIRING, HUGE, NOTICE, RESOLVED, alert
+from tests.fakes import receivers
+from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.receivers import KEY
+
+INCIDENT = incident_key(FIRING)
+
+
+@asynccontextmanager
+async def pagerduty(key: str = KEY) -> AsyncIterator[tuple[Receiver, Notifier]]:
+    async with receiving(receivers.pagerduty) as receiver:
+        own = PagerDutyNotifier("ops", lambda: key, HttpPoster("ops", timeout_s=1.0), url=f"{receiver.url}/")
+        try:
+            yield receiver, own
+        finally:
+            await own.close()
+
+
+@asynccontextmanager
+async def opsgenie(key: str = KEY, **options: Any) -> AsyncIterator[tuple[Receiver, Notifier]]:
+    async with receiving(receivers.opsgenie) as receiver:
+        http = HttpPoster("ops", timeout_s=1.0)
+        own = OpsgenieNotifier("ops", lambda: key, http, url=receiver.url, **options)
+        try:
+            yield receiver, own
+        finally:
+            await own.close()
+
+
+async def test_pagerduty_has_one_incident_for_a_group() -> None:
+    async with pagerduty() as (receiver, notifier):
+        ref = await notifier.send(FIRING, None)
+        assert ref is not None and (ref.place, ref.note) == (INCIDENT, "")
+        two = replace(FIRING, firing=(alert("chat"), alert("chat", node="n2")), sequence=2)
+        await notifier.send(two, ref)
+        # After a restoration of the database the generation may be another. The incident must still be resolved.
+        await notifier.send(replace(RESOLVED, generation=99), ref)
+        assert [got.path for got in receiver.taken] == ["/v2/enqueue"] * 3
+        events = [got.json for got in receiver.taken]
+        assert [event["event_action"] for event in events] == ["trigger", "trigger", "resolve"]
+        assert {event["dedup_key"] for event in events} == {INCIDENT}
+        payload = events[0]["payload"]
+        assert payload["summary"] == "FIRING: LLMErrorRateHigh chat (1 firing): 5% of requests to chat fail"
+        assert (payload["source"], payload["severity"], payload["component"]) == ("chat", "critical", "chat")
+        assert (payload["class"], payload["timestamp"]) == ("LLMErrorRateHigh", "2023-11-14T22:14:30+00:00")
+        assert payload["custom_details"]["Since"] == "2023-11-14 22:14:20 UTC"
+        assert payload["custom_details"]["alerts"] == ["5% of requests to chat fail"]
+        assert events[0]["links"] == [
+            {"href": "http://console.example/alerts", "text": "Console"},
+            {"href": "https://runbooks.example/LLMErrorRateHigh.md", "text": "Runbook"},
+        ]
+        assert events[0]["client_url"] == "http://console.example/alerts"
+
+
+@pytest.mark.parametrize(
+    ("severity", "theirs", "priority"),
+    [("critical", "critical", "P1"), ("warning", "warning", "P3"), ("info", "info", "P5"), ("page", "error", "P3")],
+)
+async def test_severities(severity: str, theirs: str, priority: str) -> None:
+    message = replace(FIRING, firing=(alert("chat", severity=severity),))
+    async with pagerduty() as (receiver, notifier):
+        await notifier.send(message, None)
+        assert receiver.taken[0].json["payload"]["severity"] == theirs
+    async with opsgenie() as (receiver, notifier):
+        await notifier.send(message, None)
+        assert receiver.taken[0].json["priority"] == priority
+
+
+async def test_a_notice_pages_nobody() -> None:
+    async with pagerduty() as (receiver, notifier):
+        ref = await notifier.send(NOTICE, None)
+        assert ref is not None and ref.place == ""
+        (got,) = receiver.taken
+        assert got.path == "/v2/change/enqueue", "a change event opens no incident"
+        assert got.json["payload"]["summary"] == "Promotion of chat to v2 failed: It did not load."
+        assert await notifier.send(EDIT, None) is None
+    async with opsgenie() as (receiver, notifier):
+        first = await notifier.send(NOTICE, None)
+        second = await notifier.send(replace(NOTICE, sequence=2), first)
+        assert await notifier.send(EDIT, None) is None
+        assert first is not None and second is not None and first.place != second.place
+        assert {got.json["priority"] for got in receiver.taken} == {"P5"}
+
+
+async def test_opsgenie_has_one_alert_for_a_group() -> None:
+    async with opsgenie(teams=("gpu",), tags=("llm",)) as (receiver, notifier):
+        ref = await notifier.send(FIRING, None)
+        assert ref is not None and (ref.place, ref.note) == (INCIDENT, "")
+        await notifier.send(RESOLVED, ref)
+        created, closed = receiver.taken
+        content = created.json
+        assert (content["message"], content["alias"]) == ("FIRING: LLMErrorRateHigh · chat", INCIDENT)
+        assert content["details"] == {"alertname": "LLMErrorRateHigh", "model": "chat", "severity": "critical"}
+        assert content["responders"] == [{"name": "gpu", "type": "team"}]
+        assert (content["tags"], content["entity"]) == (["llm", "critical"], "chat")
+        assert "Runbook: https://runbooks.example/LLMErrorRateHigh.md" in content["description"].splitlines()
+        assert (closed.path, closed.query) == (f"/v2/alerts/{INCIDENT}/close", {"identifierType": "alias"})
+
+
+@pytest.mark.parametrize("service", [pagerduty, opsgenie])
+async def test_groups_of_any_size_and_labels_of_any_content_are_accepted(service: Any) -> None:
+    async with service() as (receiver, notifier):
+        wide = alert("chat", **{f"label_{n}": "x" * 2000 for n in range(60)})
+        for message in (HUGE, ATTACK, replace(FIRING, firing=(wide,))):
+            ref = await notifier.send(message, None)
+            assert ref is not None and ref.note == "", "the fake refuses what is too long"
+        assert b"\\u202e" not in receiver.taken[1].body.lower().replace(b"\\\\u202e", b"")
+
+
+@pytest.mark.parametrize("service", [pagerduty, opsgenie])
+async def test_a_refused_form_is_sent_again_with_the_least(service: Any) -> None:
+    async with service() as (receiver, notifier):
+        receiver.misbehave('400::{"status": "invalid event", "errors": ["custom_details is odd"]}')
+        ref = await notifier.send(FIRING, None)
+        assert ref is not None and ref.place == INCIDENT
+        assert "sent as plain text" in ref.note and "custom_details is odd" in ref.note
+        (got,) = receiver.taken
+        assert not {"links", "details", "description"} & set(got.json)
+        assert "custom_details" not in got.json.get("payload", {})
+
+
+async def test_a_wrong_key_is_final_and_not_shown() -> None:
+    async with pagerduty("wrong-key-000000") as (_, notifier):
+        with pytest.raises(DeliveryFailed, match="'routing_key' is missing or invalid") as failed:
+            await notifier.send(FIRING, None)
+        assert failed.value.permanent and "wrong-key" not in str(failed.value)
+    async with opsgenie("wrong-key-000000") as (_, notifier):
+        with pytest.raises(DeliveryFailed, match="check the API key, and that url: is of its region") as failed:
+            await notifier.send(FIRING, None)
+        assert failed.value.permanent and "wrong-key" not in str(failed.value)
+    async with opsgenie("bad\r\nX-Evil: 1") as (receiver, notifier):
+        with pytest.raises(DeliveryFailed, match="holds a line break"):
+            await notifier.send(FIRING, None)
+        assert receiver.got == []
+
+
+@pytest.mark.parametrize("service", [pagerduty, opsgenie])
+@pytest.mark.parametrize("fault", [f for f in FAULTS if not f.fault.startswith("401")], ids=lambda f: f.fault)
+async def test_faults_are_told_alike(service: Any, fault: Fault) -> None:
+    async with service() as (receiver, notifier):
+        await fails(receiver, notifier, fault)

@@ -1,0 +1,208 @@
+"""The receivers of an alertmanager.yml as notifiers, and what is told about the rest."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from alerts.errors import RuleError
+from controlplane.app.notifying.recipes import recipe_of, secrets_of
+from controlplane.config.alertmanager import Receivers, read_receivers
+from controlplane.config.notifiers import (
+    EmailSection,
+    MSTeamsSection,
+    OpsgenieSection,
+    PagerDutySection,
+    SlackSection,
+    SlackWebhookSection,
+    WebhookSection,
+)
+from tests.patience import PROCESS_S
+
+Read = Callable[[str], Receivers]
+WHOLE = """\
+global:
+  smtp_smarthost: mail.example.org:587
+  smtp_from: Alerts <alerts@example.org>
+  smtp_auth_username: alerts
+  smtp_auth_password: s3cret-mail
+  slack_api_url: https://hooks.slack.com/services/T0/B0/s3cret-slack
+  opsgenie_api_key: s3cret-genie
+  http_config: {tls_config: {ca_file: ca.pem}}
+route: {receiver: team x, routes: [{receiver: pager}, {receiver: nobody}, {receiver: mail}]}
+receivers:
+  - name: team x
+    slack_configs:
+      - {channel: "#ops", title: "{{ .Status }}", send_resolved: true}
+      - api_url: https://slack.example/api/chat.postMessage
+        channel: "#gpu"
+        http_config: {authorization: {credentials: s3cret-bot}}
+    webhook_configs:
+      - {url: "http://u/s3cret-hook", max_alerts: 10, http_config: {basic_auth: {username: u, password: s3cret-p}}}
+      - {url: "http://v/", http_config: {authorization: {credentials_file: token}, proxy_url: "http://p.example"}}
+  - name: nobody
+  - name: pager
+    pagerduty_configs: [{routing_key: s3cret-pd, url: "https://events.eu.pagerduty.com/v2/enqueue", severity: critical}]
+    opsgenie_configs: [{tags: "llm, gpu", responders: [{type: team, name: gpu}, {type: user, username: a}]}]
+    msteams_configs: [{webhook_url: "https://t.example/s3cret-teams"}]
+  - name: mail
+    email_configs:
+      - {to: "a@example.org, B <b@example.org>", headers: {Cc: c@example.org, Subject: x}, send_resolved: false}
+  - name: relay
+    telegram_configs: [{bot_token: s3cret-tg, chat_id: 1}]
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    def written(text: str) -> Receivers:
+        (tmp_path / "alertmanager.yml").write_text(text)
+        return read_receivers(tmp_path / "alertmanager.yml")
+
+    return written
+
+
+def test_each_receiver_becomes_its_notifiers(read: Read, tmp_path: Path) -> None:
+    sections = read(WHOLE).sections
+    assert {name: [one.name for one in found] for name, found in sections.items()} == {
+        "team x": ["team x/slack[0]", "team x/slack[1]", "team x/webhook[0]", "team x/webhook[1]"],
+        "nobody": [],
+        "pager": ["pager/msteams[0]", "pager/opsgenie[0]", "pager/pagerduty[0]"],
+        "mail": ["mail"],
+        "relay": [],
+    }
+    hook, bot, first, second = sections["team x"]
+    assert isinstance(hook, SlackWebhookSection) and hook.tls and hook.tls.ca_file == tmp_path / "ca.pem"
+    assert isinstance(bot, SlackSection)
+    assert (bot.channel, bot.base_url) == ("#gpu", "https://slack.example/api/")
+    assert isinstance(first, WebhookSection) and first.max_alerts == 10
+    assert isinstance(second, WebhookSection) and second.authorization
+    assert second.authorization.credentials_file == tmp_path / "token"
+    teams, genie, duty = sections["pager"]
+    assert isinstance(teams, MSTeamsSection)
+    assert isinstance(genie, OpsgenieSection) and (genie.teams, genie.tags) == (("gpu",), ("llm", "gpu"))
+    assert isinstance(duty, PagerDutySection) and duty.url == "https://events.eu.pagerduty.com"
+    (mail,) = sections["mail"]
+    assert isinstance(mail, EmailSection)
+    assert (mail.host, mail.used_port, mail.security) == ("mail.example.org", 587, "starttls")
+    assert (mail.from_, mail.to) == ("Alerts <alerts@example.org>", ("a@example.org", "B <b@example.org>"))
+    assert (mail.cc, mail.username) == (("c@example.org",), "alerts")
+
+
+def test_secrets_of_the_file_are_used_and_never_shown(read: Read) -> None:
+    found = read(WHOLE)
+    sections = [section for each in found.sections.values() for section in each]
+    used = {secret() for section in sections for secret in secrets_of(section).values()}
+    assert used == {
+        "https://hooks.slack.com/services/T0/B0/s3cret-slack",
+        "s3cret-bot",
+        "http://u/s3cret-hook",
+        "http://v/",
+        "s3cret-pd",
+        "s3cret-genie",
+        "https://t.example/s3cret-teams",
+        "s3cret-mail",
+    }
+    header = sections[2].inline("authorization")
+    assert header is not None and header.get_secret_value() == "Basic dTpzM2NyZXQtcA=="
+    shown = f"{found} {found!r} {[recipe_of(section) for section in sections]} {[s.model_dump() for s in sections]}"
+    assert "s3cret" not in shown and "dTpzM2" not in shown
+
+
+def test_a_secret_that_changes_makes_another_notifier(read: Read) -> None:
+    before, same = read(WHOLE).sections["mail"][0], read(WHOLE).sections["mail"][0]
+    after = read(WHOLE.replace("s3cret-mail", "s3cret-new")).sections["mail"][0]
+    assert recipe_of(before) == recipe_of(same)
+    assert recipe_of(before) != recipe_of(after)
+
+
+async def test_notifiers_are_made(read: Read) -> None:
+    for each in read(WHOLE).sections.values():
+        for section in each:
+            notifier = recipe_of(section).made()
+            assert notifier.name == section.name
+            await notifier.close()
+
+
+def test_what_is_not_taken_over_is_told_with_its_line(read: Read, tmp_path: Path) -> None:
+    file = tmp_path / "alertmanager.yml"
+    kinds = "email, msteams, msteamsv2, opsgenie, pagerduty, slack, webhook"
+    assert [str(note).removeprefix(f"{file}:") for note in read(WHOLE).notes] == [
+        "13: team x: slack_configs[0].channel is not taken over: an incoming webhook has a channel of its own",
+        "13: team x: slack_configs[0].title is not taken over",
+        "19: team x: webhook_configs[1].http_config.proxy_url is not taken over",
+        "22: pager: pagerduty_configs[0].severity is not taken over",
+        "23: pager: opsgenie_configs[0].responders: a responder of type user is not taken over, only teams by name",
+        "27: mail: email_configs[0].headers.Subject is not taken over",
+        "27: mail: email_configs[0].send_resolved: false is not taken over: resolved alerts are sent",
+        f"29: relay: telegram_configs[0]: receivers of kind telegram are not supported; supported are {kinds}; "
+        "no route uses the receiver",
+    ]
+
+
+ROUTE = "route: {receiver: a}\nreceivers:\n  - name: a\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (ROUTE + "    discord_configs: [{webhook_url: s3cret}]\n", "receivers of kind discord are not supported"),
+        (ROUTE + "    slack_configs: [{channel: c}]\n", ":4: a: slack_configs[0]: needs api_url or api_url_file"),
+        (ROUTE + "    webhook_configs: [{}]\n", "needs url or url_file"),
+        (
+            ROUTE + "    webhook_configs: [{url: 'http://{{ .x }}'}]\n",
+            "webhook_configs[0].url: a template is not expanded",
+        ),
+        (ROUTE + "    webhook_configs: [{url: a, max_alerts: x}]\n", "max_alerts: expected "),
+        (ROUTE + "    pagerduty_configs: [{service_key: s3cret}]\n", "version 1 of PagerDuty's Events API"),
+        (ROUTE + "    email_configs: [{to: a, smarthost: 'm:25', from: b@c}]\n", "expected one address such as"),
+        (ROUTE + "    email_configs: [{to: a@b, smarthost: m, from: b@c}]\n", "needs smarthost, as host:port"),
+        (
+            ROUTE + "    email_configs: [{to: a@b, smarthost: 'm:25', from: b@c, require_tls: false, "
+            "auth_username: u, auth_password: s3cret}]\n",
+            "none would send the password in clear",
+        ),
+        (ROUTE + "    slack_configs: [{api_url: x, send_resolved: perhaps}]\n", "expected true or false"),
+        ("receivers: [{name: a}]\n", "a configuration needs a route"),
+        ("route: {receiver: b}\nreceivers: [{name: a}]\n", "receiver b is not in receivers"),
+    ],
+)
+def test_faults_have_file_and_line_and_no_secret(read: Read, text: str, fault: str) -> None:
+    with pytest.raises(RuleError) as failed:
+        read(text)
+    assert fault in str(failed.value)
+    assert "alertmanager.yml:" in str(failed.value)
+    assert "s3cret" not in str(failed.value)
+
+
+def test_the_usual_ports_mean_what_they_mean_in_alertmanager(read: Read) -> None:
+    security = {
+        "smarthost: 'm:465'": "tls",
+        "smarthost: 'm:587'": "starttls",
+        "smarthost: '[::1]:25', require_tls: false": "none",
+        "smarthost: 'm:465', force_implicit_tls: false": "starttls",
+    }
+    for fields, expected in security.items():
+        (section,) = read(ROUTE + f"    email_configs: [{{to: a@b, from: b@c, {fields}}}]\n").sections["a"]
+        assert isinstance(section, EmailSection) and section.security == expected
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuleError, match="cannot be read: No such file"):
+        read_receivers(tmp_path / "missing.yml")
+
+
+@pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool is not installed")
+def test_amtool_takes_the_file_too(read: Read, tmp_path: Path) -> None:
+    read(WHOLE)
+    (tmp_path / "ca.pem").write_text("")
+    # Debian's Alertmanager is older than this option of Microsoft Teams.
+    text = "\n".join(line for line in WHOLE.splitlines() if "msteams" not in line and "ca.pem" not in line)
+    (tmp_path / "old.yml").write_text(text)
+    command = ["amtool", "check-config", str(tmp_path / "old.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS_S, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
