@@ -113,6 +113,8 @@ class _Routes:
         if "group_by" not in fields or fields["group_by"].is_null:
             return above.group_by
         names = tuple(item.text() for item in fields["group_by"].within(path).items())
+        if not names:
+            return above.group_by  # Alertmanager takes an empty list for one that is not given
         if len(set(names)) != len(names):
             raise fields["group_by"].within(path).error("group_by has a label twice")
         if ALL_LABELS in names and len(names) > 1:
