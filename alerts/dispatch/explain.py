@@ -55,12 +55,11 @@ def explain(stages: Stages, picture: Picture, instance: AlertInstance, at: float
 def _legs(
     stages: Stages, node: Node, picture: Picture, found: Sorted, instance: AlertInstance, at: float
 ) -> Iterator[Leg]:
-    names = stages.notifiers.get(node.receiver, ())
-    if not names:
+    if not stages.notifiers.get(node.receiver):
         why = f"receiver {node.receiver} has no notifier, so its alerts are dropped"
         yield Leg(DROPPED, why, node.path, node.line, node.receiver)
-    for name in names:
-        yield _leg(Outlet(node, name), picture, found, instance, at)
+    for outlet in stages.of(node):
+        yield _leg(outlet, picture, found, instance, at)
 
 
 def _leg(outlet: Outlet, picture: Picture, found: Sorted, instance: AlertInstance, at: float) -> Leg:
@@ -107,6 +106,9 @@ def _stage(
         return GIVEN_UP, "the last message of its group was given up; the group is sent again later", due
     if told and not changed:
         return SENT, f"the last message has it; it is repeated after {format_duration(node.repeat_interval_s)}", due
+    if group.notified_at is None and outlet.after_s:
+        wait = format_duration(outlet.after_s)
+        return WAITING, f"it is sent there when nobody has acknowledged it {wait} after its group opened", due
     if group.notified_at is None:
         return WAITING, f"its group waits {format_duration(node.group_wait_s)} for more alerts (group_wait)", due
     pause = format_duration(node.group_interval_s)

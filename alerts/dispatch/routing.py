@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alerts.dispatch.groups import Picture
 from alerts.dispatch.muting import Mute, Muting
 from alerts.interfaces import AlertInstance, AlertState
 from alerts.routing.tree import Node, Routing
+from collectors.durations import format_duration
 from collectors.samples import Labels
 
 UNROUTED_SEVERITY = "none"
@@ -17,10 +18,13 @@ UNROUTED_SEVERITY = "none"
 
 @dataclass(frozen=True)
 class Outlet:
-    """A route and one notifier of its receiver. Its groups have messages of their own."""
+    """A route and one notifier of its receiver, or of a step of its escalation. Its groups have their own messages."""
 
     node: Node
+    """The route. That of an escalation has the step's time as its `group_wait`."""
     notifier: str
+    after_s: float = 0.0
+    """Time of the step of the escalation, in seconds; 0: the route's own receiver."""
 
     def group_labels(self, labels: Labels) -> Labels:
         """Return the labels that an alert is grouped by."""
@@ -34,8 +38,12 @@ class Outlet:
 
     @property
     def prefix(self) -> str:
-        """Begin of the names of its groups. A route below the root has its matchers in it: `ops/{severity="page"}{`."""
-        return f"{self.notifier}{self.node.key}{{"
+        """Begin of the names of its groups.
+
+        A route below the root has its matchers in it, `ops/{severity="page"}{`, an escalation its time, `boss^15m{`.
+        """
+        step = f"^{format_duration(self.after_s)}" if self.after_s else ""
+        return f"{self.notifier}{self.node.key}{step}{{"
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Stages:
 
     def outlet_of(self, key: str) -> Outlet | None:
         """Return the outlet that a stored group belongs to by its name; None: its route or notifier is gone."""
-        found = [one for node in self.routing.root.walk() for one in self._of(node) if key.startswith(one.prefix)]
+        found = [one for node in self.routing.root.walk() for one in self.of(node) if key.startswith(one.prefix)]
         return max(found, key=lambda one: len(one.prefix), default=None)
 
     def remember(self, labels: Mapping[Labels, tuple[Outlet, ...]]) -> None:
@@ -73,10 +81,15 @@ class Stages:
         return nodes
 
     def _find(self, labels: Labels) -> tuple[Outlet, ...]:
-        return tuple(dict.fromkeys(outlet for node in self.nodes(dict(labels)) for outlet in self._of(node)))
+        return tuple(dict.fromkeys(outlet for node in self.nodes(dict(labels)) for outlet in self.of(node)))
 
-    def _of(self, node: Node) -> list[Outlet]:
-        return [Outlet(node, name) for name in self.notifiers.get(node.receiver, ())]
+    def of(self, node: Node) -> list[Outlet]:
+        """Return the outlets of a route: those of its receiver, then those of its escalation."""
+        found = [Outlet(node, name) for name in self.notifiers.get(node.receiver, ())]
+        for step in node.escalation:
+            later = replace(node, group_wait_s=step.after_s)
+            found += [Outlet(later, name, step.after_s) for name in self.notifiers.get(step.receiver, ())]
+        return found
 
 
 @dataclass

@@ -65,7 +65,7 @@ def _contradiction(matchers: Sequence[Matcher]) -> tuple[Matcher, Matcher] | Non
 
 
 def _unused(routing: Routing) -> Iterator[Doubt]:
-    used = {node.receiver for node in routing.root.walk()}
+    used = {name for node in routing.root.walk() for name in node.receivers}
     for receiver in routing.receivers.values():
         if receiver.name not in used:
             yield Doubt(receiver.line, f"receiver {receiver.name} is named by no route")

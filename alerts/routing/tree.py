@@ -13,6 +13,15 @@ ALL_LABELS = "..."
 
 
 @dataclass(frozen=True)
+class Escalation:
+    """A further receiver of a route's alerts, after they have fired for a time and nobody has acknowledged them."""
+
+    after_s: float
+    """Seconds since the group opened."""
+    receiver: str
+
+
+@dataclass(frozen=True)
 class Node:
     """A route, with the settings that it takes over from the routes above it. Durations are seconds."""
 
@@ -33,6 +42,8 @@ class Node:
     active_intervals: tuple[str, ...] = ()
     """Names of the intervals outside of which it sends nothing; none: always. They are not taken over from above."""
     routes: tuple[Node, ...] = ()
+    escalation: tuple[Escalation, ...] = ()
+    """Steps, which a route takes over from above. Alertmanager has none."""
     key: str = ""
     """Its matchers and those of the routes above it; "" for the root. Two siblings never have the same one.
 
@@ -43,6 +54,11 @@ class Node:
     def each_alert(self) -> bool:
         """Whether each alert is a group of its own."""
         return self.group_by == (ALL_LABELS,)
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Its receiver, and those of its escalation."""
+        return (self.receiver, *(step.receiver for step in self.escalation))
 
     def find(self, labels: Mapping[str, str]) -> list[Node]:
         """Return the routes that an alert takes, deepest ones, in order; [] when this one does not match."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from alerts.routing.intervals import TimeInterval, day_span, month_span, time_span, weekday_span, year_span, zone_of
 from alerts.routing.matchers import Matcher, parse_matchers
-from alerts.routing.tree import InhibitRule, Node, Receiver, Routing, route_key
+from alerts.routing.tree import Escalation, InhibitRule, Node, Receiver, Routing, route_key
 from controlplane.config.model import LOG, Fleet
-from controlplane.config.notifications.routes import ChildRoute, RouteSection, Times
+from controlplane.config.notifications.routes import ChildRoute, EscalationStep, RouteSection, Times
 
 
 def routing_of(fleet: Fleet) -> Routing:
@@ -30,9 +30,13 @@ def routing_of(fleet: Fleet) -> Routing:
         group_wait_s=section.group_wait,
         group_interval_s=section.group_interval,
         repeat_interval_s=section.repeat_interval,
+        escalation=_steps(section.escalation),
     )
     root = replace(root, routes=_below(section.routes, root))
-    every = (*(notifier.name for notifier in fleet.notifiers), *(node.receiver for node in root.walk()))
+    every = (
+        *(notifier.name for notifier in fleet.notifiers),
+        *(name for node in root.walk() for name in node.receivers),
+    )
     return Routing(
         root,
         {name: Receiver(name, 0, ()) for name in every},
@@ -63,9 +67,14 @@ def _node(section: ChildRoute, above: Node, number: int, siblings: set[str]) -> 
         section.continue_,
         section.mute_time_intervals,
         section.active_time_intervals,
+        escalation=above.escalation if section.escalation is None else _steps(section.escalation),
         key=route_key(above.key, matchers, siblings),
     )
     return replace(node, routes=_below(section.routes, node))
+
+
+def _steps(sections: Sequence[EscalationStep]) -> tuple[Escalation, ...]:
+    return tuple(Escalation(step.after, step.receiver) for step in sections)
 
 
 def _matchers(texts: Sequence[str]) -> tuple[Matcher, ...]:

@@ -54,7 +54,7 @@ def _check_tree(loaded: LoadedFleet, names: list[str | None], findings: Findings
     if not (read and whole((fleet.route, fleet.inhibit_rules, fleet.time_intervals))):
         return
     routing = routing_of(fleet)
-    used = {node.receiver for node in routing.root.walk()}
+    used = {name for node in routing.root.walk() for name in node.receivers}
     for number, name in enumerate(names):
         if name is not None and name not in used:
             sentence = f"{name} gets no messages: route: names another notifier as receiver"

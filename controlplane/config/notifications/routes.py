@@ -54,6 +54,13 @@ GroupBy = Annotated[tuple[Annotated[str, AfterValidator(_group_label)], ...], Af
 Matchers = tuple[Annotated[str, AfterValidator(_matcher)], ...]
 
 
+class EscalationStep(Model):
+    """A further receiver, when nobody has acknowledged an alert for a time."""
+
+    after: Annotated[Duration, Field(ge=1)]
+    receiver: Text
+
+
 class ChildRoute(Model):
     """A route below another one. Settings that it does not name are those of the route above it."""
 
@@ -67,6 +74,7 @@ class ChildRoute(Model):
     continue_: bool = Field(default=False, alias="continue")
     mute_time_intervals: tuple[Text, ...] = ()
     active_time_intervals: tuple[Text, ...] = ()
+    escalation: tuple[EscalationStep, ...] | None = None
     routes: tuple[ChildRoute, ...] = ()
 
 
@@ -78,6 +86,7 @@ class RouteSection(Model):
     group_wait: Duration = 10.0
     group_interval: Duration = 60.0
     repeat_interval: Duration = 4 * 3600.0
+    escalation: tuple[EscalationStep, ...] = ()
     routes: tuple[ChildRoute, ...] = ()
 
 
@@ -142,6 +151,7 @@ def route_faults(route: RouteSection, receivers: Sequence[str], intervals: Seque
     """Yield the names in the routes that are no receiver or no time interval, with their places below `route`."""
     if route.reads("receiver") and route.receiver not in receivers:
         yield Fault(("receiver",), not_one_of(route.receiver, "notifiers", receivers))
+    yield from _step_faults(route, (), receivers)
     if route.reads("routes"):
         yield from _child_faults(route.routes, (), receivers, intervals)
 
@@ -156,9 +166,17 @@ def _child_faults(
             return
         if route.reads("receiver") and route.receiver is not None and route.receiver not in receivers:
             yield Fault((*place, "receiver"), not_one_of(route.receiver, "notifiers", receivers))
+        yield from _step_faults(route, place, receivers)
         for field in ("mute_time_intervals", "active_time_intervals"):
             for at, name in enumerate(getattr(route, field) if route.reads(field) else ()):
                 if name not in intervals:
                     yield Fault((*place, field, at), not_one_of(name, "time_intervals", intervals))
         if route.reads("routes"):
             yield from _child_faults(route.routes, place, receivers, intervals)
+
+
+def _step_faults(route: RouteSection | ChildRoute, place: Loc, receivers: Sequence[str]) -> Iterator[Fault]:
+    for number, step in enumerate((route.escalation or ()) if route.reads("escalation") else ()):
+        if step.reads("receiver") and step.receiver not in receivers:
+            at = (*place, "escalation", number, "receiver")
+            yield Fault(at, not_one_of(step.receiver, "notifiers", receivers))

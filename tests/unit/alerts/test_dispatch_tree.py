@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from alerts.dispatch import GroupState, GroupStep, Picture, Stages, decide, next_due
+from alerts.holds import Acknowledgement, Holds
 from alerts.interfaces import AlertInstance, AlertState
 from alerts.routing.config import read_alertmanager
+from alerts.routing.tree import Escalation, Node, Routing
 from collectors.samples import labels_of
+from tests.routes import root
 
 TREE = """\
 route:
@@ -54,10 +57,11 @@ class Timeline:
     stages: Stages = field(default_factory=stages)
     groups: dict[str, GroupState] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
+    holds: Holds = field(default_factory=Holds)
 
     def at(self, second: float, *alerts: AlertInstance) -> list[str]:
         """Return `notifier: status alerts` of each message."""
-        steps = decide(self.stages, Picture(alerts, self.groups), second)
+        steps = decide(self.stages, Picture(alerts, self.groups, holds=self.holds), second)
         self.groups |= {step.state.key: step.state for step in steps}
         self.sentences += [step.sentence for step in steps]
         return [_told(step) for step in steps if step.message]
@@ -174,3 +178,45 @@ def test_outlets() -> None:
     assert receivers({"severity": "critical", "team": "gpu"}) == ["pager", "gpu"]
     assert receivers({"severity": "critical"}) == ["pager"]
     assert receivers({"severity": "none"}) == []
+
+
+def escalating() -> Stages:
+    """Return stages with two steps of escalation."""
+    steps = (Escalation(900.0, "pager"), Escalation(2700.0, "boss"))
+    return made(root("ops", ("alertname",), interval_s=60, repeat_s=86_400), steps)
+
+
+def made(node: Node, steps: tuple[Escalation, ...]) -> Stages:
+    routing = Routing(replace(node, escalation=steps), {})
+    return Stages(routing, {name: (name,) for name in ("ops", "pager", "boss")}, "")
+
+
+def test_an_alert_that_nobody_acknowledges_goes_to_further_receivers_and_so_does_its_end() -> None:
+    line, slow = Timeline(escalating()), alert("Slow")
+    told = {second: line.at(second, slow) for second in (0, 10, 899, 900, 2699, 2700, 9000)}
+    assert {second: messages for second, messages in told.items() if messages} == {
+        10: ["ops: Slow"],
+        900: ["pager: Slow"],
+        2700: ["boss: Slow"],
+    }
+    assert sorted(line.groups) == ["boss^45m{alertname='Slow'}", "ops{alertname='Slow'}", "pager^15m{alertname='Slow'}"]
+    assert line.at(9100, ended(slow, 9050)) == ["boss: - over Slow", "ops: - over Slow", "pager: - over Slow"]
+
+
+def test_what_ends_before_a_step_is_not_sent_there() -> None:
+    line, slow = Timeline(escalating()), alert("Slow")
+    line.at(0, slow)
+    assert line.at(10, slow) == ["ops: Slow"]
+    assert line.at(800, ended(slow, 790)) == ["ops: - over Slow"]
+    assert line.at(900, ended(slow, 790)) == []
+    assert not any(group.is_open for group in line.groups.values())
+
+
+def test_an_acknowledgement_stops_the_steps_that_were_not_sent() -> None:
+    line, slow = Timeline(escalating()), alert("Slow")
+    for second in (0, 10):
+        line.at(second, slow)
+    line.holds = Holds((), {slow.fingerprint: Acknowledgement(slow.fingerprint, 0.0, "ann", 600.0, until=3600.0)})
+    assert [line.at(second, slow) for second in (900, 2700, 3599)] == [[], [], []]
+    line.holds = Holds()
+    assert sorted(line.at(3600, slow)) == ["boss: Slow", "pager: Slow"]

@@ -9,6 +9,7 @@ RICH_ROUTE: dict[str, Any] = {
     "group_by": ["model"],
     "group_wait": "1s",
     "group_interval": "2s",
+    "escalation": [{"after": "15m", "receiver": "ops"}],
     "routes": [
         {"matchers": ['severity="critical"'], "receiver": "log", "continue": True},
         {"matchers": ['team="a"'], "active_time_intervals": ["days"], "routes": [{"matchers": ['kind="x"']}]},
@@ -51,6 +52,10 @@ ROUTE_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     _route("mute_time_intervals", ["nights"]),
     _route("active_time_intervals", ["nights"]),
     _route("routes", []),
+    ("route.escalation[].after", ("route", "escalation", 0, "after"), "20m"),
+    ("route.escalation[].receiver", ("route", "escalation", 0, "receiver"), "log"),
+    _route("escalation", [{"after": "1h", "receiver": "ops"}]),
+    _route("escalation", []),
     ("inhibit_rules[].source_matchers", ("inhibit_rules", 0, "source_matchers"), ['alertname="Gone"']),
     ("inhibit_rules[].target_matchers", ("inhibit_rules", 0, "target_matchers"), ['severity="info"']),
     ("inhibit_rules[].equal", ("inhibit_rules", 0, "equal"), ["node"]),

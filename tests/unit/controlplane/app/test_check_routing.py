@@ -63,7 +63,7 @@ def test_routes_that_get_nothing_and_wide_inhibitions_are_warnings(tmp_path: Pat
             "route: {receiver: ops, routes: [{contine: true}]}",
             "route.routes[0].contine: unknown field; did you mean 'continue'? known here: "
             "receiver, matchers, group_by, group_wait, group_interval, repeat_interval, continue, "
-            "mute_time_intervals, active_time_intervals, routes",
+            "mute_time_intervals, active_time_intervals, escalation, routes",
         ),
         (
             "time_intervals: [{name: n, time_intervals: [{times: [{start_time: '9:00', end_time: '10:00'}]}]}]",
