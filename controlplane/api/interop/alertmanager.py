@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import yaml
@@ -12,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from alerts.dispatch.routing import UNROUTED_SEVERITY
 from alerts.errors import MatcherError
 from alerts.interfaces import AlertInstance, AlertState
+from alerts.received import RECEIVED
 from alerts.routing.matchers import Matcher, all_match, parse_matchers
 from collectors.durations import format_duration
 from controlplane.access.roles import Role
@@ -92,11 +94,14 @@ def alerts(
     at, fleet = services.clock.now(), services.config()
     routed = Receiver(name=route_of(fleet).receiver)
     found = []
-    for alert in services.alerts.active(AlertState.FIRING):
+    firing = services.alerts.active(AlertState.FIRING)
+    pages = _pages(services, firing)
+    for alert in firing:
         labels = dict(alert.labels)
         receivers = () if labels.get("severity") == UNROUTED_SEVERITY else (routed,)
         if all_match(matchers, labels) and (pattern is None or any(pattern.matches(one.name) for one in receivers)):
-            found.append(_shown(alert, labels, receivers, fleet.fleet.external_url, at))
+            page = pages.get(alert.fingerprint) or _own_page(fleet.fleet.external_url, alert)
+            found.append(_shown(alert, labels, receivers, page, at))
     return tuple(sorted(found, key=lambda one: one.fingerprint))
 
 
@@ -148,8 +153,18 @@ def _original(fleet: Fleet) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
+def _pages(services: Services, firing: Sequence[AlertInstance]) -> Mapping[str, str]:
+    """Return the senders' pages about alerts that came from other senders, by fingerprint."""
+    received = [alert.fingerprint for alert in firing if alert.rule.startswith(RECEIVED)]
+    return services.received.generator_urls(received) if received and services.received else {}
+
+
+def _own_page(url: str | None, alert: AlertInstance) -> str:
+    return f"{url.rstrip('/')}/alerts/{alert.fingerprint}" if url else ""
+
+
 def _shown(
-    alert: AlertInstance, labels: dict[str, str], receivers: tuple[Receiver, ...], url: str | None, at: float
+    alert: AlertInstance, labels: dict[str, str], receivers: tuple[Receiver, ...], page: str, at: float
 ) -> GettableAlert:
     return GettableAlert(
         annotations=dict(alert.annotations),
@@ -159,7 +174,7 @@ def _shown(
         starts_at=instant(alert.active_at if alert.fired_at is None else alert.fired_at),
         status=AlertStatus(),
         updated_at=instant(at),
-        generator_url=f"{url.rstrip('/')}/alerts/{alert.fingerprint}" if url else "",
+        generator_url=page,
         labels=labels,
     )
 
