@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -349,11 +350,11 @@ def _recorded(rule: RecordingRule, samples: Sequence[VectorSample]) -> tuple[tup
 
 
 def _alert_series(instances: Iterable[AlertInstance]) -> tuple[tuple[Series, ...], list[float]]:
-    """Return ALERTS and ALERTS_FOR_STATE as Prometheus writes them; none for inactive alerts."""
+    """Return ALERTS and ALERTS_FOR_STATE (whole unix seconds) as Prometheus writes them; none for inactive alerts."""
     rows: list[tuple[Series, float]] = []
     for instance in _active(instances):
         labels = {k: v for k, v in instance.labels if k != "__name__"}
         rows.append((Series("ALERTS", labels_of(labels | {"alertstate": instance.state.value})), 1.0))
-        rows.append((Series("ALERTS_FOR_STATE", labels_of(labels)), instance.active_at))
+        rows.append((Series("ALERTS_FOR_STATE", labels_of(labels)), math.floor(instance.active_at)))
     rows.sort()
     return tuple(series for series, _ in rows), [value for _, value in rows]

@@ -77,11 +77,13 @@ def merged(old: ReceivedAlert | None, new: ReceivedAlert) -> ReceivedAlert:
     """
     if old is None:
         return new
+    if new.updated_at < old.ends_at:
+        new = replace(new, sender=old.sender)
     begins_within = old.starts_at < new.starts_at < old.ends_at
     overlap = begins_within or old.starts_at < new.ends_at < old.ends_at or new.starts_at == old.starts_at
     if not overlap:
         return new
-    made = replace(new, starts_at=min(old.starts_at, new.starts_at), sender=old.sender)
+    made = replace(new, starts_at=min(old.starts_at, new.starts_at))
     if new.is_ended:
         later = old.ends_at <= new.updated_at and old.ends_at > new.ends_at
     else:

@@ -176,6 +176,19 @@ async def test_an_ended_alert_is_forgotten_and_may_come_again(plane: Plane) -> N
     assert (plane.firing(), plane.told()) == (["Hot"], ["firing", "resolved", "firing"])
 
 
+async def test_an_alert_that_another_sender_raises_again_leaves_nothing_behind(plane: Plane) -> None:
+    await plane.restart()
+    await plane.send("Hot")
+    await plane.run(5)
+    await plane.send("Hot", ends_in=0)
+    later = ReceivedAlert(labels_of({"alertname": "Hot"}), (), "other", plane.at + 1, plane.at + 240, plane.at + 1)
+    await plane.alerting.receiving.take([later])
+    await plane.run(2)
+    assert [alert.rule for alert in SqlAlertLog(plane.db).active()] == ["received;other;Hot"]
+    await plane.run(300)
+    assert plane.firing() == []
+
+
 async def test_ends_that_come_twice_or_before_their_start_page_nobody(plane: Plane) -> None:
     await plane.restart()
     await plane.send("Hot", ends_in=0)

@@ -117,7 +117,7 @@ class Receiving:
         if self._heard is None or now - self._heard > SLEPT_S:
             self._deaf_until = now
         self._heard = now
-        rules = {alert.rule for alert in await self._read(now)} | self._due(now)
+        rules = await self._read(now) | self._due(now)
         if self._anew:
             rules |= set(await asyncio.to_thread(self._stored_rules))
             self._anew = False
@@ -137,10 +137,10 @@ class Receiving:
             with suppress(Unavailable):
                 await asyncio.to_thread(self._store.prune, now - RESOLVED_RETENTION_S)
 
-    async def _read(self, now: float) -> Sequence[ReceivedAlert]:
-        """Return the alerts that changed since the last turn."""
+    async def _read(self, now: float) -> set[str]:
+        """Read the alerts that changed since the last turn. Return their rule ids."""
         if self._alone and not self._news and not self._waiting:
-            return ()
+            return set()
         found: list[ReceivedAlert] = []
         try:
             if waiting := dict(self._waiting):
@@ -159,8 +159,11 @@ class Receiving:
             if not self._said:
                 log.error("alerting: alerts of other senders cannot be stored, and none ends until they can: %s", error)
             self._said = str(error)
-        self._known.update({alert.fingerprint: alert for alert in found})
-        return found
+        changed = {alert.fingerprint: alert for alert in found}
+        # An alert that comes again from another sender has another rule id.
+        left = {old.rule for key in changed if (old := self._known.get(key)) is not None}
+        self._known.update(changed)
+        return left | {alert.rule for alert in found}
 
     def _due(self, now: float) -> set[str]:
         """Return the rules with an alert to end, or to forget."""

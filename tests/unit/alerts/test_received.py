@@ -42,6 +42,7 @@ def test_repetitions_merge(old: ReceivedAlert, new: ReceivedAlert, start: float,
 
 def test_the_first_sender_stays_the_sender_of_an_alert_of_two() -> None:
     assert merged(alert(0, 240, 0), alert(0, 300, 60, sender="other")).sender == "prom"
+    assert merged(alert(0, 240, 0), alert(-90, -60, 60, sender="other")).sender == "prom", "it ends that alert"
     assert merged(alert(0, 50, 60), alert(500, 740, 500, sender="other")).sender == "other"
 
 
