@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,10 +15,12 @@ import numpy as np
 from alerts.errors import NotStored, QueryFailed, RuleError
 from alerts.gotemplate.values import Sample
 from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querier, VectorSample
+from alerts.no_data import QUERY, Action
 from alerts.origins import Absence, Lost, NoOrigins, Origins
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup
 from alerts.state import Active, Step, activate, step
 from alerts.template import Answers, Surroundings
+from alerts.without_data import frozen, joined, parted, reported, uncovered
 from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
 
 
@@ -135,9 +139,9 @@ class GroupEvaluator:
     async def evaluate(self, at: float | None = None) -> GroupReport:
         """Evaluate every rule at unix second `at` (None: now) and return the report.
 
-        A rule whose query, labels, limit or storage fails is reported as failed. Its alerts do not change, and the
-        rules after it are evaluated. Raises other errors of the log, such as a lost lease: this process must then stop
-        acting.
+        A rule whose query, labels, limit or storage fails is reported as failed. Its alerts keep their states and are
+        marked unknown (unless the storage failed), and the rules after it are evaluated. Raises other errors of the
+        log, such as a lost lease: this process must then stop acting.
         """
         return await self._evaluate(self.group.rules, self._clock.now() if at is None else at)
 
@@ -202,6 +206,9 @@ class GroupEvaluator:
                 await self._alert(rule, memory, samples, at)
         except (QueryFailed, RuleError, NotStored) as failure:
             error = str(failure)
+            if isinstance(rule, AlertingRule) and not isinstance(failure, NotStored):
+                with suppress(NotStored):  # the error of the query is the first to cure
+                    await self._freeze(rule, memory, error, at)
         health = memory.health
         memory.health = replace(
             health,
@@ -237,20 +244,46 @@ class GroupEvaluator:
 
     async def _alert(self, rule: AlertingRule, memory: _Memory, samples: Sequence[VectorSample], at: float) -> None:
         active = await self._activated(rule, samples, at)
+        observed, reports = parted(await self._loaded(rule, memory))
+        memory.unseen -= {result.labels for result in active}
+        kept = memory.unseen if at < self._blind_until(rule.id) else frozenset()
+        absences = await self._absences(rule, memory, observed, kept | {result.labels for result in active}, at)
+        outcome = step(rule, observed, active, at, kept, absences)
+        if reports or rule.no_data.action is Action.FIRE:
+            silent = await self._silent(rule, outcome.instances, reports, at)
+            outcome = joined(outcome, reported(rule, reports, silent, at, kept))
+        memory.stepped_at = at
+        await self._keep(rule, memory, outcome, at)
+
+    async def _freeze(self, rule: AlertingRule, memory: _Memory, error: str, at: float) -> None:
+        """Mark the rule's alerts unknown: its evaluation failed."""
+        outcome = frozen(rule, await self._loaded(rule, memory), f"failed: {error}", at)
+        await self._keep(rule, memory, outcome, at)
+
+    async def _loaded(self, rule: AlertingRule, memory: _Memory) -> tuple[AlertInstance, ...]:
         if memory.instances is None:
             memory.instances = tuple(await asyncio.to_thread(self._log.load, rule.id))
             memory.unseen = frozenset(instance.labels for instance in _active(memory.instances))
-        memory.unseen -= {result.labels for result in active}
-        kept = memory.unseen if at < self._blind_until(rule.id) else frozenset()
-        absences = await self._absences(rule, memory, kept | {result.labels for result in active}, at)
-        outcome: Step = step(rule, memory.instances, active, at, kept, absences)
-        memory.stepped_at = at
+        return memory.instances
+
+    async def _keep(self, rule: AlertingRule, memory: _Memory, outcome: Step, at: float) -> None:
+        """Store the outcome of an evaluation if it differs from what is stored, and write its series."""
         if outcome.transitions or outcome.instances != memory.instances:
             # None during the write: after a failure or a cancellation the stored state is unknown and is read again.
             memory.instances = None
             await asyncio.to_thread(self._log.record, rule.id, outcome.instances, outcome.transitions)
             memory.instances = outcome.instances
         self._append(memory, f"rule:{rule.id}", *_alert_series(outcome.instances), at)
+
+    async def _silent(
+        self, rule: AlertingRule, instances: Sequence[AlertInstance], reports: Sequence[AlertInstance], at: float
+    ) -> Mapping[str, str]:
+        """Return the targets without data that no other alert of the rule waits for, each with the reason."""
+        known = {"/".join((dict(i.labels).get("job", ""), dict(i.labels).get("instance", ""))) for i in reports}
+        silent = await self._origins.silent(rule, known, at - self.group.query_offset_s)
+        if at < self._blind_until(rule.id):  # what has not been scraped yet is no news
+            silent = {name: why for name, why in silent.items() if name in known}
+        return uncovered(instances, silent)
 
     async def _activated(self, rule: AlertingRule, samples: Sequence[VectorSample], at: float) -> tuple[Active, ...]:
         """Return the alerts of a result. Renders again until every query in their templates has an answer."""
@@ -271,11 +304,16 @@ class GroupEvaluator:
         return tuple(Sample(dict(sample.labels), sample.value) for sample in found)
 
     async def _absences(
-        self, rule: AlertingRule, memory: _Memory, accounted: Collection[Labels], at: float
+        self,
+        rule: AlertingRule,
+        memory: _Memory,
+        observed: Sequence[AlertInstance],
+        accounted: Collection[Labels],
+        at: float,
     ) -> Mapping[Labels, Absence]:
         lost = [
-            Lost(instance, None if instance.labels in memory.unseen else memory.stepped_at)
-            for instance in _active(memory.instances or ())
+            Lost(_without_marker(instance), None if instance.labels in memory.unseen else memory.stepped_at)
+            for instance in _active(observed)
             if instance.labels not in accounted
         ]
         return await self._origins.explain(rule, lost, at - self.group.query_offset_s) if lost else {}
@@ -289,6 +327,10 @@ class GroupEvaluator:
             layout = memory.layouts[source] = Layout(raw=series)
         moment = round((at - self.group.query_offset_s) * 1000)
         self._sink.append(source, layout, moment, np.asarray(values, dtype=np.float64))
+
+
+def _without_marker(instance: AlertInstance) -> AlertInstance:
+    return replace(instance, away=()) if instance.away == (QUERY,) else instance  # a query is no target
 
 
 def _active(instances: Iterable[AlertInstance]) -> tuple[AlertInstance, ...]:
@@ -308,11 +350,11 @@ def _recorded(rule: RecordingRule, samples: Sequence[VectorSample]) -> tuple[tup
 
 
 def _alert_series(instances: Iterable[AlertInstance]) -> tuple[tuple[Series, ...], list[float]]:
-    """Return ALERTS and ALERTS_FOR_STATE as Prometheus writes them; none for inactive alerts."""
+    """Return ALERTS and ALERTS_FOR_STATE (whole unix seconds) as Prometheus writes them; none for inactive alerts."""
     rows: list[tuple[Series, float]] = []
     for instance in _active(instances):
         labels = {k: v for k, v in instance.labels if k != "__name__"}
         rows.append((Series("ALERTS", labels_of(labels | {"alertstate": instance.state.value})), 1.0))
-        rows.append((Series("ALERTS_FOR_STATE", labels_of(labels)), instance.active_at))
+        rows.append((Series("ALERTS_FOR_STATE", labels_of(labels)), math.floor(instance.active_at)))
     rows.sort()
     return tuple(series for series, _ in rows), [value for _, value in rows]

@@ -67,9 +67,11 @@ class AlertInstance:
     resolved_at: float | None = None
     """Set when it stops firing. The instance is then kept for 15 minutes, for the resolved notice."""
     unknown_since: float | None = None
-    """Set while the targets of its series are away. It keeps its state meanwhile: no data confirms or refutes it."""
+    """Set while the targets of its series are away, or its rule cannot be evaluated: no data confirms or
+    refutes it."""
     away: tuple[str, ...] = ()
-    """Those targets, as `job/instance`. For a resolved alert: the removed targets whose removal resolved it."""
+    """Those targets, as `job/instance`; `its query` while the rule cannot be evaluated. For a resolved alert: the
+    removed targets whose removal resolved it."""
 
     @property
     def fingerprint(self) -> str:

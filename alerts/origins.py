@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -42,10 +42,22 @@ class Origins(Protocol):
         """
         ...
 
+    async def silent(self, rule: AlertingRule, known: Collection[str], at: float) -> Mapping[str, str]:
+        """Return the targets (`job/instance`) of the rule's series that give no data at unix second `at`, with reasons.
+
+        `known` are targets that were silent before. A target that is no longer configured is not silent. Raises
+        QueryFailed when this cannot be determined.
+        """
+        ...
+
 
 class NoOrigins:
     """Implements Origins without targets, for unit tests of rules: an alert without a result is over."""
 
     async def explain(self, rule: AlertingRule, lost: Sequence[Lost], at: float) -> Mapping[Labels, Absence]:
         """Return an empty mapping: every lost alert is over."""
+        return {}
+
+    async def silent(self, rule: AlertingRule, known: Collection[str], at: float) -> Mapping[str, str]:
+        """Return an empty mapping: no target is silent."""
         return {}

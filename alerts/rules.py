@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from alerts.errors import RuleError, TemplateError
+from alerts.no_data import NO_DATA, NoData, read_no_data
 from alerts.rule_objects import UNUSED, are_objects, rule_lists
 from alerts.template import Template
 from alerts.yaml_nodes import SECOND, Place, read_documents, read_text
@@ -65,6 +66,8 @@ class AlertingRule:
     annotations: tuple[tuple[str, Template], ...] = ()
     says_for: bool = False
     """Whether its file has a `for`. `0s` is a choice; a missing `for` may be a mistake."""
+    no_data: NoData = field(default_factory=NoData)
+    """Policy for missing data, from the annotation `controlplane_no_data`."""
     line: int = field(default=0, compare=False)
     """Line in its file, from 1; 0: unknown. Not compared: a rule on another line is the same rule."""
 
@@ -271,8 +274,21 @@ def _rule(place: Place, file: str, group: str, number: int, shared: dict[str, st
         labels=_templates(labels, fields.get("labels", place).within(f"{path}: labels")),
         annotations=_templates(annotations, fields.get("annotations", place).within(f"{path}: annotations")),
         says_for="for" in fields,
+        no_data=_no_data(labels, named, path),
         line=place.line,
     )
+
+
+def _no_data(labels: dict[str, str], annotations: dict[str, Place], path: str) -> NoData:
+    if NO_DATA not in annotations:
+        return NoData()
+    place = annotations[NO_DATA].within(f"{path}: annotations: {NO_DATA}")
+    if NO_DATA in labels:
+        raise place.error(f"the label {NO_DATA} is set by the control plane; remove it from labels:")
+    try:
+        return read_no_data(place.text())
+    except ValueError as error:
+        raise place.error(str(error)) from error
 
 
 def _recording(

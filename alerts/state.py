@@ -3,8 +3,8 @@
 - A new result is pending. It fires when evaluation time - active_at >= `for`; without `for` it fires at once.
 - An alert whose result is gone resolves at once, unless `keep_firing_for` holds it. If it recurs, it is a new alert.
 - Two results with the same labels make the whole rule fail. No alert changes then.
-- An alert whose result is gone because its targets are away keeps its state, and is marked unknown.
-- A failed query makes no step: no alert changes.
+- An alert whose result is gone because its targets are away keeps its state, and is marked unknown. So is every alert
+  while its rule cannot be evaluated. The rule's policy (`alerts/no_data.py`) says what happens after some time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from alerts.errors import RuleError, TemplateError
 from alerts.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
+from alerts.no_data import NO_DATA, QUERY, Action
 from alerts.origins import Absence
 from alerts.rules import AlertingRule
 from alerts.template import Surroundings, Template
@@ -58,7 +59,9 @@ def activate(rule: AlertingRule, samples: Iterable[VectorSample], around: Surrou
                 "aggregate the query by labels that tell them apart"
             )
         annotations = tuple(
-            (name, _render(template, seen, sample.value, around)) for name, template in rule.annotations
+            (name, _render(template, seen, sample.value, around))
+            for name, template in rule.annotations
+            if name != NO_DATA
         )
         found[labels] = Active(labels, annotations, sample.value)
     return tuple(found.values())
@@ -94,17 +97,16 @@ def step(
             instances.append(old)
             continue
         absence = (absences or {}).get(old.labels, Absence())
-        remains = _unknown(old, absence, at) or _absent(rule, old, at, absence)
-        if remains is not None:
-            instances.append(remains)
-        if remains is not None and remains.unknown_since is not None:
-            if old.unknown_since is None:
-                sentence = _lost(rule, remains, absence)
-                transitions.append(Transition(remains, old.state, old.state, at, sentence))
-        elif old.state is not AlertState.INACTIVE and (remains is None or remains.state is not old.state):
-            ended = remains or replace(old, state=AlertState.INACTIVE, unknown_since=None, away=absence.removed)
-            sentence = _sentence(rule, ended, old.state, at) + _farewell(absence)
-            transitions.append(Transition(ended, old.state, AlertState.INACTIVE, at, sentence))
+        if _is_unknown(old, absence):
+            remains, transition = _without_data(rule, old, absence, at)
+        else:
+            remains, transition = _absent(rule, old, at, absence), None
+            if old.state is not AlertState.INACTIVE and (remains is None or remains.state is not old.state):
+                ended = remains or replace(old, state=AlertState.INACTIVE, unknown_since=None, away=absence.removed)
+                sentence = _sentence(rule, ended, old.state, at) + _farewell(absence)
+                transition = Transition(ended, old.state, AlertState.INACTIVE, at, sentence)
+        instances += [remains] if remains else []
+        transitions += [transition] if transition else []
     return Step(tuple(instances), tuple(transitions))
 
 
@@ -142,15 +144,35 @@ def _present(rule: AlertingRule, old: AlertInstance | None, result: Active, at: 
     return now
 
 
-def _unknown(old: AlertInstance, absence: Absence, at: float) -> AlertInstance | None:
-    """Return an active alert marked unknown because its targets are away; None for every other alert.
+def _is_unknown(old: AlertInstance, absence: Absence) -> bool:
+    """Return whether no data says that an alert without a result is over.
 
     Only this function decides what missing data means. An alert that `keep_firing_for` holds was observed to be
     over, so it is not marked and ends as planned.
     """
-    if not absence.away or old.state is AlertState.INACTIVE or old.keep_firing_since is not None:
-        return None
-    return replace(old, unknown_since=at if old.unknown_since is None else old.unknown_since, away=absence.away)
+    return bool(absence.away) and old.state is not AlertState.INACTIVE and old.keep_firing_since is None
+
+
+def _without_data(
+    rule: AlertingRule, old: AlertInstance, absence: Absence, at: float
+) -> tuple[AlertInstance | None, Transition | None]:
+    """Return an active alert marked unknown, or as the rule's policy wants it after its time, and the transition."""
+    since = at if old.unknown_since is None else old.unknown_since
+    marked = replace(old, unknown_since=since, away=absence.away)
+    if rule.no_data.acts(Action.RESOLVE, at - since):
+        ended = _ended(old, at)
+        sentence = _by_policy(rule, old, ended, absence, at - since)
+        return (
+            None if old.state is AlertState.PENDING else ended,
+            Transition(ended, old.state, AlertState.INACTIVE, at, sentence),
+        )
+    if rule.no_data.acts(Action.FIRE, at - since) and old.state is AlertState.PENDING:
+        fires = replace(marked, state=AlertState.FIRING, fired_at=at)
+        sentence = _by_policy(rule, old, fires, absence, at - since)
+        return fires, Transition(fires, old.state, AlertState.FIRING, at, sentence)
+    if old.unknown_since is None:
+        return marked, Transition(marked, old.state, old.state, at, _lost(rule, marked, absence))
+    return marked, None
 
 
 def _absent(rule: AlertingRule, old: AlertInstance, at: float, absence: Absence) -> AlertInstance | None:
@@ -171,11 +193,21 @@ def _ended(old: AlertInstance, at: float) -> AlertInstance:
 
 
 def _lost(rule: AlertingRule, instance: AlertInstance, absence: Absence) -> str:
+    return f"{rule.alert} stays {instance.state} but is unknown: {_cause(absence)} (was: {_what(instance)})"
+
+
+def _cause(absence: Absence) -> str:
     target, *others = absence.away
     more = f" ({len(others)} more targets are away)" if others else ""
+    return f"{target if target == QUERY else f'its target {target}'} {absence.why}{more}"
+
+
+def _by_policy(rule: AlertingRule, old: AlertInstance, instance: AlertInstance, absence: Absence, away_s: float) -> str:
+    lasted = f" for {_lasted(0.0, away_s)}" if away_s else ""
+    verb = "fires" if instance.state is AlertState.FIRING else "ends"
     return (
-        f"{rule.alert} stays {instance.state} but is unknown: its target {target} {absence.why}{more} "
-        f"(was: {_what(instance)})"
+        f"{rule.alert} went from {old.state} to {instance.state}: there has been no data{lasted}, and its rule says "
+        f"that it then {verb}; {_cause(absence)} (was: {_what(old)})"
     )
 
 

@@ -83,6 +83,11 @@ class Template:
     def __repr__(self) -> str:
         return f"Template({self.text!r})"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the text has no actions and is the same for every alert."""
+        return self._parsed is None
+
     def label_names(self) -> frozenset[str]:
         """Return the names of the alert's labels that the text uses: `{{ $labels.gpu }}` -> {"gpu"}."""
         return frozenset() if self._parsed is None else label_names(self._parsed)

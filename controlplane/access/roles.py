@@ -11,7 +11,8 @@ from controlplane.errors import Forbidden
 class Role(StrEnum):
     """The rights of a token. Compare roles with `includes`, not as texts.
 
-    An admin may do everything, an operator what a viewer may. A gateway's token reaches no other route than its own.
+    An admin may do everything, an operator what a viewer may. The tokens of a gateway and of
+    a sender of alerts reach no other routes than their own.
     """
 
     VIEWER = "viewer"
@@ -22,6 +23,8 @@ class Role(StrEnum):
     """Tokens and configuration."""
     GATEWAY = "gateway"
     """Fetch the desired state of gateways, report what a gateway applies, and post its usage."""
+    ALERT_SENDER = "alert-sender"
+    """Send alerts, as a Prometheus does. Nothing else, so a token in another server's configuration steers nothing."""
 
     def includes(self, needed: Role) -> bool:
         """Return whether this role has all rights of `needed`."""
@@ -30,9 +33,10 @@ class Role(StrEnum):
 
 _INCLUDED = {
     Role.VIEWER: {Role.VIEWER},
-    Role.OPERATOR: {Role.VIEWER, Role.OPERATOR},
+    Role.OPERATOR: {Role.VIEWER, Role.OPERATOR, Role.ALERT_SENDER},
     Role.ADMIN: set(Role),
     Role.GATEWAY: {Role.GATEWAY},
+    Role.ALERT_SENDER: {Role.ALERT_SENDER},
 }
 
 

@@ -29,7 +29,7 @@ from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
 from controlplane.api.gateway import gateways, keys, usage
-from controlplane.api.interop import alertmanager, exports, server, status
+from controlplane.api.interop import alertmanager, alertmanager_alerts, exports, server, status
 from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
@@ -91,6 +91,7 @@ def create_api(services: Services) -> FastAPI:
         prometheus,
         status,
         alertmanager,
+        alertmanager_alerts,
         endpoints,
         remote_write,
         slack,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Protocol
 
@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from alerts.evaluate import GroupReport
 from alerts.interfaces import Clock, Notifier
+from alerts.received import ReceivedAlert
 from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.gateway_keys import GatewayKeyStore
@@ -152,6 +153,23 @@ class Rollouts(Protocol):
         ...
 
 
+class ReceivedDesk(Protocol):
+    """Takes alerts of other senders. Times are on the clock that all processes on the database share."""
+
+    @property
+    def shared_now(self) -> float:
+        """Now, in unix seconds."""
+        ...
+
+    async def take(self, alerts: Sequence[ReceivedAlert]) -> None:
+        """Store alerts durably. Raises Unavailable and NotStorable."""
+        ...
+
+    def generator_urls(self, fingerprints: Collection[str]) -> Mapping[str, str]:
+        """Return the senders' pages about alerts, by fingerprint. Blocking. Raises Unavailable."""
+        ...
+
+
 class Run(NamedTuple):
     """This process and its configuration. Times are unix seconds."""
 
@@ -233,6 +251,8 @@ class Services:
     """Whether this process holds each lease, by name."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """Returns the status of each endpoint of remote_write."""
+    received: ReceivedDesk | None = None
+    """Takes alerts of other senders; None: nothing takes them."""
     slack: Callable[[], SlackDoor | None] = lambda: None
     """Returns the receiver of clicks in Slack over HTTP; None: fleet.yaml names no signing secret."""
     slack_connections: Callable[[], int | None] = lambda: None

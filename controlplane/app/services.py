@@ -92,6 +92,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         schedules=schedules,
         backups=lambda: desk,
         snapshots=lambda: snapshot_list(plane.backups.snapshots()),
+        received=plane.alerting.receiving,
         slack=lambda: plane.slack.door,
         slack_connections=lambda: plane.slack.connections,
     )

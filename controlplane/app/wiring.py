@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from alerts.sender import KIND
-from collectors.catalogue import load_catalogue
+from collectors.catalogue import Catalogue, load_catalogue
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import Gatekeeper
@@ -100,7 +100,7 @@ class ControlPlane:
         self.scraping = Scraping(
             catalogue, sink, embedded.store, clock, listen, pools, rules=lambda: self.alerting.rule_ids
         )
-        self.alerting = self._made_alerting(embedded, data_dir)
+        self.alerting = self._made_alerting(embedded, data_dir, catalogue)
         self.keys = GatewayKeyStore(db)
         feed = self._made_feed(held)
         self.gateways = GatewayDesk(db, self.config, feed, clock, shares)
@@ -176,7 +176,7 @@ class ControlPlane:
         actions = Actions(RolloutActions(self.rolling.service, self.clock).actions())
         return SlackPart(actions, self.gatekeeper, self.clock)
 
-    def _made_alerting(self, embedded: Embedded, data_dir: Path) -> Alerting:
+    def _made_alerting(self, embedded: Embedded, data_dir: Path, catalogue: Catalogue) -> Alerting:
         db = self.database
         return Alerting(
             db,
@@ -186,7 +186,9 @@ class ControlPlane:
             self.holder,
             own=embedded.local if self.metrics.remote else None,
             since=embedded.since,
-            origins=TargetOrigins(embedded.store, self.scraping.health, self.scraping.all_known),
+            origins=TargetOrigins(
+                embedded.store, self.scraping.health, self.scraping.all_known, lambda name: bool(catalogue.family(name))
+            ),
             known=lambda: self.scraping.discovered,
             # A database file in this process's locked folder has no other process.
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, self.clock),

@@ -12,6 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from alerts.errors import NotReadable, NotStored
 from alerts.interfaces import AlertInstance, AlertState, Transition
+from alerts.received import RECEIVED
 from alerts.rule_ids import RuleIds
 from alerts.state import removed
 from alerts.stored import checked, reading
@@ -81,7 +82,7 @@ class SqlAlertLog:
         """Resolve the active alerts of rules that are not in `rules` (they left the configuration).
 
         Return the transitions. The alerts stay as resolved ones, so that receivers are notified. A rule whose file
-        only moved to another path keeps its alerts. Raises LeaseLost.
+        only moved to another path keeps its alerts. Alerts of other senders have no rule and stay. Raises LeaseLost.
         """
         ids = RuleIds(rules)
         with self._db.transaction() as session:
@@ -90,7 +91,7 @@ class SqlAlertLog:
             query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(ACTIVE))
             gone = []
             for row, found in read_rows(session, self._db.unread, query):
-                if ids.meant(row.rule) == row.rule:
+                if ids.meant(row.rule) == row.rule or row.rule.startswith(RECEIVED):
                     continue
                 _keep(session, row, found)
                 if found.instance is None:
@@ -119,6 +120,14 @@ class SqlAlertLog:
                 if read.instance is not None:
                     found.setdefault(row.rule, []).append(read.instance)
         return found
+
+    def received_rules(self) -> list[str]:
+        """Return the rule ids of the stored alerts of other senders."""
+        with self._db.reading() as session:
+            query = select(AlertInstanceRow.rule).where(
+                col(AlertInstanceRow.rule).startswith(RECEIVED, autoescape=True)
+            )
+            return list(session.exec(query.distinct()))
 
     def counts(self) -> dict[AlertState, int]:
         """Return the numbers of firing and pending alerts, without those of severity none (Watchdog)."""

@@ -16,6 +16,7 @@ from controlplane.store.alert_log import no_lease
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import OutboxStatus
+from controlplane.store.received import move_received
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
 from controlplane.store.tables.heartbeats import HeartbeatRow
 from controlplane.store.tables.outbox import OutboxRow
@@ -62,12 +63,17 @@ class ClockSteps:
 
 
 def move_times(session: Session, by_s: float, *, claims_follow: bool) -> None:
-    """Shift the times of alerts, groups, heartbeats and queued messages, in the caller's transaction."""
+    """Shift the times of alerts, groups, heartbeats and queued messages, in the caller's transaction.
+
+    `claims_follow`: claims, and the times of received alerts, are on this process's clock.
+    """
     times: dict[str, Any] = {name: getattr(AlertInstanceRow, name) + by_s for name in INSTANCE_TIMES}
     session.execute(update(AlertInstanceRow).values(**times))
     session.execute(update(HeartbeatRow).values(at=HeartbeatRow.at + by_s))
     for group in session.exec(select(AlertGroupRow)):
         _move(group, by_s)
+    if claims_follow:
+        move_received(session, by_s)
     if by_s < 0:
         names = ("next_attempt_at", "claimed_until") if claims_follow else ("next_attempt_at",)
         waits = {name: getattr(OutboxRow, name) + by_s for name in names}

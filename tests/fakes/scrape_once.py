@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectors.scrape import ScrapeManager, _Scraper
+from collectors.scrape import ScrapeManager, _Scraper, report_key
 from collectors.target import Target, TargetHealth
 
 
@@ -13,3 +13,15 @@ async def scrape_once(manager: ScrapeManager, target: Target, at: float | None =
     scraper = manager._scrapers[target.key]
     await scraper.scrape(manager.now() if at is None else at)
     return scraper.health
+
+
+def add(manager: ScrapeManager, target: Target) -> None:
+    """Add a target that has not been scraped yet."""
+    manager._scrapers[target.key] = _Scraper(manager._setup(target), manager, live=False)
+
+
+async def remove(manager: ScrapeManager, target: Target) -> None:
+    """Remove one target, as a changed configuration does: its series end."""
+    await manager._stop(manager._scrapers[target.key])
+    for source in (target.key, report_key(target)):
+        manager.sink.end(source, round(manager.now() * 1000))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import yaml
@@ -12,6 +12,8 @@ from pydantic.alias_generators import to_camel
 
 from alerts.dispatch import Mute, Stage
 from alerts.errors import MatcherError
+from alerts.interfaces import AlertInstance
+from alerts.received import RECEIVED
 from alerts.routing.matchers import Matcher, all_match, parse_matchers
 from alerts.routing.tree import Node, Routing
 from collectors.durations import format_duration
@@ -90,10 +92,12 @@ def alerts(
     shown = _Shown(active=active, silenced=silenced, inhibited=inhibited, unprocessed=unprocessed)
     at, url = services.clock.now(), services.config().fleet.external_url
     found = []
-    for one in services.pipeline.standings(at):
+    standings = services.pipeline.standings(at)
+    pages = _pages(services, [one.instance for one in standings])
+    for one in standings:
         labels = dict(one.instance.labels)
         by_name = pattern is None or any(pattern.matches(name) for name in one.receivers)
-        alert = _alert(one, labels, url, at)
+        alert = _alert(one, labels, pages.get(one.instance.fingerprint) or _own_page(url, one.instance), at)
         if all_match(matchers, labels) and by_name and shown.has(alert.status):
             found.append(alert)
     return tuple(sorted(found, key=lambda alert: alert.fingerprint))
@@ -166,7 +170,17 @@ def _route(node: Node) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value or name == "group_by"}
 
 
-def _alert(one: Standing, labels: dict[str, str], url: str | None, at: float) -> GettableAlert:
+def _pages(services: Services, firing: Sequence[AlertInstance]) -> Mapping[str, str]:
+    """Return the senders' pages about alerts that came from other senders, by fingerprint."""
+    received = [alert.fingerprint for alert in firing if alert.rule.startswith(RECEIVED)]
+    return services.received.generator_urls(received) if received and services.received else {}
+
+
+def _own_page(url: str | None, alert: AlertInstance) -> str:
+    return f"{url.rstrip('/')}/alerts/{alert.fingerprint}" if url else ""
+
+
+def _alert(one: Standing, labels: dict[str, str], page: str, at: float) -> GettableAlert:
     alert = one.instance
     return GettableAlert(
         annotations=dict(alert.annotations),
@@ -176,7 +190,7 @@ def _alert(one: Standing, labels: dict[str, str], url: str | None, at: float) ->
         starts_at=instant(alert.active_at if alert.fired_at is None else alert.fired_at),
         status=_status(one.mutes),
         updated_at=instant(at),
-        generator_url=f"{url.rstrip('/')}/alerts/{alert.fingerprint}" if url else "",
+        generator_url=page,
         labels=labels,
     )
 

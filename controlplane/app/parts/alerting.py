@@ -18,9 +18,10 @@ from alerts.rules import AlertingRule, RuleGroup
 from alerts.template import Surroundings
 from collectors.samples import SampleSink
 from controlplane.app.parts.abreast import abreast
-from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_settings, changes
+from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_settings, changes, next_turn
 from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
+from controlplane.app.parts.receiving import Receiving
 from controlplane.app.parts.sharing import Sharing
 from controlplane.app.parts.tenure import Tenure, goes_on
 from controlplane.app.rules import reads_own_metrics
@@ -111,6 +112,8 @@ class Alerting(Part[AlertingSettings]):
         self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
         stored = SqlAlertLog(db, self._held)
         self._log = EnduringAlertLog(stored, self._backlog)
+        self.receiving = Receiving(db, self._log, self._sharing, clock, lambda: self._leading, alone=replicas is None)
+        """Takes alerts of other senders."""
         groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
         steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._tenure = Tenure(stored, steps, self._sharing, self._backlog, clock, self._stored_anew)
@@ -181,6 +184,7 @@ class Alerting(Part[AlertingSettings]):
         self._tenure.moved_s += by_s
         self._sharing.clock_was_set(by_s)
         self._dispatching.clock_was_set(by_s)
+        self.receiving.clock_was_set(by_s)
         if abs(by_s) >= LARGE_STEP_S:
             # As after a start: a missing series proves nothing before the targets are scraped again.
             self._started_at = self._since = self._clock.now()
@@ -234,6 +238,7 @@ class Alerting(Part[AlertingSettings]):
         now = self._clock.now()
         # Set before the evaluation: this process may dispatch the stored alerts while a slow group is evaluated.
         self._leading = True
+        self._changed |= await self.receiving.tick()
         due = self._groups_due(now)
         # Whoever decided before may have died before the last turn of a group: its next one may be far off.
         behind = (
@@ -288,7 +293,7 @@ class Alerting(Part[AlertingSettings]):
         return now >= self._wait_until and (self._known() or now - self._started >= self.settle_s)
 
     def _done(self, evaluator: GroupEvaluator, now: float) -> None:
-        self._due[evaluator.group.key] = _next(now, self._interval_of(evaluator))
+        self._due[evaluator.group.key] = next_turn(now, self._interval_of(evaluator))
 
     def _interval_of(self, evaluator: GroupEvaluator) -> float:
         assert self._settings is not None  # a group comes from the settings
@@ -301,6 +306,7 @@ class Alerting(Part[AlertingSettings]):
         # Another process may have evaluated in between, so the state in memory may be out of date.
         self._lease = lease
         give_way(self._backlog)
+        self.receiving.reset()
         self._stored_anew()
         self._tenure.begin()
         # The lease is new, so the database can be reached: go on from the stored state and not from memory.
@@ -387,13 +393,9 @@ class Alerting(Part[AlertingSettings]):
 
     def _stored_anew(self) -> None:
         self._changed = True
+        self.receiving.forget()
         for evaluator in self._evaluators:
             evaluator.reset()
 
     def _held(self) -> Lease | None:
         return self._lease
-
-
-def _next(now: float, interval_s: float) -> float:
-    """Return the next multiple of the interval, so that groups keep their phase even when an evaluation takes long."""
-    return (now // interval_s + 1) * interval_s

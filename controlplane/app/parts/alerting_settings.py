@@ -62,3 +62,8 @@ def changes(before: AlertingSettings, now: AlertingSettings) -> list[str]:
     if before.console_url != now.console_url:
         told.append(f"links in messages lead to {now.console_url}")
     return told
+
+
+def next_turn(now: float, interval_s: float) -> float:
+    """Return the next multiple of the interval, so that groups keep their phase even when an evaluation takes long."""
+    return (now // interval_s + 1) * interval_s

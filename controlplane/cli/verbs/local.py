@@ -66,7 +66,7 @@ ACCESS = (
         "Create a token and print it. It cannot be shown again.",
         options=(
             Option("name", "Name of the token: its user or purpose.", "NAME", required=True),
-            Option("role", "viewer, operator, admin or gateway.", "ROLE", default="viewer", choices=ROLES),
+            Option("role", "viewer, operator, admin, gateway, alert-sender.", "ROLE", default="viewer", choices=ROLES),
             Option("expires_in", "A duration such as 30d; by default never.", "DURATION"),
             DATA_DIR,
             *LISTING,

@@ -36,7 +36,7 @@ RULE_FILES = Operand(
     True,
     offers="files",
 )
-ROLES = ("viewer", "operator", "admin", "gateway")
+ROLES = ("viewer", "operator", "admin", "gateway", "alert-sender")
 
 
 def limit(default: int) -> Option:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from alerts.interfaces import Querier
 from alerts.origins import Absence, Lost
@@ -49,43 +49,97 @@ class RemoteOrigins:
                     found[labels] = absence
         return found
 
-    async def _ask(self, rule: AlertingRule, lost: Lost, at: float) -> Absence:
-        instance = lost.instance
-        known = {_split(name) for name in instance.away}
-        asked = known or await self._targets(rule, lost, at)
+    async def silent(self, rule: AlertingRule, known: Collection[str], at: float) -> Mapping[str, str]:
+        """Return the targets of a rule's series that give no data; see alerts.origins.Origins."""
+        ours = await self._own.silent(rule, known, at)
+        asked = {_split(name) for name in known if name.partition("/")[0]}
+        for read in self._own.read_by(rule):
+            asked |= await self._writers(read.matchers, _span(FORGET_S), at)
         if not asked:
-            return Absence()
-        settle_s = self._own.lookback_s(rule) if known else 0.0
+            return ours
+        away, read_now = await self._away(asked, 0.0, at)
+        blind = await self._blind(rule, asked & read_now, {}, at)
+        return {**{_text(name): why for name, why in (*away.items(), *blind.items())}, **ours}
+
+    async def _away(self, asked: Collection[Name], settle_s: float, at: float) -> tuple[dict[Name, str], set[Name]]:
+        """Return the targets that the server cannot read, or has read for less than `settle_s`, with reasons.
+
+        Then the targets that it can read.
+        """
         worst = f"min_over_time({{}}[{_span(max(settle_s, FRESH_S))}])" if settle_s else "{}"
         # `up` must not have ended (the bare selector checks that) and must be fresh: late samples prove nothing.
         up = await self._up(asked, f"{worst} and {{}} and last_over_time({{}}[{_span(FRESH_S)}])", at)
         heard = await self._up(asked, f"last_over_time({{}}[{_span(FORGET_S)}])", at)
-        down = sorted(name for name in asked if up.get(name) == 0)
-        silent = sorted((heard.keys() & asked) - up.keys())
-        if down or silent:
-            why = "is down, by that server" if down else "is not heard of by that server"
-            return Absence(tuple(_text(name) for name in (*down, *silent)), why)
+        down = dict.fromkeys(sorted(name for name in asked if up.get(name) == 0), "is down, by that server")
+        silent = sorted((heard.keys() & set(asked)) - up.keys())
+        return down | dict.fromkeys(silent, "is not heard of by that server"), {name for name in up if up[name]}
+
+    async def _blind(
+        self, rule: AlertingRule, asked: Collection[Name], had: Mapping[str, Collection[Name]], at: float
+    ) -> dict[Name, str]:
+        """Return the targets that answer without a metric that the rule reads, with reasons.
+
+        `had` has the targets that had a metric, by its name. Any other target lacks its data when it has none of the
+        metrics.
+        """
+        metrics = sorted({read.metric for read in self._own.read_by(rule)} - {"", "up"})
+        if not asked or not metrics:
+            return {}
+        having: dict[str, set[Name]] = {}
+        for metric in metrics:
+            matchers = (Matcher("__name__", MatchOp.EQUAL, metric), *_of_targets(asked))
+            having[metric] = await self._writers(matchers, "", at)
+        blind: dict[Name, str] = {}
+        for name in sorted(asked):
+            lacks = [m for m in metrics if name in had.get(m, ()) and name not in having[m]]
+            if lacks or not any(name in found for found in having.values()):
+                blind[name] = f"answers without {(lacks or metrics)[0]}, by that server"
+        return blind
+
+    async def _writers(self, matchers: Iterable[Matcher], span: str, at: float) -> set[Name]:
+        """Return the targets of matching series; with a span, of all series that had samples in it."""
+        selector = _selector(matchers)
+        series = f"last_over_time({selector}[{span}])" if span else selector
+        samples = await self._querier.instant(f"group by (job, instance) ({series})", at)
+        return {name for sample in samples if (name := _name(sample.labels))[0]}
+
+    async def _ask(self, rule: AlertingRule, lost: Lost, at: float) -> Absence:
+        instance = lost.instance
+        known = {_split(name) for name in instance.away}
+        had = {} if known else await self._targets(rule, lost, at)
+        asked = known or {name for found in had.values() for name in found}
+        if not asked:
+            return Absence()
+        away, read_now = await self._away(asked, self._own.lookback_s(rule) if known else 0.0, at)
+        away |= await self._blind(rule, asked & read_now, had, at)
+        if away:
+            return Absence(tuple(_text(name) for name in away), next(iter(away.values())))
+        heard = await self._up(asked, f"last_over_time({{}}[{_span(FORGET_S)}])", at)
         return Absence(removed=tuple(_text(name) for name in sorted(known - heard.keys())))
 
-    async def _targets(self, rule: AlertingRule, lost: Lost, at: float) -> set[Name]:
-        """Return the targets whose series contributed to an alert when it was last seen, at most an hour ago."""
+    async def _targets(self, rule: AlertingRule, lost: Lost, at: float) -> dict[str, set[Name]]:
+        """Return the targets whose series contributed to an alert when it was last seen, at most an hour ago.
+
+        They are by metric; "" for a selector that names none.
+        """
         since = lost.instance.active_at if lost.seen_at is None else lost.seen_at
         span = _span(min(FORGET_S, max(0.0, at - since) + self._own.lookback_s(rule) + LOOKBACK_S))
         own = own_labels(rule, lost.instance.labels)
-        found: set[Name] = set()
+        found: dict[str, set[Name]] = {}
         for read in self._own.read_by(rule):
-            selector = _selector(read.narrowed(own))
-            samples = await self._querier.instant(f"group by (job, instance) (last_over_time({selector}[{span}]))", at)
-            found |= {_name(sample.labels) for sample in samples}
-        return {name for name in found if name[0]}
+            found.setdefault(read.metric, set()).update(await self._writers(read.narrowed(own), span, at))
+        return found
 
-    async def _up(self, asked: Iterable[Name], around: str, at: float) -> dict[Name, float]:
-        jobs = "|".join(sorted({quoted(job) for job, _ in asked}))
-        instances = "|".join(sorted({quoted(instance) for _, instance in asked}))
-        matchers = [Matcher("__name__", MatchOp.EQUAL, "up"), Matcher("job", MatchOp.RE, jobs)]
-        selector = _selector([*matchers, Matcher("instance", MatchOp.RE, instances)])
+    async def _up(self, asked: Collection[Name], around: str, at: float) -> dict[Name, float]:
+        selector = _selector((Matcher("__name__", MatchOp.EQUAL, "up"), *_of_targets(asked)))
         expr = f"min by (job, instance) ({around.replace('{}', selector)})"
         return {_name(sample.labels): sample.value for sample in await self._querier.instant(expr, at)}
+
+
+def _of_targets(names: Collection[Name]) -> tuple[Matcher, Matcher]:
+    jobs = "|".join(sorted({quoted(job) for job, _ in names}))
+    instances = "|".join(sorted({quoted(instance) for _, instance in names}))
+    return Matcher("job", MatchOp.RE, jobs), Matcher("instance", MatchOp.RE, instances)
 
 
 def _name(labels: Labels) -> Name:

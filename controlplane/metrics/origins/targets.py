@@ -7,6 +7,7 @@ these targets are healthy.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class Rows(Protocol):
         """Return the unix milliseconds of a source's last row, end rows included. None without a row."""
         ...
 
+    def ended_ms(self, source: str, metric: str) -> int | None:
+        """Return the unix milliseconds of the end of a source's last series of a metric. None while it writes one."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Verdict:
@@ -59,10 +64,18 @@ class TargetOrigins:
     """Implements alerts.origins.Origins for targets of this process."""
 
     def __init__(
-        self, store: Rows, health: Callable[[], Sequence[TargetHealth]], complete: Callable[[], bool] = lambda: True
+        self,
+        store: Rows,
+        health: Callable[[], Sequence[TargetHealth]],
+        complete: Callable[[], bool] = lambda: True,
+        is_canonical: Callable[[str], bool] = lambda _metric: False,
     ) -> None:
-        """`complete` returns whether `health` lists every configured target. Until then no target counts as removed."""
-        self._store, self._health, self._complete = store, health, complete
+        """`complete` returns whether `health` lists every configured target. Until then no target counts as removed.
+
+        `is_canonical` returns whether the catalogue knows a metric: it says in `TargetHealth.missing` when a target
+        lacks one that it should have. A target lacks any other metric as soon as it has no series of that name left.
+        """
+        self._store, self._health, self._complete, self._is_canonical = store, health, complete, is_canonical
         self._recorded: dict[str, list[RecordingRule]] = {}
         self._lookbacks: Mapping[str, float] = {}
         self._reads: dict[str, tuple[Read, ...]] = {}
@@ -97,6 +110,29 @@ class TargetOrigins:
         read, healths = self.read_by(rule), list(self._health())
         return await asyncio.to_thread(self._explain, rule, read, healths, lost, at)
 
+    async def silent(self, rule: AlertingRule, known: Collection[str], at: float) -> Mapping[str, str]:
+        """Return the targets of a rule's series that give no data; see alerts.origins.Origins."""
+        read, healths = self.read_by(rule), list(self._health())
+        return await asyncio.to_thread(self._silent, rule, read, healths, known, at)
+
+    def _silent(
+        self,
+        rule: AlertingRule,
+        read: tuple[Read, ...],
+        healths: Sequence[TargetHealth],
+        known: Collection[str],
+        at: float,
+    ) -> dict[str, str]:
+        look = _Look(healths, self._complete(), self.lookback_s(rule), at)
+        verdicts = [look.by_name(name, -math.inf) for name in known]
+        verdicts += self._sources(look, self._series(read), (), -math.inf)
+        complete, names = self._complete(), {_name(health) for health in healths}
+        return {
+            verdict.name: verdict.why
+            for verdict in verdicts
+            if verdict.away and (verdict.name in names or (not complete and verdict.name in known))
+        }
+
     def _explain(
         self,
         rule: AlertingRule,
@@ -109,12 +145,12 @@ class TargetOrigins:
         found: dict[Labels, Absence] = {}
         series: list[tuple[Read, list[tuple[Labels, tuple[str, ...]]]]] | None = None
         for instance, seen_at in lost:
-            stored = [look.by_name(name) for name in instance.away]
+            waits = seen_at if instance.unknown_since is None else instance.unknown_since
+            stored = [look.by_name(name, instance.active_at if waits is None else waits) for name in instance.away]
             absence = _absence(stored)
             if not absence.away:
                 series = series if series is not None else self._series(read)
-                since = instance.unknown_since if instance.unknown_since is not None else seen_at
-                since = instance.active_at if since is None else since
+                since = instance.active_at if waits is None else waits
                 own = own_labels(rule, instance.labels)
                 fresh = self._sources(look, series, own, since)
                 absence = _absence([*stored, *fresh])
@@ -145,6 +181,15 @@ class TargetOrigins:
                     done.add((source, one.metric))
                     if verdict := look.by_source(source, one.metric, self._store.newest_ms(source), since):
                         yield verdict
+                    elif gone := self._vanished(look, source, one.metric, since):
+                        yield gone
+
+    def _vanished(self, look: _Look, source: str, metric: str, since: float) -> _Verdict | None:
+        """Return a verdict on a healthy target that has no series of a metric left, such as a renamed one."""
+        if not metric or self._is_canonical(metric) or source.startswith(NO_TARGETS) or source.endswith(REPORT):
+            return None
+        ended_ms = self._store.ended_ms(source, metric)
+        return None if ended_ms is None else look.without(source, metric, ended_ms, since)
 
 
 class _Look:
@@ -158,13 +203,13 @@ class _Look:
             self._by_key[health.target.key] = health
             self._by_name.setdefault(_name(health), []).append(health)
 
-    def by_name(self, name: str) -> _Verdict:
-        """Return the state of a target that was away before."""
+    def by_name(self, name: str, since: float) -> _Verdict:
+        """Return the state of a target that was away at unix second `since`."""
         verdicts = [
             self._unread(h) or self._unseen(h) or self._settling(h, known_away=True)
             for h in self._by_name.get(name, ())
         ]
-        return next((v for v in verdicts if v), _Verdict(name)) if verdicts else self._unlisted(name)
+        return next((v for v in verdicts if v), _Verdict(name)) if verdicts else self._unlisted(name, since)
 
     def by_source(self, source: str, metric: str, newest_ms: int | None, since: float) -> _Verdict | None:
         """Return the state of the target whose source wrote a series of `metric`.
@@ -177,7 +222,7 @@ class _Look:
         about = source.removesuffix(REPORT)
         health, reach_s = self._by_key.get(about), since - self._lookback_s - LATE_S
         if health is None:
-            return self._unlisted(_name_in(about)) if newest_ms / 1000 >= reach_s else None
+            return self._unlisted(_name_in(about), newest_ms / 1000) if newest_ms / 1000 >= reach_s else None
         if about != source:  # these series are written whether the target answers or not
             return None
         reach_s -= health.target.interval_s + health.target.timeout_s
@@ -187,10 +232,35 @@ class _Look:
             return _blind(health, metric) or self._unseen(health) or self._settling(health, known_away=False)
         return None
 
-    def _unlisted(self, name: str) -> _Verdict:
-        if self._complete:
-            return _Verdict(name, removed=True)
-        return _Verdict(name, away=True, why="is not known yet: the targets have not all been read")
+    def without(self, source: str, metric: str, ended_ms: int, since: float) -> _Verdict | None:
+        """Return a verdict on a target whose last series of a metric ended; None when an alert outlived that end."""
+        health = self._by_key.get(source)
+        if health is None or health.health != "up":
+            return None
+        reach_s = since - self._lookback_s - LATE_S - health.target.interval_s - health.target.timeout_s
+        if ended_ms / 1000 < reach_s:
+            return None
+        return _Verdict(_name(health), away=True, why=f"answers without {metric}")
+
+    def _unlisted(self, name: str, since: float) -> _Verdict:
+        if not self._complete:
+            return _Verdict(name, away=True, why="is not known yet: the targets have not all been read")
+        if successor := self._successor(name, since):
+            return _Verdict(name, away=True, why=f"is no longer configured, and {successor} has no data yet")
+        return _Verdict(name, removed=True)
+
+    def _successor(self, name: str, since: float) -> str:
+        """Return a target of the same job that came after `since` and whose data cannot be believed yet, or "".
+
+        A replaced pod has another address. Its alerts must not end before the new one is heard.
+        """
+        job = name.partition("/")[0]
+        for health in (h for found in self._by_name.values() for h in found if h.target.job == job):
+            is_new = health.since is None or health.since >= since - health.target.interval_s
+            blind = self._unread(health) or self._unseen(health) or self._settling(health, known_away=False, new=True)
+            if is_new and blind:
+                return _name(health)
+        return ""
 
     def _unread(self, health: TargetHealth) -> _Verdict | None:
         if health.health == "unknown":
@@ -207,13 +277,13 @@ class _Look:
             return None
         return _Verdict(_name(health), away=True, why="has only just come back")
 
-    def _settling(self, health: TargetHealth, *, known_away: bool) -> _Verdict | None:
+    def _settling(self, health: TargetHealth, *, known_away: bool, new: bool = False) -> _Verdict | None:
         """Return a verdict on a target that came back too recently to fill the windows that a rule reads.
 
         A target that missed a scrape or two and was not found away leaves enough samples in a window for every
         function, except a rate over two scrapes.
         """
-        if not self._lookback_s or health.since is None or not (known_away or health.recovered):
+        if not self._lookback_s or health.since is None or not (known_away or new or health.recovered):
             return None
         settle_s = (self._lookback_s if known_away else 0.0) + SETTLE_SCRAPES * health.target.interval_s
         if self._at >= health.since + settle_s:

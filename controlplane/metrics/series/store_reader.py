@@ -11,7 +11,8 @@ from collectors.samples import Labels, Metadata
 from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.series import gather
 from controlplane.metrics.series.budget import Budget
-from controlplane.metrics.series.matchers import Matcher
+from controlplane.metrics.series.index import METRIC_NAME
+from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.plan import ReadPlan
 from controlplane.metrics.series.plans import Plans
 from controlplane.metrics.series.samples import SampleSet
@@ -88,6 +89,20 @@ class StoreReader(ABC):
                 for group in plan.everything()
                 for member in group.members
             ]
+
+        return self._steady(look)
+
+    def ended_ms(self, source: str, metric: str) -> int | None:
+        """Return the unix milliseconds of the end of the last series of a metric that a source wrote.
+
+        None while the source writes one, and when it never wrote one.
+        """
+
+        def look() -> int | None:
+            plan = self.plan([Matcher(METRIC_NAME, MatchOp.EQUAL, metric)])
+            parts = (part for group in plan.everything() for part in group.parts)
+            blocks = [block for part in parts if (block := part.block).source == source and block.chunks]
+            return max((block.newest_ms for block in blocks), default=None) if all(b.ended for b in blocks) else None
 
         return self._steady(look)
 

@@ -182,7 +182,10 @@ async def test_a_failed_query_freezes_states_and_resolves_nothing(fleet: Any, me
     assert report.rules[0].state == "firing"
     querier.answer = ()
     assert (await f.evaluator.evaluate(3615)).rules[0].health == "ok"
-    assert [t.at for t in memory_log.transitions] == [0, 30, 3615]
+    assert [t.at for t in memory_log.transitions] == [0, 30, 45, 3615]
+    assert memory_log.sentences()[2] == (
+        "Hot stays firing but is unknown: its query failed: timeout: query timed out (was: value 91 on gpu=0)"
+    )
 
 
 async def test_a_restart_keeps_what_is_pending(fleet: Any, memory_log: Any) -> None:

@@ -15,6 +15,7 @@ from controlplane.api.app import mount_web
 from controlplane.api.auth import CSRF_HEADER, SESSION_COOKIE, GuardedRoute, include, public, requires
 
 PUBLIC, VIEWER, OPERATOR, ADMIN, GATEWAY = None, Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.GATEWAY
+SENDER = Role.ALERT_SENDER
 
 TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/healthz"): PUBLIC,
@@ -77,6 +78,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("DELETE", "/cp/v1/tokens/{token_id}"): ADMIN,
     ("POST", "/cp/v1/config/reload"): ADMIN,
     ("POST", "/api/v1/slack/interactions"): PUBLIC,
+    ("POST", "/api/v2/alerts"): SENDER,
     ("GET", "/api/v1/query"): VIEWER,
     ("POST", "/api/v1/query"): VIEWER,
     ("GET", "/api/v1/query_range"): VIEWER,

@@ -57,6 +57,8 @@ class Far:
         self.depth: dict[str, float] = {}
         self.count = 0.0
         self.removed: set[str] = set()
+        self.renamed: set[str] = set()
+        """Instances that expose `depth` under another name."""
         groups = parse_rules(RULES, "f")
         own = TargetOrigins(SeriesStore(), list)
         own.configure(groups, lookbacks(groups))
@@ -86,7 +88,9 @@ class Far:
                 if up is not None:
                     self.put(instance, "up", up, instance)
                 for name, value in (("depth", self.depth.get(instance, 1.0)), ("requests", self.count)):
-                    if up:
+                    if up and name == "depth" and instance in self.renamed:
+                        self.store.end(f"{instance}{name}", round(self.at * 1000))
+                    elif up:
                         self.put(instance, name, value, instance)
                     elif up is not None or f"{instance}up" in self.removed:
                         self.store.end(f"{instance}{name}", round(self.at * 1000))
@@ -169,7 +173,7 @@ async def test_a_server_that_does_not_tell_freezes_the_alert(far: Far) -> None:
     await far.run(120)
     far.up["a:1"], far.fault = 0, "up"
     assert await far.run(60) == ["timeout: it does not answer"]
-    assert far.states() == BOTH
+    assert far.states() == {"Deep": ("firing", ("its query",)), "Busy": FIRING}
 
 
 async def test_samples_that_do_not_arrive_are_no_news(far: Far) -> None:
@@ -179,3 +183,19 @@ async def test_samples_that_do_not_arrive_are_no_news(far: Far) -> None:
     far.up = {"b:1": None}
     await far.run(900)
     assert far.states() == {"Busy": ("firing", ("vllm/b:1",))}
+
+
+async def test_a_metric_that_its_exporter_renames_is_no_good_news(far: Far) -> None:
+    far.up, far.depth = {"a:1": 1, "b:1": 1}, {"a:1": 50.0}
+    await far.run(120)
+    far.renamed.add("a:1")
+    await far.run(1200)
+    assert far.states() == {"Deep": ("firing", ("vllm/a:1",)), "Busy": FIRING}
+    assert far.log.sentences[-1] == (
+        "Deep stays firing but is unknown: its target vllm/a:1 answers without depth, by that server "
+        '(was: value 50 on model=a "b")'
+    )
+    far.renamed.clear()
+    far.depth["a:1"] = 2.0
+    await far.run(STEP_S)
+    assert far.states() == {"Busy": FIRING}
