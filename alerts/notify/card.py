@@ -61,7 +61,10 @@ def _alerts(message: Message) -> Card:
     severities = {dict(alert.labels).get("severity", "") for alert in alerts}
     severity = next((s for s in _SEVERITIES if s in severities), "")
     title = f"{message.status.upper()}: {_subject(message)}"
-    lines = [_line(alert, resolved=False) for alert in message.firing]
+    marks = {mark.fingerprint: mark.text for mark in message.marks}
+    # News first: a long list must not hide it behind what somebody takes care of already.
+    firing = sorted(message.firing, key=lambda alert: alert.fingerprint in marks)
+    lines = [_marked(_line(alert, resolved=False), marks.get(alert.fingerprint, "")) for alert in firing]
     lines += [_line(alert, resolved=True) for alert in message.resolved]
     return Card(
         status=message.status,
@@ -95,6 +98,10 @@ def _notice(message: Message, notice: Notice) -> Card:
 def _subject(message: Message) -> str:
     labels = dict(message.group_labels)
     return " · ".join([labels.pop("alertname", "alerts"), *labels.values()])
+
+
+def _marked(line: str, mark: str) -> str:
+    return f"{line} ({mark})" if mark else line
 
 
 def _line(alert: AlertInstance, *, resolved: bool) -> str:
