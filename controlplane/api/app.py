@@ -28,7 +28,8 @@ from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
 from controlplane.api.gateway import gateways, keys, usage
-from controlplane.api.interop import alertmanager, exports, server, status
+from controlplane.api.holding import routes as holding
+from controlplane.api.interop import alertmanager, exports, server, silences, status
 from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
@@ -81,6 +82,7 @@ def create_api(services: Services) -> FastAPI:
         keys,
         usage,
         alerts,
+        holding,
         notifications,
         events,
         operations,
@@ -89,6 +91,7 @@ def create_api(services: Services) -> FastAPI:
         prometheus,
         status,
         alertmanager,
+        silences,
         endpoints,
         remote_write,
         slack,

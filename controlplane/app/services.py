@@ -65,6 +65,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         gateways=plane.gateways,
         alerts=alerts,
         pipeline=Pipeline(plane.alerting.stages, SqlGroupLog(db).read),
+        holding=plane.holding,
         outbox=OutboxStore(db),
         usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,

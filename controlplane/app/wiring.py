@@ -39,6 +39,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
+from controlplane.fleet.holding.desk import desk_on
 from controlplane.gateway.limits.shares import shares
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
@@ -101,6 +102,7 @@ class ControlPlane:
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
+        self.holding = desk_on(db, self.alerting.stages, clock)
         self.slack = self._made_slack()
         self.backups = Backups(db, clock, data_dir, observe_only=observe_only)
         self._parts = self._made_parts(embedded, data_dir)

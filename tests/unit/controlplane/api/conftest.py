@@ -34,6 +34,7 @@ from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
+from controlplane.fleet.holding.desk import desk_on
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.pipeline import Pipeline
@@ -269,6 +270,7 @@ class Rig:
             gateways=self.gateways,
             alerts=self.alert_log,
             pipeline=Pipeline(lambda: stages_of(self.config, ""), SqlGroupLog(self.db).read),
+            holding=desk_on(self.db, lambda: stages_of(self.config, ""), self.clock),
             outbox=self.outbox,
             usage=self.usage,
             tokens=self.tokens,
