@@ -146,7 +146,7 @@ class Button:
 
 @dataclass(frozen=True)
 class Mark:
-    """What a person decided about one firing alert of a message: it is acknowledged or snoozed."""
+    """A person's decision about one firing alert of a message: it is acknowledged or snoozed."""
 
     fingerprint: str
     text: str

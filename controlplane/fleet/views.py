@@ -111,7 +111,7 @@ class AlertView(View):
     held_back: tuple[HeldBackView, ...] = ()
     """Why notifications leave the alert out now; empty for an alert that does not fire, and for one that is sent."""
     acknowledged: AcknowledgementView | None = None
-    """Who takes care of it; null: nobody."""
+    """The person who takes care of it; null: nobody."""
 
 
 class AlertDetailView(AlertView):

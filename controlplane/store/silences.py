@@ -59,7 +59,7 @@ class StoredSilence:
 
 @dataclass(frozen=True)
 class Act:
-    """Who acts, in which words of the audit trail, and when."""
+    """The actor, the words of the audit trail, and the time."""
 
     actor: str
     action: str

@@ -184,7 +184,7 @@ def _status(mutes: Sequence[Mute]) -> AlertStatus:
 
 
 class _Shown(NamedTuple):
-    """Which alerts a request asks for. As in Alertmanager, `active` and the others are asked one by one."""
+    """Filter of alerts by their status. As in Alertmanager, `active` and the others are asked one by one."""
 
     active: bool
     silenced: bool

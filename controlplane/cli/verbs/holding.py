@@ -83,7 +83,6 @@ HOLDING = (
         examples=(
             ("silences add model=chat --for 2h --comment 'new driver'", ""),
             ("silences add node=gpu-17 --from 2026-12-05T02:00:00Z --for 4h --comment 'new disks'", "maintenance"),
-            ("silences preview model=chat", "look before"),
         ),
         details="A silence without an equality matcher, and one of more than 30 days, needs an admin. 15 minutes "
         "before the end of a silence that still holds firing alerts back, a notice says so.",

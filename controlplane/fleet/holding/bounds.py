@@ -1,4 +1,4 @@
-"""What a silence may be, whoever asks for it. Pure."""
+"""Bounds of silences, whoever asks for them. Pure."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class SilenceView(View):
     state: str
     """pending (it has not begun), active or expired."""
     matchers: tuple[str, ...]
-    """As Alertmanager writes them: `model="chat"`."""
+    """The matchers as Alertmanager writes them: `model="chat"`."""
     starts_at: str
     ends_at: str
     created_by: str
@@ -56,7 +56,7 @@ class CoveredGroupView(View):
 
 
 class SilencePreview(View):
-    """What a silence would hold back if it were active now."""
+    """The alerts and groups that a silence would hold back if it were active now."""
 
     matchers: tuple[str, ...]
     needs_admin: bool
@@ -78,7 +78,7 @@ class HeldBackView(View):
 
 
 class AcknowledgementView(View):
-    """Who takes care of an alert."""
+    """The person who takes care of an alert."""
 
     by: str
     at: str
@@ -88,7 +88,7 @@ class AcknowledgementView(View):
 
 
 class AlertHold(NamedTuple):
-    """What holds an alert back, and who takes care of it."""
+    """The reasons that hold an alert back, and the person who takes care of it."""
 
     held_back: tuple[HeldBackView, ...] = ()
     acknowledged: AcknowledgementView | None = None
