@@ -111,9 +111,9 @@ def reminder(
     """Return the notice that a silence is to lapse. `number` counts the reminders of one silence."""
     names = [_named(one) for one in held[:SHOWN]] + ([f"{len(held) - SHOWN} more"] if len(held) > SHOWN else [])
     ends = datetime.fromtimestamp(silence.ends_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    what = "1 alert that still fires and is" if len(held) == 1 else f"{len(held)} alerts that still fire and are"
     words = (
-        f"It holds back {len(held)} alert{'s' * (len(held) != 1)} that still fire{'s' * (len(held) == 1)}, which are"
-        f" notified after its end: {', '.join(names)}. Its reason: {silence.comment or 'none was given'}."
+        f"It holds back {what} notified after its end: {', '.join(names)}. Its reason: {silence.comment or 'none was given'}."
         f" `cp silences extend {silence.id} --for 2h` prolongs it."
     )
     return Message(
