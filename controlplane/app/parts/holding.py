@@ -113,8 +113,8 @@ def reminder(
     ends = datetime.fromtimestamp(silence.ends_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     what = "1 alert that still fires and is" if len(held) == 1 else f"{len(held)} alerts that still fire and are"
     words = (
-        f"It holds back {what} notified after its end: {', '.join(names)}. Its reason: {silence.comment or 'none was given'}."
-        f" `cp silences extend {silence.id} --for 2h` prolongs it."
+        f"It holds back {what} notified after its end: {', '.join(names)}. "
+        f"Its reason: {silence.comment or 'none was given'}. `cp silences extend {silence.id} --for 2h` prolongs it."
     )
     return Message(
         group_key=f"{notifier} silence {silence.id}",

@@ -12,7 +12,7 @@ from sqlmodel import Session
 from alerts.dispatch import Picture, Stages
 from alerts.holds import Acknowledgement, Silence, Silences
 from alerts.interfaces import AlertInstance, AlertState, Clock
-from alerts.routing.matchers import Matcher
+from alerts.routing.matchers import Matcher, Op
 from collectors.durations import format_duration
 from controlplane.errors import Conflict, Forbidden, MalformedRequest, NotFound
 from controlplane.fleet.assemble import alert_state
@@ -192,6 +192,11 @@ class HoldingDesk:
             total=len(covered),
             groups=tuple(self._groups(silence)[:SHOWN]),
         )
+
+    def matchers_for(self, alert: AlertInstance) -> str:
+        """Return matchers that cover an alert and those that differ only in severity, as text."""
+        pairs = [(name, value) for name, value in alert.labels if name != "severity"]
+        return ", ".join(str(Matcher(name, Op.EQUAL, value)) for name, value in pairs)
 
     # -- acknowledgements ----------------------------------------------------------------------------------------
 
