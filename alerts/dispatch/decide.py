@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from alerts.dispatch.buttons import buttons_of
 from alerts.dispatch.groups import Deliveries, GroupState, GroupStep, Picture
 from alerts.dispatch.muting import Stage, next_change
 from alerts.dispatch.routing import Members, Outlet, Sorted, Stages, sort
@@ -67,7 +68,7 @@ def _decided(stages: Stages, picture: Picture, found: Sorted, at: float) -> tupl
         if members.outlet is not None and (group is None or not group.is_open):
             group = _opened(members.outlet, key, group, members, at)
             opened = GroupStep(group, None, f"{key} opened with {len(members.firing)} alert(s)")
-            advanced = _advance(members.outlet.node, group, members, found, at, stages.console_url)
+            advanced = _advance(members.outlet.node, group, members, found, at, stages)
             steps.append(advanced or opened)
         elif group is not None and (step := _go_on(stages, group, members, found, picture.deliveries, at)):
             steps.append(step)
@@ -113,7 +114,7 @@ def _go_on(
             return None if _recent(outlet.node, group, at) else GroupStep(_closed(group), None, words)
     if not all(outlet.group_labels(i.labels) == group.labels for i in group.notified):
         return GroupStep(_closed(group), None, f"{group.key} closed: the receiver or the grouping has changed")
-    return _advance(_patience(outlet.node, group.key, deliveries), group, members, found, at, stages.console_url)
+    return _advance(_patience(outlet.node, group.key, deliveries), group, members, found, at, stages)
 
 
 def _recent(node: Node, group: GroupState, at: float) -> bool:
@@ -162,7 +163,7 @@ def _changes(group: GroupState, members: Members, found: Sorted) -> tuple[set[La
 
 
 def _advance(
-    node: Node, group: GroupState, members: Members, found: Sorted, at: float, console_url: str
+    node: Node, group: GroupState, members: Members, found: Sorted, at: float, stages: Stages
 ) -> GroupStep | None:
     told = {instance.labels: instance for instance in group.notified}
     new, gone = _changes(group, members, found)
@@ -170,11 +171,11 @@ def _advance(
         why = "its alerts take other routes now" if told else "its alerts resolved before the first message"
         return GroupStep(_closed(group), None, f"{group.key} closed: {why}")
     if (members.firing or gone) and at >= due_at(node, group, changed=bool(new or gone)):
-        return _sent(node, group, members, found, at, console_url)
-    return _newly_held(group, members, at, console_url)
+        return _sent(node, group, members, found, at, stages)
+    return _newly_held(group, members, at, stages)
 
 
-def _newly_held(group: GroupState, members: Members, at: float, console_url: str) -> GroupStep | None:
+def _newly_held(group: GroupState, members: Members, at: float, stages: Stages) -> GroupStep | None:
     """Return the step of a group whose alerts a person has just acknowledged or silenced, if there are such.
 
     The group's message is edited to show the acknowledgement. Nobody is notified, and no wait begins anew.
@@ -188,7 +189,7 @@ def _newly_held(group: GroupState, members: Members, at: float, console_url: str
         return GroupStep(replace(group, held=fingerprints), None, sentence)
     told = {instance.labels: instance for instance in group.notified}
     known = {labels: one for labels, one in members.firing.items() if labels in told}
-    message = replace(_message(group, members, told, at, console_url, known), edit=True)
+    message = replace(_message(group, members, told, at, stages, known), edit=True)
     return GroupStep(replace(group, sequence=message.sequence, held=fingerprints), message, sentence)
 
 
@@ -202,7 +203,7 @@ def _message(
     members: Members,
     told: Mapping[Labels, AlertInstance],
     at: float,
-    console_url: str,
+    stages: Stages,
     firing: Mapping[Labels, AlertInstance],
     resolved: tuple[AlertInstance, ...] = (),
 ) -> Message:
@@ -213,7 +214,7 @@ def _message(
     fires = sorted(
         (*firing.values(), *(members.held[labels] for labels in taken)), key=lambda i: (i.active_at, i.labels)
     )
-    return Message(
+    message = Message(
         group_key=group.key,
         receiver=group.receiver,
         status="firing" if fires else "resolved",
@@ -222,17 +223,18 @@ def _message(
         resolved=resolved,
         sequence=group.sequence + 1,
         generation=group.generation,
-        console_url=console_url,
+        console_url=stages.console_url,
         sent_at=datetime.fromtimestamp(at, UTC),
         marks=tuple(Mark(members.held[labels].fingerprint, mute.sentence) for labels, mute in taken.items()),
     )
+    return replace(message, buttons=buttons_of(message)) if group.receiver in stages.interactive else message
 
 
-def _sent(node: Node, group: GroupState, members: Members, found: Sorted, at: float, console_url: str) -> GroupStep:
+def _sent(node: Node, group: GroupState, members: Members, found: Sorted, at: float, stages: Stages) -> GroupStep:
     told = {instance.labels: instance for instance in group.notified}
     new, gone = _changes(group, members, found)
     resolved = tuple(found.ended.get(labels) or _ended(told[labels], at) for labels in sorted(gone))
-    message = _message(group, members, told, at, console_url, members.firing, resolved)
+    message = _message(group, members, told, at, stages, members.firing, resolved)
     firing = tuple(members.firing.values())
     held = tuple(one for labels, one in members.held.items() if labels in told)
     # A group whose other alerts are muted stays open: an alert that is unmuted later updates the group's message.

@@ -45,11 +45,13 @@ from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.slack.actions import Actions
+from controlplane.slack.alerts import AlertActions
 from controlplane.slack.rollouts import RolloutActions
 from controlplane.store.backups.restored import Hold, hold_of
 from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
+from controlplane.store.outbox import OutboxStore
 from controlplane.store.replicas import Replicas
 from controlplane.store.revision import RevisionStore, touch
 from controlplane.store.schedules import ScheduleStore
@@ -151,6 +153,7 @@ class ControlPlane:
 
     def _made_slack(self) -> SlackPart:
         actions = Actions(RolloutActions(self.rolling.service, self.clock).actions())
+        actions.add(AlertActions(self.holding, OutboxStore(self.database), self.clock).actions())
         return SlackPart(actions, self.gatekeeper, self.clock)
 
     def _made_alerting(self, embedded: Embedded, data_dir: Path) -> Alerting:

@@ -221,6 +221,11 @@ class HoldingDesk:
         action = "alert.acknowledge" if for_s is None else "alert.snooze"
         self._acknowledgements.put(one, action, f"{_name(found)} {what}" + (f": {comment}" if comment else ""))
 
+    def still_fires(self, alert: AlertInstance) -> bool:
+        """Return whether an alert that was read earlier fires, without a break since."""
+        found = self._alerts.by_fingerprint(alert.fingerprint)
+        return found is not None and found.state is AlertState.FIRING and found.fired_at == alert.fired_at
+
     def unacknowledge(self, fingerprint: str, actor: Actor, comment: str = "") -> None:
         """Take an acknowledgement or a snooze back. Safe to repeat. Raises NotFound for an unknown alert."""
         found = self._alert(fingerprint)
