@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from alerts.dispatch import Dispatcher, Route, Stages
+from alerts.dispatch import Dispatcher
 from alerts.evaluate import GroupEvaluator
 from alerts.interfaces import AlertState, Message, MessageRef, VectorSample
 from alerts.rules import parse_rules
@@ -47,6 +47,7 @@ from controlplane.store.outbox import OutboxStore
 from controlplane.store.unreadable import report
 from tests.fakes.rollout_world import START, World, restore
 from tests.patience import PROCESS_S, until
+from tests.routes import root, stages
 
 DATABASES = Path(__file__).parent.parent / "fixtures" / "databases"
 RELEASES = sorted(path.stem for path in DATABASES.glob("schema-*.sql"))
@@ -100,7 +101,7 @@ class Alerts:
         self.evaluator = GroupEvaluator(
             group, self.slow, self.log, SeriesStore(retention_s=60.0), world.clock, around=Surroundings()
         )
-        self.dispatcher = Dispatcher(Stages(Route("ops"), "http://console"), self.groups, world.clock)
+        self.dispatcher = Dispatcher(stages(root("ops")), self.groups, world.clock)
         self.sender = MessageSender(
             OutboxStore(world.db), self.groups, {"ops": self.receiver}, world.clock, holder="today"
         )

@@ -62,7 +62,7 @@ def create(
     return made
 
 
-@router.post("/cp/v1/silences/preview")
+@router.post("/cp/v1/silence-preview")
 @requires(Role.VIEWER)
 def preview(services: ServicesDep, wanted: PreviewRequest) -> SilencePreview:
     """Return the alerts and the open groups that a silence with these matchers would concern now. Nothing changes."""

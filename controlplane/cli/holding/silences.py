@@ -39,7 +39,7 @@ def silences_show(identifier: str, url: str | None, context: str | None, output:
     """Show one silence, and the alerts that it matches now."""
     with connect(url, context) as client:
         found = client.get(f"/cp/v1/silences/{_id(client, identifier)}")
-        preview = client.post("/cp/v1/silences/preview", {"matchers": found["matchers"]})
+        preview = client.post("/cp/v1/silence-preview", {"matchers": found["matchers"]})
     emit({**found, "alerts": preview["alerts"]}, output, lambda: _print_silence(found, preview))
 
 
@@ -88,7 +88,7 @@ def silences_expire(
 def silences_preview(matchers: list[str], url: str | None, context: str | None, output: str) -> None:
     """Show what a silence with these matchers would hold back now."""
     with connect(url, context) as client:
-        preview = client.post("/cp/v1/silences/preview", {"matchers": matchers})
+        preview = client.post("/cp/v1/silence-preview", {"matchers": matchers})
     emit(preview, output, lambda: _print_preview(preview))
 
 

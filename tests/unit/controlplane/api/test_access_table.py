@@ -60,7 +60,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/cp/v1/alerts/{fingerprint}/unacknowledge"): OPERATOR,
     ("GET", "/cp/v1/silences"): VIEWER,
     ("POST", "/cp/v1/silences"): OPERATOR,
-    ("POST", "/cp/v1/silences/preview"): VIEWER,
+    ("POST", "/cp/v1/silence-preview"): VIEWER,
     ("GET", "/cp/v1/silences/{silence_id}"): VIEWER,
     ("POST", "/cp/v1/silences/{silence_id}/extend"): OPERATOR,
     ("POST", "/cp/v1/silences/{silence_id}/expire"): OPERATOR,

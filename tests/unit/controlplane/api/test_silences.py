@@ -99,7 +99,7 @@ async def test_wide_and_long_silences_need_an_admin(rig: Any, change: dict[str, 
         made = await client.post(SILENCES, json=CHAT | change)
         assert made.status_code == 201, made.text
     async with rig.client(Role.OPERATOR) as client:
-        preview = await client.post(f"{SILENCES}/preview", json={"matchers": (CHAT | change)["matchers"]})
+        preview = await client.post("/cp/v1/silence-preview", json={"matchers": (CHAT | change)["matchers"]})
         assert preview.json()["needs_admin"] is ("for" not in change)
 
 
@@ -156,7 +156,7 @@ async def test_a_preview_names_alerts_and_changes_nothing(rig: Any) -> None:
     fire(rig, AlertState.PENDING, alertname="Slow", severity="warning", model="chat")
     fire(rig, alertname="Gone", severity="critical", model="code")
     async with rig.client(Role.VIEWER) as client:
-        preview = (await client.post(f"{SILENCES}/preview", json={"matchers": ["model=chat"]})).json()
+        preview = (await client.post("/cp/v1/silence-preview", json={"matchers": ["model=chat"]})).json()
         assert [(a["name"], a["state"]) for a in preview["alerts"]] == [("Down", "firing"), ("Slow", "pending")]
         assert (preview["total"], preview["groups"], preview["needs_admin"]) == (2, [], False)
         assert (await client.get(SILENCES)).json() == {"items": []}
