@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from alerts.interfaces import AlertInstance
@@ -39,6 +39,23 @@ class Silence:
             ends_at=self.ends_at + by_s,
             updated_at=self.updated_at + by_s,
         )
+
+
+class Silences:
+    """Finds the silences that cover an alert, without comparing the alert with each of them."""
+
+    def __init__(self, silences: Iterable[Silence]) -> None:
+        self._by_value: dict[tuple[str, str], list[tuple[int, Silence]]] = {}
+        self._others: list[tuple[int, Silence]] = []
+        for place, silence in enumerate(silences):
+            known = next(((one.name, one.value) for one in silence.matchers if one.names_a_value), None)
+            (self._others if known is None else self._by_value.setdefault(known, [])).append((place, silence))
+
+    def covering(self, labels: Mapping[str, str]) -> list[Silence]:
+        """Return the silences whose matchers match these labels, in the order in which they were given."""
+        near = [found for pair in labels.items() for found in self._by_value.get(pair, ())]
+        covering = [(place, one) for place, one in (*near, *self._others) if one.covers(labels)]
+        return [one for _, one in sorted(covering, key=lambda found: found[0])]
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,15 @@ class Button:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A person's decision about one firing alert of a message: it is acknowledged or snoozed."""
+
+    fingerprint: str
+    text: str
+    """Such as `acknowledged by ann`."""
+
+
+@dataclass(frozen=True)
 class Message:
     """A notification of one alert group, or one notice. It has no markup: each notifier renders it."""
 
@@ -156,6 +165,7 @@ class Message:
     """`firing`, `resolved` (every alert in it is resolved) or `notice`."""
     group_labels: Labels
     firing: tuple[AlertInstance, ...]
+    """The firing alerts: those that nothing holds back, and acknowledged ones that an earlier message had."""
     resolved: tuple[AlertInstance, ...]
     sequence: int
     """Number of the message within its group's generation. (group_key, generation, sequence) is the message's id."""
@@ -169,6 +179,8 @@ class Message:
     buttons: tuple[Button, ...] = ()
     edit: bool = False
     """True: the message only replaces the content of its group's message. Nothing is posted, and nobody is notified."""
+    marks: tuple[Mark, ...] = ()
+    """Marks of alerts in `firing`. The others are news."""
     undelivered: str = ""
     """Set when the message's receiver refused it for good and another notifier gets it: the receiver, and why."""
 

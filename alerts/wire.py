@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from alerts.interfaces import AlertInstance, AlertState, Button, Message, Notice
+from alerts.interfaces import AlertInstance, AlertState, Button, Mark, Message, Notice
 from alerts.stored import Document, Upgrade, checked, items, only, reading, upgraded
 from collectors.samples import Labels, labels_of
 
@@ -27,8 +27,13 @@ def _message_to_2(content: Document) -> Document:
     return {"buttons": [], "edit": False, **content}
 
 
+def _message_to_3(content: Document) -> Document:
+    """Add the marks of acknowledged alerts, which format 2 did not have."""
+    return {"marks": [], **content}
+
+
 _INSTANCE_UPGRADES: tuple[Upgrade, ...] = (_instance_to_1,)
-_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged, _message_to_2)
+_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged, _message_to_2, _message_to_3)
 INSTANCE_FORMAT, MESSAGE_FORMAT = len(_INSTANCE_UPGRADES), len(_MESSAGE_UPGRADES)
 """Current formats. When you add or rename a key, add an upgrade to the list above."""
 _INSTANCE_KEYS = frozenset(field.name for field in fields(AlertInstance))
@@ -104,6 +109,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
         "notice": None if message.notice is None else asdict(message.notice),
         "buttons": [asdict(button) for button in message.buttons],
         "edit": message.edit,
+        "marks": [asdict(mark) for mark in message.marks],
     }
 
 
@@ -129,6 +135,7 @@ def message_from_json(content: Document) -> Message:
                 notice=Notice(**found["notice"]) if found.get("notice") else None,
                 buttons=tuple(Button(**button) for button in items(found["buttons"])),
                 edit=found["edit"],
+                marks=tuple(Mark(**mark) for mark in items(found["marks"])),
             )
         )
 

@@ -3,7 +3,10 @@
 A group opens with its first firing alert. It sends its first message after `group_wait`, so that alerts that fire
 together share a message. It sends changes (an alert fired or resolved) once `group_interval` has passed since the last
 message. It repeats an unchanged message after `repeat_interval`. When all its alerts have resolved, it sends that and
-closes. A muted alert is reported neither as firing nor as resolved.
+closes. A muted alert is reported neither as firing nor as resolved; one that was in an earlier message and ends is
+reported as resolved all the same. An acknowledged alert that was in an earlier message stays in the group's messages,
+marked: its receivers must not take it for resolved. It causes no message. When its acknowledgement or its silence ends
+while it fires, it is news again.
 
 While a message of a group is underway, nothing is decided for the group. The next message then holds the newest state,
 so an outage of the receiver ends in one message and not in a flood. A message that was given up (a wrong token) is
@@ -14,17 +17,20 @@ loses a resolved notice.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from alerts.dispatch.buttons import buttons_of
 from alerts.dispatch.groups import Deliveries, GroupState, GroupStep, Picture
-from alerts.dispatch.muting import next_change
+from alerts.dispatch.muting import Mute, Stage, next_change
 from alerts.dispatch.routing import Members, Outlet, Sorted, Stages, sort
-from alerts.interfaces import AlertInstance, AlertState, Message
+from alerts.interfaces import AlertInstance, AlertState, Mark, Message
 from alerts.routing.tree import Node
 from collectors.durations import format_duration
 from collectors.samples import Labels
 
+_BY_PEOPLE = frozenset({Stage.ACKNOWLEDGEMENT, Stage.SILENCE})
 DEAD_RETRY_S = 15 * 60.0
 """Seconds until a group whose message was given up sends again (chosen: time to replace a token or fix a channel)."""
 
@@ -62,7 +68,7 @@ def _decided(stages: Stages, picture: Picture, found: Sorted, at: float) -> tupl
         if members.outlet is not None and (group is None or not group.is_open):
             group = _opened(members.outlet, key, group, members, at)
             opened = GroupStep(group, None, f"{key} opened with {len(members.firing)} alert(s)")
-            advanced = _advance(members.outlet.node, group, members, found, at, stages.console_url)
+            advanced = _advance(members.outlet.node, group, members, found, at, stages)
             steps.append(advanced or opened)
         elif group is not None and (step := _go_on(stages, group, members, found, picture.deliveries, at)):
             steps.append(step)
@@ -108,7 +114,7 @@ def _go_on(
             return None if _recent(outlet.node, group, at) else GroupStep(_closed(group), None, words)
     if not all(outlet.group_labels(i.labels) == group.labels for i in group.notified):
         return GroupStep(_closed(group), None, f"{group.key} closed: the receiver or the grouping has changed")
-    return _advance(patience(outlet.node, group.key, deliveries), group, members, found, at, stages.console_url)
+    return _advance(patience(outlet.node, group.key, deliveries), group, members, found, at, stages)
 
 
 def _recent(node: Node, group: GroupState, at: float) -> bool:
@@ -142,48 +148,108 @@ def _opened(outlet: Outlet, key: str, old: GroupState | None, members: Members, 
 
 
 def _closed(group: GroupState) -> GroupState:
-    return replace(group, is_open=False, notified=(), recalled=True)
+    return replace(group, is_open=False, notified=(), held=(), recalled=True)
 
 
 def _changes(group: GroupState, members: Members, found: Sorted) -> tuple[set[Labels], set[Labels]]:
     """Return (firing and not in the last message, in the last message and over).
 
     Alerts that are held back, and those that fire but take another route since the routes changed, are in neither set.
+    An alert that was held back and is not any more is in the first one.
     """
-    told = {instance.labels for instance in group.notified}
-    return members.firing.keys() - told, told - found.firing
+    told = {instance.labels: instance for instance in group.notified}
+    known = {labels for labels, instance in told.items() if instance.fingerprint not in group.held}
+    return members.firing.keys() - known, told.keys() - found.firing
 
 
 def _advance(
-    node: Node, group: GroupState, members: Members, found: Sorted, at: float, console_url: str
+    node: Node, group: GroupState, members: Members, found: Sorted, at: float, stages: Stages
 ) -> GroupStep | None:
     told = {instance.labels: instance for instance in group.notified}
     new, gone = _changes(group, members, found)
     if not members.firing and not members.muted and not gone:
         why = "its alerts take other routes now" if told else "its alerts resolved before the first message"
         return GroupStep(_closed(group), None, f"{group.key} closed: {why}")
-    if not members.firing and not gone:
-        return None  # all that is left is muted
-    if at < due_at(node, group, changed=bool(new or gone)):
+    if (members.firing or gone) and at >= due_at(node, group, changed=bool(new or gone)):
+        return _sent(node, group, members, found, at, stages)
+    return _newly_held(group, members, at, stages)
+
+
+def _newly_held(group: GroupState, members: Members, at: float, stages: Stages) -> GroupStep | None:
+    """Return the step of a group whose alerts a person has just acknowledged or silenced, if there are such.
+
+    The group's message is edited to show the acknowledgement. Nobody is notified, and no wait begins anew.
+    """
+    news = [one for one in group.notified if one.fingerprint not in group.held]
+    held = [one for one in news if _BY_PEOPLE & _mutes(members, one.labels).keys()]
+    if not held:
         return None
-    resolved = tuple(found.ended.get(labels) or _ended(told[labels], at) for labels in sorted(gone))
-    firing = tuple(members.firing.values())
+    fingerprints = (*group.held, *(one.fingerprint for one in held))
+    sentence = f"{group.key} leaves out {len(held)} alert(s) that are acknowledged or silenced"
+    if not any(Stage.ACKNOWLEDGEMENT in _mutes(members, one.labels) for one in held):
+        return GroupStep(replace(group, held=fingerprints), None, sentence)
+    told = {instance.labels: instance for instance in group.notified}
+    known = {labels: one for labels, one in members.firing.items() if labels in told}
+    message = replace(_message(group, members, told, at, stages, known), edit=True)
+    return GroupStep(replace(group, sequence=message.sequence, held=fingerprints), message, sentence)
+
+
+def _mutes(members: Members, labels: Labels) -> Mapping[Stage, Mute]:
+    """Return what holds an alert of the group back, by stage."""
+    return {mute.stage: mute for mute in members.muted.get(labels, ())}
+
+
+def _message(
+    group: GroupState,
+    members: Members,
+    told: Mapping[Labels, AlertInstance],
+    at: float,
+    stages: Stages,
+    firing: Mapping[Labels, AlertInstance],
+    resolved: tuple[AlertInstance, ...] = (),
+) -> Message:
+    """Return the next message of a group. Acknowledged alerts that were told are in it beside those in `firing`."""
+    taken = {
+        labels: mute
+        for labels in members.muted
+        if labels in told and (mute := _mutes(members, labels).get(Stage.ACKNOWLEDGEMENT))
+    }
+    fires = sorted(
+        (*firing.values(), *(members.held[labels] for labels in taken)), key=lambda i: (i.active_at, i.labels)
+    )
     message = Message(
         group_key=group.key,
         receiver=group.receiver,
-        status="firing" if firing else "resolved",
+        status="firing" if fires else "resolved",
         group_labels=group.labels,
-        firing=firing,
+        firing=tuple(fires),
         resolved=resolved,
         sequence=group.sequence + 1,
         generation=group.generation,
-        console_url=console_url,
+        console_url=stages.console_url,
         sent_at=datetime.fromtimestamp(at, UTC),
+        marks=tuple(Mark(members.held[labels].fingerprint, mute.sentence) for labels, mute in taken.items()),
     )
+    return replace(message, buttons=buttons_of(message)) if group.receiver in stages.interactive else message
+
+
+def _sent(node: Node, group: GroupState, members: Members, found: Sorted, at: float, stages: Stages) -> GroupStep:
+    told = {instance.labels: instance for instance in group.notified}
+    new, gone = _changes(group, members, found)
+    resolved = tuple(found.ended.get(labels) or _ended(told[labels], at) for labels in sorted(gone))
+    message = _message(group, members, told, at, stages, members.firing, resolved)
+    firing = tuple(members.firing.values())
+    held = tuple(one for labels, one in members.held.items() if labels in told)
     # A group whose other alerts are muted stays open: an alert that is unmuted later updates the group's message.
-    is_open = bool(firing or members.muted)
-    state = replace(group, sequence=message.sequence, is_open=is_open, notified_at=at, notified=firing)
-    return GroupStep(state, message, _sentence(node, group, len(new), len(gone), len(firing)))
+    state = replace(
+        group,
+        sequence=message.sequence,
+        is_open=bool(firing or members.muted),
+        notified_at=at,
+        notified=(*firing, *held),
+        held=tuple(one.fingerprint for one in held),
+    )
+    return GroupStep(state, message, _sentence(node, group, len(new), len(gone), len(message.firing)))
 
 
 def due_at(node: Node, group: GroupState, *, changed: bool) -> float:

@@ -27,6 +27,11 @@ class GroupState:
     notified_at: float | None = None
     notified: tuple[AlertInstance, ...] = ()
     """The alerts that were firing in the last message."""
+    held: tuple[str, ...] = ()
+    """Fingerprints of the alerts in `notified` that were held back when the group was last decided on.
+
+    They are told again when nothing holds them back any more, and told as resolved when they end.
+    """
     recalled: bool = True
     """False when `notified`, and perhaps `labels`, could not be read. `decide` reconstructs both from the alerts."""
 

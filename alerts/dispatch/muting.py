@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from alerts.holds import Holds
+from alerts.holds import Holds, Silences
 from alerts.interfaces import AlertInstance
 from alerts.routing.matchers import all_match
 from alerts.routing.tree import InhibitRule, Node, Routing
@@ -44,7 +44,7 @@ class Muting:
 
     def __init__(self, routing: Routing, firing: Sequence[AlertInstance], holds: Holds, at: float) -> None:
         self._routing, self._holds, self._at = routing, holds, at
-        self._silences = [silence for silence in holds.silences if silence.is_active(at)]
+        self._silences = Silences(silence for silence in holds.silences if silence.is_active(at))
         labelled = [(one, dict(one.labels)) for one in firing] if routing.inhibit_rules else []
         self._inhibitions = [_Inhibition(rule, labelled) for rule in routing.inhibit_rules]
 
@@ -55,8 +55,7 @@ class Muting:
         if sources:
             told = " and ".join(_named(source) for source in sources)
             found.append(Mute(Stage.INHIBITION, f"held back while {told} fires", tuple(s.fingerprint for s in sources)))
-        silences = [silence for silence in self._silences if silence.covers(labels)]
-        if silences:
+        if silences := self._silences.covering(labels):
             told = " and ".join(f"{one.id} of {one.created_by}: {one.comment}" for one in silences)
             found.append(Mute(Stage.SILENCE, f"silenced by {told}", tuple(silence.id for silence in silences)))
         if one := self._holds.acknowledgement(instance, self._at):

@@ -55,6 +55,8 @@ class Stages:
     """Names of the notifiers of each receiver. A receiver without notifiers drops its alerts, as in Alertmanager."""
     console_url: str
     """Address of the control plane for people. Messages link to it."""
+    interactive: frozenset[str] = frozenset()
+    """Names of the notifiers whose messages have buttons that act on alerts."""
     _known: dict[Labels, tuple[Outlet, ...]] = field(default_factory=dict, compare=False, repr=False)
     """Outlets of the label sets of the last decision: most alerts are in the next one too."""
 

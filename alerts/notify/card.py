@@ -73,7 +73,10 @@ def _alerts(message: Message, words: Words) -> Card:
     alerts = (*message.firing, *message.resolved)
     common = common_pairs([alert.labels for alert in alerts])
     severity = highest_severity(alerts)
-    lines = [_line(alert, words, resolved=False) for alert in message.firing]
+    marks = {mark.fingerprint: mark.text for mark in message.marks}
+    # News first: a long list must not hide it behind what somebody takes care of already.
+    firing = sorted(message.firing, key=lambda alert: alert.fingerprint in marks)
+    lines = [_marked(_line(alert, words, resolved=False), marks.get(alert.fingerprint, "")) for alert in firing]
     lines += [_line(alert, words, resolved=True) for alert in message.resolved]
     headline = _headline(message, words)
     return Card(
@@ -128,6 +131,10 @@ def _headline(message: Message, words: Words) -> str:
 def _subject(message: Message, words: Words, between: str) -> str:
     labels = dict(message.group_labels)
     return between.join([labels.pop("alertname", words.alerts), *labels.values()])
+
+
+def _marked(line: str, mark: str) -> str:
+    return f"{line} ({mark})" if mark else line
 
 
 def _line(alert: AlertInstance, words: Words, *, resolved: bool) -> str:

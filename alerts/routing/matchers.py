@@ -51,6 +51,11 @@ class Matcher:
             case Op.MATCHES_NOT:
                 return not self._regex.matches(value)
 
+    @property
+    def names_a_value(self) -> bool:
+        """Whether only alerts that have the label, with exactly this value, match."""
+        return self.op is Op.EQUAL and self.value != ""
+
     @cached_property
     def _regex(self) -> Regex:
         return compile_regex(self.value)

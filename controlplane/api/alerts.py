@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
-from alerts.interfaces import AlertInstance
+from alerts.interfaces import AlertInstance, AlertState
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet import assemble
 from controlplane.fleet.explanations import ExplanationView
+from controlplane.fleet.holding.views import NO_HOLD
 from controlplane.fleet.views import AlertDetailView, AlertView
 from controlplane.store.alert_log import SqlAlertLog
 
@@ -41,14 +42,16 @@ def alerts(
     found = [a for a in active if state in ("all", "active", a.state.value)]
     if state in ("all", "resolved"):
         found.extend(_resolved(services.alerts, {a.fingerprint for a in active}, limit))
-    return AlertList(items=tuple(assemble.alert_view(a) for a in found[:limit]))
+    holds = services.holding.standings(active)
+    shown = tuple(assemble.alert_view(a, holds.get(a.fingerprint, NO_HOLD)) for a in found[:limit])
+    return AlertList(items=shown)
 
 
 @router.get("/cp/v1/alerts/{fingerprint}")
 @requires(Role.VIEWER)
 def alert(services: ServicesDep, fingerprint: Fingerprint) -> AlertDetailView:
     """Return one alert with its history. Raises NotFound."""
-    return assemble.alert_detail(_found(services, fingerprint), services.alerts.history(fingerprint))
+    return detail_of(services, fingerprint)
 
 
 @router.get("/cp/v1/alerts/{fingerprint}/explanation")
@@ -59,6 +62,16 @@ def explanation(services: ServicesDep, fingerprint: Fingerprint) -> ExplanationV
     Raises NotFound.
     """
     return services.explanations.of(_found(services, fingerprint))
+
+
+def detail_of(services: Services, fingerprint: str) -> AlertDetailView:
+    """Return one alert with its history and what holds it back. Raises NotFound."""
+    found = _found(services, fingerprint)
+    hold = NO_HOLD
+    if found.state is AlertState.FIRING:
+        firing = services.alerts.active(AlertState.FIRING)
+        hold = services.holding.standings(firing).get(fingerprint, NO_HOLD)
+    return assemble.alert_detail(found, services.alerts.history(fingerprint), hold)
 
 
 def _found(services: Services, fingerprint: str) -> AlertInstance:

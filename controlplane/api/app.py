@@ -29,7 +29,8 @@ from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
 from controlplane.api.gateway import gateways, keys, usage
-from controlplane.api.interop import alertmanager, alertmanager_alerts, exports, server, status
+from controlplane.api.holding import routes as holding
+from controlplane.api.interop import alertmanager, alertmanager_alerts, exports, server, silences, status
 from controlplane.api.interop import targets as endpoints
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
@@ -82,6 +83,7 @@ def create_api(services: Services) -> FastAPI:
         keys,
         usage,
         alerts,
+        holding,
         notifications,
         heartbeats,
         events,
@@ -92,6 +94,7 @@ def create_api(services: Services) -> FastAPI:
         status,
         alertmanager,
         alertmanager_alerts,
+        silences,
         endpoints,
         remote_write,
         slack,

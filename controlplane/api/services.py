@@ -23,6 +23,7 @@ from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
+from controlplane.fleet.holding.desk import HoldingDesk
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.pipeline import Pipeline
@@ -206,6 +207,8 @@ class Services:
     gateways: GatewayDesk
     alerts: SqlAlertLog
     pipeline: Pipeline
+    holding: HoldingDesk
+    """Silences and acknowledgements."""
     outbox: OutboxStore
     usage: UsageStore
     tokens: TokenStore

@@ -68,6 +68,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         gateways=plane.gateways,
         alerts=alerts,
         pipeline=pipeline,
+        holding=plane.holding,
         heartbeats=HeartbeatStore(db),
         explanations=Explanations(pipeline, alerts, OutboxStore(db), History(db), plane.clock.now),
         outbox=OutboxStore(db),

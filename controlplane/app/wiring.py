@@ -43,11 +43,13 @@ from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
+from controlplane.fleet.holding.desk import desk_on
 from controlplane.gateway.limits.shares import shares
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.pools import ACCESS, Pools, make_pools
 from controlplane.schedule import LoopFactory, Loops
 from controlplane.slack.actions import Actions
+from controlplane.slack.alerts import AlertActions
 from controlplane.slack.rollouts import RolloutActions
 from controlplane.store.audit import audit
 from controlplane.store.backups.restored import Hold, hold_of
@@ -110,6 +112,7 @@ class ControlPlane:
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
+        self.holding = desk_on(db, self.alerting.stages, clock)
         self.slack = self._made_slack()
         self.backups = Backups(db, clock, data_dir, observe_only=observe_only)
         self._parts = self._made_parts(embedded, data_dir)
@@ -174,6 +177,7 @@ class ControlPlane:
 
     def _made_slack(self) -> SlackPart:
         actions = Actions(RolloutActions(self.rolling.service, self.clock).actions())
+        actions.add(AlertActions(self.holding, OutboxStore(self.database), self.clock).actions())
         return SlackPart(actions, self.gatekeeper, self.clock)
 
     def _made_alerting(self, embedded: Embedded, data_dir: Path, catalogue: Catalogue) -> Alerting:

@@ -155,6 +155,11 @@ def _alerts(line: Line, environment: Mapping[str, str]) -> Names:
     return [(a["name"], a["state"]) for a in _ask(line, environment, "/cp/v1/alerts?limit=200")]
 
 
+def _silences(line: Line, environment: Mapping[str, str]) -> Names:
+    items = _ask(line, environment, "/cp/v1/silences")
+    return [(one["id"], f"{','.join(one['matchers'])}: {one['comment']}") for one in items]
+
+
 def _keys(line: Line, environment: Mapping[str, str]) -> Names:
     items = _ask(line, environment, "/cp/v1/keys")
     return [(key["id"], f"{key['name']} of {key['tenant']}") for key in items if not key["revoked_at"]]
@@ -193,6 +198,7 @@ _FINDERS: Mapping[str, Callable[[Line, Mapping[str, str]], Names]] = {
     "rollouts": _rollouts,
     "rollout_ids": _rollout_ids,
     "alerts": _alerts,
+    "silences": _silences,
     "keys": _keys,
     "actors": _actors,
     "actions": _actions,

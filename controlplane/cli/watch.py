@@ -24,7 +24,7 @@ def alerts_list(state: str, limit: int, url: str | None, context: str | None, ou
         [
             shown[a["fingerprint"]],
             a["name"],
-            a["state"] + (", unknown" if a["unknown_since"] else ""),
+            a["state"] + (", unknown" if a["unknown_since"] else "") + _kept_back(a),
             a["severity"] or "-",
             age(a["resolved_at"] or a["fired_at"] or a["active_at"]),
             number(a["value"]),
@@ -47,11 +47,11 @@ def short(identifiers: list[str]) -> dict[str, str]:
 def alerts_show(alert: str, url: str | None, context: str | None, output: str) -> None:
     """Show one alert: its value, labels, runbook and history."""
     with connect(url, context) as client:
-        found = client.get(f"/cp/v1/alerts/{quoted(fingerprint_of(client, alert))}")
+        found = client.get(f"/cp/v1/alerts/{quoted(alert_id(client, alert))}")
     emit(found, output, lambda: _print_alert(found))
 
 
-def fingerprint_of(client: ApiClient, alert: str) -> str:
+def alert_id(client: ApiClient, alert: str) -> str:
     """Return the id of the one active alert with this name or start of an id. Raises WrongUsage for none or several."""
     is_id = all(c in "0123456789abcdef" for c in alert)
     if len(alert) == 16 and is_id:
@@ -81,11 +81,40 @@ def _print_alert(alert: dict[str, Any]) -> None:
         away = ", ".join(alert["away"])
         why = f"no data from {away}; the alert keeps its state until there is data"
         tell(f"unknown since {clock(alert['unknown_since'])}: ", why)
+    for line in _kept_lines(alert):
+        tell("", line)
     tell("labels: ", ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     say(f"value: {number(alert['value'])}   runbook: {alert['runbook'] or '-'}")
     print()
     rows = [[clock(h["at"]), _change(h), happened(h["sentence"])] for h in alert["history"]]
     columns(["AT", "CHANGE", ""], rows, "no history yet")
+
+
+_WORDS = {
+    "silence": "silenced",
+    "inhibition": "inhibited",
+    "acknowledgement": "acknowledged",
+    "time interval": "not at this time",
+}
+
+
+def _kept_back(alert: dict[str, Any]) -> str:
+    """Return why an alert is not in notifications, in a word or two."""
+    taken, reasons = alert.get("acknowledged"), alert.get("held_back", ())
+    words = [_WORDS.get(one["stage"], one["stage"]) for one in reasons]
+    if taken is not None and taken["until"] is not None:
+        words = ["snoozed" if word == "acknowledged" else word for word in words]
+    return "".join(f", {word}" for word in dict.fromkeys(words))
+
+
+def _kept_lines(alert: dict[str, Any]) -> list[str]:
+    """Return a line for each reason that holds an alert back."""
+    lines = [one["sentence"] for one in alert.get("held_back", ()) if one["stage"] != "acknowledgement"]
+    if taken := alert.get("acknowledged"):
+        kind, until = ("acknowledged", "") if taken["until"] is None else ("snoozed", f" until {clock(taken['until'])}")
+        comment = f": {taken['comment']}" if taken["comment"] else ""
+        lines.append(f"{kind} by {taken['by']} since {clock(taken['at'])}{until}{comment}")
+    return lines
 
 
 def _told(alert: dict[str, Any], annotation: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from alerts.interfaces import AlertInstance, AlertState
 from collectors.target import TargetHealth
 from controlplane.fleet import numbers as n
+from controlplane.fleet.holding.views import NO_HOLD, AlertHold
 from controlplane.fleet.rollout_views import RolloutView
 from controlplane.fleet.view import finite, instant, rfc3339
 from controlplane.fleet.views import (
@@ -135,18 +137,18 @@ def target_counts(targets: Sequence[TargetHealth]) -> TargetCounts:
     return TargetCounts(up=states.count("up"), down=states.count("down"), unknown=states.count("unknown"))
 
 
-def alert_view(alert: AlertInstance) -> AlertView:
+def alert_view(alert: AlertInstance, hold: AlertHold = NO_HOLD) -> AlertView:
     """Return the view of one alert. Its state is `resolved` after it stopped firing."""
-    return AlertView(**_alert_fields(alert))
+    return AlertView(**_alert_fields(alert), **hold._asdict())
 
 
-def alert_detail(alert: AlertInstance, history: Sequence[AlertEvent]) -> AlertDetailView:
+def alert_detail(alert: AlertInstance, history: Sequence[AlertEvent], hold: AlertHold = NO_HOLD) -> AlertDetailView:
     """Return the view of one alert with its transitions, oldest first."""
     events = tuple(
         AlertEventView(at=instant(e.at), before=e.before.value, after=state_after(e), sentence=e.sentence)
         for e in sorted(history, key=lambda e: e.id)
     )
-    return AlertDetailView(**_alert_fields(alert), history=events)
+    return AlertDetailView(**_alert_fields(alert), **hold._asdict(), history=events)
 
 
 def alert_counts(counts: Mapping[AlertState, int]) -> AlertCounts:
@@ -290,7 +292,7 @@ def _just_switched(facts: ModelFacts, now: float, window_s: float) -> bool:
     return facts.switched_at is not None and now - facts.switched_at < window_s
 
 
-def _alert_fields(alert: AlertInstance) -> dict[str, object]:
+def _alert_fields(alert: AlertInstance) -> dict[str, Any]:
     labels, annotations = dict(alert.labels), dict(alert.annotations)
     return {
         "fingerprint": alert.fingerprint,

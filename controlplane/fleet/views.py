@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from controlplane.fleet.holding.views import AcknowledgementView, HeldBackView
 from controlplane.fleet.rollout_views import RolloutView
 from controlplane.fleet.view import View
 
@@ -107,6 +108,10 @@ class AlertView(View):
     rule: str
     runbook: str | None
     simulated: bool
+    held_back: tuple[HeldBackView, ...] = ()
+    """Why notifications leave the alert out now; empty for an alert that does not fire, and for one that is sent."""
+    acknowledged: AcknowledgementView | None = None
+    """The person who takes care of it; null: nobody."""
 
 
 class AlertDetailView(AlertView):

@@ -13,10 +13,11 @@ from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep, Picture
 from alerts.errors import NotReadable
 from alerts.interfaces import MessageRef
 from alerts.sender import KIND
-from alerts.stored import Upgrade, checked, items, reading, upgraded
+from alerts.stored import Document, Upgrade, checked, items, reading, upgraded
 from alerts.wire import instance_from_json, instance_to_json, message_to_json
 from collectors.samples import labels_of
 from controlplane.errors import NotStorable
+from controlplane.store.acknowledgements import read_holds
 from controlplane.store.alert_log import no_lease, read_instances
 from controlplane.store.alert_rows import GROUPS
 from controlplane.store.database import Database, part
@@ -30,7 +31,13 @@ from controlplane.store.unreadable import preserve
 
 log = logging.getLogger(__name__)
 
-_UPGRADES: tuple[Upgrade, ...] = (lambda before_formats_were_counted: before_formats_were_counted,)
+
+def _unchanged(row: Document) -> Document:
+    """Upgrade a row of before formats were counted, and one of before groups had `held`, whose default is []."""
+    return row
+
+
+_UPGRADES: tuple[Upgrade, ...] = (_unchanged, _unchanged)
 FORMAT = len(_UPGRADES)
 """Format number of a group's row. The alerts in `notified` have their own format number."""
 _COLUMNS = ("key", "receiver", "generation", "sequence", "is_open", "opened_at", "notified_at")
@@ -53,7 +60,8 @@ class SqlGroupLog:
             check_lease(session, self._lease())
             rows = {row.key: row for row in session.exec(select(AlertGroupRow))}
             groups = _states(self._db.unread, rows.values())
-            picture = Picture(read_instances(session, self._db.unread), groups, _deliveries(session))
+            holds = read_holds(session, self._db, at)
+            picture = Picture(read_instances(session, self._db.unread), groups, _deliveries(session), holds)
             steps = decide(picture)
             return [step for step in steps if self._stored(session, rows.get(step.state.key), step, at)]
 
@@ -61,7 +69,8 @@ class SqlGroupLog:
         """Return the input of a decision. Raises Unavailable."""
         with self._db.reading() as session:
             groups = _states(self._db.unread, session.exec(select(AlertGroupRow)))
-            return Picture(read_instances(session, self._db.unread), groups, _deliveries(session))
+            holds = read_holds(session, self._db, None)
+            return Picture(read_instances(session, self._db.unread), groups, _deliveries(session), holds)
 
     def root(self, key: str, generation: int) -> MessageRef | None:
         """Return the place of the first message of this generation of a group, or None when it is not stored.
@@ -167,7 +176,7 @@ def _state(row: AlertGroupRow) -> tuple[GroupState | None, str]:
         upgraded({"format": row.format}, _UPGRADES)
         with reading():
             told = tuple(instance_from_json(i) for i in items(row.notified))
-            return checked(GroupState(**columns, labels=labels_of(row.labels), notified=told)), ""
+            return checked(GroupState(**columns, labels=labels_of(row.labels), notified=told, held=items(row.held))), ""
     except NotReadable as fault:
         try:
             return checked(GroupState(**columns, labels=(), recalled=False)), str(fault)
@@ -196,3 +205,4 @@ def _write(session: Session, row: AlertGroupRow | None, state: GroupState) -> No
     row.generation, row.sequence, row.is_open = state.generation, state.sequence, state.is_open
     row.opened_at, row.notified_at, row.format = state.opened_at, state.notified_at, FORMAT
     row.notified = [instance_to_json(i) for i in state.notified]
+    row.held = list(state.held)

@@ -19,9 +19,12 @@ from controlplane.store.outbox import OutboxStatus
 from controlplane.store.received import move_received
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
 from controlplane.store.tables.heartbeats import HeartbeatRow
+from controlplane.store.tables.holds import AcknowledgementRow, SilenceRow
 from controlplane.store.tables.outbox import OutboxRow
 
 GROUP_TIMES = ("opened_at", "notified_at")
+SILENCE_TIMES = ("starts_at", "ends_at", "created_at", "updated_at", "reminded_at")
+ACKNOWLEDGEMENT_TIMES = ("fired_at", "at", "until")
 
 MOST_WAIT_S = 3600.0
 """Maximum delay of a message, in seconds. No sender delays a message by more, so a message that is due later was
@@ -58,6 +61,8 @@ class ClockSteps:
             for name in GROUP_TIMES:
                 _cap(session, AlertGroupRow, name, now, now)
             _cap(session, HeartbeatRow, "at", now, now)
+            for name in ("fired_at", "at"):
+                _cap(session, AcknowledgementRow, name, now, now)
             for name in ("next_attempt_at", "claimed_until"):
                 _cap(session, OutboxRow, name, now + MOST_WAIT_S, now)
 
@@ -74,6 +79,10 @@ def move_times(session: Session, by_s: float, *, claims_follow: bool) -> None:
         _move(group, by_s)
     if claims_follow:
         move_received(session, by_s)
+    silence: dict[str, Any] = {name: getattr(SilenceRow, name) + by_s for name in SILENCE_TIMES}
+    session.execute(update(SilenceRow).values(**silence))
+    taken: dict[str, Any] = {name: getattr(AcknowledgementRow, name) + by_s for name in ACKNOWLEDGEMENT_TIMES}
+    session.execute(update(AcknowledgementRow).values(**taken))
     if by_s < 0:
         names = ("next_attempt_at", "claimed_until") if claims_follow else ("next_attempt_at",)
         waits = {name: getattr(OutboxRow, name) + by_s for name in names}

@@ -17,6 +17,7 @@ from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
 from controlplane.web.backups import BackupsPage
 from controlplane.web.dialog import Dialogs
+from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
@@ -59,6 +60,7 @@ def _routes(render: Renderer) -> APIRouter:
     get("/notifications")(pages.notifications)
     get(AUDIT)(AuditPage(render).page)
     KeysPage(render).add_to(router)
+    HoldingPages(render).add_to(router)
     get("/runbooks")(runbooks.index)
     get("/runbooks/{name}")(runbooks.runbook)
     get("/models/{name}/promote/{version}")(actions.confirm_promotion)

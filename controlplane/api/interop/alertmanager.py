@@ -1,4 +1,4 @@
-"""Alertmanager's API, its reading half: `/api/v2/alerts`, `receivers`, `silences` and `status`."""
+"""Alertmanager's API, its reading half: `/api/v2/alerts`, `receivers` and `status`."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def alerts(
     unprocessed: bool = True,
 ) -> tuple[GettableAlert, ...]:
     """List firing alerts whose labels match every filter. `receiver` matches a whole name. Raises MalformedRequest."""
-    matchers = _matchers(filter)
+    matchers = filter_matchers(filter)
     pattern = _pattern(receiver)
     shown = _Shown(active=active, silenced=silenced, inhibited=inhibited, unprocessed=unprocessed)
     at, url = services.clock.now(), services.config().fleet.external_url
@@ -108,14 +108,6 @@ def alerts(
 def receivers(services: ServicesDep) -> tuple[Receiver, ...]:
     """List the receivers that a route may name."""
     return tuple(Receiver(name=name) for name in services.pipeline.stages().routing.receivers)
-
-
-@router.get("/api/v2/silences")
-@requires(Role.VIEWER)
-def silences(services: ServicesDep, filter: Filters = []) -> tuple[str, ...]:  # noqa: B006 - as above
-    """List silences: there are none, and none can be made yet. Raises MalformedRequest for a wrong filter."""
-    _matchers(filter)
-    return ()
 
 
 @router.get("/api/v2/status")
@@ -220,7 +212,8 @@ class _Shown(NamedTuple):
         return (self.silenced or not status.silenced_by) and (self.inhibited or not status.inhibited_by)
 
 
-def _matchers(filters: list[str]) -> tuple[Matcher, ...]:
+def filter_matchers(filters: list[str]) -> tuple[Matcher, ...]:
+    """Return the matchers of the parameters `filter`. Raises MalformedRequest."""
     try:
         return tuple(matcher for text in filters for matcher in parse_matchers(text))
     except MatcherError as error:

@@ -29,20 +29,11 @@ from controlplane.app.steady import Steady
 from controlplane.errors import LeaseLost
 from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
 from controlplane.schedule import Loop, LoopFactory
-from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.backlog import (
-    Backlog,
-    EnduringAlertLog,
-    EnduringGroupLog,
-    EnduringOutbox,
-    give_way,
-    write_back,
-)
+from controlplane.store.backlog import Backlog, EnduringAlertLog, give_way, write_back
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease
-from controlplane.store.outbox import OutboxStore
 from controlplane.store.replicas import Replicas
 
 log = logging.getLogger(__name__)
@@ -114,7 +105,6 @@ class Alerting(Part[AlertingSettings]):
         self._log = EnduringAlertLog(stored, self._backlog)
         self.receiving = Receiving(db, self._log, self._sharing, clock, lambda: self._leading, alone=replicas is None)
         """Takes alerts of other senders."""
-        groups = EnduringGroupLog(SqlGroupLog(db, self._held), self._backlog)
         steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._tenure = Tenure(stored, steps, self._sharing, self._backlog, clock, self._stored_anew)
         self._evaluators: list[GroupEvaluator] = []
@@ -128,8 +118,8 @@ class Alerting(Part[AlertingSettings]):
         self._around, self._lookbacks = Surroundings(), dict[str, float]()
         self.settle_s = 0.0
         """`settle_s` of the current settings."""
-        outbox = EnduringOutbox(OutboxStore(db, self._sharing.shared_time), self._backlog)
-        self._dispatching = Dispatching(groups, outbox, clock, holder, lambda: self._backlog.may_send, monotonic)
+        shared_time = self._sharing.shared_time
+        self._dispatching = Dispatching(db, self._backlog, clock, holder, self._held, shared_time, monotonic)
         self._settings: AlertingSettings | None = None
 
     def settings(self, config: Configuration) -> AlertingSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from alerts.dispatch import Stages
 from alerts.interfaces import Notifier
@@ -13,6 +13,7 @@ from controlplane.app.notifiers import notifier_recipes
 from controlplane.app.parts.part import Configuration, difference
 from controlplane.app.recipe import Recipe
 from controlplane.app.rules import fleet_rules
+from controlplane.config.model import Fleet
 from controlplane.fleet.route import stages_of
 
 SETTLE_SCRAPES = 2
@@ -44,11 +45,16 @@ def alerting_settings(config: Configuration) -> AlertingSettings:
     return AlertingSettings(
         groups=fleet_rules(config.loaded, f"{config.console_url}/runbooks"),
         interval_s=fleet.evaluation_interval,
-        stages=stages_of(config.loaded, config.console_url),
+        stages=replace(stages_of(config.loaded, config.console_url), interactive=_interactive(fleet)),
         notifiers=notifier_recipes(config.loaded),
         settle_s=SETTLE_SCRAPES * slowest + fleet.evaluation_interval,
         console_url=config.console_url,
     )
+
+
+def _interactive(fleet: Fleet) -> frozenset[str]:
+    """Return the notifiers whose messages have buttons: those of Slack, if clicks come back."""
+    return frozenset(one.name for one in fleet.notifiers if fleet.slack is not None and one.type == "slack")
 
 
 def changes(before: AlertingSettings, now: AlertingSettings) -> list[str]:

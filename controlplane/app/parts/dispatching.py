@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from alerts.dispatch import Dispatcher, GroupLog
+from alerts.dispatch import Dispatcher, GroupLog, Stages
 from alerts.interfaces import Clock, Notifier
-from alerts.sender import MessageSender, Outbox
+from alerts.sender import MessageSender
 from controlplane.app.parts.alerting_settings import AlertingSettings
+from controlplane.app.parts.holding import HoldWatch, Reminders
 from controlplane.app.parts.part import kept
 from controlplane.clock.every import Every
-from controlplane.store.lease import since_boot
+from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.backlog import Backlog, EnduringGroupLog, EnduringOutbox
+from controlplane.store.database import Database
+from controlplane.store.lease import Lease, since_boot
+from controlplane.store.outbox import OutboxStore
 
 BUSY_S, IDLE_LOOK_S = 60.0, 5.0
 """Seconds after a message in which every turn reads the outbox, and seconds between two reads after that."""
@@ -24,15 +28,21 @@ class Dispatching:
 
     def __init__(
         self,
-        groups: GroupLog,
-        outbox: Outbox[Any],
+        db: Database,
+        backlog: Backlog,
         clock: Clock,
         holder: str,
-        may_send: Callable[[], bool],
+        lease: Callable[[], Lease | None],
+        shared_time: Callable[[float], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._groups, self._clock, self._may_send, self._monotonic = groups, clock, may_send, monotonic
-        self._sender = MessageSender(outbox, groups, {}, clock, holder, elapsed=since_boot)
+        """`lease` returns the lease under which this process dispatches. `shared_time`: see OutboxStore."""
+        self._backlog, self._clock, self._monotonic = backlog, clock, monotonic
+        self._groups: GroupLog = EnduringGroupLog(SqlGroupLog(db, lease), backlog)
+        outbox = EnduringOutbox(OutboxStore(db, shared_time), backlog)
+        self._sender = MessageSender(outbox, self._groups, {}, clock, holder, elapsed=since_boot)
+        self._holds, self._reminders = HoldWatch(db), Reminders(db, clock, lease, monotonic)
+        self._stages: Stages | None = None
         self._dispatcher: Dispatcher | None = None
         self._busy_until = -BUSY_S
         self._look = Every(IDLE_LOOK_S)
@@ -47,6 +57,7 @@ class Dispatching:
 
     async def configure(self, settings: AlertingSettings, before: AlertingSettings | None) -> None:
         """Apply a route and notifiers. An unchanged notifier keeps its connections."""
+        self._stages = settings.stages
         self._dispatcher = Dispatcher(settings.stages, self._groups, self._clock)
         recipes, old = settings.notifiers, self.notifiers
         stay = kept(old, before.notifiers if before else {}, recipes)
@@ -60,8 +71,18 @@ class Dispatching:
         self._sender.clock_was_set(by_s)
 
     async def dispatch(self, *, changed: bool) -> None:
-        """Decide on messages and queue them. `changed` False: no alert has changed since the last call."""
-        if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=changed):
+        """Decide on messages and queue them. `changed` False: no alert has changed since the last call.
+
+        A silence or an acknowledgement of another process is noticed here. While the database cannot be written, those
+        that were read last count, and nobody is reminded of a silence.
+        """
+        if self._dispatcher is None or self._stages is None:
+            return
+        changed = (not self._backlog.paused and await self._holds.changed()) or changed
+        queued: object = await self._dispatcher.tick(self._clock.now(), changed=changed)
+        if not self._backlog.paused:
+            queued = await self._reminders.remind(self._stages) or queued
+        if queued:
             self._busy_until = self._monotonic() + BUSY_S
 
     async def deliver(self) -> None:
@@ -76,7 +97,7 @@ class Dispatching:
         self._look.done(now)
         self._delivering = True
         try:
-            while self._may_send() and await self._sender.tick():
+            while self._backlog.may_send and await self._sender.tick():
                 self._busy_until = self._monotonic() + BUSY_S
         finally:
             self._delivering = False

@@ -11,6 +11,7 @@ from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.schedules import HOUSEKEEPING, timetables
 from controlplane.clock.calendar import Timetable
 from controlplane.schedule import Due, Loop, LoopFactory
+from controlplane.store.acknowledgements import AcknowledgementStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import REFUSED, AuditStore
@@ -20,10 +21,13 @@ from controlplane.store.gateways import GatewayStore
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
+from controlplane.store.silences import SilenceStore
 from controlplane.store.unreadable import prune as prune_unreadable
 from controlplane.store.usage import UsageStore
 
 KEEP_ALERTS_S = 90 * 86400.0
+KEEP_HOLDS_S = 14 * 86400.0
+"""Alertmanager keeps expired silences for 5 days. Chosen: an incident is still discussed two weeks later."""
 KEEP_MESSAGES_S = 30 * 86400.0
 KEEP_REVISIONS = 10_000
 KEEP_REFUSALS_S = 30 * 86400.0
@@ -34,6 +38,8 @@ def clean_up(db: Database, now: float) -> None:
     """Delete what is older than its kind is kept. Blocking. Raises Unavailable."""
     SqlAlertLog(db).prune(now - KEEP_ALERTS_S)
     SqlGroupLog(db).prune(now - KEEP_ALERTS_S)
+    SilenceStore(db).prune(now - KEEP_HOLDS_S)
+    AcknowledgementStore(db).prune(now - KEEP_HOLDS_S)
     OutboxStore(db).prune(now - KEEP_MESSAGES_S)
     RevisionStore(db).prune(KEEP_REVISIONS)
     prune_unreadable(db, now - KEEP_ALERTS_S)

@@ -6,14 +6,14 @@ from typing import Any
 
 from controlplane.cli.client import connect, quoted
 from controlplane.cli.render import clock, columns, emit, say, tell
-from controlplane.cli.watch import fingerprint_of
+from controlplane.cli.watch import alert_id
 from controlplane.telling import happened
 
 
 def alerts_explain(alert: str, url: str | None, context: str | None, output: str) -> None:
     """Explain which notifier got an alert, which stage stopped it, and what changed around its start."""
     with connect(url, context) as client:
-        found = client.get(f"/cp/v1/alerts/{quoted(fingerprint_of(client, alert))}/explanation")
+        found = client.get(f"/cp/v1/alerts/{quoted(alert_id(client, alert))}/explanation")
     emit(found, output, lambda: _print(found))
 
 

@@ -33,8 +33,8 @@ class Option(NamedTuple):
 
     @property
     def long(self) -> str:
-        """The long spelling, such as `--dry-run` for `dry_run`."""
-        return "--" + self.name.replace("_", "-")
+        """The long spelling, such as `--dry-run` for `dry_run`, and `--for` for `for_`."""
+        return "--" + self.name.rstrip("_").replace("_", "-")
 
     @property
     def spellings(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from controlplane.cli.verbs.backups import BACKUPS
 from controlplane.cli.verbs.fleet import ALERTS, LOOK
 from controlplane.cli.verbs.grammar import Group
+from controlplane.cli.verbs.holding import HOLDING
 from controlplane.cli.verbs.keys import KEYS
 from controlplane.cli.verbs.local import ACCESS, FILES, RUN
 from controlplane.cli.verbs.models import VERSIONS
@@ -16,7 +17,7 @@ GROUPS = (
     Group("Steer a rollout", STEER),
     Group("Versions in quarantine", QUARANTINE),
     Group("Files of versions", VERSIONS),
-    Group("Alerts and messages", ALERTS),
+    Group("Alerts and messages", (*ALERTS, *HOLDING)),
     Group("Keys of the gateways' clients", KEYS),
     Group("Backups", BACKUPS),
     Group("Contexts and access", ACCESS),

@@ -68,6 +68,8 @@ class AlertGroupRow(SQLModel, table=True):
     notified_at: float | None = None
     notified: list[dict[str, Any]] = Field(sa_column=Column(StoredJson, nullable=False))
     """The alerts that were firing in the last message."""
+    held: list[str] = Field(default_factory=list, sa_column=Column(StoredJson, nullable=False, server_default="[]"))
+    """Fingerprints of those of them that were held back at the last decision."""
     root_place: str | None = None
     """Place of the first message of this generation."""
     format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})

@@ -249,7 +249,7 @@ async def test_a_message_that_cannot_be_read_is_given_up_in_the_end(post: Post) 
     newer = message_to_json(message()) | {"format": 99}
     post.outbox.due = [FakeEntry("odd", "ops", newer, attempts=5)]
     await post.sender.tick()
-    told = "the message cannot be read: it is of format 99, and this release knows 2"
+    told = "the message cannot be read: it is of format 99, and this release knows 3"
     assert post.outbox.outcomes == [("dead", told, 1000.0)]
 
 

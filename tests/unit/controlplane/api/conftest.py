@@ -36,6 +36,7 @@ from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
+from controlplane.fleet.holding.desk import desk_on
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.pipeline import Pipeline
@@ -277,6 +278,7 @@ class Rig:
             gateways=self.gateways,
             alerts=self.alert_log,
             pipeline=pipeline,
+            holding=desk_on(self.db, self.stages, self.clock),
             heartbeats=HeartbeatStore(self.db),
             explanations=Explanations(pipeline, self.alert_log, self.outbox, History(self.db), self.clock.now),
             outbox=self.outbox,

@@ -59,6 +59,15 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/alerts/{fingerprint}/explanation"): VIEWER,
     ("GET", "/cp/v1/heartbeats"): VIEWER,
     ("POST", "/cp/v1/heartbeats/{name}"): OPERATOR,
+    ("POST", "/cp/v1/alerts/{fingerprint}/acknowledge"): OPERATOR,
+    ("POST", "/cp/v1/alerts/{fingerprint}/snooze"): OPERATOR,
+    ("POST", "/cp/v1/alerts/{fingerprint}/unacknowledge"): OPERATOR,
+    ("GET", "/cp/v1/silences"): VIEWER,
+    ("POST", "/cp/v1/silences"): OPERATOR,
+    ("POST", "/cp/v1/silence-preview"): VIEWER,
+    ("GET", "/cp/v1/silences/{silence_id}"): VIEWER,
+    ("POST", "/cp/v1/silences/{silence_id}/extend"): OPERATOR,
+    ("POST", "/cp/v1/silences/{silence_id}/expire"): OPERATOR,
     ("GET", "/cp/v1/notifications"): VIEWER,
     ("POST", "/cp/v1/notifiers/{name}/test"): OPERATOR,
     ("GET", "/cp/v1/events"): VIEWER,
@@ -98,6 +107,9 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v2/alerts"): VIEWER,
     ("GET", "/api/v2/receivers"): VIEWER,
     ("GET", "/api/v2/silences"): VIEWER,
+    ("POST", "/api/v2/silences"): OPERATOR,
+    ("GET", "/api/v2/silence/{silence_id}"): VIEWER,
+    ("DELETE", "/api/v2/silence/{silence_id}"): OPERATOR,
     ("GET", "/api/v2/status"): VIEWER,
     ("GET", "/api/v1/targets"): VIEWER,
     ("GET", "/api/v1/targets/metadata"): VIEWER,
@@ -117,6 +129,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
 CALLERS = [None, *Role]
 PATH_VALUES = {"name": "chat", "rollout_id": "r1", "fingerprint": "0123456789abcdef", "token_id": "0123456789ab"}
 PATH_VALUES |= {"version": "v2", "job": "models"}
+PATH_VALUES["silence_id"] = "00000000-0000-4000-8000-000000000000"
 PATH_VALUES["key_id"] = PATH_VALUES["token_id"]
 REFUSED = (401, 403)
 

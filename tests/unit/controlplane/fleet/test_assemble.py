@@ -329,6 +329,8 @@ def test_alert_view() -> None:
         "rule": "pack;llm;LLMDown",
         "runbook": "docs/runbooks/LLMDown.md",
         "simulated": False,
+        "held_back": (),
+        "acknowledged": None,
     }
 
 
