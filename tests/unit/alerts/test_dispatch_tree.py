@@ -60,11 +60,11 @@ class Timeline:
     holds: Holds = field(default_factory=Holds)
 
     def at(self, second: float, *alerts: AlertInstance) -> list[str]:
-        """Return `notifier: status alerts` of each message."""
+        """Return `notifier: alerts` of each message that notifies somebody."""
         steps = decide(self.stages, Picture(alerts, self.groups, holds=self.holds), second)
         self.groups |= {step.state.key: step.state for step in steps}
         self.sentences += [step.sentence for step in steps]
-        return [_told(step) for step in steps if step.message]
+        return [_told(step) for step in steps if step.message and not step.message.edit]
 
 
 def _told(step: GroupStep) -> str:
@@ -219,4 +219,4 @@ def test_an_acknowledgement_stops_the_steps_that_were_not_sent() -> None:
     line.holds = Holds((), {slow.fingerprint: Acknowledgement(slow.fingerprint, 0.0, "ann", 600.0, until=3600.0)})
     assert [line.at(second, slow) for second in (900, 2700, 3599)] == [[], [], []]
     line.holds = Holds()
-    assert sorted(line.at(3600, slow)) == ["boss: Slow", "pager: Slow"]
+    assert line.at(3600, slow) == ["boss: Slow", "ops: Slow", "pager: Slow"]

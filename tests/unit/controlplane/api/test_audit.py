@@ -11,9 +11,13 @@ from controlplane.store.audit import REFUSED, audit
 from tests.unit.controlplane.api.conftest import NOW
 
 
+TOKENS = len(Role)
+"""Number of acts before those of this test."""
+
+
 @pytest.fixture
 def acts(rig: Any) -> Any:
-    """Acts 5 to 8: the first four made the tokens of this test's callers, one for each role."""
+    """Acts 1 to 4 after those that made the tokens of this test's callers, one for each role."""
     with rig.db.transaction() as session:
         for at, actor, action, subject in (
             (NOW - 7200, "ana", "rollout.promote", "model/chat"),
@@ -30,7 +34,8 @@ async def ids(rig: Any, query: str) -> tuple[list[int], int | None]:
     async with rig.client(Role.OPERATOR) as client:
         answer = await client.get(f"/cp/v1/audit{query}")
     assert answer.status_code == 200, answer.text
-    return [item["id"] for item in answer.json()["items"]], answer.json()["next"]
+    following = answer.json()["next"]
+    return [item["id"] - TOKENS for item in answer.json()["items"]], following
 
 
 async def test_an_act_says_who_did_what_to_what_and_when(acts: Any) -> None:
@@ -39,7 +44,7 @@ async def test_an_act_says_who_did_what_to_what_and_when(acts: Any) -> None:
     assert answer.json() == {
         "items": [
             {
-                "id": 8,
+                "id": TOKENS + 4,
                 "at": "2027-01-15T07:59:59.000Z",
                 "actor": "engine",
                 "action": "rollout.finish",
@@ -47,22 +52,22 @@ async def test_an_act_says_who_did_what_to_what_and_when(acts: Any) -> None:
                 "sentence": "it was done",
             }
         ],
-        "next": 8,
+        "next": TOKENS + 4,
     }
 
 
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("?actor=ana", [5]),
-        ("?action=token.revoke&action=rollout.finish", [8, 7]),
-        ("?subject=model/chat", [8, 5]),
-        ("?since=2h", [8, 7, 6, 5, 4, 3, 2, 1]),
-        ("?since=1h&until=30s", [7, 6]),
-        (f"?since={NOW - 60:.0f}&until={NOW - 1:.0f}", [7]),
-        ("?since=2027-01-15T07:59:00Z&actor=bob", [7]),
-        ("?id=5&id=7", [7, 5]),
-        ("?refusals=false&before=8", [7, 5, 4, 3, 2, 1]),
+        ("?actor=ana", [1]),
+        ("?action=token.revoke&action=rollout.finish", [4, 3]),
+        ("?subject=model/chat", [4, 1]),
+        ("?since=2h", [4, 3, 2, 1, *range(0, -TOKENS, -1)]),
+        ("?since=1h&until=30s", [3, 2]),
+        (f"?since={NOW - 60:.0f}&until={NOW - 1:.0f}", [3]),
+        ("?since=2027-01-15T07:59:00Z&actor=bob", [3]),
+        (f"?id={TOKENS + 1}&id={TOKENS + 3}", [3, 1]),
+        (f"?refusals=false&before={TOKENS + 4}", [3, 1, *range(0, -TOKENS, -1)]),
         ("?actor=nobody", []),
     ],
 )
@@ -78,7 +83,7 @@ async def test_next_leads_through_all_of_them(acts: Any) -> None:
         if older is None:
             break
         before = f"&before={older}"
-    assert seen == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert seen == [4, 3, 2, 1, *range(0, -TOKENS, -1)]
 
 
 @pytest.mark.parametrize(
