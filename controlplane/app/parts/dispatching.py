@@ -9,6 +9,7 @@ from typing import Any
 
 from alerts.dispatch import Dispatcher, GroupLog, Stages
 from alerts.interfaces import Clock, Notifier
+from alerts.refresh import Refresher
 from alerts.sender import MessageSender, Outbox
 from controlplane.app.parts.alerting_settings import AlertingSettings
 from controlplane.app.parts.part import kept
@@ -30,10 +31,12 @@ class Dispatching:
         holder: str,
         may_send: Callable[[], bool],
         monotonic: Callable[[], float] = time.monotonic,
+        refresher: Refresher | None = None,
     ) -> None:
         self._groups, self._clock, self._may_send, self._monotonic = groups, clock, may_send, monotonic
         self._sender = MessageSender(outbox, groups, {}, clock, holder, elapsed=since_boot)
         self._dispatcher: Dispatcher | None = None
+        self._refresher = refresher
         self._busy_until = -BUSY_S
         self._look = Every(IDLE_LOOK_S)
         self._leaving: list[Notifier] = []
@@ -63,6 +66,11 @@ class Dispatching:
         """Decide on messages and queue them. `changed` False: no alert has changed since the last call."""
         if self._dispatcher and await self._dispatcher.tick(self._clock.now(), changed=changed):
             self._busy_until = self._monotonic() + BUSY_S
+
+    async def refresh(self) -> None:
+        """Send firing alerts again to the receivers that forget them. Raises Unavailable."""
+        if self._refresher is not None:
+            await self._refresher.tick(self.notifiers.values())
 
     async def deliver(self) -> None:
         """Send all messages that are due. Must not be called while a call is under way.
