@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from controlplane.app.notifying.recipes import recipe_of, secrets_of
+from controlplane.app.notifying.recipes import recipe_of
+from controlplane.app.notifying.secrets import secrets_of
 from controlplane.config.alertmanager import Receivers, read_receivers
 from controlplane.config.notifiers import (
     EmailSection,
