@@ -183,6 +183,9 @@ class HttpPoster:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
+                # A connection a request: messages are minutes apart, and a server that closed an idle connection in
+                # between would make a message fail whose fate is then unknown.
+                connector=aiohttp.TCPConnector(force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
