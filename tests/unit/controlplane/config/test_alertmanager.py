@@ -145,6 +145,24 @@ def test_what_is_not_taken_over_is_told_with_its_line(read: Read, tmp_path: Path
     ]
 
 
+def test_sections_of_the_file_that_are_not_taken_over_are_told(read: Read) -> None:
+    text = """\
+global:
+  resolve_timeout: 5m
+  smtp_from: a@example.org
+  victorops_api_url: https://v.example
+templates: ["*.tmpl"]
+tracing: {endpoint: "t:1"}
+route: {receiver: a}
+receivers: [{name: a}]
+"""
+    assert [str(note).rpartition("yml:")[2] for note in read(text).notes] == [
+        "4: global.victorops_api_url is not taken over",
+        "5: templates is not taken over",
+        "6: tracing is not taken over",
+    ]
+
+
 ROUTE = "route: {receiver: a}\nreceivers:\n  - name: a\n"
 
 
