@@ -29,17 +29,17 @@ _SEPARATOR = b"\xff"
 
 def webhook_payload(message: Message, receiver: str, external_url: str, max_alerts: int = 0) -> dict[str, Any]:
     """Return the body of a webhook, with the names of Alertmanager's. `max_alerts` 0: all alerts of the group."""
-    alerts = [alert_of(alert) for alert in members(message)]
-    common = common_pairs([_annotations(alert) for alert in members(message)])
-    for each in (common, *(alert["annotations"] for alert in alerts)) if message.undelivered else ():
+    alerts = members(message)
+    shown = [alert_of(alert) for alert in (alerts[:max_alerts] if max_alerts else alerts)]
+    common = common_pairs([_annotations(alert) for alert in alerts])
+    for each in (common, *(alert["annotations"] for alert in shown)) if message.undelivered else ():
         each[UNDELIVERED] = message.undelivered
-    shown = alerts[:max_alerts] if max_alerts else alerts
     return {
         "receiver": receiver,
         "status": "resolved" if message.status == "resolved" else "firing",
         "alerts": shown,
         "groupLabels": dict(message.group_labels),
-        "commonLabels": common_pairs([alert.labels for alert in members(message)]),
+        "commonLabels": common_pairs([alert.labels for alert in alerts]),
         "commonAnnotations": common,
         "externalURL": external_url,
         "version": VERSION,
