@@ -197,7 +197,8 @@ class MessageSender:
         # Before `done`: after a crash in between, the repeat updates this message instead of posting a second one.
         if ref.place:
             await asyncio.to_thread(self.groups.remember, message.group_key, message.generation, ref)
-        return {"place": ref.place} | ({"note": ref.note} if ref.note else {})
+        told = {"place": ref.place, "note": ref.note}
+        return {name: text for name, text in told.items() if text} or None
 
     async def _tell_others(self, entry: Entry, failure: DeliveryFailed) -> None:
         """Send a message that its receiver refused to every other receiver, once each, so that people still see it.

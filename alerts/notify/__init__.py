@@ -1,4 +1,5 @@
-"""Notifiers: Slack and the log. A message has no markup; each notifier renders it.
+"""Notifiers: each delivers to one kind of receiver (alerts.interfaces.Notifier).
 
-Start at `card.py`.
+`card.py` is the text that all of them send, `plain.py` the second try of a message that is refused for its form, and
+`http.py` the client of those over HTTP. `chat/` has incoming webhooks of chat programs, `paging/` on-call services.
 """

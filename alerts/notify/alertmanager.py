@@ -17,12 +17,15 @@ from typing import Any
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
 from alerts.notify.http import HttpPoster
-from alerts.notify.payload import NOTICE_LASTS_S, go_time, members
+from alerts.notify.payload import NOTICE_LASTS_S, UNDELIVERED, go_time, members
 from alerts.notify.plain import FormRefused, sent_or_plain
 
 PATH = "/api/v2/alerts"
 BATCH = 500
 """Alerts in one request. Chosen: Prometheus sends 256, Alertmanager takes any number."""
+SUBSTITUTE_LASTS_S = 1800.0
+"""Seconds until an alert ends that comes here because its own receiver refused it: twice the time after which it is
+sent anew. Its last message may reach only that receiver, and nothing would end it here."""
 
 
 class AlertmanagerNotifier:
@@ -56,7 +59,7 @@ class AlertmanagerNotifier:
 
     async def refresh(self, firing: Sequence[AlertInstance], ended: Sequence[AlertInstance] = ()) -> None:
         """Post alerts that still fire, so that an Alertmanager that restarted has them. Raises DeliveryFailed."""
-        alerts = [self._posted(alert) for alert in (*firing, *ended)]
+        alerts = [self._posted(alert, self._ends_after_s) for alert in (*firing, *ended)]
         if alerts:
             await self._everywhere(lambda url: self._post(url, alerts))
 
@@ -65,7 +68,10 @@ class AlertmanagerNotifier:
         await self._http.close()
 
     async def _to_each(self, message: Message) -> str:
-        alerts = [self._posted(alert, is_notice=message.notice is not None) for alert in members(message)]
+        lasts = NOTICE_LASTS_S if message.notice else SUBSTITUTE_LASTS_S if message.undelivered else self._ends_after_s
+        alerts = [self._posted(alert, lasts) for alert in members(message)]
+        for alert in alerts if message.undelivered else ():
+            alert["annotations"][UNDELIVERED] = message.undelivered
 
         async def rich(url: str) -> None:
             await self._post(url, alerts)
@@ -98,7 +104,7 @@ class AlertmanagerNotifier:
             answer = await self._http.post_json(url.rstrip("/") + PATH, batch)
             self._http.check(answer, cures={404: "the address is the one before /api/v2/alerts"})
 
-    def _posted(self, alert: AlertInstance, *, is_notice: bool = False) -> dict[str, Any]:
+    def _posted(self, alert: AlertInstance, lasts_s: float) -> dict[str, Any]:
         now = self._now()
         starts = alert.fired_at if alert.fired_at is not None else alert.active_at
         if alert.state is AlertState.INACTIVE:
@@ -106,7 +112,7 @@ class AlertmanagerNotifier:
             ends = min(now, alert.resolved_at if alert.resolved_at is not None else now)
             ends = max(starts, ends)
         else:
-            ends = now + (NOTICE_LASTS_S if is_notice else self._ends_after_s)
+            ends = now + lasts_s
         return {
             "labels": {name: value for name, value in alert.labels if value},
             "annotations": dict(alert.annotations),

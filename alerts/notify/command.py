@@ -54,7 +54,9 @@ class CommandNotifier:
         """Run the program with the message, and end it with all its children. Raises DeliveryFailed."""
         if message.edit:
             return None
-        content = {**webhook_payload(message, self.name, message.console_url), "messageId": message.id}
+        # In a thread: the fingerprints of thousands of alerts take a second.
+        payload = await asyncio.to_thread(webhook_payload, message, self.name, message.console_url)
+        content = {**payload, "messageId": message.id}
         card = render(message)
 
         async def as_json() -> None:
@@ -74,7 +76,7 @@ class CommandNotifier:
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment = {**passed_on, **self._environment, **told}
         try:
-            program = await _Program.start(self._command, environment)
+            program = await Program.start(self._command, environment)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             is_wrong = isinstance(error, FileNotFoundError | PermissionError | ValueError)
@@ -100,7 +102,7 @@ class CommandNotifier:
         return DeliveryFailed(sentence, permanent=status in FINAL_STATUSES)
 
 
-class _Program(asyncio.SubprocessProtocol):
+class Program(asyncio.SubprocessProtocol):
     """A running program. asyncio's own Process waits for all holders of its pipes; this ends with the program."""
 
     def __init__(self) -> None:
@@ -110,7 +112,7 @@ class _Program(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
 
     @classmethod
-    async def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> _Program:
+    async def start(cls, command: Sequence[str], environment: Mapping[str, str]) -> Program:
         """Start a program in a session of its own. Raises OSError and ValueError."""
         _, program = await asyncio.get_running_loop().subprocess_exec(
             cls, *command, stderr=subprocess.STDOUT, env=environment, start_new_session=True

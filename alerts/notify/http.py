@@ -6,6 +6,7 @@ An address may itself be a secret (a webhook's), so messages name only its host.
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -103,7 +104,7 @@ class HttpPoster:
         try:
             async with asyncio.timeout(self.timeout_s):
                 options = await self._options(headers or {})
-                async with self._opened().post(address, data=body, **options) as response:
+                async with self._opened().post(address, data=io.BytesIO(body), **options) as response:
                     try:
                         content = await _bounded(response)
                     finally:
@@ -182,6 +183,9 @@ class HttpPoster:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
+                # A connection a request: messages are minutes apart, and a server that closed an idle connection in
+                # between would make a message fail whose fate is then unknown.
+                connector=aiohttp.TCPConnector(force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,

@@ -19,6 +19,8 @@ NOTICE_ALERT = "ControlPlaneNotice"
 """Name of the alert that stands for a notice."""
 NOTICE_LASTS_S = 300.0
 """Seconds after which the alert of a notice ends: Alertmanager's resolve_timeout."""
+UNDELIVERED = "undelivered"
+"""Annotation that says why another receiver gets a message: its own one refused it."""
 ZERO_TIME = "0001-01-01T00:00:00Z"
 """Go's time without a value, which Alertmanager sends as the end of a firing alert."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,15 +29,18 @@ _SEPARATOR = b"\xff"
 
 def webhook_payload(message: Message, receiver: str, external_url: str, max_alerts: int = 0) -> dict[str, Any]:
     """Return the body of a webhook, with the names of Alertmanager's. `max_alerts` 0: all alerts of the group."""
-    alerts = [alert_of(alert) for alert in members(message)]
-    shown = alerts[:max_alerts] if max_alerts else alerts
+    alerts = members(message)
+    shown = [alert_of(alert) for alert in (alerts[:max_alerts] if max_alerts else alerts)]
+    common = common_pairs([_annotations(alert) for alert in alerts])
+    for each in (common, *(alert["annotations"] for alert in shown)) if message.undelivered else ():
+        each[UNDELIVERED] = message.undelivered
     return {
         "receiver": receiver,
         "status": "resolved" if message.status == "resolved" else "firing",
         "alerts": shown,
         "groupLabels": dict(message.group_labels),
-        "commonLabels": common_pairs([alert.labels for alert in members(message)]),
-        "commonAnnotations": common_pairs([_annotations(alert) for alert in members(message)]),
+        "commonLabels": common_pairs([alert.labels for alert in alerts]),
+        "commonAnnotations": common,
         "externalURL": external_url,
         "version": VERSION,
         "groupKey": message.group_key,

@@ -34,6 +34,7 @@ LOOK_BACK = 100
 CHANNEL_PAGES = 20
 """Number of pages, with 1000 channels each, in which a channel's name is looked up."""
 _CHANNEL_ID = re.compile(r"^[CGD][A-Z0-9]{8,}$")
+_PLACE = re.compile(r"[^/]+/[0-9.]+")
 # Slack's limits on blocks, docs.slack.dev/reference/block-kit.
 HEADER_LIMIT, SECTION_LIMIT, FIELD_LIMIT, CONTEXT_LIMIT, FALLBACK_LIMIT = 150, 3000, 2000, 2000, 3000
 FIELDS_LIMIT, BUTTON_URL_LIMIT = 10, 3000
@@ -91,6 +92,8 @@ class SlackNotifier:
         """
         client = self._client()
         card = render(message)
+        if root is not None and not _PLACE.fullmatch(root.place):
+            root = None  # a place of another kind of notifier, which had this name before
         if message.edit:
             return await self._edit(client, message, card, root)
         if root is None and message.repeat:

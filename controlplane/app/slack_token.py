@@ -13,7 +13,7 @@ SlackToken = Secret
 
 def bot_token(section: SlackSection) -> Secret:
     """Return the token of a notifier."""
-    secret = secret_of(section, "token", "Slack bot token")
+    secret = secret_of(section, "token")
     assert secret is not None  # the configuration requires one of its places
     return secret
 

@@ -62,6 +62,9 @@ def read_receivers(path: Path) -> Receivers:
                     raise unsupported.error from None
                 source.note(place, f"{unsupported.error.reason}; no route uses the receiver")
         sections[name] = tuple(found)
+    for field in ("templates", "tracing"):
+        if field in fields and not fields[field].is_null:
+            source.note(fields[field], f"{field} is not taken over")
     for field, place in source.shared.unread():
         if not field.startswith(_OF_KINDS):
             source.note(place, f"global.{field} is not taken over")

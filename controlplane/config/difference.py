@@ -17,7 +17,10 @@ from controlplane.config.model import Fleet
 
 _AT_START = re.compile(r"database$|metrics(?!\.remote_write($|[.\[]))")
 """Fields that are read only once, when the control plane starts."""
-_HIDDEN = re.compile(r"^notifiers\[[^\]]*\]\.url$|(^|\.)(database|headers(\..*)?|.*(password|secret|token|api_key)s?)$")
+_HIDDEN = re.compile(
+    r"^notifiers\[[^\]]*\]\.url$"
+    r"|(^|\.)(database|(headers|environment)(\..*)?|.*(password|secret|token|api_key)s?)$"
+)
 """Fields whose value may hold a secret: addresses of a database and of webhooks, our headers, and fields named like a
 secret."""
 _FILES = re.compile(r"_(file|env)$")

@@ -185,6 +185,16 @@ async def test_slack_posts_anew_when_its_message_was_deleted(slack: FakeSlack, n
     assert len(slack.roots()) == 1
 
 
+@pytest.mark.parametrize("place", ["<0123@example.org>", "0123456789abcdef", "somewhere"])
+async def test_a_place_of_another_kind_of_notifier_is_no_message_of_slack(
+    slack: FakeSlack, notifier: SlackNotifier, place: str
+) -> None:
+    """A notifier may keep its name and change its kind while its groups are open."""
+    root = await notifier.send(RESOLVED, MessageRef(place))
+    assert root == MessageRef(f"{CHANNEL}/1700000000.000001")
+    assert [method for method, _ in slack.calls] == ["chat.postMessage"]
+
+
 @pytest.mark.parametrize("fault", ["500", "502-text", "garbage", "text", "internal_error", "hang", "lost"])
 async def test_slack_trouble_is_worth_another_try(slack: FakeSlack, notifier: SlackNotifier, fault: str) -> None:
     slack.misbehave(fault)

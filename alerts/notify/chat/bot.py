@@ -45,7 +45,7 @@ class Refusal(NamedTuple):
 
     reason: Reason
     text: str
-    """What the receiver said, and the cure."""
+    """Words of the receiver, and the cure."""
     wait_s: float | None = None
 
 

@@ -28,7 +28,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["prometheus"])
 HIDDEN = "<secret>"
 MOST_LISTED = 10_000
 """Largest value of `limit`, the same as in Prometheus."""
-_NAMES_OF_SECRETS = re.compile(r"password|secret|token|credential|api_?key|cookie|headers", re.IGNORECASE)
+_NAMES_OF_SECRETS = re.compile(r"password|secret|token|credential|api_?key|cookie|headers|environment", re.IGNORECASE)
 _PLACES_OF_SECRETS = ("_file", "_env")
 """Ends of field names that hold a file or a variable and not the secret itself, such as `token_file`."""
 
@@ -103,15 +103,26 @@ def without_secrets(fleet: Fleet) -> Any:
 
 def _shown(name: str, value: Any) -> Any:
     if _NAMES_OF_SECRETS.search(name) and not name.endswith(_PLACES_OF_SECRETS):
-        if isinstance(value, dict) and name.lower() == "headers":
+        if isinstance(value, dict) and name.lower() in ("headers", "environment"):
             return dict.fromkeys(value, HIDDEN)
         if isinstance(value, str):
             return HIDDEN
     if isinstance(value, dict):
-        return {key: _shown(str(key), one) for key, one in value.items()}
+        shown = {key: _shown(str(key), one) for key, one in value.items()}
+        if value.get("type") == "webhook" and "url" in value:
+            shown["url"] = _host_only(value["url"])  # the path of a webhook may be its secret
+        return shown
     if isinstance(value, list):
         return [_shown(name, one) for one in value]
     return _address(value) if isinstance(value, str) and "://" in value else value
+
+
+def _host_only(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{HIDDEN}"
 
 
 def _address(url: str) -> str:

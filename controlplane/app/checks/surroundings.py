@@ -13,7 +13,7 @@ from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
-from controlplane.app.notifying.recipes import secrets_of
+from controlplane.app.notifying.secrets import secrets_of
 from controlplane.app.parts.route import receives_buttons
 from controlplane.app.slack_token import app_token, signing_secret
 from controlplane.config.auth import auth_of

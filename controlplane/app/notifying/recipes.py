@@ -75,7 +75,7 @@ def recipe_of(section: NotifierSection) -> Recipe[Notifier]:
             told = (section.name, section.channel, bot_token(section))
             return Recipe(SlackNotifier, told, {"base_url": section.base_url or SLACK_API})
         case WebhookSection():
-            url = section.url or _needed(section, "url", "webhook's address")
+            url = section.url or _needed(section, "url")
             return Recipe(_webhook, (section.name, url, _access(section), section.max_alerts), {})
         case AlertmanagerSection():
             return Recipe(_alertmanager, (section.name, section.urls, _access(section), section.ends_after), {})
@@ -85,39 +85,18 @@ def recipe_of(section: NotifierSection) -> Recipe[Notifier]:
             options = {"timeout_s": section.timeout, "environment": section.environment}
             return Recipe(CommandNotifier, (section.name, section.command), options)
         case PagerDutySection():
-            key = _needed(section, "routing_key", "integration key")
+            key = _needed(section, "routing_key")
             return Recipe(_pagerduty, (section.name, key, _tls(section.tls), section.url or PAGERDUTY), {})
         case OpsgenieSection():
-            key = _needed(section, "api_key", "API key")
+            key = _needed(section, "api_key")
             options = {"url": section.url or OPSGENIE, "teams": section.teams, "tags": section.tags}
             return Recipe(_opsgenie, (section.name, key, _tls(section.tls)), options)
         case FeishuSection() | DingTalkSection() | WeComSection() | MSTeamsSection() | SlackWebhookSection():
-            dialect, url = _DIALECTS[section.type], _needed(section, "url", _SECRETS["url"])
-            secret = secret_of(section, "secret", _SECRETS["secret"])
+            dialect, url = _DIALECTS[section.type], _needed(section, "url")
+            secret = secret_of(section, "secret")
             return Recipe(_chat, (section.name, dialect, url, _tls(section.tls), secret, section.language), {})
         case _:
             assert_never(section)
-
-
-def secrets_of(section: NotifierSection) -> dict[str, Secret]:
-    """Return the secrets of a notifier by the field that names their place, such as `token_env`."""
-    found = {}
-    for name, what in _SECRETS.items():
-        secret = secret_of(section, name, what)
-        if secret is not None:
-            found[f"{name}_file" if secret.file else f"{name}_env"] = secret
-    return found
-
-
-_SECRETS = {
-    "token": "Slack bot token",
-    "url": "webhook's address",
-    "secret": "bot's secret",
-    "password": "password",
-    "routing_key": "integration key",
-    "api_key": "API key",
-}
-"""Names of secrets in fields, and what they are."""
 
 
 _DIALECTS: dict[str, Callable[[], Dialect]] = {
@@ -164,7 +143,7 @@ def _server(section: EmailSection) -> MailServer:
         section.used_port,
         section.security,
         section.username or "",
-        secret_of(section, "password", _SECRETS["password"]),
+        secret_of(section, "password"),
         str(tls.ca_file) if tls.ca_file else "",
         tls.insecure_skip_verify,
         section.hello,
@@ -189,7 +168,7 @@ def _tls(section: TlsSection | None) -> HttpAccess:
     return HttpAccess(auth_of(Access(tls=section)))
 
 
-def _needed(section: CommonNotifier, name: str, what: str) -> Secret:
-    secret = secret_of(section, name, what)
+def _needed(section: CommonNotifier, name: str) -> Secret:
+    secret = secret_of(section, name)
     assert secret is not None  # the configuration requires one of its places
     return secret

@@ -14,6 +14,16 @@ from controlplane.config.notifiers.common import CommonNotifier
 MAX_SECRET_BYTES = 4096
 """Bytes that are read of a file. Chosen: a secret has a few hundred, and a huge file must not fill the memory."""
 
+SECRETS = {
+    "token": "Slack bot token",
+    "url": "webhook's address",
+    "secret": "bot's secret",
+    "password": "password",
+    "routing_key": "integration key",
+    "api_key": "API key",
+}
+"""Names of secrets in fields, without `_env` and `_file`, and what they are."""
+
 
 @dataclass(frozen=True)
 class Secret:
@@ -50,13 +60,19 @@ class Secret:
             raise DeliveryFailed(f"{self.owner}: {path} cannot be read: {_why(error)}") from error
 
 
-def secret_of(section: CommonNotifier, name: str, what: str) -> Secret | None:
+def secret_of(section: CommonNotifier, name: str) -> Secret | None:
     """Return the secret of a section's fields `NAME_env` and `NAME_file`, or None when it has none."""
     inline = section.inline(name)
     env, file = (getattr(section, f"{name}_{place}", None) for place in ("env", "file"))
     if inline is None and not env and not file:
         return None
-    return Secret(f"notifier {section.name}", what, None if inline else env, file, inline)
+    return Secret(f"notifier {section.name}", SECRETS[name], None if inline else env, file, inline)
+
+
+def secrets_of(section: CommonNotifier) -> dict[str, Secret]:
+    """Return the secrets of a notifier by the field that names their place, such as `token_env`."""
+    found = {name: secret for name in SECRETS if (secret := secret_of(section, name)) is not None}
+    return {f"{name}_file" if secret.file else f"{name}_env": secret for name, secret in found.items()}
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

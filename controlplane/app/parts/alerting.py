@@ -13,6 +13,7 @@ from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
 from alerts.lookback import lookbacks
 from alerts.origins import Origins
+from alerts.refresh import REFRESH_S
 from alerts.rule_ids import RuleIds
 from alerts.rules import AlertingRule, RuleGroup
 from alerts.template import Surroundings
@@ -40,13 +41,10 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """Seconds between two turns: the shortest interval of a rule group."""
-DISPATCH_S = 1.0
-"""Seconds between two decisions on messages."""
-DELIVER_S = 1.0
-WRITE_BACK_S = 5.0
-"""Seconds between two tries to write to a database that could not be written."""
-PRESENCE_S = 5.0
-"""Seconds between two registrations of this process as alive."""
+DISPATCH_S, DELIVER_S = 1.0, 1.0
+"""Seconds between two decisions on messages, and between two looks for messages that are due."""
+WRITE_BACK_S, PRESENCE_S = 5.0, 5.0
+"""Seconds between two tries to write to a database that could not be written, and two registrations as alive."""
 LARGE_STEP_S = 60.0
 """Smallest step of the clock, in seconds, after which rules wait for new samples, because old ones are out of range."""
 
@@ -144,6 +142,7 @@ class Alerting(Part[AlertingSettings]):
             make.enduring("alerting", BEAT_S, self.beat, self.follow),
             make.plain("dispatch", DISPATCH_S, self.dispatch),
             make.plain("delivery", DELIVER_S, self.deliver),
+            make.plain("alert refresh", REFRESH_S, self.refresh),
             make.plain("alert backlog", WRITE_BACK_S, self.write_back),
         ]
 
@@ -317,6 +316,11 @@ class Alerting(Part[AlertingSettings]):
     def fault(self) -> str:
         """Why alert states are in memory only, with their number, or why they cannot be read; "" without a fault."""
         return self._backlog.describe() or self._sharing.fault
+
+    async def refresh(self) -> None:
+        """Send firing alerts again to receivers that forget them, if this process decides on messages."""
+        if self._leading and self._backlog.may_send and not self._backlog.paused:
+            await self._dispatching.refresh()
 
     async def deliver(self) -> None:
         """Send all messages that are due."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from alerts.dispatch import Dispatcher, GroupLog, Stages
 from alerts.interfaces import Clock, Notifier
+from alerts.refresh import Refresher
 from alerts.sender import MessageSender
 from controlplane.app.parts.alerting_settings import AlertingSettings
 from controlplane.app.parts.holding import HoldWatch, Reminders
@@ -38,12 +39,14 @@ class Dispatching:
     ) -> None:
         """`lease` returns the lease under which this process dispatches. `shared_time`: see OutboxStore."""
         self._backlog, self._clock, self._monotonic = backlog, clock, monotonic
-        self._groups: GroupLog = EnduringGroupLog(SqlGroupLog(db, lease), backlog)
+        stored = SqlGroupLog(db, lease)
+        self._groups: GroupLog = EnduringGroupLog(stored, backlog)
         outbox = EnduringOutbox(OutboxStore(db, shared_time), backlog)
         self._sender = MessageSender(outbox, self._groups, {}, clock, holder, elapsed=since_boot)
         self._holds, self._reminders = HoldWatch(db), Reminders(db, clock, lease, monotonic)
         self._stages: Stages | None = None
         self._dispatcher: Dispatcher | None = None
+        self._refresher = Refresher(stored.read)
         self._busy_until = -BUSY_S
         self._look = Every(IDLE_LOOK_S)
         self._leaving: list[Notifier] = []
@@ -84,6 +87,10 @@ class Dispatching:
             queued = await self._reminders.remind(self._stages) or queued
         if queued:
             self._busy_until = self._monotonic() + BUSY_S
+
+    async def refresh(self) -> None:
+        """Send firing alerts again to the receivers that forget them. Raises Unavailable."""
+        await self._refresher.tick(self.notifiers.values())
 
     async def deliver(self) -> None:
         """Send all messages that are due. Must not be called while a call is under way.

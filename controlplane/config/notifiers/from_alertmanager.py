@@ -89,7 +89,7 @@ class Fields:
 
 @dataclass
 class Taken:
-    """What a section is made of."""
+    """Parts of a section."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -238,7 +238,7 @@ def email(source: Source, fields: Fields, taken: Taken) -> type[CommonNotifier]:
 
 
 def pagerduty(source: Source, fields: Fields, taken: Taken) -> type[CommonNotifier]:
-    """Take PagerDuty's Events API, version 2, over."""
+    """Take PagerDuty's Events API, version 2, over. Raises Unsupported for version 1."""
     if place := fields.at("service_key") or fields.at("service_key_file"):
         raise Unsupported(place.error("version 1 of PagerDuty's Events API is not supported; use routing_key"))
     _needs(fields, source.secret(taken, "routing_key", (fields, "routing_key")), "routing_key or routing_key_file")

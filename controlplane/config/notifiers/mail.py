@@ -15,7 +15,7 @@ from controlplane.config.notifiers.common import CommonNotifier, Language
 from controlplane.config.vocabulary import FilePath, Text, TlsSection
 
 _ADDRESS = re.compile(r"[^\s@<>(),;:\"\\\[\]]+@[^\s@<>(),;:\"\\\[\]]+")
-_HOST = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 
 def _mailbox(value: str) -> str:
@@ -27,7 +27,7 @@ def _mailbox(value: str) -> str:
 
 
 def _host(value: str) -> str:
-    if not _HOST.fullmatch(value):
+    if not _HOST.fullmatch(value) and not _is_address(value):
         raise ValueError("expected the name or the address of a server, without port; the port goes into port:")
     return value
 
@@ -72,6 +72,14 @@ class EmailSection(CommonNotifier):
     def used_port(self) -> int:
         """The port: that of fleet.yaml, or the usual one of its security."""
         return self.port or PORTS[self.security]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_this_machine(host: str) -> bool:

@@ -141,6 +141,14 @@ async def test_refused_annotations_are_left_out() -> None:
         assert got.json[0]["labels"]["model"] == "chat"
 
 
+async def test_an_alert_that_another_receiver_refused_ends_by_itself() -> None:
+    async with receiving() as am, notifying(am.url, now=lambda: 1_700_001_000.0) as notifier:
+        await notifier.send(replace(FIRING, undelivered="pager could not deliver it: wrong key"), None)
+        (one,) = am.taken[0].json
+        assert one["endsAt"] == "2023-11-14T23:00:00Z", "its last message may reach only its own receiver"
+        assert one["annotations"]["undelivered"] == "pager could not deliver it: wrong key"
+
+
 async def test_an_edit_and_an_empty_refresh_send_nothing() -> None:
     async with receiving() as am, notifying(am.url) as notifier:
         assert await notifier.send(EDIT, None) is None

@@ -146,6 +146,19 @@ async def test_markup_and_mentions_in_labels_do_not_act(kind: Kind) -> None:
                     assert "](http://evil)" not in text
 
 
+async def test_a_label_mentions_nobody_in_wecom() -> None:
+    """`<@user>` mentions people in both forms of WeCom's messages."""
+    async with chatting(KINDS["wecom"]) as (receiver, bot, clock):
+        message = replace(FIRING, group_labels=(("alertname", "<@all>"),))
+        await bot.send(message, None)
+        clock.at += 60
+        receiver.misbehave('200::{"errcode": 40058, "errmsg": "bad markdown"}')
+        await bot.send(message, None)
+        markdown, text = (got.json[got.json["msgtype"]]["content"] for got in receiver.taken)
+        assert "＜@all>" in markdown and "＜@all>" in text
+        assert "<@" not in markdown + text
+
+
 def _is_literal(content: Any, text: str) -> bool:
     """Return whether a text is shown as it is: of type plain_text, or a TextRun."""
     if isinstance(content, dict):

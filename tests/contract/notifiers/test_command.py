@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.notify.command import CommandNotifier
+from alerts.notify.command import KEPT_OUTPUT, CommandNotifier, Program
 from tests.contract.notifiers.messages import ATTACK, EDIT, FIRING, HUGE, NOTICE, RESOLVED
 from tests.patience import HANG_S, until
 
@@ -90,6 +90,15 @@ async def test_endless_output_is_bounded(tmp_path: Path) -> None:
         await notifier(tmp_path, "head -c 5000000 /dev/zero | tr '\\0' x; echo last words; exit 3").send(FIRING, None)
     assert str(failed.value).endswith("last words")
     assert len(str(failed.value)) < 600
+
+
+async def test_output_is_kept_to_its_last_bytes() -> None:
+    command = ("sh", "-c", "head -c 5000000 /dev/zero | tr '\\0' x; echo last words")
+    program = await Program.start(command, {"PATH": os.environ["PATH"]})
+    assert await program.run(b"") == 0
+    await program.end()
+    assert len(program.output) == KEPT_OUTPUT
+    assert program.output.endswith(b"last words\n")
 
 
 async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:

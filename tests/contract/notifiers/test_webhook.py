@@ -111,6 +111,22 @@ async def test_a_notice_is_one_alert_and_an_edit_is_nothing(receiver: Receiver, 
     assert one["annotations"] == {"description": "It did not load.", "summary": "Promotion of chat to v2 failed"}
 
 
+async def test_a_message_that_another_receiver_refused_says_so(receiver: Receiver, notifier: WebhookNotifier) -> None:
+    await notifier.send(replace(FIRING, undelivered="pager: wrong key"), None)
+    body = receiver.taken[0].json
+    assert (
+        body["commonAnnotations"]["undelivered"]
+        == body["alerts"][0]["annotations"]["undelivered"]
+        == "pager: wrong key"
+    )
+
+
+async def test_connections_are_not_reused(receiver: Receiver, notifier: WebhookNotifier) -> None:
+    await notifier.send(FIRING, None)
+    await notifier.send(FIRING, None)
+    assert [got.headers.get("connection") for got in receiver.taken] == ["close", "close"]
+
+
 async def test_max_alerts_counts_those_left_out(receiver: Receiver) -> None:
     own = WebhookNotifier("ops", lambda: receiver.url, HttpPoster("ops"), max_alerts=3)
     await own.send(HUGE, None)

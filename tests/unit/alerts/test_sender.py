@@ -116,6 +116,14 @@ async def test_a_message_is_sent_as_it_was_written_and_its_place_remembered(post
     assert post.notifier.sent == [(message(), None), (message(sequence=2), REF)]
 
 
+async def test_a_note_is_recorded_and_an_empty_place_is_not_remembered(post: Post) -> None:
+    post.notifier.ref = MessageRef("", "sent as plain text: no cards")
+    assert await post.send(message()) == [("done", "ops{}/1/1", {"note": "sent as plain text: no cards"})]
+    post.notifier.ref = MessageRef("")
+    assert await post.send(message(sequence=2)) == [("done", "ops{}/1/2", None)]
+    assert post.groups.refs == {}
+
+
 async def test_a_medium_without_places_is_fine(post: Post) -> None:
     post.notifier.ref = None
     assert await post.send(message()) == [("done", "ops{}/1/1", None)]

@@ -10,7 +10,6 @@ from controlplane.access.roles import Role
 from controlplane.store.audit import REFUSED, audit
 from tests.unit.controlplane.api.conftest import NOW
 
-
 TOKENS = len(Role)
 """Number of acts before those of this test."""
 

@@ -294,6 +294,18 @@ async def test_a_notifier_is_tested_at_once(rig: Any, operator: httpx.AsyncClien
     assert (unknown.status_code, unknown.json()["detail"]) == (404, "there is no notifier dev; fleet.yaml declares ops")
 
 
+async def test_a_test_resolves_the_incident_that_it_opens(rig: Any, operator: httpx.AsyncClient) -> None:
+    rig.notifier.opens_incidents = True
+    answer = await operator.post("/cp/v1/notifiers/ops/test")
+    assert answer.json() == {"result": "ops: delivered (C123/1.5)"}
+    firing, resolved = rig.notifier.sent
+    assert (firing.status, resolved.status, resolved.firing) == ("firing", "resolved", ())
+    assert resolved.resolved[0].labels == firing.firing[0].labels
+    assert resolved.group_key == firing.group_key
+    odd = await operator.post("/cp/v1/notifiers/team%20x%2Fslack%5B1%5D/test")
+    assert odd.json()["detail"] == "there is no notifier team x/slack[1]; fleet.yaml declares ops"
+
+
 async def test_the_life_of_a_token(rig: Any, admin: httpx.AsyncClient) -> None:
     made = await admin.post("/cp/v1/tokens", json={"name": "ci", "role": "viewer", "expires_in": "30d"})
     assert made.status_code == 201

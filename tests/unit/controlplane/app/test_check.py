@@ -209,6 +209,32 @@ def test_secrets_that_are_unset_unreadable_empty_or_broken_are_warnings(
     assert "hunter2" not in "".join(told)
 
 
+def test_secrets_programs_and_certificates_of_notifiers_are_looked_at(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOD", "good")
+    monkeypatch.delenv("MISSING", raising=False)
+    told = check(f"""rules: []
+{ONE}notifiers:
+  - {{name: a, type: feishu, url_env: GOOD, secret_env: MISSING}}
+  - {{name: b, type: pagerduty, routing_key_file: nowhere}}
+  - {{name: c, type: command, command: [/no/such/program]}}
+  - {{name: d, type: wecom, url_env: GOOD, tls: {{ca_file: nowhere}}}}
+  - {{name: e, type: webhook, url: "http://h", authorization: {{credentials_env: MISSING}}}}
+  - {{name: f, type: command, command: [sh]}}
+route: {{receiver: a}}
+""")
+    assert [line for line in told if "gets no messages" not in line][:-1] == [
+        "fleet.yaml:5: warning: notifiers[0].secret_env: notifier a: environment variable MISSING is not set or empty;"
+        " put the bot's secret there",
+        "fleet.yaml:6: warning: notifiers[1].routing_key_file: notifier b: nowhere cannot be read: No such"
+        " file or directory",
+        "fleet.yaml:7: warning: notifiers[2].command: /no/such/program is no program that can be run here",
+        "fleet.yaml:8: warning: notifiers[3].tls: cannot read the CA file nowhere: No such file or directory",
+        "fleet.yaml:9: warning: notifiers[4].authorization: the environment variable MISSING is not set or empty",
+    ]
+
+
 def test_places_outside_that_are_not_there_are_told(check: Check, tmp_path: Path) -> None:
     assert check(f"rules: []\n{ONE}database: nonsense\n") == [
         "fleet.yaml:4: database: expected sqlite:///<file> or postgresql+psycopg://<user>@<host>/<name>"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from controlplane.app.notifying.recipes import recipe_of, secrets_of
+from controlplane.app.notifying.recipes import recipe_of
+from controlplane.app.notifying.secrets import secrets_of
 from controlplane.config.alertmanager import Receivers, read_receivers
 from controlplane.config.notifiers import (
     EmailSection,
@@ -141,6 +142,24 @@ def test_what_is_not_taken_over_is_told_with_its_line(read: Read, tmp_path: Path
         "27: mail: email_configs[0].send_resolved: false is not taken over: resolved alerts are sent",
         f"29: relay: telegram_configs[0]: receivers of kind telegram are not supported; supported are {kinds}; "
         "no route uses the receiver",
+    ]
+
+
+def test_sections_of_the_file_that_are_not_taken_over_are_told(read: Read) -> None:
+    text = """\
+global:
+  resolve_timeout: 5m
+  smtp_from: a@example.org
+  victorops_api_url: https://v.example
+templates: ["*.tmpl"]
+tracing: {endpoint: "t:1"}
+route: {receiver: a}
+receivers: [{name: a}]
+"""
+    assert [str(note).rpartition("yml:")[2] for note in read(text).notes] == [
+        "4: global.victorops_api_url is not taken over",
+        "5: templates is not taken over",
+        "6: tracing is not taken over",
     ]
 
 

@@ -39,13 +39,25 @@ def test_no_secret_is_told_wherever_it_stands() -> None:
                         {"url": f"http://vm:8428/api/v1/write?key={CANARY}", "headers": {"X-Key": CANARY}}
                     ],
                 },
-                notifiers=[{"name": "ops", "type": "slack", "channel": "#ops", "token_env": "SLACK_TOKEN"}],
+                notifiers=[
+                    {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "SLACK_TOKEN"},
+                    {"name": "hook", "type": "webhook", "url": f"https://u:{CANARY}@hooks.example/{CANARY}?k={CANARY}"},
+                    {"name": "own", "type": "command", "command": ["a"], "environment": {"A_KEY": CANARY}},
+                ],
                 targets=[{"engine": "probe", "urls": [f"http://a:8000/v1/completions?api_key={CANARY}"]}],
             )
         )
     )
     assert CANARY not in shown
-    for kept in ("/run/secrets/token", "SLACK_TOKEN", "X-Scope-OrgID", "db:5432", f"cp:{HIDDEN}@"):
+    for kept in (
+        "/run/secrets/token",
+        "SLACK_TOKEN",
+        "X-Scope-OrgID",
+        "db:5432",
+        f"cp:{HIDDEN}@",
+        "hooks.example",
+        "A_KEY",
+    ):
         assert kept in shown, kept
 
 
