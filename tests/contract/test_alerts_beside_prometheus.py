@@ -30,7 +30,7 @@ groups:
       summary: '{{ $labels.model }} has {{ $value }}, {{ humanize $value }}'
       other: '{{ with query "level" }}{{ . | first | value | printf "%.2f" }}{{ end }}'
       broken: '{{ $labels.model | humanizePercentage }}'
-  - {alert: Kept, expr: depth > 10, keep_firing_for: 6s, annotations: {pod: '{{ $labels.pod }}'}}
+  - {alert: Kept, expr: depth > 10, keep_firing_for: 14s, annotations: {pod: '{{ $labels.pod }}'}}
   - {alert: Flat, expr: 'depth{pod="a"} > 10'}
   - {alert: Same, expr: depth > 10, labels: {pod: all}}
   - alert: Later
@@ -62,6 +62,8 @@ def body(a: float, b: float) -> str:
 
 
 def version() -> int:
+    if shutil.which("prometheus") is None:
+        return 0
     told = subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=True)
     return int((told.stdout + told.stderr).partition("version ")[2].partition(".")[0])
 
@@ -69,16 +71,15 @@ def version() -> int:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Beside, Any, Any]]:
     """Run both through the same changes; yield them, and their answers about rules and alerts while some fire."""
-    assert shutil.which("prometheus")
     made = Beside(tmp_path_factory.mktemp("beside"), RULES + (NEWER if version() >= 3 else ""))
     made.expose(body(1, 1))
     with made.running() as beside:
         time.sleep(4)
-        for a, b, seconds in ((50, 1, 9), (50, 60, 8), (1, 60, 8)):
+        for a, b, seconds in ((50, 1, 9), (50, 60, 8), (1, 60, 6)):
             beside.expose(body(a, b))
             time.sleep(seconds)
         rules, alerts = beside.api("/api/v1/rules"), beside.api("/api/v1/alerts")
-        for a, b, seconds in ((1, 1, 12), (30, 1, 8), (1, 1, 12)):
+        for a, b, seconds in ((1, 1, 20), (30, 1, 8), (1, 1, 20)):
             beside.expose(body(a, b))
             time.sleep(seconds)
         yield beside, rules, alerts
@@ -121,7 +122,8 @@ def test_the_order_of_starts_is_the_same(story: tuple[Beside, Any, Any]) -> None
 
 
 TIMES = ("evaluationTime", "lastEvaluation", "activeAt", "keepFiringSince", "startsAt")
-ADDED = ("unknownSince",)
+ADDED = ("unknownSince", *(("keepFiringSince",) if version() < 3 else ()))
+"""Fields that this Prometheus does not have."""
 
 
 def plain(value: Any, name: str = "") -> Any:
@@ -135,7 +137,7 @@ def plain(value: Any, name: str = "") -> Any:
     if name == "value" and value.endswith("e+09"):
         return "a time"
     if isinstance(value, dict):
-        return {key: plain(one, key) for key, one in value.items() if key not in ADDED}
+        return {key: plain(one, key) for key, one in sorted(value.items()) if key not in ADDED}
     if isinstance(value, list):
         return sorted((plain(one) for one in value), key=str)
     # JSON has one kind of number: Go writes 3 where Python writes 3.0.
