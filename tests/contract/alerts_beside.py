@@ -142,12 +142,18 @@ class Beside:
         finally:
             db.close()
 
-    def api(self, path: str) -> tuple[Any, Any]:
-        """Return the data of both servers' answers: Prometheus's, then ours."""
+    def api(self, path: str, **params: str | list[str]) -> tuple[Any, Any]:
+        """Return both servers' answers: Prometheus's, then ours. FOLDER in a parameter is that server's own folder."""
         assert self.plane is not None
-        theirs = httpx.get(f"{self.prometheus_url}{path}", timeout=HANG_S)
-        ours = httpx.get(f"{self.plane.url}{path}", headers=self.plane.headers, timeout=HANG_S)
+        theirs = httpx.get(f"{self.prometheus_url}{path}", params=_in(self.folder / "far", params), timeout=HANG_S)
+        own = _in(self.folder / "near", params)
+        ours = httpx.get(f"{self.plane.url}{path}", params=own, headers=self.plane.headers, timeout=HANG_S)
         return theirs.json(), ours.json()
+
+
+def _in(folder: Path, params: Mapping[str, str | list[str]]) -> dict[str, list[str]]:
+    values = {name: [value] if isinstance(value, str) else value for name, value in params.items()}
+    return {name: [value.replace("FOLDER", str(folder)) for value in found] for name, found in values.items()}
 
 
 def _seconds(text: str) -> float:

@@ -27,7 +27,7 @@ def page() -> str:
 def test_every_route_is_documented_with_its_role(rig: Any, page: str) -> None:
     documented = {
         (method, path, role)
-        for cell, role in re.findall(r"^\| (`(?:GET|POST|DELETE) [^|]+) \| ([a-z–]+) \|", page, re.MULTILINE)
+        for cell, role in re.findall(r"^\| (`(?:GET|POST|DELETE) [^|]+) \| ([a-z–-]+) \|", page, re.MULTILINE)
         for method, path in re.findall(r"`(GET|POST|DELETE) ([^`]+)`", cell)
     }
     routes = [route for route in rig.app().routes if isinstance(route, GuardedRoute)]
