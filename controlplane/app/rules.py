@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alerts.errors import RuleError, ThresholdError
-from alerts.packs import BUILTIN, load_pack, load_sources
+from alerts.packs import BUILTIN, PREFIX, RUNBOOKS, PackOptions, expanded, load_pack, load_sources
+from alerts.packs.slos import Slo
 from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, QueryError
 from controlplane.metrics.promql.syntax.metric_names import metric_names
 
@@ -21,10 +23,28 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
     Raises ConfigErrors, which name the rule file or `thresholds`.
     """
     try:
-        return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, runbooks=runbooks)
+        options = pack_options(loaded.fleet, runbooks)
+        return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, options)
     except RuleError as error:
         loc = ("thresholds", error.name) if isinstance(error, ThresholdError) else ("rules",)
         raise ConfigErrors([loaded.error(loc, str(error))]) from error
+
+
+def pack_options(fleet: Fleet, runbooks: str = RUNBOOKS) -> PackOptions:
+    """Return what a fleet.yaml says about the built-in packs."""
+    slos = (
+        Slo(
+            model.name,
+            slo.name,
+            objective=round(slo.objective / 100, 12),
+            window_s=slo.window,
+            metric=slo.latency.metric if slo.latency else "",
+            below_s=slo.latency.below if slo.latency else 0.0,
+        )
+        for model in fleet.models
+        for slo in model.slos
+    )
+    return PackOptions(runbooks, dict(fleet.owners), tuple(slos))
 
 
 def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:
@@ -33,10 +53,10 @@ def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = Non
     Raises ConfigErrors for the first fault. With `faults` it appends all faults there and raises nothing.
     """
     groups: list[RuleGroup] = []
-    for source in [str(source) for source in sources] or [f"builtin:{name}" for name in BUILTIN]:
+    for source in expanded([str(source) for source in sources] or [PREFIX + name for name in BUILTIN]):
         try:
-            if source.startswith("builtin:"):
-                groups += load_pack(source.removeprefix("builtin:"))
+            if source.startswith(PREFIX):
+                groups += load_pack(source.removeprefix(PREFIX))
             else:
                 groups += load_rule_files([Path(source)], faults)
         except RuleError as error:

@@ -127,6 +127,12 @@ def _group_label(value: str) -> str:
     return value if value == EVERY_LABEL else label_name(value)
 
 
+def _no_template(value: str) -> str:
+    if "{{" in value:
+        raise ValueError("is plain text and no template; remove {{")
+    return value
+
+
 class RouteSection(Model):
     """Alertmanager's route, with one level: without matchers and child routes."""
 
@@ -223,6 +229,8 @@ class Fleet(Model):
     rules: tuple[PathPattern, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
     thresholds: dict[str, ThresholdSection] = Field(default={})
+    owners: dict[str, Annotated[Text, AfterValidator(_no_template)]] = Field(default={})
+    """Owner by name of a built-in pack; `default` is that of the other packs."""
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None
     models: tuple[ModelSection, ...] = ()

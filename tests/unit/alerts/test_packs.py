@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from alerts.packs import BUILTIN, load_pack, load_sources, pack_variables
+from alerts.packs import BUILTIN, EXAMPLE, load_pack, load_sources, pack_variables
 from alerts.rules import AlertingRule, RecordingRule, duplicates
 from alerts.template import Surroundings
 from collectors.catalogue import load_catalogue
@@ -19,7 +19,7 @@ from tests.fakes.override import Override
 ROOT = Path(__file__).parents[3]
 PACK_TESTS = ROOT / "alerts" / "packs" / "tests"
 ALERTS = [
-    rule for pack in BUILTIN for group in load_pack(pack) for rule in group.rules if isinstance(rule, AlertingRule)
+    rule for pack in BUILTIN for group in load_pack(pack, options=EXAMPLE) for rule in group.rules if isinstance(rule, AlertingRule)
 ]
 
 
@@ -51,26 +51,26 @@ def test_every_alert_is_fired_by_a_test_that_knows_its_words() -> None:
 def test_no_rule_sums_across_sources() -> None:
     mixing = re.compile(r"sum by \(([^)]*)\) \(\w+\(llm_requests_total(\{[^}]*\})?")
     for pack in BUILTIN:
-        for rule in (rule for group in load_pack(pack) for rule in group.rules):
+        for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
             for by, matchers in mixing.findall(rule.expr):
                 assert "source" in by or re.search(r'source="', matchers), rule.id
 
 
 def test_packs_do_not_repeat_a_rule_and_docs_list_every_variable() -> None:
-    assert duplicates([group for pack in BUILTIN for group in load_pack(pack)]) == []
+    assert duplicates([group for pack in BUILTIN for group in load_pack(pack, options=EXAMPLE)]) == []
     page = (ROOT / "docs" / "alerts.md").read_text()
     for pack in BUILTIN:
         for variable in pack_variables(pack):
             assert f"`{variable.name}`" in page, f"docs/alerts.md lacks {variable.name}"
             assert variable.help
-        for rule in (rule for group in load_pack(pack) for rule in group.rules):
+        for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
             assert f"`{rule.name}`" in page or f"[{rule.name}]" in page, f"docs/alerts.md lacks {rule.name}"
 
 
 def test_packs_use_canonical_metrics_only() -> None:
     canonical = set(load_catalogue().names())
     for pack in BUILTIN:
-        rules = [rule for group in load_pack(pack) for rule in group.rules]
+        rules = [rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules]
         for rule in rules:
             used = set(re.findall(r"(?<![\w:])((?:llm|gpu)_\w+)(?![\w:])", rule.expr))
             families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in used}

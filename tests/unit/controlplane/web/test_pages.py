@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from alerts.interfaces import AlertState
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import AlertingRule
 from collectors.samples import labels_of
 from collectors.target import TargetHealth
@@ -237,7 +237,7 @@ async def test_every_rule_of_the_packs_has_its_runbook_here(console: Any) -> Non
     names = [
         rule.alert
         for pack in BUILTIN
-        for group in load_pack(pack)
+        for group in load_pack(pack, options=EXAMPLE)
         for rule in group.rules
         if isinstance(rule, AlertingRule)
     ]
