@@ -99,9 +99,7 @@ def load_pack(
     options = options or PackOptions()
     if name != "slo":
         return _filled(name, overrides or {}, options, {})
-    return tuple(
-        group for slo in options.slos for group in _filled(name, overrides or {}, options, slo_texts(slo))
-    )
+    return tuple(group for slo in options.slos for group in _filled(name, overrides or {}, options, slo_texts(slo)))
 
 
 def _filled(
@@ -258,10 +256,10 @@ def _misfits(variables: Mapping[str, Variable], overrides: Mapping[str, Threshol
         mine = variables[name]
         given = {"value": threshold.value, "for": threshold.for_, "window": threshold.window}
         has = {"value": mine.value, "for": mine.for_s, "window": mine.window_s}
-        usable = ", ".join(field for field in has if has[field] is not None)
-        for field in given:
-            if given[field] is not None and has[field] is None:
-                yield ThresholdError(f"is not a field of this variable; it has {usable}", name, field)
+        usable = ", ".join(part for part in has if has[part] is not None)
+        for part in given:
+            if given[part] is not None and has[part] is None:
+                yield ThresholdError(f"is not a field of this variable; it has {usable}", name, part)
         if threshold.window is not None and threshold.window <= 0:
             yield ThresholdError("must be longer than 0", name, "window")
         if threshold.value is not None and mine.value is not None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from alerts.errors import RuleError, ThresholdError
 from alerts.packs import BUILTIN, PREFIX, RUNBOOKS, PackOptions, expanded, load_pack, load_sources
-from alerts.packs.slos import Slo
 from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, QueryError
+from controlplane.fleet.slo_config import configured_slos
 from controlplane.metrics.promql.syntax.metric_names import metric_names
 
 OWN_PREFIX = "controlplane_"
@@ -32,19 +32,7 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
 
 def pack_options(fleet: Fleet, runbooks: str = RUNBOOKS) -> PackOptions:
     """Return what a fleet.yaml says about the built-in packs."""
-    slos = (
-        Slo(
-            model.name,
-            slo.name,
-            objective=round(slo.objective / 100, 12),
-            window_s=slo.window,
-            metric=slo.latency.metric if slo.latency else "",
-            below_s=slo.latency.below if slo.latency else 0.0,
-        )
-        for model in fleet.models
-        for slo in model.slos
-    )
-    return PackOptions(runbooks, dict(fleet.owners), tuple(slos))
+    return PackOptions(runbooks, dict(fleet.owners), configured_slos(fleet))
 
 
 def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:

@@ -33,7 +33,7 @@ class Latency(Model):
         if not self.reads("metric", "below") or self.below in BOUNDS[self.metric]:
             return
         near = sorted(sorted(BOUNDS[self.metric], key=lambda bound: abs(bound - self.below))[:2])
-        sentence = f"{format_duration(self.below)} is between two buckets of the histogram, so no request is counted there"
+        sentence = f"{format_duration(self.below)} is between two buckets of the histogram, and is counted nowhere"
         yield Fault(("below",), f"{sentence}; use {' or '.join(map(format_duration, near))}")
 
 

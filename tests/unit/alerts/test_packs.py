@@ -19,7 +19,11 @@ from tests.fakes.override import Override
 ROOT = Path(__file__).parents[3]
 PACK_TESTS = ROOT / "alerts" / "packs" / "tests"
 ALERTS = [
-    rule for pack in BUILTIN for group in load_pack(pack, options=EXAMPLE) for rule in group.rules if isinstance(rule, AlertingRule)
+    rule
+    for pack in BUILTIN
+    for group in load_pack(pack, options=EXAMPLE)
+    for rule in group.rules
+    if isinstance(rule, AlertingRule)
 ]
 
 
