@@ -38,6 +38,7 @@ from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
+from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
@@ -251,6 +252,7 @@ class Rig:
             config=lambda: self.config,
             allowed_hosts=lambda: frozenset({"cp.example.org"}),
             fleet=reader,
+            slos=SloReader(lambda: self.config, self.queries, self.clock),
             queries=self.queries,
             exports=self.queries,
             run=lambda: Run(NOW - 3600, NOW - 60),
