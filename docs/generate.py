@@ -111,7 +111,9 @@ def _pack(name: str) -> str:
     lines = [f"## builtin:{name}\n", table(["variable", "value", "for", "window", "unit", "meaning"], rows)]
     for group in load_pack(name, options=replace(EXAMPLE, runbooks=RUNBOOKS)):
         lines.append(f"### Group {group.name}\n")
-        lines += [_rule(rule, {name: defaults[name] for name in used[rule.name]}) for rule in group.rules]
+        lines += [
+            _rule(rule, {name: defaults[name] for name in used[rule.name] if name in defaults}) for rule in group.rules
+        ]
     return "\n".join(lines)
 
 

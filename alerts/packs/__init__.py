@@ -71,7 +71,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class PackOptions:
-    """What fleet.yaml says about the packs. Equal options make equal rules."""
+    """The settings of fleet.yaml for the packs. Equal options make equal rules."""
 
     runbooks: str = RUNBOOKS
     """Address of the runbook pages."""
