@@ -47,8 +47,7 @@ HEALTHY = {
 }
 """Captured texts by the engine of their targets. Two texts of one engine are two servers."""
 FAILS = re.compile(
-    r"fail|error|abort|cut|timeout|reject|refus|invalid|lost|retract|preempt|restart|remap|xid|ecc|ejection",
-    re.IGNORECASE,
+    r"fail|error|abort|cut|timeout|reject|refus|invalid|lost|retract|preempt|restart|xid|ecc|ejection|REMAP"
 )
 
 
