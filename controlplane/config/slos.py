@@ -32,7 +32,8 @@ class Latency(Model):
     def _below_is_a_bound(self) -> Iterator[Fault]:
         if not self.reads("metric", "below") or self.below in BOUNDS[self.metric]:
             return
-        near = sorted(sorted(BOUNDS[self.metric], key=lambda bound: abs(bound - self.below))[:2])
+        near = [b for b in BOUNDS[self.metric] if b < self.below][-1:]
+        near += [b for b in BOUNDS[self.metric] if b > self.below][:1]
         sentence = f"{format_duration(self.below)} is between two buckets of the histogram, and is counted nowhere"
         yield Fault(("below",), f"{sentence}; use {' or '.join(map(format_duration, near))}")
 

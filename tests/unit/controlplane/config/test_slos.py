@@ -50,9 +50,9 @@ def test_an_slo_has_a_window_of_thirty_days_by_default(tmp_path: Path) -> None:
     ("slo", "sentence"),
     [
         ("{name: up, objective: 99.9}", "needs exactly one of latency: {metric: ttft, below: 1s} and availability: {}"),
-        ("{name: up, objective: 100, availability: {}}", "objective: must be less than 100"),
-        ("{name: up, objective: 0, availability: {}}", "objective: must be greater than 0"),
-        ("{name: up, objective: 99, window: 1h, availability: {}}", "window: must be at least 1d"),
+        ("{name: up, objective: 100, availability: {}}", "objective: expected less than 100"),
+        ("{name: up, objective: 0, availability: {}}", "objective: expected more than 0"),
+        ("{name: up, objective: 99, window: 1h, availability: {}}", "window: expected 1d or more"),
         (LATENCY % ("e2e", "2200ms"), "latency.below: 2s200ms is between two buckets of the histogram"),
         (LATENCY % ("e2e", "2200ms"), "use 2s or 3s"),
         (LATENCY % ("itl", "1s"), "latency.metric: expected one of"),
