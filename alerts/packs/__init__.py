@@ -109,17 +109,18 @@ def _filled(
     fields = _read(name)
     variables = _override(_variables(fields["variables"]), overrides)
     _fill(fields["groups"], variables, {"runbooks": options.runbooks.rstrip("/"), **texts})
-    owner = Template(options.owner(name))
-    return tuple(_owned(group, owner) for group in read_groups(fields["groups"], f"builtin:{name}"))
+    return tuple(_owned(group, options.owner(name)) for group in read_groups(fields["groups"], f"builtin:{name}"))
 
 
-def _owned(group: RuleGroup, owner: Template) -> RuleGroup:
+def _owned(group: RuleGroup, owner: str) -> RuleGroup:
     """Return a group whose alerts have the annotation `owner`.
 
     It is no label: another owner would end each active alert, and start it again.
     """
     rules = (
-        replace(rule, annotations=tuple(sorted((*rule.annotations, ("owner", owner)), key=lambda pair: pair[0])))
+        replace(
+            rule, annotations=tuple(sorted((*rule.annotations, ("owner", Template(owner))), key=lambda pair: pair[0]))
+        )
         if isinstance(rule, AlertingRule)
         else rule
         for rule in group.rules
