@@ -19,7 +19,7 @@ from typing import Protocol
 
 from alerts.errors import RuleError, ThresholdError
 from alerts.packs.slos import Slo, slo_texts
-from alerts.rules import AlertingRule, RuleGroup, load_rule_files, read_groups
+from alerts.rules import AlertingRule, Rule, RuleGroup, load_rule_files, read_groups
 from alerts.template import Template
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import format_duration, parse_duration
@@ -117,14 +117,13 @@ def _owned(group: RuleGroup, owner: str) -> RuleGroup:
 
     It is no label: another owner would end each active alert, and start it again.
     """
-    rules = (
-        replace(
-            rule, annotations=tuple(sorted((*rule.annotations, ("owner", Template(owner))), key=lambda pair: pair[0]))
-        )
-        if isinstance(rule, AlertingRule)
-        else rule
-        for rule in group.rules
-    )
+    rules: list[Rule] = []
+    for rule in group.rules:
+        if isinstance(rule, AlertingRule):
+            named = dict(rule.annotations) | {"owner": Template(owner)}
+            rules.append(replace(rule, annotations=tuple(sorted(named.items(), key=lambda pair: pair[0]))))
+        else:
+            rules.append(rule)
     return replace(group, rules=tuple(rules))
 
 

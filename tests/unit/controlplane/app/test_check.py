@@ -240,8 +240,8 @@ def test_rules_are_read_to_the_end_and_told_in_their_own_files(check: Check, tmp
         + "rules: [odd.yml, bad.yml, nul.yml, builtin:lm, none.yml, odd.yml]\nthresholds: {temprature: {value: 1}}\n"
     )
     assert told[:4] == [
-        "fleet.yaml:3: rules[3]: no such rule pack; there are builtin:llm, builtin:triton, builtin:vllm, builtin:gateway, "
-        "builtin:slo, builtin:cost, builtin:rollout, builtin:self, builtin:gpu, builtin:backups; "
+        "fleet.yaml:3: rules[3]: no such rule pack; there are builtin:llm, builtin:triton, builtin:vllm, "
+        "builtin:gateway, builtin:slo, builtin:cost, builtin:rollout, builtin:self, builtin:gpu, builtin:backups; "
         "did you mean 'builtin:llm'?",
         "fleet.yaml:3: warning: rules[5]: odd.yml is named twice",
         "fleet.yaml:4: thresholds.temprature: is not known; known are none, because no built-in pack is loaded",
