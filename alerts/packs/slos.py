@@ -90,7 +90,7 @@ def slo_texts(slo: Slo) -> dict[str, str]:
         "objective": f"{slo.objective * 100:.10g}",
         "budget": f"{slo.budget:.10g}",
         "window": format_duration(slo.window_s),
-        "window_s": f"{slo.window_s:.10g}",
+        "days": f"{slo.window_s / DAY_S:.10g}",
         "meaning": slo.meaning,
         "requests": requests,
         "errors": errors,

@@ -220,6 +220,7 @@ class Rig:
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
+        self.blind: bool | None = None
         self.backups: BackupDesk | None = None
         self.snapshots = SnapshotList()
         self.slack: SlackDoor | None = None
@@ -274,6 +275,7 @@ class Rig:
             sessions=self.sessions,
             pools=self.pools,
             leases=lambda: {"alerting": True, "rollouts": False},
+            blind=lambda _target: self.blind,
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,
