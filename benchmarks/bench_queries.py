@@ -24,7 +24,7 @@ from bench_scrape import settle
 from contenders import Contender, control_plane, prometheus
 from fleet_of_files import fleet_of_files
 
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import AlertingRule, RecordingRule
 from collectors.durations import format_duration
 
@@ -45,7 +45,7 @@ THEIRS_S = "prometheus_rule_group_last_duration_seconds"
 
 def rule_file() -> str:
     """Return the shipped rule packs with their default thresholds, as a plain Prometheus rule file."""
-    groups = [group for pack in BUILTIN for group in load_pack(pack)]
+    groups = [group for pack in BUILTIN for group in load_pack(pack, options=EXAMPLE)]
     written = [{"name": group.name, "rules": [_rule(rule) for rule in group.rules]} for group in groups]
     return json.dumps({"groups": written})
 

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import as_prometheus
 
 FILES, ROUNDS, SEED = 214, 3, 7
@@ -26,7 +26,7 @@ FILES, ROUNDS, SEED = 214, 3, 7
 def write_files(folder: Path) -> tuple[list[str], int]:
     """Write rule files, and return their paths and the number of their rules."""
     chance = random.Random(SEED)
-    groups: Any = as_prometheus(group for name in BUILTIN for group in load_pack(name))["groups"]
+    groups: Any = as_prometheus(group for name in BUILTIN for group in load_pack(name, options=EXAMPLE))["groups"]
     shipped = [rule for group in groups for rule in group["rules"]]
     paths, total = [], 0
     for number in range(FILES):

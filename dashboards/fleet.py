@@ -19,7 +19,7 @@ def fleet() -> dict[str, Any]:
         title="LLM fleet",
         description="Models, versions, alerts and cost over all engines; sources are never summed.",
         variables={"model": "label_values(llm_requests_total, model)"},
-        sections=[_now(), _traffic(), _latency(), _capacity(), _cost()],
+        sections=[_now(), _slos(), _traffic(), _latency(), _capacity(), _cost()],
     )
 
 
@@ -68,6 +68,26 @@ def _now() -> Section:
             columns=["alertname", "alertstate", "severity", "model", "version", "instance", "gpu"],
             width=24,
             height=7,
+        ),
+    ]
+
+
+def _slos() -> Section:
+    return "SLOs", [
+        Lines(
+            title="Error budget left",
+            description="Of models[].slos in fleet.yaml. 0: the budget of the window is spent.",
+            queries=[Query(f"slo:error_budget:remaining_ratio{{{_MODEL}}}", "{{model}} {{slo}}")],
+            unit="percentunit",
+            width=12,
+        ),
+        Lines(
+            title="Burn rate over an hour",
+            description="1 uses up the budget exactly in the window. Of 30 days, 14.4 spends 2% of it in an hour.",
+            queries=[Query(f"slo:burn_rate1h{{{_MODEL}}}", "{{model}} {{slo}}")],
+            minimum=0,
+            limits=[Limit(1, YELLOW), Limit(14.4)],
+            width=12,
         ),
     ]
 

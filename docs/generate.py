@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from alerts.packs import BUILTIN, Variable, load_pack, pack_variables
+from alerts.packs import BUILTIN, EXAMPLE, Variable, load_pack, pack_variables
 from alerts.rules import AlertingRule, RecordingRule
 from collectors.catalogue import Catalogue, CatalogueSource, Engine, load_catalogue
 from collectors.durations import format_duration
@@ -108,9 +109,11 @@ def _pack(name: str) -> str:
     fields = ("value", "for", "window")
     rows = ([f"`{v.name}`", *(defaults.get(f"{v.name}.{f}", "") for f in fields), v.unit, v.help] for v in variables)
     lines = [f"## builtin:{name}\n", table(["variable", "value", "for", "window", "unit", "meaning"], rows)]
-    for group in load_pack(name, runbooks=RUNBOOKS):
+    for group in load_pack(name, options=replace(EXAMPLE, runbooks=RUNBOOKS)):
         lines.append(f"### Group {group.name}\n")
-        lines += [_rule(rule, {name: defaults[name] for name in used[rule.name]}) for rule in group.rules]
+        lines += [
+            _rule(rule, {name: defaults[name] for name in used[rule.name] if name in defaults}) for rule in group.rules
+        ]
     return "\n".join(lines)
 
 

@@ -2,28 +2,34 @@
 
 A variable has a `unit` and any of `value`, `for` and `window`. Rules use `${name.value}` (a number; seconds for a
 duration), `${name.duration}` (the value as a Prometheus duration), `${name.for}`, `${name.window}` and
-`${name.window_s}` (seconds). `${runbooks}` is the address of the runbook pages.
+`${name.window_s}` (seconds). `${runbooks}` is the address of the runbook pages. `includes:` names packs that are loaded
+with a pack. Each alert gets the annotation `owner`. `slo.yaml` is a template: its groups are made for each SLO of
+fleet.yaml.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
 from alerts.errors import RuleError, ThresholdError
-from alerts.rules import RuleGroup, load_rule_files, read_groups
+from alerts.packs.slos import Slo, slo_texts
+from alerts.rules import AlertingRule, Rule, RuleGroup, load_rule_files, read_groups
+from alerts.template import Template
 from alerts.yaml_nodes import Place, read_yaml
 from collectors.durations import format_duration, parse_duration
 
-BUILTIN = ("llm", "gpu", "backups")
+BUILTIN = ("llm", "triton", "vllm", "gateway", "slo", "cost", "rollout", "self", "gpu", "backups")
 """Names of the built-in packs."""
 PREFIX = "builtin:"
 """Prefix of a pack's name in fleet.yaml's `rules:`."""
+OWNER = "on-call"
+"""Owner of a rule whose pack has no owner in fleet.yaml."""
 RUNBOOKS = "docs/runbooks"
 """Default place of the runbook pages, for a host without an address that serves them."""
 UNITS = ("seconds", "fraction", "ratio", "celsius", "count", "usd")
@@ -63,31 +69,89 @@ class Variable:
     window_s: float | None = None
 
 
-def load_pack(
-    name: str, overrides: Mapping[str, Threshold] | None = None, *, runbooks: str = RUNBOOKS
-) -> tuple[RuleGroup, ...]:
-    """Return a built-in pack's groups with thresholds applied. Their file is `builtin:<name>`.
+@dataclass(frozen=True)
+class PackOptions:
+    """The settings of fleet.yaml for the packs. Equal options make equal rules."""
 
-    Raises RuleError for an unknown pack, an unknown threshold (its message lists the known ones), and a wrong value.
+    runbooks: str = RUNBOOKS
+    """Address of the runbook pages."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Owner by pack, as a template of Prometheus. `default` is that of the other packs."""
+    slos: Sequence[Slo] = ()
+
+    def owner(self, pack: str) -> str:
+        """Return the owner of a pack's rules."""
+        return self.owners.get(pack, self.owners.get("default", OWNER))
+
+
+EXAMPLE = PackOptions(slos=(Slo("MODEL", "SLO", objective=0.999, window_s=30 * 86400.0),))
+"""Options with which every pack has rules: those of one SLO in `builtin:slo`."""
+
+
+def load_pack(
+    name: str, overrides: Mapping[str, Threshold] | None = None, options: PackOptions | None = None
+) -> tuple[RuleGroup, ...]:
+    """Return a built-in pack's own groups with thresholds applied. Their file is `builtin:<name>`.
+
+    Packs that it includes are not loaded (see `expanded`). Raises RuleError for an unknown pack, an unknown threshold
+    (its message lists the known ones), and a wrong value.
     """
-    root = _read(name)
-    fields = root.fields("variables", "groups")
-    variables = _override(_variables(fields["variables"]), overrides or {})
-    _fill(fields["groups"], variables, runbooks)
-    return read_groups(fields["groups"], f"builtin:{name}")
+    options = options or PackOptions()
+    if name != "slo":
+        return _filled(name, overrides or {}, options, {})
+    return tuple(group for slo in options.slos for group in _filled(name, overrides or {}, options, slo_texts(slo)))
+
+
+def _filled(
+    name: str, overrides: Mapping[str, Threshold], options: PackOptions, texts: Mapping[str, str]
+) -> tuple[RuleGroup, ...]:
+    """Return the groups of a pack. `texts` are further placeholders."""
+    fields = _read(name)
+    variables = _override(_variables(fields["variables"]), overrides)
+    _fill(fields["groups"], variables, {"runbooks": options.runbooks.rstrip("/"), **texts})
+    return tuple(_owned(group, options.owner(name)) for group in read_groups(fields["groups"], f"builtin:{name}"))
+
+
+def _owned(group: RuleGroup, owner: str) -> RuleGroup:
+    """Return a group whose alerts have the annotation `owner`.
+
+    It is no label: another owner would end each active alert, and start it again.
+    """
+    rules: list[Rule] = []
+    for rule in group.rules:
+        if isinstance(rule, AlertingRule):
+            named = dict(rule.annotations) | {"owner": Template(owner)}
+            rules.append(replace(rule, annotations=tuple(sorted(named.items(), key=lambda pair: pair[0]))))
+        else:
+            rules.append(rule)
+    return replace(group, rules=tuple(rules))
+
+
+def expanded(sources: Iterable[str]) -> tuple[str, ...]:
+    """Return the entries of fleet.yaml's `rules:`, each once, with the packs that packs among them include."""
+    found: dict[str, None] = {}
+    for source in sources:
+        found.setdefault(source)
+        for pack in _included(source.removeprefix(PREFIX)) if source.startswith(PREFIX) else ():
+            found.setdefault(PREFIX + pack)
+    return tuple(found)
+
+
+def _included(pack: str) -> list[str]:
+    fields = _read(pack) if pack in BUILTIN else {}
+    return [item.text() for item in fields["includes"].items()] if "includes" in fields else []
 
 
 def pack_variables(name: str) -> tuple[Variable, ...]:
     """Return a built-in pack's variables with defaults, in the pack's order. Raises RuleError for an unknown pack."""
-    return tuple(_variables(_read(name).fields("variables", "groups")["variables"]).values())
+    return tuple(_variables(_read(name)["variables"]).values())
 
 
 def load_sources(
     sources: Iterable[str],
     base: Path,
     overrides: Mapping[str, Threshold] | None = None,
-    *,
-    runbooks: str = RUNBOOKS,
+    options: PackOptions | None = None,
 ) -> tuple[RuleGroup, ...]:
     """Return the groups of fleet.yaml's `rules:`: `builtin:<pack>`, or file patterns relative to `base`.
 
@@ -95,7 +159,7 @@ def load_sources(
     missing file that is named without a pattern, and a threshold that no loaded pack has.
     """
     groups: list[RuleGroup] = []
-    sources = tuple(dict.fromkeys(sources))
+    sources = expanded(sources)
     seen: set[Path] = set()
     known = _variables_of(sources)
     for fault in _misfits({k: v for pack in known.values() for k, v in pack.items()}, overrides or {}):
@@ -104,7 +168,7 @@ def load_sources(
         if source.startswith(PREFIX):
             pack = source.removeprefix(PREFIX)
             own = {k: v for k, v in (overrides or {}).items() if k in known[pack]}
-            groups.extend(load_pack(pack, own, runbooks=runbooks))
+            groups.extend(load_pack(pack, own, options))
         else:
             new = [path for path in matching_files(source, base) if path not in seen]
             seen.update(new)
@@ -114,7 +178,7 @@ def load_sources(
 
 def threshold_faults(sources: Iterable[str], overrides: Mapping[str, Threshold]) -> list[ThresholdError]:
     """Return every fault of the overrides, checked against the variables of the packs among `sources`."""
-    existing = [source for source in sources if source.removeprefix(PREFIX) in BUILTIN]
+    existing = [source for source in expanded(sources) if source.removeprefix(PREFIX) in BUILTIN]
     known = _variables_of(existing)
     return list(_misfits({k: v for pack in known.values() for k, v in pack.items()}, overrides))
 
@@ -140,12 +204,13 @@ def matching_files(pattern: str, base: Path) -> list[Path]:
     return sorted(start.glob(str(path.relative_to(path.anchor)) if path.is_absolute() else pattern))
 
 
-def _read(name: str) -> Place:
+def _read(name: str) -> dict[str, Place]:
+    """Return the fields of a pack. Raises RuleError for an unknown pack."""
     if name not in BUILTIN:
         there = ", ".join(f"builtin:{b}" for b in BUILTIN)
         raise RuleError(f"no such rule pack; there are {there}", file=f"builtin:{name}")
     text = (resources.files("alerts") / "packs" / f"{name}.yaml").read_text(encoding="utf-8")
-    return read_yaml(text, f"builtin:{name}")
+    return read_yaml(text, f"builtin:{name}").fields("includes", "variables", "groups")
 
 
 def _variables(place: Place) -> dict[str, Variable]:
@@ -191,10 +256,10 @@ def _misfits(variables: Mapping[str, Variable], overrides: Mapping[str, Threshol
         mine = variables[name]
         given = {"value": threshold.value, "for": threshold.for_, "window": threshold.window}
         has = {"value": mine.value, "for": mine.for_s, "window": mine.window_s}
-        usable = ", ".join(field for field in has if has[field] is not None)
-        for field in given:
-            if given[field] is not None and has[field] is None:
-                yield ThresholdError(f"is not a field of this variable; it has {usable}", name, field)
+        usable = ", ".join(part for part in has if has[part] is not None)
+        for part in given:
+            if given[part] is not None and has[part] is None:
+                yield ThresholdError(f"is not a field of this variable; it has {usable}", name, part)
         if threshold.window is not None and threshold.window <= 0:
             yield ThresholdError("must be longer than 0", name, "window")
         if threshold.value is not None and mine.value is not None:
@@ -227,18 +292,19 @@ def _shown(given: float | str) -> str:
     return f"{given:g}" if isinstance(given, float) else repr(given)
 
 
-def _fill(groups: Place, variables: Mapping[str, Variable], runbooks: str) -> None:
+def _fill(groups: Place, variables: Mapping[str, Variable], texts: Mapping[str, str]) -> None:
+    """Replace the placeholders. `texts` are placeholders that are no variables."""
     for scalar in groups.scalars():
         text = scalar.text()
         for placeholder in _PLACEHOLDER.findall(text):
-            text = text.replace(f"${{{placeholder}}}", _lookup(placeholder, variables, runbooks, scalar))
+            text = text.replace(f"${{{placeholder}}}", _lookup(placeholder, variables, texts, scalar))
         if text != scalar.text():
             scalar.replace_text(text)
 
 
-def _lookup(placeholder: str, variables: Mapping[str, Variable], runbooks: str, place: Place) -> str:
-    if placeholder == "runbooks":
-        return runbooks.rstrip("/")
+def _lookup(placeholder: str, variables: Mapping[str, Variable], texts: Mapping[str, str], place: Place) -> str:
+    if placeholder in texts:
+        return texts[placeholder]
     name, _, field = placeholder.partition(".")
     variable = variables.get(name)
     found: str | None = None

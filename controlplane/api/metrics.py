@@ -20,6 +20,7 @@ from controlplane.api.alerting.metrics import outbox_metrics, rule_metrics
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.backups.metrics import backup_metrics
 from controlplane.api.services import Services, ServicesDep
+from controlplane.api.targets import target_metrics
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.metrics.write.ingest import REFUSALS
@@ -84,7 +85,7 @@ class _ServiceCollector(Collector):
         yield _labelled("controlplane_build_info", "Always 1; by version.", ("version",), built)
         collected: list[Sample] = []
         parts: dict[str, Callable[[Services], Iterable[Metric]]] = {
-            "targets": _targets,
+            "targets": target_metrics,
             "store": _store,
             "received": _received,
             "storage": _storage,
@@ -118,19 +119,6 @@ class _ServiceCollector(Collector):
             yield from metrics
         help_text = "1 when this part of the metrics could be read."
         yield _labelled("controlplane_collected", help_text, ("part",), collected)
-
-
-def _targets(services: Services) -> Iterable[Metric]:
-    tally = Tally((t.target.engine, t.health) for t in services.targets())
-    samples = [((engine, health), float(count)) for (engine, health), count in sorted(tally.items())]
-    yield _labelled("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), samples)
-    left_out = [((t.target.job, t.target.instance), float(t.unstorable)) for t in services.targets() if t.unstorable]
-    yield _labelled(
-        "controlplane_target_samples_unstorable",
-        "Samples of a target's last scrape that were dropped because their names or labels hold a NUL.",
-        ("target_job", "target_instance"),
-        left_out,
-    )
 
 
 def _store(services: Services) -> Iterable[Metric]:
@@ -187,18 +175,6 @@ def _storage(services: Services) -> Iterable[Metric]:
     )
     yield CounterMetricFamily(
         "controlplane_storage_pauses", "Times that the data folder could not be written.", value=report.pauses
-    )
-    refused = services.series_store.refused()
-    samples = [
-        ((t.target.job, t.target.instance), float(refused[t.target.key]))
-        for t in services.targets()
-        if t.target.key in refused
-    ]
-    yield _labelled(
-        "controlplane_target_series_refused",
-        "Series of a target's last layout that a limit refused.",
-        ("target_job", "target_instance"),
-        samples,
     )
 
 

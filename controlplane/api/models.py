@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import ServicesDep
+from controlplane.fleet.slos import SloList
 from controlplane.fleet.views import FleetView, ModelView
 
 router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
@@ -37,6 +38,13 @@ async def fleet(services: ServicesDep) -> FleetView:
 async def models(services: ServicesDep) -> ModelList:
     """List the models with their versions and numbers."""
     return ModelList(items=await services.fleet.models())
+
+
+@router.get("/cp/v1/slos")
+@requires(Role.VIEWER)
+async def slos(services: ServicesDep, model: Annotated[str | None, Query(pattern=NAME)] = None) -> SloList:
+    """List the objectives of every model, or of one, with what is left of their error budgets."""
+    return await services.slos.slos(model)
 
 
 @router.get("/cp/v1/models/{name}")

@@ -29,6 +29,7 @@ from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
+from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
 from controlplane.metrics.query.queries import Exports, Queries
 from controlplane.metrics.query.workers.report import QueryReport
@@ -192,6 +193,7 @@ class Services:
     allowed_hosts: Callable[[], frozenset[str]]
     """Current host names of this server, in lower case, without ports. IP addresses always pass."""
     fleet: FleetReader
+    slos: SloReader
     queries: Queries
     exports: Exports
     """Samples for other servers."""
@@ -236,6 +238,8 @@ class Services:
     """Returns the parts that are not ready, each with its reason. Blocking."""
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
+    blind: Callable[[TargetHealth], bool | None] = lambda _target: None
+    """Returns whether a target answers with nothing that its engine should expose; None: not known."""
     schedules: Callable[[], Sequence[ScheduleView]] = tuple
     """Returns the scheduled jobs. Blocking. Raises Unavailable."""
     backups: Callable[[], BackupDesk | None] = lambda: None

@@ -1,16 +1,23 @@
-"""The scraped targets."""
+"""The scraped targets, and the control plane's own metrics about them."""
 
 from __future__ import annotations
 
+from collections import Counter as Tally
+from collections.abc import Iterable, Mapping, Sequence
+
 from fastapi import APIRouter
+from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import BaseModel
 
+from collectors.target import TargetHealth
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
-from controlplane.api.services import ServicesDep
+from controlplane.api.services import Services, ServicesDep
 from controlplane.fleet.views import TargetView
 
 router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
+
+TARGET = ("target_job", "target_instance")
 
 
 class TargetList(BaseModel):
@@ -24,3 +31,41 @@ class TargetList(BaseModel):
 async def targets(services: ServicesDep) -> TargetList:
     """List the scraped targets and their last scrape."""
     return TargetList(items=services.fleet.targets())
+
+
+def target_metrics(services: Services) -> Iterable[Metric]:
+    """Yield the numbers of targets, and what is wrong with single ones."""
+    targets = services.targets()
+    tally = Tally((t.target.engine, t.health) for t in targets)
+    counts = {(engine, health): float(count) for (engine, health), count in sorted(tally.items())}
+    yield _gauge("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), counts)
+    yield _gauge(
+        "controlplane_target_samples_unstorable",
+        "Samples of a target's last scrape that were dropped because their names or labels hold a NUL.",
+        TARGET,
+        {_name(t): float(t.unstorable) for t in targets if t.unstorable},
+    )
+    # Every target that answers has a value, so that an alert on it resolves by a 0 and not by a missing series.
+    blind = {_name(t): float(found) for t in targets if (found := services.blind(t)) is not None}
+    help_text = "1 while a target answers with none of the metrics that its engine should expose."
+    yield _gauge("controlplane_target_blind", help_text, TARGET, blind)
+    refused = services.series_store.refused()
+    yield _gauge(
+        "controlplane_target_series_refused",
+        "Series of a target's last layout that a limit refused.",
+        TARGET,
+        {_name(t): float(refused[t.target.key]) for t in targets if t.target.key in refused},
+    )
+
+
+def _name(health: TargetHealth) -> tuple[str, str]:
+    return health.target.job, health.target.instance
+
+
+def _gauge(
+    name: str, help_text: str, labels: Sequence[str], samples: Mapping[tuple[str, str], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for values, value in samples.items():
+        family.add_metric(values, value)
+    return family

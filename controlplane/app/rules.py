@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alerts.errors import RuleError, ThresholdError
-from alerts.packs import BUILTIN, load_pack, load_sources
+from alerts.packs import BUILTIN, PREFIX, RUNBOOKS, PackOptions, expanded, load_pack, load_sources
 from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, QueryError
+from controlplane.fleet.slo_config import configured_slos
 from controlplane.metrics.promql.syntax.metric_names import metric_names
 
 OWN_PREFIX = "controlplane_"
@@ -21,10 +23,16 @@ def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleG
     Raises ConfigErrors, which name the rule file or `thresholds`.
     """
     try:
-        return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, runbooks=runbooks)
+        options = pack_options(loaded.fleet, runbooks)
+        return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, options)
     except RuleError as error:
         loc = ("thresholds", error.name) if isinstance(error, ThresholdError) else ("rules",)
         raise ConfigErrors([loaded.error(loc, str(error))]) from error
+
+
+def pack_options(fleet: Fleet, runbooks: str = RUNBOOKS) -> PackOptions:
+    """Return what a fleet.yaml says about the built-in packs."""
+    return PackOptions(runbooks, dict(fleet.owners), configured_slos(fleet))
 
 
 def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:
@@ -33,10 +41,10 @@ def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = Non
     Raises ConfigErrors for the first fault. With `faults` it appends all faults there and raises nothing.
     """
     groups: list[RuleGroup] = []
-    for source in [str(source) for source in sources] or [f"builtin:{name}" for name in BUILTIN]:
+    for source in expanded([str(source) for source in sources] or [PREFIX + name for name in BUILTIN]):
         try:
-            if source.startswith("builtin:"):
-                groups += load_pack(source.removeprefix("builtin:"))
+            if source.startswith(PREFIX):
+                groups += load_pack(source.removeprefix(PREFIX))
             else:
                 groups += load_rule_files([Path(source)], faults)
         except RuleError as error:

@@ -20,6 +20,7 @@ from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView, schedule_views
+from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import snapshot_list
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
@@ -54,6 +55,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         config=plane.config,
         allowed_hosts=lambda: _own_names(listen_host, plane.config()),
         fleet=_fleet(plane, alerts, unread),
+        slos=SloReader(plane.config, plane.metrics.querier, plane.clock),
         queries=plane.metrics.querier,
         exports=plane.metrics.embedded.querier,
         run=lambda: plane.run,
@@ -62,6 +64,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         storage=plane.metrics.embedded.report,
         querying=plane.metrics.embedded.querier.report,
         targets=plane.scraping.health,
+        blind=plane.scraping.blind,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
         versions=_versions(plane),

@@ -119,6 +119,12 @@ class TargetGroup(Access):
         return self.path or ENGINES[self.engine].metrics_path
 
 
+def _no_template(value: str) -> str:
+    if "{{" in value:
+        raise ValueError("is plain text and no template; remove {{")
+    return value
+
+
 class ThresholdSection(Model):
     """Overrides a variable of a built-in rule pack."""
 
@@ -202,6 +208,8 @@ class Fleet(Model):
     rules: tuple[PathPattern, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
     thresholds: dict[str, ThresholdSection] = Field(default={})
+    owners: dict[str, Annotated[Text, AfterValidator(_no_template)]] = Field(default={})
+    """Owner by name of a built-in pack; `default` is that of the other packs."""
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None
     inhibit_rules: tuple[InhibitSection, ...] = ()

@@ -10,6 +10,7 @@ from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.gateway import ModelGateway
 from controlplane.config.rollout.files import NUMBER, REPOSITORY, FilesPattern, pattern_faults
 from controlplane.config.rollout.section import RolloutSection
+from controlplane.config.slos import SloSection, slo_faults
 from controlplane.config.traffic.base import UNNAMED, Backend, VersionSection, triton_folder
 from controlplane.config.traffic.union import AnyTraffic
 from controlplane.config.verify import OF_OPENAI, Verify
@@ -35,6 +36,7 @@ class ModelSection(Model):
     gateway: ModelGateway = ModelGateway()
     files: Text | None = None
     """Pattern of the paths of the versions' files, or `repository`. Default: they are not known, and not checked."""
+    slos: tuple[SloSection, ...] = ()
 
     def file_patterns(self) -> tuple[FilesPattern, ...]:
         """Return the patterns of the paths of the versions' files: several where backends have several repositories."""
@@ -51,6 +53,10 @@ class ModelSection(Model):
             return (section.files,)
         found = (pattern.path(version) for pattern in self.file_patterns())
         return tuple(path for path in found if path is not None)
+
+    @check
+    def _slos_differ(self) -> Iterator[Fault]:
+        yield from slo_faults(self.slos)
 
     @check
     def _files_are_a_pattern(self) -> Iterator[Fault]:

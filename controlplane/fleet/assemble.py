@@ -75,11 +75,13 @@ def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: f
     versions = tuple(
         _version_view(facts, v, numbers, share=shares.get(v), rate=rates[v], probed=probed) for v in facts.versions
     )
+    learning = numbers.learning.get(facts.name)
     return ModelView(
         name=facts.name,
         driver=facts.driver,
         stable=facts.stable,
         previous=facts.previous,
+        baseline=None if learning is None else "learning" if learning else "known",
         can_promote=facts.can_promote,
         drift=facts.drift,
         versions=versions,

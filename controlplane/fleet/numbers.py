@@ -66,6 +66,8 @@ class Numbers:
     """Readiness of a backend's whole server, by backend URL."""
     running: Mapping[Key, float] = field(default_factory=dict)
     waiting: Mapping[Key, float] = field(default_factory=dict)
+    learning: Mapping[str, bool] = field(default_factory=dict)
+    """Whether the baseline of a model's traffic is still being learnt. Absent: it has no traffic, or no rule."""
     gpus: Mapping[GpuKey, GpuNumbers] = field(default_factory=dict)
     gpu_index: Mapping[str, str] = field(default_factory=dict)
     """Index of a GPU on its node by the GPU's UUID, as `nvidia-smi -i` accepts it."""
@@ -94,6 +96,7 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
         "engine_ready": "min by (backend) (llm_engine_ready)",
         "running": f"sum by ({by}) (llm_requests_running)",
         "waiting": f"sum by ({by}) (llm_requests_waiting)",
+        "baseline": "max by (model) (model:llm_requests:learning or 0 * model:llm_requests:baseline)",
         "gpu_index": "max by (gpu, gpu_index) (gpu_info)",
         # The exporter's label `gpu` is the index; under that name the canonical series have the UUID.
         "gpu_index.dcgm": 'max by (UUID, gpu) ({__name__=~"DCGM_FI_DEV_GPU_TEMP|DCGM_FI_DEV_FB_USED"})',
@@ -118,6 +121,7 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
         },
         running=_largest(results.get("running", ())),
         waiting=_largest(results.get("waiting", ())),
+        learning={labels.get("model", ""): value > 0 for labels, value in _finite(results.get("baseline", ()))},
         gpus=_gpus(results),
         gpu_index=_gpu_index(results),
         warnings=tuple(warnings),

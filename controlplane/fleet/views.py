@@ -51,6 +51,8 @@ class ModelView(View):
     stable: str
     previous: str | None = None
     """The version that a rollback goes to."""
+    baseline: Literal["learning", "known"] | None = None
+    """Whether a week of the model's traffic is known, so that LLMQpsBelowBaseline can fire. Null: no traffic."""
     can_promote: bool
     drift: str = ""
     """A sentence when an engine serves another version than `stable` without a rollout; "" otherwise."""

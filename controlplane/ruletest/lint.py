@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from rapidfuzz import fuzz, process
 
 from alerts.errors import RuleError
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup, repeats
 from collectors.catalogue import Catalogue, load_catalogue
 from controlplane.errors import QueryError
@@ -49,7 +49,7 @@ class LintFinding(NamedTuple):
 def lint(groups: Sequence[RuleGroup], faults: Iterable[RuleError] = ()) -> list[LintFinding]:
     """Return the findings on rules, in the order of their places. `faults` are the errors of reading the rules."""
     found = [LintFinding(fault.file, fault.line or 0, "error", fault.reason) for fault in faults]
-    builtin = [group for name in BUILTIN for group in load_pack(name)]
+    builtin = [group for name in BUILTIN for group in load_pack(name, options=EXAMPLE)]
     expressions = Expressions()
     catalogue = load_catalogue()
     metrics, types = KnownMetrics(known_metrics(catalogue, [*builtin, *groups])), metric_types(catalogue)

@@ -22,6 +22,7 @@ from controlplane.api.rollouts.listing import rollouts as read_rollouts
 from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.fleet.slos import SloView
 from controlplane.fleet.views import AlertView
 from controlplane.web.render import Renderer
 
@@ -48,8 +49,11 @@ class Pages:
     ) -> Response:
         """Show one model: its versions, those in quarantine, alerts, charts and past rollouts."""
         model = await services.fleet.model(name)
-        past, active, kept = await asyncio.gather(
-            read_rollouts(services, name, ROLLOUTS_OF_MODEL), _attention(services), read_quarantine(services, name)
+        past, active, kept, slos = await asyncio.gather(
+            read_rollouts(services, name, ROLLOUTS_OF_MODEL),
+            _attention(services),
+            read_quarantine(services, name),
+            _slos(services, name),
         )
         mine = [a for a in active if a.labels.get("model") == name]
         return self._render.page(
@@ -58,6 +62,7 @@ class Pages:
             model=model,
             past=past.items,
             active=mine,
+            slos=slos,
             quarantined=kept.items,
             may_lift=principal.role.includes(Role.ADMIN),
         )
@@ -121,3 +126,11 @@ async def _attention(services: Services) -> Sequence[AlertView]:
 def _for_people(alert: AlertView) -> bool:
     """Return whether the alert is for people. Severity none (the Watchdog) is for machines: counts omit it too."""
     return alert.severity != "none"
+
+
+async def _slos(services: Services, model: str) -> Sequence[SloView] | None:
+    """Return a model's SLOs, or None when their numbers cannot be read: the page shows everything else."""
+    try:
+        return (await services.slos.slos(model)).items
+    except ControlPlaneError:
+        return None

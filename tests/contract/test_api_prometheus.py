@@ -19,7 +19,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from controlplane.access.roles import Principal, Role
 from controlplane.api import prometheus, remote_write
 from controlplane.api.auth import include
@@ -253,7 +253,7 @@ async def test_what_prometheus_3_has_beyond(ours: FastAPI, path: str) -> None:
 
 async def test_the_shipped_rules_are_formatted_alike(ours: FastAPI, real: str) -> None:
     for pack in BUILTIN:
-        for group in load_pack(pack):
+        for group in load_pack(pack, options=EXAMPLE):
             for rule in group.rules:
                 form = {"query": rule.expr}
                 async with _client(ours) as client, httpx.AsyncClient(base_url=real, timeout=HANG_S) as reference:

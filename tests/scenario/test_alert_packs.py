@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, select
 
 import controlplane.store.tables
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
 from alerts.evaluate import GroupEvaluator
-from alerts.packs import load_pack
+from alerts.packs import load_sources
 from alerts.template import Surroundings
 from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.promql.engine import PromqlEngine
@@ -21,6 +21,7 @@ from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
+from controlplane.store.tables.alerts import AlertInstanceRow
 from tests.fakes.override import Override
 
 FAST = Override(for_=30.0, window=60.0)
@@ -29,13 +30,14 @@ OVERRIDES: Mapping[str, Override] = {
     "timeout_rate": FAST,
     "latency_p99": FAST,
     "service_down": Override(for_=30.0),
+    "temperature": Override(for_=30.0),
 }
 SCRAPE_S = 5.0
 
 
 @dataclass
 class Fleet:
-    """A fleet that is scraped every five seconds, with the alerts of both packs."""
+    """A fleet that is scraped every five seconds, with the alerts of all packs but backups."""
 
     db: Database
     at: float = 1_700_000_000.0
@@ -49,7 +51,8 @@ class Fleet:
 
     def start(self) -> None:
         """Start or restart a control plane. Only the database and the series remain from before."""
-        groups = [*load_pack("llm", OVERRIDES), *load_pack("gpu", {"temperature": Override(for_=30.0)})]
+        groups = load_sources(["builtin:llm", "builtin:gpu"], Path("/nowhere"), OVERRIDES)
+        self.rules = {rule.id for group in groups for rule in group.rules}
         self.log = SqlAlertLog(self.db)
         self.evaluators = [
             GroupEvaluator(g, self.querier, self.log, self.store, self, around=Surroundings()) for g in groups
@@ -162,3 +165,26 @@ async def test_a_model_is_missing_then_down_then_fine(fleet: Fleet) -> None:
     fleet.set("llm_backend_ready", 1.0, model="chat", version="v2", backend="b")
     await fleet.run(5)
     assert fleet.states() == {}
+
+
+async def test_an_alert_of_a_rule_that_moved_to_another_pack_goes_on(fleet: Fleet) -> None:
+    fleet.set("up", 0.0, job="gateway", instance="g:9100")
+    fleet.set("llm_budget_spent_usd", 900.0, model="chat")
+    fleet.set("llm_budget_prorated_usd", 100.0, model="chat")
+    await fleet.run(40)
+    before = {"LLMCostOverBudget": "pending", "LLMGatewayDown": "firing"}
+    assert fleet.states() == before
+    former = {"builtin:gateway;gateway": "builtin:llm;llm-service", "builtin:cost;cost": "builtin:llm;llm-cost"}
+    with fleet.db.transaction() as session:  # as an earlier release stored them
+        for row in session.exec(select(AlertInstanceRow)):
+            group, _, name = row.rule.rpartition(";")
+            row.rule = f"{former.get(group, group)};{name}"
+            session.add(row)
+    fleet.start()
+    assert fleet.log.retire(fleet.rules, fleet.at) == []
+    began = {dict(i.labels)["alertname"]: i.active_at for i in fleet.log.active()}
+    await fleet.run(60)
+    assert fleet.states() == before
+    assert {dict(i.labels)["alertname"]: i.active_at for i in fleet.log.active()} == began
+    assert len(fleet.story("LLMGatewayDown")) == 2, "pending and firing, and neither resolved nor told again"
+    assert len(fleet.story("LLMCostOverBudget")) == 1

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from alerts.errors import RuleError
-from alerts.packs import BUILTIN, PREFIX, load_pack, matching_files, threshold_faults
+from alerts.packs import BUILTIN, PREFIX, PackOptions, expanded, load_pack, matching_files, threshold_faults
 from alerts.rules import RuleGroup, repeats
 from collectors.catalogue import load_catalogue
+from collectors.durations import format_duration
 from controlplane.app.checks.findings import Findings
-from controlplane.app.rules import describe_rules
+from controlplane.app.rules import describe_rules, pack_options
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Metrics
+from controlplane.config.model import Fleet, Metrics
 from controlplane.config.vocabulary import whole
-from controlplane.config.wording import nearest
+from controlplane.config.wording import nearest, not_one_of
 from controlplane.ruletest.lint import Expressions, KnownMetrics, known_metrics
 
 
@@ -27,7 +28,10 @@ def check_rules(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...
     overrides = {name: threshold for name, threshold in given.items() if whole(threshold)}
     for fault in threshold_faults(fleet.rules, overrides) if overrides else ():
         findings.error(("thresholds", fault.name, *([fault.field] if fault.field else [])), fault.sentence)
-    groups = _groups(loaded, findings)
+    options = pack_options(fleet) if whole(fleet) else PackOptions()
+    groups = _groups(loaded, options, findings)
+    _check_owners(fleet, findings)
+    _check_slos(fleet, options, findings)
     for sentence, rules in repeats(groups):
         group, rule = rules[-1]
         first = f"the first is at {rules[0][0].file}:{rules[0][1].line}"
@@ -45,11 +49,14 @@ def check_rules(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...
     return groups
 
 
-def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
+def _groups(loaded: LoadedFleet, options: PackOptions, findings: Findings) -> tuple[RuleGroup, ...]:
     """Return the groups that can be read. A file that is named twice counts once."""
     base = loaded.path.parent
     seen: set[str] = set()
     groups: list[RuleGroup] = []
+    for pack in expanded(loaded.fleet.rules):
+        if pack not in loaded.fleet.rules:
+            groups += load_pack(pack.removeprefix(PREFIX), options=options)
     for number, source in enumerate(loaded.fleet.rules):
         loc: Loc = ("rules", number)
         if source in seen:
@@ -58,7 +65,7 @@ def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
         seen.add(source)
         if source.startswith(PREFIX):
             try:
-                groups += load_pack(source.removeprefix(PREFIX))
+                groups += load_pack(source.removeprefix(PREFIX), options=options)
             except RuleError as error:
                 findings.error(loc, f"{error.reason}{nearest(source, [PREFIX + name for name in BUILTIN])}")
             continue
@@ -71,6 +78,25 @@ def _groups(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
         for fault in faults:
             findings.elsewhere("error", fault.file, fault.line, fault.reason)
     return tuple(groups)
+
+
+def _check_owners(fleet: Fleet, findings: Findings) -> None:
+    for name in fleet.owners if fleet.reads("owners") else ():
+        known = ["default", *BUILTIN]
+        if name not in known:
+            findings.error(("owners", name), not_one_of(name, "packs", known))
+
+
+def _check_slos(fleet: Fleet, options: PackOptions, findings: Findings) -> None:
+    """Add warnings for SLOs without rules, and for windows that are longer than the stored history."""
+    if options.slos and PREFIX + "slo" not in expanded(fleet.rules):
+        findings.warn(("rules",), "SLOs have no rules, so nothing measures them; add builtin:slo")
+    kept = fleet.metrics.retention_recorded
+    for number, model in enumerate(fleet.models if options.slos and not fleet.metrics.query_url else ()):
+        for at, slo in enumerate(model.slos):
+            if slo.window > kept:
+                sentence = f"is longer than metrics.retention_recorded ({format_duration(kept)}): the budget is that of"
+                findings.warn(("models", number, "slos", at, "window"), f"{sentence} the last {format_duration(kept)}")
 
 
 def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[RuleGroup], findings: Findings) -> None:

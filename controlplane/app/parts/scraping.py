@@ -171,6 +171,13 @@ class Scraping(Part[ScrapingSettings]):
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
         return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)
 
+    def blind(self, health: TargetHealth) -> bool | None:
+        """Return whether a target answers with none of its engine's expected metrics. None: it is down, or has none."""
+        expected = self._catalogue.expected(health.target.engine)
+        if health.health != "up" or not expected:
+            return None
+        return set(expected) <= set(health.missing)
+
     def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
         return missing(layout, self._catalogue, target.engine)
 

@@ -148,6 +148,14 @@ LOOK = (
         ),
     ),
     Verb(
+        "slo",
+        "slos:slo",
+        "List the SLOs: what is left of each error budget, and how fast it is spent.",
+        options=(Option("model", "Only SLOs of this model.", "MODEL", offers="models"), *LISTING),
+        examples=(("slo", "every error budget"), ("slo --model chat -o json", "for a script")),
+        details="The numbers come from the rules of builtin:slo. Until a window is recorded, its SLO is learning.",
+    ),
+    Verb(
         "schedules",
         "schedules:schedules",
         "List the scheduled jobs: next run, last run and its result.",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from alerts.packs import BUILTIN, load_pack, load_sources, pack_variables
+from alerts.packs import BUILTIN, EXAMPLE, PackOptions, expanded, load_pack, load_sources, pack_variables
 from alerts.rules import AlertingRule, RecordingRule, duplicates
 from alerts.template import Surroundings
 from collectors.catalogue import load_catalogue
@@ -19,14 +19,19 @@ from tests.fakes.override import Override
 ROOT = Path(__file__).parents[3]
 PACK_TESTS = ROOT / "alerts" / "packs" / "tests"
 ALERTS = [
-    rule for pack in BUILTIN for group in load_pack(pack) for rule in group.rules if isinstance(rule, AlertingRule)
+    rule
+    for pack in BUILTIN
+    for group in load_pack(pack, options=EXAMPLE)
+    for rule in group.rules
+    if isinstance(rule, AlertingRule)
 ]
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.alert)
 def test_every_alert_is_complete_and_has_a_runbook(rule: AlertingRule) -> None:
     annotations = {name: template.text for name, template in rule.annotations}
-    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert set(annotations) == {"summary", "description", "runbook_url", "owner"}
+    assert annotations["owner"] == "on-call"
     assert "$value" in annotations["description"]
     assert annotations["runbook_url"] == f"docs/runbooks/{rule.alert}.md"
     page = (ROOT / annotations["runbook_url"]).read_text()
@@ -51,26 +56,26 @@ def test_every_alert_is_fired_by_a_test_that_knows_its_words() -> None:
 def test_no_rule_sums_across_sources() -> None:
     mixing = re.compile(r"sum by \(([^)]*)\) \(\w+\(llm_requests_total(\{[^}]*\})?")
     for pack in BUILTIN:
-        for rule in (rule for group in load_pack(pack) for rule in group.rules):
+        for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
             for by, matchers in mixing.findall(rule.expr):
                 assert "source" in by or re.search(r'source="', matchers), rule.id
 
 
 def test_packs_do_not_repeat_a_rule_and_docs_list_every_variable() -> None:
-    assert duplicates([group for pack in BUILTIN for group in load_pack(pack)]) == []
+    assert duplicates([group for pack in BUILTIN for group in load_pack(pack, options=EXAMPLE)]) == []
     page = (ROOT / "docs" / "alerts.md").read_text()
     for pack in BUILTIN:
         for variable in pack_variables(pack):
             assert f"`{variable.name}`" in page, f"docs/alerts.md lacks {variable.name}"
             assert variable.help
-        for rule in (rule for group in load_pack(pack) for rule in group.rules):
+        for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
             assert f"`{rule.name}`" in page or f"[{rule.name}]" in page, f"docs/alerts.md lacks {rule.name}"
 
 
 def test_packs_use_canonical_metrics_only() -> None:
     canonical = set(load_catalogue().names())
     for pack in BUILTIN:
-        rules = [rule for group in load_pack(pack) for rule in group.rules]
+        rules = [rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules]
         for rule in rules:
             used = set(re.findall(r"(?<![\w:])((?:llm|gpu)_\w+)(?![\w:])", rule.expr))
             families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in used}
@@ -83,7 +88,7 @@ def test_docs_show_the_defaults() -> None:
     for variable in (v for pack in BUILTIN for v in pack_variables(pack)):
         value, for_, window, _help = (cell.strip() for cell in rows[variable.name].split("|"))
         assert (variable.for_s, variable.window_s) == tuple(parse_duration(d) if d else None for d in (for_, window))
-        number = None if not value else parse_duration(value) if value[-1] in "sm" else float(value)
+        number = None if not value else parse_duration(value) if value[-1] in "smhd" else float(value)
         assert variable.value == number, variable.name
 
 
@@ -104,7 +109,7 @@ def test_thresholds_change_value_for_and_window() -> None:
 
 
 def test_a_number_is_seconds_where_seconds_are_meant() -> None:
-    assert "> 0.25\n" in find("LLMLatencyQuantileHigh", "llm", {"latency_p99": Override(value=0.25)}).expr
+    assert "> 0.25\n" in find("LLMLatencyQuantileHigh", "triton", {"latency_p99": Override(value=0.25)}).expr
 
 
 @pytest.mark.parametrize(
@@ -112,7 +117,7 @@ def test_a_number_is_seconds_where_seconds_are_meant() -> None:
     [
         (
             {"latency": Override(value=1)},
-            r"threshold latency: is not known; did you mean 'latency_p99'\? known are clock_creep, .*ttft_p95",
+            r"threshold latency: is not known; did you mean 'latency_p99'\? known are crash_loop, .*ttft_p95",
         ),
         ({"error_rate": Override(value="2s")}, r"error_rate: value: expected a number \(fraction\), got the duration"),
         ({"error_rate": Override(value=5)}, r"error_rate: value: expected a fraction between 0 and 1, got 5"),
@@ -120,7 +125,10 @@ def test_a_number_is_seconds_where_seconds_are_meant() -> None:
         ({"latency_p99": Override(value=-1)}, r"latency_p99: value: expected .* from 0 on"),
         ({"latency_p99": Override(value=float("nan"))}, r"latency_p99: value: expected .* from 0 on"),
         ({"latency_p99": Override(window=0)}, r"latency_p99: window: must be longer than 0"),
-        ({"cost_ratio": Override(window=60)}, "cost_ratio: window: is not a field of this variable; it has value, for"),
+        (
+            {"queue_ratio": Override(window=60)},
+            "queue_ratio: window: is not a field of this variable; it has value, for",
+        ),
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused(overrides: dict[str, Override], message: str) -> None:
@@ -129,12 +137,12 @@ def test_thresholds_that_make_no_sense_are_refused(overrides: dict[str, Override
 
 
 def test_an_unknown_pack_is_refused_with_those_there_are() -> None:
-    with pytest.raises(RuleError, match=r"builtin:cpu: no such rule pack; there are builtin:llm, builtin:gpu"):
+    with pytest.raises(RuleError, match=r"builtin:cpu: no such rule pack; there are builtin:llm, builtin:triton"):
         load_pack("cpu")
 
 
 def test_runbooks_may_be_served_elsewhere() -> None:
-    (group,) = (g for g in load_pack("gpu", runbooks="https://runbooks.example/") if g.name == "gpu")
+    (group,) = (g for g in load_pack("gpu", options=PackOptions("https://runbooks.example/")) if g.name == "gpu")
     rule = group.rules[0]
     assert isinstance(rule, AlertingRule)
     assert dict(rule.annotations)["runbook_url"].text == "https://runbooks.example/GPUMemoryHigh.md"
@@ -156,7 +164,9 @@ def test_sources_are_packs_and_files(tmp_path: Path) -> None:
 
 
 def test_sources_refuse_thresholds_of_packs_that_are_not_loaded(tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match=r"threshold latency_p99: is not known; known are gpu_errors, gpu_lost"):
+    with pytest.raises(
+        RuleError, match=r"threshold latency_p99: is not known; known are ecc_corrected, gpu_errors, gpu_lost"
+    ):
         load_sources(["builtin:gpu"], tmp_path, {"latency_p99": Override(value=1)})
     with pytest.raises(RuleError, match=r"known are none, because no built-in pack is loaded"):
         load_sources([], tmp_path, {"latency_p99": Override(value=1)})
@@ -167,3 +177,29 @@ def test_sources_refuse_thresholds_of_packs_that_are_not_loaded(tmp_path: Path) 
 def test_a_pack_loaded_twice_is_equal_so_that_a_reload_can_tell_what_changed() -> None:
     assert load_pack("llm") == load_pack("llm")
     assert load_pack("gpu") != load_pack("gpu", {"temperature": Override(value=70)})
+
+
+def test_a_pack_brings_those_that_it_includes_once() -> None:
+    former = ("triton", "vllm", "gateway", "slo", "cost", "rollout", "self")
+    assert expanded(["builtin:llm", "rules/*.yml"]) == ("builtin:llm", *(f"builtin:{n}" for n in former), "rules/*.yml")
+    assert expanded(["builtin:cost", "builtin:llm"]).count("builtin:cost") == 1
+    assert expanded(["builtin:gpu"]) == ("builtin:gpu",)
+    names = [group.file for group in load_sources(["builtin:llm"], Path("/nowhere"))]
+    assert "builtin:gateway" in names and "builtin:self" in names and "builtin:slo" not in names
+
+
+def test_a_threshold_of_two_packs_is_one_threshold() -> None:
+    by_name: dict[str, set[object]] = {}
+    for variable in (v for pack in BUILTIN for v in pack_variables(pack)):
+        by_name.setdefault(variable.name, set()).add(variable)
+    assert [name for name, variables in by_name.items() if len(variables) > 1] == []
+    groups = load_sources(["builtin:llm"], Path("/nowhere"), {"service_down": Override(for_=99.0)})
+    rules = {rule.name: rule for group in groups for rule in group.rules if isinstance(rule, AlertingRule)}
+    assert rules["LLMEngineDown"].for_s == rules["LLMGatewayDown"].for_s == 99.0
+
+
+def test_owners_are_those_of_fleet_yaml_by_pack() -> None:
+    options = PackOptions(owners={"default": "ml", "gpu": "infra"})
+    for pack, owner in (("gpu", "infra"), ("self", "ml")):
+        rules = [rule for group in load_pack(pack, options=options) for rule in group.rules]
+        assert {dict(r.annotations)["owner"].text for r in rules if isinstance(r, AlertingRule)} == {owner}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import AlertingRule
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Vector
@@ -14,7 +14,7 @@ NOW = 1_800_000_000.0
 RULES = {
     rule.name: rule.expr
     for name in BUILTIN
-    for group in load_pack(name)
+    for group in load_pack(name, options=EXAMPLE)
     for rule in group.rules
     if isinstance(rule, AlertingRule)
 }

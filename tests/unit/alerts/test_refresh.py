@@ -11,7 +11,7 @@ import pytest
 from alerts.dispatch import Deliveries, GroupState, Picture
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
-from alerts.refresh import Refresher, Stored
+from alerts.refresh import Refresher
 
 
 def alert(name: str, state: AlertState = AlertState.FIRING) -> AlertInstance:
@@ -57,13 +57,13 @@ class Remembers:
 
 async def test_an_alert_is_refreshed_from_its_message_until_its_row_is_gone() -> None:
     a, b = alert("a"), alert("b")
-    state: Stored = ((), {}, Deliveries())
+    state = Picture()
     box = Box()
-    refresher = Refresher(lambda: Picture(*state))
+    refresher = Refresher(lambda: state)
 
     async def then(*instances: AlertInstance, groups: Sequence[GroupState], underway: Sequence[str] = ()) -> None:
         nonlocal state
-        state = (instances, {each.key: each for each in groups}, Deliveries(underway))
+        state = Picture(instances, {each.key: each for each in groups}, Deliveries(underway))
         await refresher.tick((box, Remembers()))
 
     await then(a, b, groups=())
@@ -102,7 +102,7 @@ async def test_muted_and_moved_alerts_are_not_said_to_have_ended() -> None:
 
 
 async def test_nothing_is_read_for_receivers_that_remember() -> None:
-    def never() -> Stored:
+    def never() -> Picture:
         raise AssertionError
 
     await Refresher(never).tick((Remembers(),))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from controlplane.errors import QueryError
 from controlplane.metrics.query.exports.prettify import prettify
 from promql.errors import ExpressionError
@@ -94,7 +94,7 @@ def test_queries_of_the_grammar_and_broken_ones(seed: int) -> None:
 
 
 def test_the_packs() -> None:
-    exprs = [rule.expr for pack in BUILTIN for group in load_pack(pack) for rule in group.rules]
+    exprs = [rule.expr for pack in BUILTIN for group in load_pack(pack, options=EXAMPLE) for rule in group.rules]
     assert len(exprs) > 20
     for expr in exprs:
         theirs = _theirs(expr)

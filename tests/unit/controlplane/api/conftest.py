@@ -43,6 +43,7 @@ from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.routing import routing_of
 from controlplane.fleet.schedules import ScheduleView
+from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
@@ -226,6 +227,7 @@ class Rig:
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
+        self.blind: bool | None = None
         self.backups: BackupDesk | None = None
         self.snapshots = SnapshotList()
         self.slack: SlackDoor | None = None
@@ -263,6 +265,7 @@ class Rig:
             config=lambda: self.config,
             allowed_hosts=lambda: frozenset({"cp.example.org"}),
             fleet=reader,
+            slos=SloReader(lambda: self.config, self.queries, self.clock),
             queries=self.queries,
             exports=self.queries,
             run=lambda: Run(NOW - 3600, NOW - 60),
@@ -288,6 +291,7 @@ class Rig:
             sessions=self.sessions,
             pools=self.pools,
             leases=lambda: {"alerting": True, "rollouts": False},
+            blind=lambda _target: self.blind,
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,

@@ -73,6 +73,7 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
     rig.store("vllm/a", rig.clock.time, ("up", {"job": "vllm"}, 1.0))
     with rig.db.transaction() as session:
         enqueue(session, "alert", "ops", "m1", {}, rig.clock.time)
+    rig.blind = True
     await viewer.get("/cp/v1/models/nope")
     await viewer.get("/no/such/path/1")
     await viewer.get("/no/such/path/2")
@@ -82,6 +83,7 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
     expected = {
         ("controlplane_build_info", "version=0.1.0"): 1.0,
         ("controlplane_targets", "engine=vllm", "health=up"): 1.0,
+        ("controlplane_target_blind", f"target_instance={rig.targets[0].target.instance}", "target_job=vllm"): 1.0,
         ("controlplane_store_series",): 1.0,
         ("controlplane_store_samples_appended_total",): 1.0,
         ("controlplane_rule_group_duration_seconds", "rule_group=f;g"): 0.5,

@@ -13,7 +13,9 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from collectors.samples import labels_of
 from controlplane.access.roles import Role
+from controlplane.config.slos import Availability, SloSection
 from controlplane.store.outbox import enqueue
+from tests.unit.controlplane.api.conftest import Rig
 
 KEY = {"Idempotency-Key": "3f1c9b2e-promote-chat-v2"}
 
@@ -367,3 +369,19 @@ async def test_openapi_describes_every_route_of_ours(rig: Any, viewer: httpx.Asy
     assert set(promote["responses"]) == {"200", "202", "default"}
     assert document["paths"]["/healthz"]["get"]["security"] == []
     assert set(document["components"]["securitySchemes"]) == {"token", "session"}
+
+
+def with_slo(rig: Rig) -> None:
+    chat = rig.config.models[0]
+    slo = SloSection(name="up", objective=99.9, availability=Availability())
+    rig.config = rig.config.model_copy(update={"models": (chat.model_copy(update={"slos": (slo,)}),)})
+
+
+async def test_slos(rig: Rig, viewer: httpx.AsyncClient) -> None:
+    assert (await viewer.get("/cp/v1/slos")).json()["items"] == []
+    with_slo(rig)
+    (slo,) = (await viewer.get("/cp/v1/slos", params={"model": "chat"})).json()["items"]
+    assert (slo["model"], slo["name"], slo["objective_percent"], slo["window_seconds"]) == ("chat", "up", 99.9, 2592000)
+    assert (slo["state"], slo["budget_remaining_ratio"], slo["burn_rate"]) == ("unknown", None, None)
+    assert (await viewer.get("/cp/v1/slos", params={"model": "other"})).json()["items"] == []
+    assert (await viewer.get("/cp/v1/slos", params={"model": "a b"})).status_code == 400

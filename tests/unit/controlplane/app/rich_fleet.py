@@ -37,6 +37,7 @@ RICH: dict[str, Any] = {
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",
     "thresholds": {"temperature": {"value": 80, "for": "1m"}},
+    "owners": {"gpu": "infra"},
     "notifiers": [
         {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
         {"name": "file", "type": "log"},
@@ -74,6 +75,10 @@ RICH: dict[str, Any] = {
             "stable": "v1",
             "traffic": {"driver": "none"},
             "versions": {"v1": {"backends": [{"url": "http://127.0.0.1:3", "engine": "vllm", "gpus": 2}]}},
+            "slos": [
+                {"name": "up", "objective": 99.9, "availability": {}},
+                {"name": "fast", "objective": 99, "window": "7d", "latency": {"metric": "e2e", "below": "2s"}},
+            ],
         },
         {
             "name": "split",

@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from alerts.packs import load_pack
+from alerts.packs import load_pack, load_sources
 from controlplane.app.check import accepted, inspect_file
 from controlplane.cli.main import run
 from controlplane.errors import ConfigErrors
@@ -266,7 +266,8 @@ def test_rules_are_read_to_the_end_and_told_in_their_own_files(check: Check, tmp
         + "rules: [odd.yml, bad.yml, nul.yml, builtin:lm, none.yml, odd.yml]\nthresholds: {temprature: {value: 1}}\n"
     )
     assert told[:4] == [
-        "fleet.yaml:3: rules[3]: no such rule pack; there are builtin:llm, builtin:gpu, builtin:backups; "
+        "fleet.yaml:3: rules[3]: no such rule pack; there are builtin:llm, builtin:triton, builtin:vllm, "
+        "builtin:gateway, builtin:slo, builtin:cost, builtin:rollout, builtin:self, builtin:gpu, builtin:backups; "
         "did you mean 'builtin:llm'?",
         "fleet.yaml:3: warning: rules[5]: odd.yml is named twice",
         "fleet.yaml:4: thresholds.temprature: is not known; known are none, because no built-in pack is loaded",
@@ -386,7 +387,8 @@ def test_the_exit_code_is_2_for_errors_and_1_for_warnings_if_strict(
     good.write_text(f"fleet: {{name: a}}\n{ONE}")
     warned.write_text("fleet: {name: a}\n")
     bad.write_text("fleet: {nam: a}\n")
-    rules = sum(len(group.rules) for name in ("llm", "gpu") for group in load_pack(name))
+    packs = ["builtin:llm", "builtin:gpu"]
+    rules = sum(len(group.rules) for group in load_sources(packs, tmp_path))
     assert run(["check", str(good), str(warned)]) == 0
     assert capsys.readouterr().out == (
         f"{good}: good: 1 target, 0 models, {rules} rules\n"

@@ -39,6 +39,7 @@ from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.rich_fleet import RICH
 from tests.unit.controlplane.app.rollout_edits import ROLLOUT_EDITS
 from tests.unit.controlplane.app.route_edits import ROUTE_EDITS
+from tests.unit.controlplane.app.slo_edits import SLO_EDITS
 
 DROP = object()
 TARGET, FILES, PROBE = ("targets", 0), ("targets", 1), ("targets", 2)
@@ -236,6 +237,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     *((f"models[].gateway.{name}", (*GATEWAY, *name.split(".")), value) for name, value in GATEWAYS.items()),
     *ROLLOUT_EDITS,
     *BACKUP_EDITS,
+    *SLO_EDITS,
     *DRIVER_EDITS,
     *ROUTE_EDITS,
     ("models[].traffic.driver", SPLIT, {**RICH["models"][1], "name": "split"}),

@@ -78,6 +78,7 @@ def test_a_model_that_nobody_observed_is_unknown_throughout() -> None:
         "driver": "triton",
         "stable": "v1",
         "previous": "v0",
+        "baseline": None,
         "can_promote": False,
         "drift": "",
         "rollout": None,

@@ -24,7 +24,7 @@ def test_every_query_is_promql_and_keeps_sources_apart() -> None:
     asked = n.queries(15.0)
     for name, expr in asked.items():
         promql_parser.parse(expr)
-        assert name.startswith("gpu") or name in ("ready", "engine_ready") or "source" in expr
+        assert name.startswith("gpu") or name in ("ready", "engine_ready", "baseline") or "source" in expr
 
 
 @pytest.mark.parametrize(("interval", "window"), [(1.0, "[60s]"), (15.0, "[60s]"), (30.0, "[120s]"), (60.5, "[242s]")])

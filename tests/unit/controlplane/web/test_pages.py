@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 
 from alerts.interfaces import AlertState
-from alerts.packs import BUILTIN, load_pack
+from alerts.packs import BUILTIN, EXAMPLE, load_pack
+from alerts.packs.slos import Slo
 from alerts.rules import AlertingRule
 from collectors.samples import labels_of
 from collectors.target import TargetHealth
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.config.model import Fleet
-from controlplane.errors import Unavailable
+from controlplane.errors import QueryError, Unavailable
 from controlplane.fleet import assemble
+from controlplane.fleet.slos import SloList, SloReader, slo_view
 from controlplane.fleet.views import GpuView
 from controlplane.rollout.attention import Attention, Need
 from controlplane.rollout.model import Phase
@@ -237,7 +239,7 @@ async def test_every_rule_of_the_packs_has_its_runbook_here(console: Any) -> Non
     names = [
         rule.alert
         for pack in BUILTIN
-        for group in load_pack(pack)
+        for group in load_pack(pack, options=EXAMPLE)
         for rule in group.rules
         if isinstance(rule, AlertingRule)
     ]
@@ -348,3 +350,35 @@ async def test_the_watchdog_is_not_red(console: Any) -> None:
         page = await browser.page("/alerts")
     assert '<span class="state ">firing</span> <a' in page
     assert 'class="state firing"' not in page
+
+
+def burning(left: float | None, seen_days: float) -> SloList:
+    slo = Slo("chat", "up", objective=0.999, window_s=30 * 86400.0)
+    numbers = {"remaining": left, "observed": seen_days * 86400.0, "burn": 5.0}
+    known = {name: {("chat", "up"): value} for name, value in numbers.items() if value is not None}
+    return SloList(generated_at="", items=(slo_view(slo, known, 1_800_000_000.0),))
+
+
+async def test_a_models_page_has_its_error_budgets(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read(_self: SloReader, model: str | None = None) -> SloList:
+        assert model == "chat"
+        return burning(0.5, 9)
+
+    async with console.browser(Role.VIEWER) as browser:
+        assert "Error budgets" not in await browser.page("/models/chat"), "it has no SLO"
+        monkeypatch.setattr(SloReader, "slos", read)
+        page = await browser.page("/models/chat")
+    assert "Error budgets" in page and ">burning</span>" in page
+    assert "over the last 9 d" in page and "99.9%" in page and "2027-01-18" in page
+
+
+async def test_error_budgets_that_cannot_be_read_hide_nothing_else(
+    console: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_self: SloReader, model: str | None = None) -> SloList:
+        raise QueryError("timeout", "the metrics server does not answer")
+
+    monkeypatch.setattr(SloReader, "slos", fail)
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/models/chat")
+    assert "The numbers of the SLOs cannot be read now." in page and "Backends" in page

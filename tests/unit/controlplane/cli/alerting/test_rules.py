@@ -123,7 +123,7 @@ def test_a_listing_names_packs_files_or_a_fleet(tmp_path: Path, capsys: pytest.C
     assert run(["rules", "list", "-c", str(fleet), "builtin:gpu"]) == 2
     assert "give either -c or rule files" in capsys.readouterr().err
     assert run(["rules", "list", "builtin:nope"]) == 2
-    assert "no such rule pack; there are builtin:llm, builtin:gpu" in capsys.readouterr().err
+    assert "no such rule pack; there are builtin:llm, builtin:triton" in capsys.readouterr().err
 
 
 def test_a_pack_as_a_prometheus_rule_file_is_the_same_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
