@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from controlplane.app.notifying.secrets import Secret, secret_of
+from controlplane.config.notifications.slack import SlackAppSection
 from controlplane.config.notifiers import SlackSection
-from controlplane.config.slack import SlackAppSection
 
 __all__ = ["SlackToken", "app_token", "bot_token", "signing_secret"]
 

@@ -22,11 +22,12 @@ from controlplane.config.notifications.routes import (
     TimeIntervalSection,
     route_faults,
 )
+from controlplane.config.notifications.slack import SlackAppSection
 from controlplane.config.notifiers import NotifierSection
+from controlplane.config.packs import Owner, ThresholdSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
 from controlplane.config.rollout.section import RolloutsSection
 from controlplane.config.schedules import HousekeepingSection, UsageReportSection
-from controlplane.config.slack import SlackAppSection
 from controlplane.config.vocabulary import (
     Access,
     Address,
@@ -38,7 +39,6 @@ from controlplane.config.vocabulary import (
     Name,
     Network,
     Text,
-    number_or_duration,
     plain_path,
     size_bytes,
     whole_text,
@@ -119,20 +119,6 @@ class TargetGroup(Access):
         return self.path or ENGINES[self.engine].metrics_path
 
 
-def _no_template(value: str) -> str:
-    if "{{" in value:
-        raise ValueError("is plain text and no template; remove {{")
-    return value
-
-
-class ThresholdSection(Model):
-    """Overrides a variable of a built-in rule pack."""
-
-    value: Annotated[float | str | None, BeforeValidator(number_or_duration)] = None
-    for_: Duration | None = Field(default=None, alias="for")
-    window: Duration | None = None
-
-
 class BudgetSection(Model):
     """Monthly budget of a model."""
 
@@ -208,7 +194,7 @@ class Fleet(Model):
     rules: tuple[PathPattern, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
     thresholds: dict[str, ThresholdSection] = Field(default={})
-    owners: dict[str, Annotated[Text, AfterValidator(_no_template)]] = Field(default={})
+    owners: dict[str, Owner] = Field(default={})
     """Owner by name of a built-in pack; `default` is that of the other packs."""
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None

@@ -9,9 +9,9 @@ from typing import TypeVar
 from alerts.dispatch import Stages
 from alerts.errors import RuleError
 from alerts.routing.config import read_file
-from controlplane.config.alertmanager import read_receivers
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import LOG
+from controlplane.config.notifications.alertmanager import read_receivers
 from controlplane.config.notifiers import NotifierSection
 from controlplane.errors import ConfigErrors
 from controlplane.fleet.routing import routing_of

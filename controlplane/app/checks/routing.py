@@ -8,8 +8,8 @@ from alerts.errors import RuleError
 from alerts.routing.config import read_file
 from alerts.routing.doubts import doubts
 from controlplane.app.checks.findings import Findings
-from controlplane.config.alertmanager import read_receivers
 from controlplane.config.loader import LoadedFleet
+from controlplane.config.notifications.alertmanager import read_receivers
 from controlplane.config.vocabulary import whole
 from controlplane.fleet.route import ALERTMANAGER
 from controlplane.fleet.routing import routing_of

@@ -12,7 +12,7 @@ import pytest
 from alerts.errors import RuleError
 from controlplane.app.notifying.recipes import recipe_of
 from controlplane.app.notifying.secrets import secrets_of
-from controlplane.config.alertmanager import Receivers, read_receivers
+from controlplane.config.notifications.alertmanager import Receivers, read_receivers
 from controlplane.config.notifiers import (
     EmailSection,
     MSTeamsSection,
