@@ -24,7 +24,7 @@ class Role(StrEnum):
     GATEWAY = "gateway"
     """Fetch the desired state of gateways, report what a gateway applies, and post its usage."""
     ALERT_SENDER = "alert-sender"
-    """Send alerts, as a Prometheus does. Nothing else, so a token in another server's configuration steers nothing."""
+    """Send alerts, as a Prometheus does, and heartbeats. A token in another server's configuration steers nothing."""
 
     def includes(self, needed: Role) -> bool:
         """Return whether this role has all rights of `needed`."""

@@ -14,7 +14,7 @@ from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet import assemble
-from controlplane.fleet.explanations import ExplanationView
+from controlplane.fleet.alerting.explanations import ExplanationView
 from controlplane.fleet.holding.views import NO_HOLD
 from controlplane.fleet.views import AlertDetailView, AlertView
 from controlplane.store.alert_log import SqlAlertLog

@@ -19,14 +19,14 @@ from controlplane.access.tokens import TokenStore
 from controlplane.clock.system import ClockReport
 from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
+from controlplane.fleet.alerting.explanations import Explanations
+from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.backups import BackupDesk
-from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.holding.desk import HoldingDesk
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
-from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.slos import SloReader
@@ -46,7 +46,7 @@ from controlplane.rollout.reporting.reader import ModelStatus
 from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.heartbeats import HeartbeatStore
+from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.rollout_rows.quarantines import Quarantine

@@ -8,7 +8,7 @@ from controlplane.app.notifying.recipes import recipe_of
 from controlplane.app.recipe import Recipe
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import LOG
-from controlplane.fleet.route import receivers_of
+from controlplane.fleet.alerting.route import receivers_of
 
 
 def notifier_recipes(loaded: LoadedFleet) -> dict[str, Recipe[Notifier]]:

@@ -12,20 +12,20 @@ from controlplane.app.wiring import ControlPlane
 from controlplane.config.difference import differences
 from controlplane.config.loader import located
 from controlplane.config.model import Fleet
+from controlplane.fleet.alerting.explanations import Explanations
+from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.backups import BackupDesk, BackupJobs
-from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
-from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import snapshot_list
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.database import Database
-from controlplane.store.heartbeats import HeartbeatStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.schedules import ScheduleStore

@@ -21,6 +21,7 @@ from controlplane.app.check import accepted
 from controlplane.app.clock_watch import ClockWatch
 from controlplane.app.embedded import Embedded
 from controlplane.app.gateways import StoredGateways
+from controlplane.app.notifying.ping import ping
 from controlplane.app.parts.access import AccessPart
 from controlplane.app.parts.accounts import Accounts
 from controlplane.app.parts.alerting import Alerting
@@ -30,7 +31,6 @@ from controlplane.app.parts.clock import ClockPart
 from controlplane.app.parts.housekeeping import Housekeeping
 from controlplane.app.parts.metrics import MetricsPart
 from controlplane.app.parts.part import Configuration, Parts
-from controlplane.app.parts.ping import ping
 from controlplane.app.parts.reporting import Reporting
 from controlplane.app.parts.rolling import Rolling
 from controlplane.app.parts.scraping import Scraping
@@ -51,10 +51,10 @@ from controlplane.schedule import LoopFactory, Loops
 from controlplane.slack.actions import Actions
 from controlplane.slack.alerts import AlertActions
 from controlplane.slack.rollouts import RolloutActions
+from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.audit import audit
 from controlplane.store.backups.restored import Hold, hold_of
 from controlplane.store.database import Database, Patience
-from controlplane.store.heartbeats import HeartbeatStore
 from controlplane.store.lease import LEASE_PATIENCE, LeaseStore, process_holder
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStore

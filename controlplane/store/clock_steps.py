@@ -13,10 +13,10 @@ from alerts.interfaces import INSTANCE_TIMES
 from alerts.stored import items
 from alerts.wire import instance_from_json, instance_to_json
 from controlplane.store.alert_log import no_lease
+from controlplane.store.alerting.received import move_received
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import OutboxStatus
-from controlplane.store.received import move_received
 from controlplane.store.tables.alerts import AlertGroupRow, AlertInstanceRow
 from controlplane.store.tables.heartbeats import HeartbeatRow
 from controlplane.store.tables.holds import AcknowledgementRow, SilenceRow

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from alerts.sender import KIND
+from controlplane.store.alerting.heartbeats import Heartbeat, HeartbeatStore
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
-from controlplane.store.heartbeats import Heartbeat, HeartbeatStore
 from controlplane.store.outbox import OutboxStore, Stuck, enqueue
 
 

@@ -9,9 +9,9 @@ import pytest
 from alerts.received import ReceivedAlert
 from collectors.samples import labels_of
 from controlplane.errors import Unavailable
-from controlplane.store import received
+from controlplane.store.alerting import received
+from controlplane.store.alerting.received import ReceivedStore
 from controlplane.store.database import Database
-from controlplane.store.received import ReceivedStore
 from tests.fakes.replicas import Process, World
 
 LIFE_S = 240.0

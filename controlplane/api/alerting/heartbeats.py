@@ -15,7 +15,7 @@ from controlplane.api.models import NAME
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet.view import View, instant
-from controlplane.store.heartbeats import Heartbeat
+from controlplane.store.alerting.heartbeats import Heartbeat
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
 
@@ -49,7 +49,7 @@ def heartbeats(services: ServicesDep) -> HeartbeatList:
 
 
 @router.post("/cp/v1/heartbeats/{name}")
-@requires(Role.OPERATOR)
+@requires(Role.ALERT_SENDER)
 def beat(services: ServicesDep, principal: PrincipalDep, name: Annotated[str, Path(pattern=NAME)]) -> HeartbeatView:
     """Record a heartbeat. Raises NotFound for a name that fleet.yaml does not expect."""
     within = _within(services)

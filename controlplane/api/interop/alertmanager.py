@@ -21,7 +21,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import MalformedRequest
-from controlplane.fleet.pipeline import Standing
+from controlplane.fleet.alerting.pipeline import Standing
 from controlplane.fleet.view import instant
 from promql.errors import PatternError
 from promql.regex import Regex, compile_regex

@@ -11,8 +11,8 @@ from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifications.alertmanager import read_receivers
 from controlplane.config.vocabulary import whole
-from controlplane.fleet.route import ALERTMANAGER
-from controlplane.fleet.routing import routing_of
+from controlplane.fleet.alerting.route import ALERTMANAGER
+from controlplane.fleet.alerting.routing import routing_of
 
 
 def check_routing(loaded: LoadedFleet, findings: Findings) -> None:

@@ -14,7 +14,7 @@ from controlplane.app.parts.part import Configuration, difference
 from controlplane.app.recipe import Recipe
 from controlplane.app.rules import fleet_rules
 from controlplane.config.model import Fleet
-from controlplane.fleet.route import stages_of
+from controlplane.fleet.alerting.route import stages_of
 
 SETTLE_SCRAPES = 2
 """Scrapes after which rules see a new target: a rate needs two samples."""

@@ -19,11 +19,11 @@ from alerts.wire import message_to_json
 from controlplane.clock.every import Every
 from controlplane.errors import Unavailable
 from controlplane.store.alert_log import read_instances
+from controlplane.store.alerting.silences import SilenceStore, due_reminders, silence_of
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import enqueue
 from controlplane.store.revision import touch
-from controlplane.store.silences import SilenceStore, due_reminders, silence_of
 from controlplane.store.tables.holds import SilenceRow
 
 AHEAD_S = 15 * 60.0

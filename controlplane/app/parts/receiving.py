@@ -17,8 +17,8 @@ from controlplane.app.parts.sharing import Sharing
 from controlplane.clock.every import Every
 from controlplane.errors import NotStorable, Unavailable
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.received import MOST, ReceivedStore
 from controlplane.store.database import Database
-from controlplane.store.received import MOST, ReceivedStore
 
 log = logging.getLogger(__name__)
 

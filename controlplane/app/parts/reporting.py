@@ -18,7 +18,7 @@ from controlplane.config.model import Cost
 from controlplane.cost import CostLedger
 from controlplane.cost.usage import Period, totals_from_notes, totals_to_notes, usage_notice, usages
 from controlplane.errors import QueryError
-from controlplane.fleet.route import notice_receiver
+from controlplane.fleet.alerting.route import notice_receiver
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.query.queries import Queries
 from controlplane.schedule import Due, Loop, LoopFactory

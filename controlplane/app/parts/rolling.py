@@ -13,7 +13,7 @@ from controlplane.app.parts.route import receives_buttons
 from controlplane.clock.every import Every
 from controlplane.config.models import ModelSection
 from controlplane.config.rollout.section import RolloutsSection
-from controlplane.fleet.route import notice_receiver
+from controlplane.fleet.alerting.route import notice_receiver
 from controlplane.metrics.query.queries import Queries
 from controlplane.rollout.announce import Announcer
 from controlplane.rollout.engine import RolloutEngine

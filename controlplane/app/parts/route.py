@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controlplane.config.loader import LoadedFleet
-from controlplane.fleet.route import notice_receiver
+from controlplane.fleet.alerting.route import notice_receiver
 
 
 def receives_buttons(loaded: LoadedFleet) -> bool:

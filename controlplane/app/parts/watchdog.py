@@ -17,7 +17,7 @@ from controlplane.app.slack_token import SlackToken
 from controlplane.clock.every import Every
 from controlplane.errors import Unavailable
 from controlplane.schedule import Loop, LoopFactory
-from controlplane.store.heartbeats import HeartbeatStore
+from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.outbox import Stuck
 
 log = logging.getLogger(__name__)

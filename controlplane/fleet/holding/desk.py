@@ -15,6 +15,7 @@ from alerts.interfaces import AlertInstance, AlertState, Clock
 from alerts.routing.matchers import Matcher, Op
 from collectors.durations import format_duration
 from controlplane.errors import Conflict, Forbidden, MalformedRequest, NotFound
+from controlplane.fleet.alerting.pipeline import Pipeline, standings
 from controlplane.fleet.assemble import alert_state
 from controlplane.fleet.holding.bounds import (
     LONGEST_SNOOZE_S,
@@ -33,13 +34,12 @@ from controlplane.fleet.holding.views import (
     held_back_views,
     silence_view,
 )
-from controlplane.fleet.pipeline import Pipeline, standings
 from controlplane.fleet.view import instant
-from controlplane.store.acknowledgements import AcknowledgementStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.acknowledgements import AcknowledgementStore
+from controlplane.store.alerting.silences import Act, SilenceState, SilenceStore, StoredSilence, put_new
 from controlplane.store.database import Database
-from controlplane.store.silences import Act, SilenceState, SilenceStore, StoredSilence, put_new
 
 SHOWN = 100
 """Most alerts, and most groups, of a preview."""

@@ -6,7 +6,7 @@ from sqlmodel import Field, SQLModel
 
 
 class HeartbeatRow(SQLModel, table=True):
-    """The last heartbeat of one name. The meaning of the columns is that of store.heartbeats.Heartbeat."""
+    """The last heartbeat of one name. The meaning of the columns is that of store.alerting.heartbeats.Heartbeat."""
 
     __tablename__ = "heartbeat"
 

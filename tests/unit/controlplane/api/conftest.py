@@ -31,17 +31,17 @@ from controlplane.clock.system import ClockReport, ClockStep
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Refused
+from controlplane.fleet.alerting.explanations import Explanations
+from controlplane.fleet.alerting.pipeline import Pipeline
+from controlplane.fleet.alerting.routing import routing_of
 from controlplane.fleet.backups import BackupDesk
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
-from controlplane.fleet.explanations import Explanations
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.history import History
 from controlplane.fleet.holding.desk import desk_on
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
-from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.reader import FleetReader
-from controlplane.fleet.routing import routing_of
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
@@ -60,8 +60,8 @@ from controlplane.rollout.service import RolloutService
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.database import Database
-from controlplane.store.heartbeats import HeartbeatStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.usage import UsageStore

@@ -58,7 +58,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}/explanation"): VIEWER,
     ("GET", "/cp/v1/heartbeats"): VIEWER,
-    ("POST", "/cp/v1/heartbeats/{name}"): OPERATOR,
+    ("POST", "/cp/v1/heartbeats/{name}"): SENDER,
     ("POST", "/cp/v1/alerts/{fingerprint}/acknowledge"): OPERATOR,
     ("POST", "/cp/v1/alerts/{fingerprint}/snooze"): OPERATOR,
     ("POST", "/cp/v1/alerts/{fingerprint}/unacknowledge"): OPERATOR,

@@ -15,7 +15,7 @@ FLEET = {"fleet": {"name": "t"}, "notifications": {"heartbeats": [{"name": "back
 
 async def test_a_heartbeat_is_recorded_with_the_name_of_its_token(rig: Any, viewer: httpx.AsyncClient) -> None:
     rig.config = Fleet.model_validate(FLEET)
-    async with rig.client(Role.OPERATOR) as operator:
+    async with rig.client(Role.ALERT_SENDER) as operator:
         answer = await operator.post("/cp/v1/heartbeats/backup")
         unknown = await operator.post("/cp/v1/heartbeats/backups")
     assert (answer.status_code, answer.json()["beats"]) == (200, 1)
@@ -28,7 +28,7 @@ async def test_a_heartbeat_is_recorded_with_the_name_of_its_token(rig: Any, view
         {
             "name": "backup",
             "at": "2027-01-15T08:00:00.000Z",
-            "by": "test-operator",
+            "by": "test-alert-sender",
             "beats": 1,
             "within_seconds": 86400.0,
             "missing": True,

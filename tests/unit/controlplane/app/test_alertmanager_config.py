@@ -13,7 +13,7 @@ from controlplane.app.changes import stamps
 from controlplane.app.notifiers import notifier_recipes
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.errors import ConfigErrors
-from controlplane.fleet.route import notice_receiver, stages_of
+from controlplane.fleet.alerting.route import notice_receiver, stages_of
 
 CONFIG = """\
 route:

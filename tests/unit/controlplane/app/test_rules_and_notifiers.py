@@ -16,8 +16,8 @@ from controlplane.app.rules import describe_rules, fleet_rules
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifiers import SlackSection
 from controlplane.errors import ConfigErrors
-from controlplane.fleet.route import notice_receiver
-from controlplane.fleet.routing import routing_of
+from controlplane.fleet.alerting.route import notice_receiver
+from controlplane.fleet.alerting.routing import routing_of
 from controlplane.ruletest.lint import Expressions
 
 Write = Callable[[str], LoadedFleet]

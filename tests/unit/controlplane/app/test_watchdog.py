@@ -13,13 +13,13 @@ from aiohttp import web
 
 from alerts.errors import DeliveryFailed
 from alerts.rules import RuleGroup
+from controlplane.app.notifying.ping import ping
 from controlplane.app.parts.part import Configuration
-from controlplane.app.parts.ping import ping
 from controlplane.app.parts.watchdog import Watchdog, WatchdogSettings, trouble
 from controlplane.config.loader import load_fleet
 from controlplane.errors import Unavailable
+from controlplane.store.alerting.heartbeats import Heartbeat, HeartbeatStore
 from controlplane.store.database import Database
-from controlplane.store.heartbeats import Heartbeat, HeartbeatStore
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import Stuck
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from alerts.dispatch import Leg, explain
 from alerts.interfaces import AlertInstance
+from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.assemble import alert_view
 from controlplane.fleet.history import History, HistoryItem
-from controlplane.fleet.pipeline import Pipeline
 from controlplane.fleet.view import View, instant, rfc3339
 from controlplane.fleet.views import AlertView
 from controlplane.store.alert_log import SqlAlertLog

@@ -14,7 +14,7 @@ from controlplane.config.model import LOG
 from controlplane.config.notifications.alertmanager import read_receivers
 from controlplane.config.notifiers import NotifierSection
 from controlplane.errors import ConfigErrors
-from controlplane.fleet.routing import routing_of
+from controlplane.fleet.alerting.routing import routing_of
 
 ALERTMANAGER = ("notifications", "alertmanager_config")
 """Place of the path of an `alertmanager.yml` in fleet.yaml."""

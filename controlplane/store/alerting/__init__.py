@@ -1,0 +1,1 @@
+"""What people and other programs tell of alerts: received alerts, silences, acknowledgements, heartbeats."""
