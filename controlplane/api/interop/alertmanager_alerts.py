@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse, Response
@@ -36,22 +36,34 @@ _ZERO = "0001-01-01"
 """Date of Go's zero time, which senders write for a time that they leave out."""
 
 
+def _texts(least: int, most: int) -> dict[str, Any]:
+    """Return the schema of names with texts, for the API's document: the reader itself checks each alert alone."""
+    no_nul = r"^[^\u0000]*$"
+    return {
+        "minProperties": least,
+        "maxProperties": MOST_LABELS,
+        "propertyNames": {"minLength": 1, "maxLength": NAME_LENGTH, "pattern": no_nul},
+        "additionalProperties": {"type": "string", "maxLength": most, "pattern": no_nul},
+    }
+
+
 class PostableAlert(BaseModel):
     """An alert as a sender describes it. Times are RFC 3339; an empty or zero time counts as left out."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    labels: dict[str, str]
-    annotations: dict[str, str] = {}
-    starts_at: Annotated[str, Field(alias="startsAt")] = ""
+    labels: Annotated[dict[str, str], Field(json_schema_extra=_texts(1, LABEL_LENGTH))]
+    annotations: Annotated[dict[str, str], Field(json_schema_extra=_texts(0, ANNOTATION_LENGTH))] = {}
+    starts_at: Annotated[str, Field(alias="startsAt", json_schema_extra={"format": "alert-start"})] = ""
     """Default: now; or the end, if that is given."""
-    ends_at: Annotated[str, Field(alias="endsAt")] = ""
+    ends_at: Annotated[str, Field(alias="endsAt", json_schema_extra={"format": "alert-end"})] = ""
     """Default: five minutes from now."""
-    generator_url: Annotated[str, Field(alias="generatorURL")] = ""
+    generator_url: Annotated[str, Field(alias="generatorURL", json_schema_extra={"format": "alert-page"})] = ""
 
 
 @router.post(
     "/api/v2/alerts",
+    response_class=Response,
     responses={400: {"description": "Alerts that were refused, with reasons. The others are stored.", "model": str}},
 )
 @requires(Role.ALERT_SENDER)

@@ -188,6 +188,22 @@ async def test_a_failed_query_freezes_states_and_resolves_nothing(fleet: Any, me
     )
 
 
+async def test_a_failed_query_does_not_end_what_keep_firing_for_holds(fleet: Any, memory_log: Any) -> None:
+    querier = ScriptedQuerier(HOT_NOW)
+    f = fleet(group("  - {alert: Hot, expr: temp > 85, keep_firing_for: 1m}\n"), querier)
+    await f.evaluator.evaluate(0)
+    querier.answer = ()
+    await f.evaluator.evaluate(15)
+    querier.answer = QueryFailed("timeout: query timed out")
+    for at in (30, 90, 600):
+        report = await f.evaluator.evaluate(at)
+        assert report.rules[0].state == "firing", "the condition may hold again"
+    assert f.query("ALERTS", 600) != [], "its series goes on while it fires"
+    querier.answer = ()
+    assert (await f.evaluator.evaluate(615)).rules[0].state == "inactive"
+    assert [t.at for t in memory_log.transitions] == [0, 615]
+
+
 async def test_a_restart_keeps_what_is_pending(fleet: Any, memory_log: Any) -> None:
     first = fleet(group(HOT), ScriptedQuerier(HOT_NOW))
     await first.evaluator.evaluate(0)
