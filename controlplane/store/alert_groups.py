@@ -17,10 +17,10 @@ from alerts.stored import Document, Upgrade, checked, items, reading, upgraded
 from alerts.wire import instance_from_json, instance_to_json, message_to_json
 from collectors.samples import labels_of
 from controlplane.errors import NotStorable
-from controlplane.store.acknowledgements import read_holds
 from controlplane.store.alert_log import no_lease, read_instances
 from controlplane.store.alert_rows import GROUPS
 from controlplane.store.database import Database, part
+from controlplane.store.holding.acknowledgements import read_holds
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import OutboxStatus, enqueue
 from controlplane.store.revision import touch

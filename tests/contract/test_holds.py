@@ -18,16 +18,16 @@ from alerts.wire import message_from_json
 from collectors.samples import labels_of
 from controlplane.app.parts.holding import AHEAD_S, HoldWatch, Reminders
 from controlplane.errors import Conflict, LeaseLost, NotFound, Unavailable, Unreadable
-from controlplane.store.acknowledgements import AcknowledgementStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import AuditStore
 from controlplane.store.backlog import Backlog, EnduringGroupLog
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
+from controlplane.store.holding.acknowledgements import AcknowledgementStore
+from controlplane.store.holding.silences import MOST_OPEN, Act, SilenceState, SilenceStore, StoredSilence
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
-from controlplane.store.silences import MOST_OPEN, Act, SilenceState, SilenceStore, StoredSilence
 from controlplane.store.tables.holds import AcknowledgementRow, SilenceRow
 from tests.routes import root, stages
 

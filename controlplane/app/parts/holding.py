@@ -21,10 +21,10 @@ from controlplane.clock.every import Every
 from controlplane.errors import Unavailable
 from controlplane.store.alert_log import read_instances
 from controlplane.store.database import Database
+from controlplane.store.holding.silences import SilenceStore, due_reminders, silence_of
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import enqueue
 from controlplane.store.revision import touch
-from controlplane.store.silences import SilenceStore, due_reminders, silence_of
 from controlplane.store.tables.holds import SilenceRow
 
 log = logging.getLogger(__name__)

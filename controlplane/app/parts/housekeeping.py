@@ -11,17 +11,17 @@ from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.schedules import HOUSEKEEPING, timetables
 from controlplane.clock.calendar import Timetable
 from controlplane.schedule import Due, Loop, LoopFactory
-from controlplane.store.acknowledgements import AcknowledgementStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.backups.runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore
+from controlplane.store.holding.acknowledgements import AcknowledgementStore
+from controlplane.store.holding.silences import SilenceStore
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
-from controlplane.store.silences import SilenceStore
 from controlplane.store.unreadable import prune as prune_unreadable
 from controlplane.store.usage import UsageStore
 
