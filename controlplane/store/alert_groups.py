@@ -19,8 +19,8 @@ from collectors.samples import labels_of
 from controlplane.errors import NotStorable
 from controlplane.store.alert_log import no_lease, read_instances
 from controlplane.store.alert_rows import GROUPS
-from controlplane.store.alerting.acknowledgements import read_holds
 from controlplane.store.database import Database, part
+from controlplane.store.holding.acknowledgements import read_holds
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import OutboxStatus, enqueue
 from controlplane.store.revision import touch

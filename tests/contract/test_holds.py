@@ -17,15 +17,15 @@ from alerts.routing.matchers import Matcher, Op
 from alerts.wire import message_from_json
 from collectors.samples import labels_of
 from controlplane.app.parts.holding import AHEAD_S, HoldWatch, Reminders
-from controlplane.errors import Conflict, LeaseLost, NotFound, Unreadable
+from controlplane.errors import Conflict, LeaseLost, NotFound, Unavailable, Unreadable
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.alerting.acknowledgements import AcknowledgementStore
-from controlplane.store.alerting.silences import MOST_OPEN, Act, SilenceState, SilenceStore, StoredSilence
 from controlplane.store.audit import AuditStore
 from controlplane.store.backlog import Backlog, EnduringGroupLog
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
+from controlplane.store.holding.acknowledgements import AcknowledgementStore
+from controlplane.store.holding.silences import MOST_OPEN, Act, SilenceState, SilenceStore, StoredSilence
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.tables.holds import AcknowledgementRow, SilenceRow
@@ -256,8 +256,6 @@ async def test_a_group_remembers_what_is_held_back_in_its_row(database: Database
 def test_while_the_database_is_away_the_silences_that_were_read_last_count(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from controlplane.errors import Unavailable
-
     clock = Hand()
     fire(database)
     SilenceStore(database).add(silence(), "", act())
@@ -356,3 +354,17 @@ async def test_a_process_without_its_lease_reminds_nobody(database: Database) ->
     with database.reading() as session:
         assert [row.reminded_at for row in session.exec(select(SilenceRow))] == [None]
         assert session.exec(select(AcknowledgementRow)).all() == []
+
+
+async def test_a_database_that_is_away_stops_no_dispatch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    fire(database)
+    SilenceStore(database).add(silence(), "", act())
+    office, watch = Office(database, Hand(7500.0)), HoldWatch(database)
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise Unavailable("the database is away")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(Database, "first", away)
+        assert (await office.remind(), await watch.changed()) == (False, False)
+    assert (await office.remind(), await watch.changed()) == (True, True), "what was missed is made up for"

@@ -24,7 +24,7 @@ from controlplane.api.services import ServicesDep
 from controlplane.fleet.holding.bounds import matchers_of
 from controlplane.fleet.holding.views import SilencePreview, SilenceView
 from controlplane.fleet.views import AlertDetailView
-from controlplane.store.alerting.silences import SilenceState
+from controlplane.store.holding.silences import SilenceState
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
 

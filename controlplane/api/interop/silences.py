@@ -20,7 +20,7 @@ from controlplane.errors import MalformedRequest
 from controlplane.fleet.holding.bounds import MOST_COMMENT, MOST_LENGTH, MOST_MATCHERS
 from controlplane.fleet.holding.desk import Wanted
 from controlplane.fleet.view import instant
-from controlplane.store.alerting.silences import SilenceState, StoredSilence
+from controlplane.store.holding.silences import SilenceState, StoredSilence
 
 router = APIRouter(route_class=GuardedRoute, tags=["alertmanager"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -19,12 +20,14 @@ from alerts.wire import message_to_json
 from controlplane.clock.every import Every
 from controlplane.errors import Unavailable
 from controlplane.store.alert_log import read_instances
-from controlplane.store.alerting.silences import SilenceStore, due_reminders, silence_of
 from controlplane.store.database import Database
+from controlplane.store.holding.silences import SilenceStore, due_reminders, silence_of
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.outbox import enqueue
 from controlplane.store.revision import touch
 from controlplane.store.tables.holds import SilenceRow
+
+log = logging.getLogger(__name__)
 
 AHEAD_S = 15 * 60.0
 """Seconds before its end at which a silence is reminded of."""
@@ -68,10 +71,17 @@ class Reminders:
         self._look = Every(LOOK_S)
 
     async def remind(self, stages: Stages) -> bool:
-        """Queue the notices that are due; return whether there was one. Raises LeaseLost and Unavailable."""
+        """Queue the notices that are due; return whether there was one. Raises LeaseLost.
+
+        While the database is away nothing is queued: the next look makes up for it.
+        """
         if not self._look.take(self._monotonic()):
             return False
-        return await asyncio.to_thread(self._remind, stages, self._clock.now())
+        try:
+            return await asyncio.to_thread(self._remind, stages, self._clock.now())
+        except Unavailable as error:
+            log.debug("alerting: silences that are to lapse cannot be looked for: %s", error)
+            return False
 
     def _remind(self, stages: Stages, now: float) -> bool:
         # The usual case is that nothing is due: then nothing is locked.

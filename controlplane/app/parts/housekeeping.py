@@ -13,12 +13,12 @@ from controlplane.clock.calendar import Timetable
 from controlplane.schedule import Due, Loop, LoopFactory
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.alerting.acknowledgements import AcknowledgementStore
-from controlplane.store.alerting.silences import SilenceStore
 from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.backups.runs import BackupRunStore
 from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore
+from controlplane.store.holding.acknowledgements import AcknowledgementStore
+from controlplane.store.holding.silences import SilenceStore
 from controlplane.store.lease import Lease
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore

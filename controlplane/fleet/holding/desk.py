@@ -37,9 +37,9 @@ from controlplane.fleet.holding.views import (
 from controlplane.fleet.view import instant
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.alerting.acknowledgements import AcknowledgementStore
-from controlplane.store.alerting.silences import Act, SilenceState, SilenceStore, StoredSilence, put_new
 from controlplane.store.database import Database
+from controlplane.store.holding.acknowledgements import AcknowledgementStore
+from controlplane.store.holding.silences import Act, SilenceState, SilenceStore, StoredSilence, put_new
 
 SHOWN = 100
 """Most alerts, and most groups, of a preview."""

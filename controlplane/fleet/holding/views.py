@@ -8,7 +8,7 @@ from typing import NamedTuple
 from alerts.dispatch import Mute
 from alerts.holds import Acknowledgement
 from controlplane.fleet.view import View, instant, rfc3339
-from controlplane.store.alerting.silences import StoredSilence
+from controlplane.store.holding.silences import StoredSilence
 
 
 class SilenceView(View):

@@ -1,1 +1,1 @@
-"""What people and other programs tell of alerts: received alerts, silences, acknowledgements, heartbeats."""
+"""Rows that other programs cause: their alerts and their heartbeats."""

@@ -52,6 +52,7 @@ def test_an_update_of_the_group_does_not_read_as_if_the_acknowledged_alert_had_r
     line.at(20, alert("v1"))
     (message,) = line.at(70, alert("v1"), alert("v2"))
     assert told(message) == ("firing", "v1 v2", "v1", "")
+    assert line.at(71, alert("v1"), alert("v2")) == [], "what the message says is not edited into it again"
     card = render(message)
     assert card.lines == ("Slow: value 1", "Slow: value 1 (acknowledged by ann)"), "news come first"
     (message,) = line.at(130, alert("v1"), ended("v2", 120))

@@ -9,9 +9,9 @@ from alerts.errors import NotReadable
 from alerts.holds import Acknowledgement, Holds
 from alerts.interfaces import AlertState
 from alerts.stored import Upgrade, checked, reading, upgraded
-from controlplane.store.alerting.silences import SILENCES, read_silences
 from controlplane.store.audit import audit
 from controlplane.store.database import Database
+from controlplane.store.holding.silences import SILENCES, read_silences
 from controlplane.store.revision import touch
 from controlplane.store.tables.alerts import AlertInstanceRow
 from controlplane.store.tables.holds import AcknowledgementRow

@@ -1,0 +1,1 @@
+"""Silences and acknowledgements as rows. Dispatch reads them in the transaction of its decision."""
