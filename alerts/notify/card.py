@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -137,10 +138,16 @@ def _marked(line: str, mark: str) -> str:
     return f"{line} ({mark})" if mark else line
 
 
+def _what(alert: AlertInstance, words: Words) -> str:
+    """Return what is wrong. Alerts of other senders have no value."""
+    annotations = dict(alert.annotations)
+    name = dict(alert.labels).get("alertname", "?")
+    valued = name if math.isnan(alert.value) else words.value.format(name, go_float(alert.value))
+    return annotations.get("summary") or annotations.get("description") or valued
+
+
 def _line(alert: AlertInstance, words: Words, *, resolved: bool) -> str:
-    labels = dict(alert.labels)
-    text = dict(alert.annotations).get("summary")
-    text = text or words.value.format(labels.get("alertname", "?"), go_float(alert.value))
+    text = _what(alert, words)
     away = words.comma.join(alert.away)
     if not resolved:
         if alert.unknown_since is None:
