@@ -90,7 +90,7 @@ class HoldingPages:
         found = read_silences(services, state).items
         return self._render.page(
             request,
-            "silences.html",
+            "silences/page.html",
             silences=found[:SILENCES],
             truncated=len(found) > SILENCES,
             selected=state,
@@ -144,9 +144,9 @@ class HoldingPages:
         try:
             found = await run_in_threadpool(services.holding.preview, matchers_of([matchers]))
         except ControlPlaneError as error:
-            return self._render.page(request, "silence_preview.html", preview=None, fault=str(error))
+            return self._render.page(request, "silences/preview.html", preview=None, fault=str(error))
         is_admin = principal.role.includes(Role.ADMIN)
-        return self._render.page(request, "silence_preview.html", preview=found, fault="", is_admin=is_admin)
+        return self._render.page(request, "silences/preview.html", preview=found, fault="", is_admin=is_admin)
 
     @requires(Role.OPERATOR)
     async def ask_extend(self, request: Request, services: ServicesDep, silence_id: SilenceId) -> Response:
@@ -242,7 +242,7 @@ class HoldingPages:
             return RedirectResponse(page, 303)
         return self._render.page(
             request,
-            "silence_dialog.html",
+            "silences/dialog.html",
             length=length,
             begin=begin,
             matchers=matchers,

@@ -12,6 +12,7 @@ from controlplane.access.roles import Role
 from controlplane.api.alerts import Fingerprint, State
 from controlplane.api.alerts import alert as read_alert
 from controlplane.api.alerts import alerts as read_alerts
+from controlplane.api.alerts import explanation as read_explanation
 from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.models import ModelName
 from controlplane.api.notifications import notifications as read_notifications
@@ -22,6 +23,7 @@ from controlplane.api.rollouts.listing import rollouts as read_rollouts
 from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.fleet.alerting.explanations import ExplanationView
 from controlplane.fleet.slos import SloView
 from controlplane.fleet.views import AlertView
 from controlplane.web.render import Renderer
@@ -80,7 +82,7 @@ class Pages:
         shown = found[:ALERTS]
         return self._render.page(
             request,
-            "alerts.html",
+            "alerts/list.html",
             alerts=[a for a in shown if _for_people(a)],
             heartbeats=[a for a in shown if not _for_people(a)],
             truncated=len(found) > ALERTS,
@@ -89,9 +91,11 @@ class Pages:
 
     @requires(Role.VIEWER)
     async def alert(self, request: Request, services: ServicesDep, fingerprint: Fingerprint) -> Response:
-        """Show one alert and its history."""
-        found = await asyncio.to_thread(read_alert, services, fingerprint)
-        return self._render.page(request, "alert.html", alert=found)
+        """Show one alert, the way to each notifier, what changed around its start, and its history."""
+        found, explained = await asyncio.gather(
+            asyncio.to_thread(read_alert, services, fingerprint), asyncio.to_thread(_explained, services, fingerprint)
+        )
+        return self._render.page(request, "alerts/alert.html", alert=found, explained=explained)
 
     @requires(Role.VIEWER)
     async def rollouts(self, request: Request, services: ServicesDep) -> Response:
@@ -121,6 +125,14 @@ async def _attention(services: Services) -> Sequence[AlertView]:
     except ControlPlaneError:
         return ()
     return [a for a in found.items if _for_people(a)]
+
+
+def _explained(services: Services, fingerprint: str) -> ExplanationView | None:
+    """Return the explanation of an alert; None when it cannot be read: the alert itself may still be shown."""
+    try:
+        return read_explanation(services, fingerprint)
+    except ControlPlaneError:
+        return None
 
 
 def _for_people(alert: AlertView) -> bool:

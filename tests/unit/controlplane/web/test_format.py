@@ -120,7 +120,7 @@ def test_commands_in_a_sentence_are_code_and_the_rest_is_text(text: str, html: s
 
 
 def test_no_page_shows_the_backquotes_of_a_sentence() -> None:
-    pages = sorted(Path(web.__file__).parent.glob("templates/*.html"))
+    pages = sorted(Path(web.__file__).parent.rglob("templates/**/*.html"))
     cell = re.compile(r"{{ ([^}]*\bsentence\b[^}]*) }}")
     shown = [(page.name, found) for page in pages for found in cell.findall(page.read_text(encoding="utf-8"))]
     assert len(shown) > 5

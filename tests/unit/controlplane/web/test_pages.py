@@ -17,6 +17,7 @@ from controlplane.access.sessions import SessionStore
 from controlplane.config.model import Fleet
 from controlplane.errors import QueryError, Unavailable
 from controlplane.fleet import assemble
+from controlplane.fleet.alerting.explanations import Explanations
 from controlplane.fleet.slos import SloList, SloReader, slo_view
 from controlplane.fleet.views import GpuView
 from controlplane.rollout.attention import Attention, Need
@@ -100,6 +101,32 @@ async def test_an_alert_whose_targets_are_away_is_shown_as_unknown(console: Any)
             assert '<span class="state unknown" title="No data from dcgm/n1:9400 since ' in page
         assert "no data from dcgm/n1:9400. The alert keeps its state until there is data." in page
         assert "→" not in page.split('aria-label="History"')[1]
+
+
+async def test_an_alert_says_who_gets_it_and_what_changed_around_its_start(
+    console: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprint = console.alert("Hot", model="chat")
+    other = console.alert("Cold", model="chat")
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page(f"/alerts/{fingerprint}")
+        notifications, changes = (
+            page.split(f'aria-label="{label}')[1].split("</table>")[0]
+            for label in ("Notifications of", "Changes around")
+        )
+        assert "its group opens within a second" in notifications
+        assert "<small>route</small>" in notifications
+        assert "Cold" in changes
+        assert fingerprint not in changes
+        assert other != fingerprint
+
+        def away(*_: object) -> None:
+            raise Unavailable("the database cannot be reached")
+
+        monkeypatch.setattr(Explanations, "of", away)
+        page = await browser.page(f"/alerts/{fingerprint}")
+        assert "Hot" in page
+        assert "Notifications of" not in page
 
 
 async def test_labels_annotations_and_targets_stay_text(console: Any) -> None:
