@@ -79,12 +79,14 @@ class Outbox(Protocol[E]):
 
 @dataclass(frozen=True)
 class SenderLimits:
-    """Limits of the sender; durations are seconds. Invariant: a whole batch of slow sends fits in a claim."""
+    """Limits of the sender; durations are seconds. Messages whose turn does not come within a claim are given back."""
 
     claim_s: float = 60.0
     """Duration of a claim. The messages of a sender that died are free after it."""
     send_s: float = 15.0
-    batch: int = 3
+    batch: int = 16
+    """Messages of a claim. Chosen: each claim searches the queue, and a sender that dies holds as many back for
+    `claim_s`."""
     least_wait_s: float = 1.0
     first_backoff_s: float = 2.0
     most_backoff_s: float = 300.0
@@ -102,6 +104,8 @@ class MessageSender:
     limits: SenderLimits = SenderLimits()
     elapsed: Callable[[], float] = time.monotonic
     """Monotonic clock, in seconds. It measures how long a claim is ours, whatever happens to the wall clock."""
+    _claimed_until: float = 0.0
+    """End of the newest claim by `elapsed`."""
     _held_until: dict[str, float] = field(default_factory=dict)
     """Unix second until which each receiver asked to wait. The wait holds for all its messages."""
 
@@ -123,7 +127,8 @@ class MessageSender:
         """
         limits = self.limits
         # A send that starts later may outlast the claim, and another sender would then send the message too.
-        last_start = self.elapsed() + limits.claim_s - limits.send_s
+        self._claimed_until = self.elapsed() + limits.claim_s
+        last_start = self._claimed_until - limits.send_s
         entries = await asyncio.to_thread(
             self.outbox.claim, self.holder, self.clock.now(), limits.claim_s, limits.batch
         )
@@ -145,13 +150,21 @@ class MessageSender:
         for entry in entries:
             try:
                 if self.elapsed() > last_start:
-                    _log.warning("notification %s waits for the next claim: this one ends soon", entry.message_id)
-                    continue
-                await self._send_or_hold(receiver, entry)
+                    await self._give_back(entry)
+                else:
+                    await self._send_or_hold(receiver, entry)
             except Exception as bug:  # noqa: BLE001 - the job boundary: one message's bug must not hold up the others
                 bugs.append(bug)
         if bugs:
             raise bugs[0]
+
+    async def _give_back(self, entry: Entry) -> None:
+        """Give a message back that slow sends before it left no time for. Its claim may have ended already."""
+        if self.elapsed() < self._claimed_until:
+            reason = "slow messages before it took the time of this attempt"
+            await asyncio.to_thread(self.outbox.retry, entry, reason, self.clock.now())
+        else:
+            _log.warning("notification %s waits for the next claim: this one has ended", entry.message_id)
 
     async def _send_or_hold(self, receiver: str, entry: Entry) -> None:
         held = self._held_until.get(receiver, 0.0)

@@ -185,7 +185,7 @@ def test_a_database_with_tables_is_refused_and_stays_as_it_is(postgres_server: P
     migrate(target)
     before = rows(target)
     _, kept = saved(source, tmp_path)
-    with pytest.raises(BackupError, match="is not empty: it has alembic_version, "):
+    with pytest.raises(BackupError, match=r"is not empty: it has .*alembic_version, "):
         restore_postgres(kept, url_of(target), RESTORED)
     assert rows(target) == before
     source.close()

@@ -261,9 +261,23 @@ async def test_a_message_that_cannot_be_read_is_given_up_in_the_end(post: Post) 
     assert post.outbox.outcomes == [("dead", told, 1000.0)]
 
 
-async def test_the_limits_let_a_whole_slow_batch_fit_in_a_claim() -> None:
-    limits = SenderLimits()
-    assert limits.batch * limits.send_s < limits.claim_s
+async def test_messages_for_which_slow_ones_leave_no_time_are_given_back(post: Post) -> None:
+    seconds = [0.0]
+    post.sender.elapsed = lambda: seconds[0]
+    limits = post.sender.limits = SenderLimits(claim_s=0.8, send_s=0.2)
+    entries = [FakeEntry(f"m{n}", "ops", message_to_json(message()), attempts=1) for n in range(6)]
+    post.outbox.due = list(entries)
+    deliver = post.notifier.send
+
+    async def slowly(message: Message, root: MessageRef | None) -> MessageRef | None:
+        seconds[0] += limits.send_s - 0.01
+        return await deliver(message, root)
+
+    post.notifier.send = slowly  # type: ignore[method-assign]
+    await post.sender.tick()
+    outcomes = [outcome[0] for outcome in post.outbox.outcomes]
+    assert outcomes == ["done", "done", "done", "done", "retry", "retry"]
+    assert post.outbox.outcomes[-1] == ("retry", "slow messages before it took the time of this attempt", 1000.0)
 
 
 async def test_a_sender_that_was_stopped_after_its_claim_leaves_the_message_to_the_next_one(post: Post) -> None:
