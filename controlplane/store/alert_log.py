@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, func, update
@@ -19,7 +19,7 @@ from alerts.stored import checked, reading
 from alerts.wire import INSTANCE_FORMAT, instance_from_json, instance_to_json
 from collectors.samples import labels_of
 from controlplane.errors import NotStorable
-from controlplane.store.alert_rows import EVENTS, Found, read_rows, readable_instances, row_key
+from controlplane.store.alert_rows import EVENTS, INSTANCES, Found, read_row, read_rows, readable_instances, row_key
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
 from controlplane.store.revision import touch
@@ -99,7 +99,7 @@ class SqlAlertLog:
                 else:
                     gone.append((row, removed(found.instance, at)))
             for row, transition in gone:
-                _write(session, row, transition.instance)
+                _change(row, _changes(row, transition.instance))
             append_history(session, [transition for _, transition in gone])
             return [transition for _, transition in gone]
 
@@ -206,16 +206,22 @@ class SqlAlertLog:
 
 
 def put_rule(session: Session, unread: Unread, rule: str, instances: Sequence[AlertInstance]) -> None:
-    """Replace a rule's instances, in the caller's transaction. Unreadable rows are preserved (store.unreadable)."""
-    query = select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)
-    old = {}
-    for row, found in read_rows(session, unread, query):
-        _keep(session, row, found)
-        old[row.fingerprint] = row
-    for instance in instances:
-        _write(session, old.pop(instance.fingerprint, None), instance)
-    for row in old.values():
-        session.delete(row)
+    """Replace a rule's instances, in the caller's transaction. Unreadable rows are preserved (store.unreadable).
+
+    Rows that stay as they are cost a comparison: a rule may have thousands of alerts, and few change at a time.
+    """
+    wanted = {instance.fingerprint: instance for instance in instances}
+    for row in session.exec(select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)).all():
+        instance = wanted.pop(row.fingerprint, None)
+        changes = {} if instance is None else _changes(row, instance)
+        if instance is not None and not changes:
+            unread.forget(INSTANCES, row_key(row))
+            continue
+        _keep(session, row, read_row(session, unread, row))
+        if instance is None:
+            session.delete(row)
+        _change(row, changes)
+    session.add_all(AlertInstanceRow(**_values(instance)) for instance in wanted.values())
 
 
 def append_history(session: Session, transitions: Sequence[Transition]) -> None:
@@ -260,9 +266,19 @@ def _history(fingerprint: str) -> SelectOfScalar[AlertEventRow]:
     return select(AlertEventRow).where(AlertEventRow.fingerprint == fingerprint).order_by(col(AlertEventRow.id).desc())
 
 
-def _write(session: Session, row: AlertInstanceRow | None, instance: AlertInstance) -> None:
+def _change(row: AlertInstanceRow, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+def _changes(row: AlertInstanceRow, instance: AlertInstance) -> dict[str, Any]:
+    """Return the columns that differ from an instance."""
+    return {name: value for name, value in _values(instance).items() if getattr(row, name) != value}
+
+
+def _values(instance: AlertInstance) -> dict[str, Any]:
     labels = dict(instance.labels)
-    values: dict[str, Any] = {
+    return {
         "rule": instance.rule,
         "fingerprint": instance.fingerprint,
         "name": labels.get("alertname", ""),
@@ -279,12 +295,6 @@ def _write(session: Session, row: AlertInstanceRow | None, instance: AlertInstan
         "away": list(instance.away),
         "format": INSTANCE_FORMAT,
     }
-    if row is None:
-        session.add(AlertInstanceRow(**values))
-        return
-    for name, value in values.items():
-        if getattr(row, name) != value:
-            setattr(row, name, value)
 
 
 def _keep(session: Session, row: AlertInstanceRow, found: Found) -> None:

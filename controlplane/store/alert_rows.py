@@ -36,13 +36,18 @@ def read_rows(
     forgotten nor notified twice. Where both fail, its rule creates it anew at the next evaluation.
     """
     for row in session.exec(query).all():
-        try:
-            found = Found(instance_from_json({name: getattr(row, name) for name in _COLUMNS}))
-            unread.forget(INSTANCES, row_key(row))
-        except NotReadable as fault:
-            found = Found(_recovered(session, row), str(fault))
-            unread.note(INSTANCES, row_key(row), str(fault))
-        yield row, found
+        yield row, read_row(session, unread, row)
+
+
+def read_row(session: Session, unread: Unread, row: AlertInstanceRow) -> Found:
+    """Return the alert of a row, as `read_rows` does."""
+    try:
+        found = Found(instance_from_json({name: getattr(row, name) for name in _COLUMNS}))
+        unread.forget(INSTANCES, row_key(row))
+    except NotReadable as fault:
+        found = Found(_recovered(session, row), str(fault))
+        unread.note(INSTANCES, row_key(row), str(fault))
+    return found
 
 
 def readable_instances(

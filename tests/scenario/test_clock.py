@@ -116,8 +116,9 @@ class Machine:
         return [float(one["value"][1]) for one in answer["data"]["result"]]
 
     async def evaluations(self) -> dict[str, str]:
+        """Return the last evaluation of each group, without those that are evaluated once in minutes."""
         groups = (await self.get("/api/v1/rules"))["data"]["groups"]
-        return {group["name"]: group["lastEvaluation"] for group in groups}
+        return {group["name"]: group["lastEvaluation"] for group in groups if group["interval"] < 60}
 
     async def alerts(self) -> set[str]:
         alerts = (await self.get("/api/v1/alerts"))["data"]["alerts"]
