@@ -11,7 +11,8 @@ from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifications.alertmanager import read_receivers
 from controlplane.config.vocabulary import whole
-from controlplane.fleet.alerting.route import ALERTMANAGER
+from controlplane.errors import ConfigErrors
+from controlplane.fleet.alerting.route import ALERTMANAGER, notice_receiver
 from controlplane.fleet.alerting.routing import routing_of
 
 
@@ -48,10 +49,22 @@ def _check_alertmanager(path: Path, findings: Findings) -> None:
         findings.elsewhere("warning", note.file, note.line, note.text)
 
 
+def can_route(loaded: LoadedFleet) -> bool:
+    """Return whether everything that decides where messages go could be read."""
+    fleet = loaded.fleet
+    sections = ("notifiers", "route", "inhibit_rules", "time_intervals", "notifications")
+    if not (fleet.reads(*sections) and whole(tuple(getattr(fleet, section) for section in sections))):
+        return False
+    try:
+        notice_receiver(loaded)
+    except ConfigErrors:
+        return False
+    return True
+
+
 def _check_tree(loaded: LoadedFleet, names: list[str | None], findings: Findings) -> None:
     fleet = loaded.fleet
-    read = fleet.reads("inhibit_rules", "time_intervals")
-    if not (read and whole((fleet.route, fleet.inhibit_rules, fleet.time_intervals))):
+    if not can_route(loaded):
         return
     routing = routing_of(fleet)
     used = {name for node in routing.root.walk() for name in node.receivers}

@@ -13,6 +13,7 @@ from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import TlsContexts
 from controlplane.app.checks.findings import Findings
+from controlplane.app.checks.routing import can_route
 from controlplane.app.notifying.secrets import secrets_of
 from controlplane.app.parts.route import receives_buttons
 from controlplane.app.slack_token import app_token, signing_secret
@@ -63,8 +64,7 @@ def _check_slack(loaded: LoadedFleet, findings: Findings) -> None:
                 findings.warn(("slack", f"{name}_env" if secret.env else f"{name}_file"), str(failure))
     if not section.people:
         findings.warn(("slack",), "people: is empty, so nobody may click a button; name at least one person")
-    read = loaded.fleet.reads("notifiers", "route") and whole((loaded.fleet.notifiers, loaded.fleet.route))
-    if read and not receives_buttons(loaded):
+    if can_route(loaded) and not receives_buttons(loaded):
         findings.warn(("slack",), "no message has buttons, because route.receiver is no notifier of type slack")
 
 

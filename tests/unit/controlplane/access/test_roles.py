@@ -7,13 +7,13 @@ import pytest
 from controlplane.access import Principal, Role, check_csrf, csrf_token, require
 from controlplane.errors import Forbidden
 
-V, OP, A, G = Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.GATEWAY
-INCLUDED = {V: {V}, OP: {V, OP}, A: {V, OP, A, G}, G: {G}}
+V, OP, A, G, S = Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.GATEWAY, Role.ALERT_SENDER
+INCLUDED = {V: {V}, OP: {V, OP, S}, A: {V, OP, A, G, S}, G: {G}, S: {S}}
 
 
 @pytest.mark.parametrize("has", Role)
 @pytest.mark.parametrize("needs", Role)
-def test_a_role_includes_those_below_it_and_a_gateway_no_other(has: Role, needs: Role) -> None:
+def test_a_role_includes_those_below_it_and_a_machine_no_other(has: Role, needs: Role) -> None:
     allowed = needs in INCLUDED[has]
     assert has.includes(needs) is allowed
     principal = Principal("ci", has, "0123abcd")
