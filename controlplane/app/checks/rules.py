@@ -89,10 +89,12 @@ def _check_owners(fleet: Fleet, findings: Findings) -> None:
 
 def _check_slos(fleet: Fleet, options: PackOptions, findings: Findings) -> None:
     """Add warnings for SLOs without rules, and for windows that are longer than the stored history."""
-    if options.slos and PREFIX + "slo" not in expanded(fleet.rules):
+    if not options.slos:
+        return  # there are none, or not everything could be read
+    if PREFIX + "slo" not in expanded(fleet.rules):
         findings.warn(("rules",), "SLOs have no rules, so nothing measures them; add builtin:slo")
     kept = fleet.metrics.retention_recorded
-    for number, model in enumerate(fleet.models if options.slos and not fleet.metrics.query_url else ()):
+    for number, model in enumerate(() if fleet.metrics.query_url else fleet.models):
         for at, slo in enumerate(model.slos):
             if slo.window > kept:
                 sentence = f"is longer than metrics.retention_recorded ({format_duration(kept)}): the budget is that of"
