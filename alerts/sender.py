@@ -104,8 +104,6 @@ class MessageSender:
     limits: SenderLimits = SenderLimits()
     elapsed: Callable[[], float] = time.monotonic
     """Monotonic clock, in seconds. It measures how long a claim is ours, whatever happens to the wall clock."""
-    _claimed_until: float = 0.0
-    """End of the newest claim by `elapsed`."""
     _held_until: dict[str, float] = field(default_factory=dict)
     """Unix second until which each receiver asked to wait. The wait holds for all its messages."""
 
@@ -127,8 +125,7 @@ class MessageSender:
         """
         limits = self.limits
         # A send that starts later may outlast the claim, and another sender would then send the message too.
-        self._claimed_until = self.elapsed() + limits.claim_s
-        last_start = self._claimed_until - limits.send_s
+        last_start = self.elapsed() + limits.claim_s - limits.send_s
         entries = await asyncio.to_thread(
             self.outbox.claim, self.holder, self.clock.now(), limits.claim_s, limits.batch
         )
@@ -150,7 +147,7 @@ class MessageSender:
         for entry in entries:
             try:
                 if self.elapsed() > last_start:
-                    await self._give_back(entry)
+                    await self._give_back(entry, last_start + self.limits.send_s)
                 else:
                     await self._send_or_hold(receiver, entry)
             except Exception as bug:  # noqa: BLE001 - the job boundary: one message's bug must not hold up the others
@@ -158,9 +155,9 @@ class MessageSender:
         if bugs:
             raise bugs[0]
 
-    async def _give_back(self, entry: Entry) -> None:
+    async def _give_back(self, entry: Entry, claimed_until: float) -> None:
         """Give a message back that slow sends before it left no time for. Its claim may have ended already."""
-        if self.elapsed() < self._claimed_until:
+        if self.elapsed() < claimed_until:
             reason = "slow messages before it took the time of this attempt"
             await asyncio.to_thread(self.outbox.retry, entry, reason, self.clock.now())
         else:

@@ -23,14 +23,14 @@ from datetime import UTC, datetime
 
 from alerts.dispatch.buttons import buttons_of
 from alerts.dispatch.groups import Deliveries, GroupState, GroupStep, Picture
-from alerts.dispatch.muting import Mute, Stage, next_change
+from alerts.dispatch.muting import Stage, next_change
 from alerts.dispatch.routing import Members, Outlet, Sorted, Stages, sort
 from alerts.interfaces import AlertInstance, AlertState, Mark, Message
 from alerts.routing.tree import Node
 from collectors.durations import format_duration
 from collectors.samples import Labels
 
-_BY_PEOPLE = frozenset({Stage.ACKNOWLEDGEMENT, Stage.SILENCE})
+_BY_PEOPLE = (Stage.ACKNOWLEDGEMENT, Stage.SILENCE)
 DEAD_RETRY_S = 15 * 60.0
 """Seconds until a group whose message was given up sends again (chosen: time to replace a token or fix a channel)."""
 
@@ -82,10 +82,10 @@ def _rests_until(stages: Stages, picture: Picture, found: Sorted, at: float) -> 
     for key, group in picture.groups.items():
         if not group.is_open:
             continue
-        outlet = stages.outlet_of(key)
+        members = found.members(key)
+        outlet = members.outlet or stages.outlet_of(key)
         if outlet is None or not group.recalled:
             return at
-        members = found.members(key)
         new, gone = _changes(group, members, found)
         if members.firing or gone:
             due.append(due_at(outlet.node, group, changed=bool(new or gone)))
@@ -125,7 +125,7 @@ def _recent(node: Node, group: GroupState, at: float) -> bool:
 def _recall(stages: Stages, outlet: Outlet, group: GroupState, members: Members, found: Sorted) -> GroupState:
     """Return a group with the alerts of its last message, reconstructed: those that fired when it was made."""
     told_at = -math.inf if group.notified_at is None else group.notified_at
-    fires = (*members.firing.values(), *members.held.values())
+    fires = (*members.firing.values(), *(held.instance for held in members.held.values()))
     alive = [i for i in fires if i.fired_at is not None and i.fired_at <= told_at]
     over = [
         i
@@ -167,7 +167,7 @@ def _advance(
 ) -> GroupStep | None:
     told = {instance.labels: instance for instance in group.notified}
     new, gone = _changes(group, members, found)
-    if not members.firing and not members.muted and not gone:
+    if not members.firing and not members.held and not gone:
         why = "its alerts take other routes now" if told else "its alerts resolved before the first message"
         return GroupStep(_closed(group), None, f"{group.key} closed: {why}")
     if (members.firing or gone) and at >= due_at(node, group, changed=bool(new or gone)):
@@ -180,23 +180,18 @@ def _newly_held(group: GroupState, members: Members, at: float, stages: Stages) 
 
     The group's message is edited to show the acknowledgement. Nobody is notified, and no wait begins anew.
     """
-    news = [one for one in group.notified if one.fingerprint not in group.held]
-    held = [one for one in news if _BY_PEOPLE & _mutes(members, one.labels).keys()]
+    news = [one.labels for one in group.notified if one.fingerprint not in group.held]
+    held = [one for labels in news if (one := members.held.get(labels)) and any(map(one.by, _BY_PEOPLE))]
     if not held:
         return None
-    fingerprints = (*group.held, *(one.fingerprint for one in held))
+    fingerprints = (*group.held, *(one.instance.fingerprint for one in held))
     sentence = f"{group.key} leaves out {len(held)} alert(s) that are acknowledged or silenced"
-    if not any(Stage.ACKNOWLEDGEMENT in _mutes(members, one.labels) for one in held):
+    if not any(one.by(Stage.ACKNOWLEDGEMENT) for one in held):
         return GroupStep(replace(group, held=fingerprints), None, sentence)
     told = {instance.labels: instance for instance in group.notified}
     known = {labels: one for labels, one in members.firing.items() if labels in told}
     message = replace(_message(group, members, told, at, stages, known), edit=True)
     return GroupStep(replace(group, sequence=message.sequence, held=fingerprints), message, sentence)
-
-
-def _mutes(members: Members, labels: Labels) -> Mapping[Stage, Mute]:
-    """Return what holds an alert of the group back, by stage."""
-    return {mute.stage: mute for mute in members.muted.get(labels, ())}
 
 
 def _message(
@@ -209,14 +204,9 @@ def _message(
     resolved: tuple[AlertInstance, ...] = (),
 ) -> Message:
     """Return the next message of a group. Acknowledged alerts that were told are in it beside those in `firing`."""
-    taken = {
-        labels: mute
-        for labels in members.muted
-        if labels in told and (mute := _mutes(members, labels).get(Stage.ACKNOWLEDGEMENT))
-    }
-    fires = sorted(
-        (*firing.values(), *(members.held[labels] for labels in taken)), key=lambda i: (i.active_at, i.labels)
-    )
+    known = [held for labels, held in members.held.items() if labels in told]
+    taken = [(held.instance, mute) for held in known if (mute := held.by(Stage.ACKNOWLEDGEMENT))]
+    fires = sorted((*firing.values(), *(one for one, _ in taken)), key=lambda i: (i.active_at, i.labels))
     message = Message(
         group_key=group.key,
         receiver=group.receiver,
@@ -228,7 +218,7 @@ def _message(
         generation=group.generation,
         console_url=stages.console_url,
         sent_at=datetime.fromtimestamp(at, UTC),
-        marks=tuple(Mark(members.held[labels].fingerprint, mute.sentence) for labels, mute in taken.items()),
+        marks=tuple(Mark(one.fingerprint, mute.sentence) for one, mute in taken),
     )
     return replace(message, buttons=buttons_of(message)) if group.receiver in stages.interactive else message
 
@@ -239,12 +229,12 @@ def _sent(node: Node, group: GroupState, members: Members, found: Sorted, at: fl
     resolved = tuple(found.ended.get(labels) or _ended(told[labels], at) for labels in sorted(gone))
     message = _message(group, members, told, at, stages, members.firing, resolved)
     firing = tuple(members.firing.values())
-    held = tuple(one for labels, one in members.held.items() if labels in told)
+    held = tuple(one.instance for labels, one in members.held.items() if labels in told)
     # A group whose other alerts are muted stays open: an alert that is unmuted later updates the group's message.
     state = replace(
         group,
         sequence=message.sequence,
-        is_open=bool(firing or members.muted),
+        is_open=bool(firing or members.held),
         notified_at=at,
         notified=(*firing, *held),
         held=tuple(one.fingerprint for one in held),

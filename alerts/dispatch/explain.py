@@ -65,6 +65,7 @@ def _legs(
 def _leg(outlet: Outlet, picture: Picture, found: Sorted, instance: AlertInstance, at: float) -> Leg:
     node, key = outlet.node, outlet.key(instance.labels)
     members, group = found.members(key), picture.groups.get(key)
+    held = members.held.get(instance.labels)
     told = group is not None and any(one.labels == instance.labels for one in group.notified)
     stage, sentence, due = _stage(outlet, picture, members, instance, told=told, key=key, at=at)
     sent = group is not None and group.sequence > 0
@@ -76,7 +77,7 @@ def _leg(outlet: Outlet, picture: Picture, found: Sorted, instance: AlertInstanc
         node.receiver,
         outlet.notifier,
         key,
-        members.muted.get(instance.labels, ()),
+        held.mutes if held else (),
         due,
         f"{key}/{group.generation}/{group.sequence}" if group is not None and sent else "",
         group.notified_at if group is not None and sent else None,
@@ -95,8 +96,8 @@ def _stage(
         return TOLD_OVER, "it has resolved, and no message is due: its end was sent, or nobody was told of it", None
     if key in deliveries.underway:
         return UNDERWAY, "a message of its group is on its way; nothing else is sent before that has arrived", None
-    if mutes := members.muted.get(instance.labels, ()):
-        return mutes[0].stage, mutes[0].sentence, None
+    if held := members.held.get(instance.labels):
+        return held.mutes[0].stage, held.mutes[0].sentence, None
     if group is None or not is_open:
         return OPENING, "its group opens within a second", at
     node = patience(outlet.node, key, deliveries)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from alerts.dispatch.groups import Picture
-from alerts.dispatch.muting import Mute, Muting
+from alerts.dispatch.muting import Mute, Muting, Stage
 from alerts.interfaces import AlertInstance, AlertState
 from alerts.routing.tree import Node, Routing
 from collectors.durations import format_duration
@@ -94,16 +95,24 @@ class Stages:
         return found
 
 
+class Held(NamedTuple):
+    """A firing alert that is held back, and all reasons."""
+
+    instance: AlertInstance
+    mutes: tuple[Mute, ...]
+
+    def by(self, stage: Stage) -> Mute | None:
+        """Return the reason of a stage; None when it does not hold the alert back."""
+        return next((mute for mute in self.mutes if mute.stage is stage), None)
+
+
 @dataclass
 class Members:
     """The firing alerts of one group, by labels."""
 
     outlet: Outlet | None = None
     firing: dict[Labels, AlertInstance] = field(default_factory=dict)
-    muted: dict[Labels, tuple[Mute, ...]] = field(default_factory=dict)
-    """All reasons for which firing alerts are held back now."""
-    held: dict[Labels, AlertInstance] = field(default_factory=dict)
-    """Those alerts."""
+    held: dict[Labels, Held] = field(default_factory=dict)
 
 
 @dataclass
@@ -141,8 +150,7 @@ def sort(stages: Stages, picture: Picture, at: float) -> Sorted:
             mutes = (*filter(None, [by_route[path]]), *reasons)
             members = found.groups.setdefault(outlet.key(instance.labels), Members(outlet))
             if mutes:
-                members.muted.setdefault(instance.labels, mutes)
-                members.held.setdefault(instance.labels, instance)
+                members.held.setdefault(instance.labels, Held(instance, mutes))
             else:
                 members.firing.setdefault(instance.labels, instance)
     for instance in instances:
