@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from controlplane.errors import Unavailable
+from controlplane.traffic.nginx.workers import workers
 from tests.contract.real_servers import free_address
 from tests.patience import PROCESS_S
+
+WORKERS = 2
 
 
 class RealNginx:
@@ -28,7 +32,7 @@ class RealNginx:
         else:
             split = f"split_clients {sticky} $chat_upstream {{\n  * chat_v1;\n}}\n"
             self.include.write_text(f"{log}upstream chat_v1 {{\n  server {stable};\n}}\n{split}")
-        self.config.write_text(_CONFIG.format(folder=folder, address=self.address, pass_to=pass_to))
+        self.config.write_text(_CONFIG.format(folder=folder, address=self.address, pass_to=pass_to, workers=WORKERS))
 
     @property
     def url(self) -> str:
@@ -40,18 +44,24 @@ class RealNginx:
         return {"config": str(self.config), "pid_file": f"{self.folder}/nginx.pid", "access_log": str(self.log)}
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start it, and wait until it listens and has its workers."""
         self.process = subprocess.Popen(["nginx", "-c", self.config], stderr=subprocess.DEVNULL)
         host, port = self.address.split(":")
         deadline = time.monotonic() + PROCESS_S
         while True:
             with contextlib.suppress(OSError):
                 socket.create_connection((host, int(port))).close()
-                if (self.folder / "nginx.pid").exists() and self.log.exists():
+                if (self.folder / "nginx.pid").exists() and self.log.exists() and self._has_workers():
                     return
             errors = (self.folder / "error.log").read_text() if (self.folder / "error.log").exists() else ""
             assert self.process.poll() is None and time.monotonic() < deadline, errors
             time.sleep(0.02)
+
+    def _has_workers(self) -> bool:
+        """Return whether both workers run: one that is forked later would look like a reload."""
+        with contextlib.suppress(Unavailable):
+            return len(workers(self.folder / "nginx.pid").serving) == WORKERS
+        return False
 
     def stop(self) -> None:
         """End it and its workers at once."""
@@ -76,7 +86,7 @@ class RealNginx:
 _CONFIG = """\
 daemon off;
 user root;
-worker_processes 2;
+worker_processes {workers};
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 100; }}
