@@ -12,7 +12,6 @@ from alerts.interfaces import AlertInstance, AlertState
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
-from controlplane.errors import NotFound
 from controlplane.fleet import assemble
 from controlplane.fleet.alerting.explanations import ExplanationView
 from controlplane.fleet.holding.views import NO_HOLD
@@ -61,24 +60,17 @@ def explanation(services: ServicesDep, fingerprint: Fingerprint) -> ExplanationV
 
     Raises NotFound.
     """
-    return services.explanations.of(_found(services, fingerprint))
+    return services.explanations.of(services.alerts.get(fingerprint))
 
 
 def detail_of(services: Services, fingerprint: str) -> AlertDetailView:
     """Return one alert with its history and what holds it back. Raises NotFound."""
-    found = _found(services, fingerprint)
+    found = services.alerts.get(fingerprint)
     hold = NO_HOLD
     if found.state is AlertState.FIRING:
         firing = services.alerts.active(AlertState.FIRING)
         hold = services.holding.standings(firing).get(fingerprint, NO_HOLD)
     return assemble.alert_detail(found, services.alerts.history(fingerprint), hold)
-
-
-def _found(services: Services, fingerprint: str) -> AlertInstance:
-    found = services.alerts.by_fingerprint(fingerprint)
-    if found is None:
-        raise NotFound(f"there is no alert {fingerprint}, active or resolved; `cp alerts list` lists them")
-    return found
 
 
 def _resolved(log: SqlAlertLog, seen: set[str], limit: int) -> Iterator[AlertInstance]:

@@ -96,15 +96,14 @@ async def test_notifier(
 
 
 def notification_view(entry: OutboxEntry) -> NotificationView:
-    """Return the view of one message. A queued message with a failed attempt is `retrying`."""
-    retrying = entry.status is OutboxStatus.QUEUED and entry.error is not None
+    """Return the view of one message."""
     return NotificationView(
         id=entry.message_id,
         receiver=entry.receiver,
-        status="retrying" if retrying else entry.status.value,
+        status=entry.progress,
         summary=str(entry.payload.get("summary") or entry.kind),
         attempts=entry.attempts,
         created_at=instant(entry.created_at),
         sent_at=rfc3339(entry.finished_at) if entry.status is OutboxStatus.SENT else None,
-        error=entry.error or (entry.result or {}).get("note"),
+        error=entry.remark,
     )

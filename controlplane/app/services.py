@@ -13,7 +13,6 @@ from controlplane.config.difference import differences
 from controlplane.config.loader import located
 from controlplane.config.model import Fleet
 from controlplane.fleet.alerting.explanations import Explanations
-from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.backups import BackupDesk, BackupJobs
 from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
@@ -22,7 +21,6 @@ from controlplane.fleet.reader import FleetReader
 from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import snapshot_list
-from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.database import Database
@@ -37,7 +35,6 @@ from controlplane.store.usage import UsageStore
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
     """Return the services of the HTTP API for a control plane."""
     alerts = SqlAlertLog(db)
-    pipeline = Pipeline(plane.alerting.stages, SqlGroupLog(db).read)
 
     def unread() -> list[UnreadRow]:
         return report(db, plane.clock.now())
@@ -70,10 +67,10 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         versions=_versions(plane),
         gateways=plane.gateways,
         alerts=alerts,
-        pipeline=pipeline,
+        pipeline=plane.pipeline,
         holding=plane.holding,
         heartbeats=HeartbeatStore(db),
-        explanations=Explanations(pipeline, alerts, OutboxStore(db), History(db), plane.clock.now),
+        explanations=Explanations(plane.pipeline, OutboxStore(db), History(db), plane.clock.now),
         outbox=OutboxStore(db),
         usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,

@@ -41,6 +41,7 @@ from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
+from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
 from controlplane.fleet.holding.desk import desk_on
@@ -51,6 +52,7 @@ from controlplane.schedule import LoopFactory, Loops
 from controlplane.slack.actions import Actions
 from controlplane.slack.alerts import AlertActions
 from controlplane.slack.rollouts import RolloutActions
+from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.audit import audit
 from controlplane.store.backups.restored import Hold, hold_of
@@ -112,7 +114,8 @@ class ControlPlane:
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
-        self.holding = desk_on(db, self.alerting.stages, clock)
+        self.pipeline = Pipeline(self.alerting.stages, SqlGroupLog(db).read)
+        self.holding = desk_on(db, self.pipeline, clock)
         self.slack = self._made_slack()
         self.backups = Backups(db, clock, data_dir, observe_only=observe_only)
         self._parts = self._made_parts(embedded, data_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple
 
 from controlplane.fleet.assemble import state_after
@@ -81,10 +81,15 @@ class History:
         )
         return found.items(kinds), found.cursor(cursor)
 
-    def between(self, since: float, until: float, limit: int) -> Sequence[HistoryItem]:
-        """Return the events from `since` to before `until` (unix seconds), oldest first, up to `limit` of each kind."""
+    def between(
+        self, since: float, until: float, limit: int, wanted: Callable[[AlertEvent], bool]
+    ) -> Sequence[HistoryItem]:
+        """Return the events from `since` to before `until` (unix seconds), oldest first.
+
+        At most `limit` of each kind are read. Of those of alerts only the `wanted` ones are returned.
+        """
         found = _Found(
-            self._alerts.between(since, until, limit),
+            [event for event in self._alerts.between(since, until, limit) if wanted(event)],
             self._rollouts.events_between(since, until, limit),
             self._audit.recent(limit, AuditFilter(since=since, until=until, refusals=False)),
         )

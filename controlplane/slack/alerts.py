@@ -18,11 +18,9 @@ from controlplane.access.roles import Role
 from controlplane.errors import Conflict, NotFound
 from controlplane.fleet.holding.bounds import Actor
 from controlplane.fleet.holding.desk import HoldingDesk, Wanted
+from controlplane.fleet.holding.naming import names_of
 from controlplane.slack.actions import VIA, Action, Person
 from controlplane.store.outbox import OutboxStore
-
-NAMED = 5
-"""Most alerts that an answer names."""
 
 
 class AlertActions:
@@ -49,19 +47,19 @@ class AlertActions:
     def _acknowledge(self, person: Person, value: str) -> str:
         taken = self._taken(person, self._message(value), None)
         return (
-            f"Acknowledged by you as {person.name}: {_names(taken)}. Nobody is notified of it again until "
+            f"Acknowledged by you as {person.name}: {names_of(taken)}. Nobody is notified of it again until "
             "it has resolved."
         )
 
     def _snooze(self, person: Person, value: str) -> str:
         taken = self._taken(person, self._message(value), SNOOZE_S)
-        return f"Snoozed by you as {person.name} for an hour: {_names(taken)}."
+        return f"Snoozed by you as {person.name} for an hour: {names_of(taken)}."
 
     def _give_back(self, person: Person, value: str) -> str:
         message = self._message(value)
         for alert in message.firing:
             self._desk.unacknowledge(alert.fingerprint, _actor(person), VIA)
-        return f"Given back by you as {person.name}: {_names(message.firing)}. What still fires is notified again."
+        return f"Given back by you as {person.name}: {names_of(message.firing)}. What still fires is notified again."
 
     def _silence(self, person: Person, value: str) -> str:
         message = self._message(value)
@@ -106,15 +104,3 @@ class AlertActions:
 
 def _actor(person: Person) -> Actor:
     return Actor(person.name, person.role.includes(Role.ADMIN))
-
-
-def _names(alerts: Sequence[AlertInstance]) -> str:
-    names = [_name(alert) for alert in alerts[:NAMED]]
-    return ", ".join(names + ([f"{len(alerts) - NAMED} more"] if len(alerts) > NAMED else []))
-
-
-def _name(alert: AlertInstance) -> str:
-    labels = dict(alert.labels)
-    name = labels.pop("alertname", "?")
-    inner = ", ".join(f"{key}={value}" for key, value in labels.items() if key != "severity")
-    return f"{name} ({inner})" if inner else name

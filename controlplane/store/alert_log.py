@@ -18,7 +18,7 @@ from alerts.state import removed
 from alerts.stored import checked, reading
 from alerts.wire import INSTANCE_FORMAT, instance_from_json, instance_to_json
 from collectors.samples import labels_of
-from controlplane.errors import NotStorable
+from controlplane.errors import NotFound, NotStorable
 from controlplane.store.alert_rows import EVENTS, INSTANCES, Found, read_row, read_rows, readable_instances, row_key
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, check_lease
@@ -162,6 +162,13 @@ class SqlAlertLog:
                 return found[0]
             events = session.exec(_history(fingerprint).limit(LOOK_BACK))
             return next(iter(self._db.unread.readable(EVENTS, events, _event_key, _instance_after)), None)
+
+    def get(self, fingerprint: str) -> AlertInstance:
+        """Return the alert with this fingerprint, or its last state in the history. Raises NotFound."""
+        found = self.by_fingerprint(fingerprint)
+        if found is None:
+            raise NotFound(f"there is no alert {fingerprint}, active or resolved; `cp alerts list` lists them")
+        return found
 
     def history(self, fingerprint: str, limit: int = 100) -> list[AlertEvent]:
         """Return an alert's transitions, newest first."""

@@ -64,6 +64,17 @@ class OutboxEntry:
     error: str | None
     """Error of the last failed attempt."""
 
+    @property
+    def progress(self) -> str:
+        """The status for people: a queued message with a failed attempt is `retrying`."""
+        retrying = self.status is OutboxStatus.QUEUED and self.error is not None
+        return "retrying" if retrying else self.status.value
+
+    @property
+    def remark(self) -> str | None:
+        """Error of the last failed attempt. For a sent message: the change that was needed to deliver it."""
+        return self.error or (self.result or {}).get("note")
+
 
 class Stuck(NamedTuple):
     """Numbers of messages that do not get through."""

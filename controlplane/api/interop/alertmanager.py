@@ -92,7 +92,7 @@ def alerts(
     shown = _Shown(active=active, silenced=silenced, inhibited=inhibited, unprocessed=unprocessed)
     at, url = services.clock.now(), services.config().fleet.external_url
     found = []
-    standings = services.pipeline.standings(at)
+    standings = services.holding.firing()
     pages = _pages(services, [one.instance for one in standings])
     for one in standings:
         labels = dict(one.instance.labels)

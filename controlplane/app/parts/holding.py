@@ -19,6 +19,7 @@ from alerts.sender import KIND
 from alerts.wire import message_to_json
 from controlplane.clock.every import Every
 from controlplane.errors import Unavailable
+from controlplane.fleet.holding.naming import names_of
 from controlplane.store.alert_log import read_instances
 from controlplane.store.database import Database
 from controlplane.store.holding.silences import SilenceStore, due_reminders, silence_of
@@ -35,8 +36,6 @@ SHORTEST_S = 3600.0
 """Shortest silence that is reminded of, in seconds: the end of a shorter one is still in mind. Chosen."""
 LOOK_S = 10.0
 """Seconds between two looks for silences that are to lapse. Chosen."""
-SHOWN = 5
-"""Most alerts that a reminder names."""
 _DUE = text("SELECT 1 FROM silence WHERE reminded_at IS NULL AND ends_at > :now AND ends_at <= :soon LIMIT 1")
 
 
@@ -119,11 +118,10 @@ def reminder(
     silence: Silence, held: Sequence[AlertInstance], notifier: str, number: int, now: float, console_url: str
 ) -> Message:
     """Return the notice that a silence is to lapse. `number` counts the reminders of one silence."""
-    names = [_named(one) for one in held[:SHOWN]] + ([f"{len(held) - SHOWN} more"] if len(held) > SHOWN else [])
     ends = datetime.fromtimestamp(silence.ends_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     what = "1 alert that still fires and is" if len(held) == 1 else f"{len(held)} alerts that still fire and are"
     words = (
-        f"It holds back {what} notified after its end: {', '.join(names)}. "
+        f"It holds back {what} notified after its end: {names_of(held)}. "
         f"Its reason: {silence.comment or 'none was given'}. `cp silences extend {silence.id} --for 2h` prolongs it."
     )
     return Message(
@@ -139,10 +137,3 @@ def reminder(
         sent_at=datetime.fromtimestamp(now, UTC),
         notice=Notice(f"Silence of {silence.created_by} ends at {ends}", words, "warning"),
     )
-
-
-def _named(instance: AlertInstance) -> str:
-    labels = dict(instance.labels)
-    name = labels.pop("alertname", "?")
-    inner = ", ".join(f"{key}={value}" for key, value in labels.items() if key != "severity")
-    return f"{name} ({inner})" if inner else name

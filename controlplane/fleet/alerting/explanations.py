@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from alerts.dispatch import Leg, explain
 from alerts.interfaces import AlertInstance
 from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.assemble import alert_view
 from controlplane.fleet.history import History, HistoryItem
+from controlplane.fleet.holding.views import HeldBackView, held_back_views
 from controlplane.fleet.view import View, instant, rfc3339
 from controlplane.fleet.views import AlertView
-from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.outbox import OutboxEntry, OutboxStatus, OutboxStore
+from controlplane.store.alert_log import AlertEvent
+from controlplane.store.outbox import OutboxEntry, OutboxStore
 
 BEFORE_S, AFTER_S = 1800.0, 300.0
 """Span around an alert's start in which changes are shown. Chosen: rollouts and throttling act within half an hour."""
@@ -22,16 +23,6 @@ SHARED = ("model", "node", "gpu", "instance", "rollout")
 
 ACCESS = ("token.", "key.")
 """Begin of the names of acts that cannot change how the fleet serves."""
-
-
-class MuteView(View):
-    """One reason that holds an alert back."""
-
-    stage: str
-    """`time interval`, `inhibition`, `silence` or `acknowledgement`."""
-    sentence: str
-    by: tuple[str, ...]
-    """Names of intervals, fingerprints of alerts, ids of silences, or the person."""
 
 
 class DeliveryView(View):
@@ -59,7 +50,8 @@ class LegView(View):
     receiver: str
     notifier: str
     group: str
-    mutes: tuple[MuteView, ...]
+    mutes: tuple[HeldBackView, ...]
+    """All reasons that hold the alert back there."""
     due_at: str | None
     """Time of the next message that may have it."""
     delivery: DeliveryView | None
@@ -82,12 +74,11 @@ class Explanations:
     def __init__(
         self,
         pipeline: Pipeline,
-        alerts: SqlAlertLog,
         outbox: OutboxStore,
         history: History,
         now: Callable[[], float],
     ) -> None:
-        self._pipeline, self._alerts, self._outbox, self._history, self._now = pipeline, alerts, outbox, history, now
+        self._pipeline, self._outbox, self._history, self._now = pipeline, outbox, history, now
 
     def of(self, instance: AlertInstance) -> ExplanationView:
         """Return the explanation of an alert, active or resolved."""
@@ -110,41 +101,33 @@ class Explanations:
             receiver=leg.receiver,
             notifier=leg.notifier,
             group=leg.group,
-            mutes=tuple(MuteView(stage=m.stage.value, sentence=m.sentence, by=m.by) for m in leg.mutes),
+            mutes=held_back_views(leg.mutes),
             due_at=rfc3339(leg.due_at),
             delivery=None if entry is None else _delivery(entry),
         )
 
     def _changes(self, instance: AlertInstance) -> list[HistoryItem]:
         start = instance.active_at
-        found = self._history.between(start - BEFORE_S, start + AFTER_S, 10 * MAX_CHANGES)
-        related = self._related(instance, start)
-        own = {name: value for name, value in instance.labels if name in SHARED}
-        return [item for item in found if _concerns(item, instance, own, related)][-MAX_CHANGES:]
-
-    def _related(self, instance: AlertInstance, start: float) -> set[str]:
-        """Return the fingerprints of other alerts of the span that share a label with this one."""
         own = {pair for pair in instance.labels if pair[0] in SHARED}
-        events = self._alerts.between(start - BEFORE_S, start + AFTER_S, 10 * MAX_CHANGES)
-        return {event.fingerprint for event in events if own & set(event.instance.labels)}
+        model = dict(own).get("model")
 
+        def related(other: AlertEvent) -> bool:
+            return other.fingerprint != instance.fingerprint and bool(own & set(other.instance.labels))
 
-def _concerns(item: HistoryItem, instance: AlertInstance, own: dict[str, str], related: Iterable[str]) -> bool:
-    match item.kind:
-        case "alert":
-            return item.ref in related and item.ref != instance.fingerprint
-        case "rollout":
-            return "model" not in own or item.subject == own["model"]
-        case "audit":
-            return not item.what.startswith(ACCESS)
+        def concerns(item: HistoryItem) -> bool:
+            if item.kind == "rollout":
+                return model is None or item.subject == model
+            return item.kind == "alert" or not item.what.startswith(ACCESS)
+
+        found = self._history.between(start - BEFORE_S, start + AFTER_S, 10 * MAX_CHANGES, related)
+        return [item for item in found if concerns(item)][-MAX_CHANGES:]
 
 
 def _delivery(entry: OutboxEntry) -> DeliveryView:
-    retrying = entry.status is OutboxStatus.QUEUED and entry.error is not None
     return DeliveryView(
         id=entry.message_id,
-        status="retrying" if retrying else entry.status.value,
+        status=entry.progress,
         attempts=entry.attempts,
         at=instant(entry.finished_at or entry.created_at),
-        error=entry.error or (entry.result or {}).get("note"),
+        error=entry.remark,
     )

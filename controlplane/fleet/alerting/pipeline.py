@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from alerts.dispatch import Mute, Muting, Picture, Stages
-from alerts.interfaces import AlertInstance, AlertState
-from collectors.samples import Labels
+from alerts.holds import Holds
+from alerts.interfaces import AlertInstance
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,10 @@ class Pipeline:
     read: Callable[[], Picture]
     """Reads alerts, groups, deliveries, silences and acknowledgements. Blocking. Raises Unavailable."""
 
-    def standings(self, at: float) -> Sequence[Standing]:
-        """Return all firing alerts at unix second `at`. Blocking. Raises Unavailable."""
-        return standings(self.stages(), self.read(), at)
 
-
-def standings(stages: Stages, picture: Picture, at: float) -> list[Standing]:
-    """Return the standing of every firing alert of a picture."""
-    firing = [one for one in picture.instances if one.state is AlertState.FIRING]
-    muting = Muting(stages.routing, firing, picture.holds, at)
+def standings(stages: Stages, firing: Sequence[AlertInstance], holds: Holds, at: float) -> list[Standing]:
+    """Return the standing of each alert at unix second `at`. `firing` must be all that fire: they hold others back."""
+    muting = Muting(stages.routing, firing, holds, at)
     return [_standing(stages, muting, one) for one in firing]
 
 
@@ -48,8 +43,3 @@ def _standing(stages: Stages, muting: Muting, instance: AlertInstance) -> Standi
     by_time = closed if nodes and len(closed) == len(nodes) else []
     receivers = tuple(dict.fromkeys(node.receiver for node in nodes))
     return Standing(instance, receivers, (*muting.reasons(instance, labels), *by_time))
-
-
-def by_labels(found: Sequence[Standing]) -> Mapping[Labels, Standing]:
-    """Return the standings by the labels of their alerts."""
-    return {one.instance.labels: one for one in found}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from sqlmodel import Session
 
-from alerts.dispatch import Picture, Stages
 from alerts.holds import Acknowledgement, Silence, Silences
 from alerts.interfaces import AlertInstance, AlertState, Clock
 from alerts.routing.matchers import Matcher, Op
 from collectors.durations import format_duration
-from controlplane.errors import Conflict, Forbidden, MalformedRequest, NotFound
-from controlplane.fleet.alerting.pipeline import Pipeline, standings
+from controlplane.errors import Conflict, Forbidden, MalformedRequest
+from controlplane.fleet.alerting.pipeline import Pipeline, Standing, standings
 from controlplane.fleet.assemble import alert_state
 from controlplane.fleet.holding.bounds import (
     LONGEST_SNOOZE_S,
@@ -35,7 +34,6 @@ from controlplane.fleet.holding.views import (
     silence_view,
 )
 from controlplane.fleet.view import instant
-from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.holding.acknowledgements import AcknowledgementStore
@@ -207,7 +205,7 @@ class HoldingDesk:
         """
         if for_s is not None and not 0 < for_s <= LONGEST_SNOOZE_S:
             raise MalformedRequest(f"a snooze lasts {format_duration(LONGEST_SNOOZE_S)} at most")
-        found = self._alert(fingerprint)
+        found = self._alerts.get(fingerprint)
         if found.state is not AlertState.FIRING or found.fired_at is None:
             raise Conflict(f"alert {fingerprint} is {alert_state(found)}: only a firing alert can be acknowledged")
         now = self._clock.now()
@@ -228,9 +226,15 @@ class HoldingDesk:
 
     def unacknowledge(self, fingerprint: str, actor: Actor, comment: str = "") -> None:
         """Take an acknowledgement or a snooze back. Safe to repeat. Raises NotFound for an unknown alert."""
-        found = self._alert(fingerprint)
+        found = self._alerts.get(fingerprint)
         detail = _name(found) + (f": {comment}" if comment else "")
         self._acknowledgements.remove(fingerprint, actor.name, detail, self._clock.now())
+
+    def firing(self) -> list[Standing]:
+        """Return every firing alert with its receivers and all reasons that hold it back."""
+        now = self._clock.now()
+        firing = self._alerts.active(AlertState.FIRING)
+        return standings(self._pipeline.stages(), firing, self._acknowledgements.holds(now), now)
 
     def standings(self, alerts: Sequence[AlertInstance]) -> dict[str, AlertHold]:
         """Return what holds the firing ones of these alerts back, by fingerprint.
@@ -239,21 +243,15 @@ class HoldingDesk:
         """
         now = self._clock.now()
         holds = self._acknowledgements.holds(now)
-        picture = Picture([one for one in alerts if one.state is AlertState.FIRING], holds=holds)
+        firing = [one for one in alerts if one.state is AlertState.FIRING]
         return {
             one.instance.fingerprint: AlertHold(
                 held_back_views(one.mutes), acknowledgement_view(holds.acknowledgement(one.instance, now))
             )
-            for one in standings(self._pipeline.stages(), picture, now)
+            for one in standings(self._pipeline.stages(), firing, holds, now)
         }
 
     # -- parts ---------------------------------------------------------------------------------------------------
-
-    def _alert(self, fingerprint: str) -> AlertInstance:
-        found = self._alerts.by_fingerprint(fingerprint)
-        if found is None:
-            raise NotFound(f"there is no alert {fingerprint}, active or resolved; `cp alerts list` lists them")
-        return found
 
     def _repeated(self, key: str, wanted: Wanted) -> SilenceView | None:
         found = self._silences.by_key(key)
@@ -299,9 +297,8 @@ class HoldingDesk:
         return sorted(found, key=lambda group: (-group.muted, group.key))
 
 
-def desk_on(db: Database, stages: Callable[[], Stages], clock: Clock) -> HoldingDesk:
-    """Return the desk on a database, with the routes that `stages` returns."""
-    pipeline = Pipeline(stages, SqlGroupLog(db).read)
+def desk_on(db: Database, pipeline: Pipeline, clock: Clock) -> HoldingDesk:
+    """Return the desk on a database."""
     return HoldingDesk(SilenceStore(db), AcknowledgementStore(db), SqlAlertLog(db), pipeline, clock)
 
 

@@ -164,7 +164,7 @@ def read_silences(session: Session, db: Database, after: float | None) -> list[S
     query = select(SilenceRow).order_by(col(SilenceRow.ends_at).desc()).limit(MOST_LISTED)
     if after is not None:
         query = query.where(col(SilenceRow.ends_at) > after)
-    return db.unread.readable(SILENCES, session.exec(query), lambda row: row.id, _silence)
+    return db.unread.readable(SILENCES, session.exec(query), lambda row: row.id, silence_of)
 
 
 def due_reminders(session: Session, at: float, ahead_s: float) -> Sequence[SilenceRow]:
@@ -175,11 +175,6 @@ def due_reminders(session: Session, at: float, ahead_s: float) -> Sequence[Silen
         .where(col(SilenceRow.starts_at) <= at, col(SilenceRow.reminded_at).is_(None))
         .order_by(col(SilenceRow.ends_at))
     ).all()
-
-
-def silence_of(row: SilenceRow) -> Silence:
-    """Return the silence of a row. Raises NotReadable for a damaged row."""
-    return _silence(row)
 
 
 def _note(session: Session, silence_id: str, act: Act) -> None:
@@ -199,7 +194,8 @@ def _documents(silence: Silence) -> list[dict[str, str]]:
     return [{"name": one.name, "op": one.op.value, "value": one.value} for one in silence.matchers]
 
 
-def _silence(row: SilenceRow) -> Silence:
+def silence_of(row: SilenceRow) -> Silence:
+    """Return the silence of a row. Raises NotReadable for a damaged row."""
     upgraded({"format": row.format}, _UPGRADES)
     with reading():
         values = {name: getattr(row, name) for name in _COLUMNS}
@@ -216,7 +212,7 @@ def _matcher(document: Mapping[str, Any]) -> Matcher:
 
 def _stored(row: SilenceRow) -> StoredSilence:
     try:
-        silence = _silence(row)
+        silence = silence_of(row)
         return checked(StoredSilence(silence, row.owner, row.created_at, row.reminders, row.reminded_at))
     except NotReadable as error:
         raise _UnreadableSilenceError(f"silence {row.id} cannot be read: {error}") from error

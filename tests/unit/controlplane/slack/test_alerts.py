@@ -16,9 +16,11 @@ from alerts.wire import message_to_json
 from collectors.samples import labels_of
 from controlplane.access.roles import Role
 from controlplane.errors import Conflict, NotFound
+from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.holding.desk import desk_on
 from controlplane.slack.actions import Person
 from controlplane.slack.alerts import AlertActions
+from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore, enqueue
 from tests.routes import stages
@@ -31,7 +33,7 @@ class World:
 
     def __init__(self, db: Database) -> None:
         self.db, self.at = db, 1000.0
-        self.desk = desk_on(db, stages, self)
+        self.desk = desk_on(db, Pipeline(stages, SqlGroupLog(db).read), self)
         self.acts = {one.name: one.run for one in AlertActions(self.desk, OutboxStore(db), self).actions()}
         self.hot, self.slow = self.fire("Hot"), self.fire("Slow")
         self.message = Message("g", "ops", "firing", (("model", "chat"),), (self.hot, self.slow), (), 1, 7)
