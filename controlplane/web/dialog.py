@@ -41,8 +41,8 @@ class Dialogs:
 
         `wants_reason` is the hint of a field for the operator's reason; "": there is no such field.
         """
-        if "HX-Request" not in request.headers:  # the address was opened directly: show the page that holds the dialog
-            return RedirectResponse("/".join(request.url.path.split("/")[:3]), 303)
+        if opened := opened_directly(request):
+            return opened
         # The status is always 200, because htmx shows only successful answers and the user must see a refusal.
         return self._render.page(
             request,
@@ -71,7 +71,22 @@ class Dialogs:
         if not page:
             assert isinstance(result, Rollout)
             page = f"/rollouts/{result.id}"
-        return Response(status_code=204, headers={"HX-Redirect": page})
+        return led_to(page)
+
+
+def opened_directly(request: Request, page: str = "") -> Response | None:
+    """Return the way to the page that holds a dialog whose address was opened directly; None when htmx asks for it.
+
+    `page`: "" for the one of two parts of the address, such as `/models/chat`.
+    """
+    if "HX-Request" in request.headers:
+        return None
+    return RedirectResponse(page or "/".join(request.url.path.split("/")[:3]), 303)
+
+
+def led_to(page: str) -> Response:
+    """Return the answer to a confirmed dialog, which leads the browser to a page."""
+    return Response(status_code=204, headers={"HX-Redirect": page})
 
 
 def reasons_of(error: ControlPlaneError) -> tuple[str, ...]:

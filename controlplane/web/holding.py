@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from pydantic import ValidationError
 
 from controlplane.access.roles import Principal, Role
@@ -24,7 +24,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.holding.bounds import MOST_COMMENT, matchers_of
 from controlplane.fleet.holding.views import SilenceView
-from controlplane.web.dialog import Key
+from controlplane.web.dialog import Key, led_to, opened_directly
 from controlplane.web.render import Renderer
 
 PATH = "/silences"
@@ -130,7 +130,7 @@ class HoldingPages:
             return self._dialog(
                 request, new=True, matchers=matchers, length=length, begin=begin, comment=comment, faults=_faults(error)
             )
-        return _to(PATH)
+        return led_to(PATH)
 
     @requires(Role.OPERATOR)
     async def preview(
@@ -169,7 +169,7 @@ class HoldingPages:
         except (ValidationError, ControlPlaneError) as error:
             silence = await run_in_threadpool(services.holding.show, silence_id)
             return self._dialog(request, extending=silence, length=length, faults=_faults(error))
-        return _to(PATH)
+        return led_to(PATH)
 
     @requires(Role.OPERATOR)
     async def ask_expire(self, request: Request, services: ServicesDep, silence_id: SilenceId) -> Response:
@@ -186,7 +186,7 @@ class HoldingPages:
     ) -> Response:
         """End the silence."""
         await run_in_threadpool(services.holding.expire, silence_id, actor_of(principal), comment.strip())
-        return _to(PATH)
+        return led_to(PATH)
 
     def _asking(self, name: str) -> Endpoint:
         """Return the endpoint that asks whether to do one of _ACTS."""
@@ -218,7 +218,7 @@ class HoldingPages:
                 return self._dialog(
                     request, act=_ACTS[name], title=title, length=length, comment=comment, faults=_faults(error)
                 )
-            return _to(f"/alerts/{fingerprint}")
+            return led_to(f"/alerts/{fingerprint}")
 
         return act
 
@@ -237,9 +237,8 @@ class HoldingPages:
         act: _Act | None = None,
         title: str = "",
     ) -> Response:
-        if "HX-Request" not in request.headers:  # the address was opened directly: show the page that holds the dialog
-            page = PATH if request.url.path.startswith(PATH) else "/".join(request.url.path.split("/")[:3])
-            return RedirectResponse(page, 303)
+        if opened := opened_directly(request, PATH if request.url.path.startswith(PATH) else ""):
+            return opened
         return self._render.page(
             request,
             "silences/dialog.html",
@@ -276,10 +275,6 @@ def _matchers_for(services: Services, fingerprint: str) -> str:
     if alert is None:
         return ""
     return services.holding.matchers_for(alert)
-
-
-def _to(page: str) -> Response:
-    return Response(status_code=204, headers={"HX-Redirect": page})
 
 
 def _faults(error: ValidationError | ControlPlaneError) -> tuple[str, ...]:

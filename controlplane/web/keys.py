@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from pydantic import ValidationError
 
 from controlplane.access.roles import Role
@@ -28,6 +28,7 @@ from controlplane.api.gateway.keys import key as read_key
 from controlplane.api.gateway.keys import keys as read_keys
 from controlplane.api.services import ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.web.dialog import led_to, opened_directly
 from controlplane.web.render import Renderer
 
 PATH = "/keys"
@@ -181,7 +182,7 @@ class KeysPage:
         except (ValidationError, ControlPlaneError) as error:
             key = await run_in_threadpool(read_key, services, key_id)
             return self._dialog(request, key=key, limits=limits, faults=_faults(error))
-        return _to_page()
+        return led_to(PATH)
 
     @requires(Role.ADMIN)
     async def ask_revoke(self, request: Request, services: ServicesDep, key_id: KeyId) -> Response:
@@ -193,7 +194,7 @@ class KeysPage:
     async def revoke(self, request: Request, services: ServicesDep, principal: PrincipalDep, key_id: KeyId) -> Response:
         """Revoke the key."""
         await run_in_threadpool(revoke_key, services, principal, key_id)
-        return _to_page()
+        return led_to(PATH)
 
     def _dialog(
         self,
@@ -206,8 +207,8 @@ class KeysPage:
         revoking: KeyView | None = None,
         faults: tuple[str, ...] = (),
     ) -> Response:
-        if "HX-Request" not in request.headers:  # the address was opened directly: show the page that holds the dialog
-            return RedirectResponse(PATH, 303)
+        if opened := opened_directly(request, PATH):
+            return opened
         return self._render.page(
             request,
             "key_dialog.html",
@@ -219,10 +220,6 @@ class KeysPage:
             faults=faults,
             labels=LIMITS,
         )
-
-
-def _to_page() -> Response:
-    return Response(status_code=204, headers={"HX-Redirect": PATH})
 
 
 def _number(text: str) -> int | float | str | None:

@@ -16,6 +16,7 @@ from controlplane.api.problems import headers_of, problem_of
 from controlplane.api.services import ServicesDep
 from controlplane.config.model import Fleet
 from controlplane.errors import Forbidden, Unauthenticated
+from controlplane.web.dialog import led_to
 from controlplane.web.render import Renderer
 
 SIGN_IN = "/sign-in"
@@ -78,7 +79,7 @@ class SignIn:
     async def sign_out(self, request: Request, services: ServicesDep) -> Response:
         """Close the session."""
         await services.pools.access.run(services.sessions.close, request.cookies.get(SESSION_COOKIE, ""))
-        answer = Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
+        answer = led_to(SIGN_IN)
         answer.delete_cookie(SESSION_COOKIE)
         return answer
 

@@ -6,7 +6,8 @@ Many of these programs answer 200 to a message that they refuse, with a code in 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -47,6 +48,35 @@ class Refusal(NamedTuple):
     text: str
     """Words of the receiver, and the cure."""
     wait_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes of a chat program's refusals. One that is in no set may be about the form: a plain text shows it."""
+
+    name: str
+    """Name of the field of an answer that has the code, for errors."""
+    limited: Collection[int]
+    wait_s: float
+    """Seconds to wait after a code in `limited`."""
+    later: Collection[int] = ()
+    cures: Mapping[int, str] = field(default_factory=dict)
+    """Cures of the codes for which a retry does not help."""
+
+    def refusal(self, answer: Answer, code: object, words: object) -> Refusal | None:
+        """Return the refusal of a code and the receiver's words; None for 0."""
+        if code == 0:
+            return None
+        if not isinstance(code, int):
+            return Refusal(Reason.LATER, f"the answer has no {self.name} ({answer.text})")
+        text = answer.shown(f"{code} {words}")
+        if code in self.limited:
+            return Refusal(Reason.LIMITED, text, self.wait_s)
+        if code in self.later:
+            return Refusal(Reason.LATER, text)
+        return (
+            Refusal(Reason.FINAL, f"{text}; {self.cures[code]}") if code in self.cures else Refusal(Reason.FORM, text)
+        )
 
 
 class Dialect(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 from yarl import URL
 
 from alerts.notify.card import Card
-from alerts.notify.chat.bot import MAX_FIELDS, Reason, Refusal, joined, literal, markdown_link
+from alerts.notify.chat.bot import MAX_FIELDS, Codes, Refusal, joined, literal, markdown_link
 from alerts.notify.http import Answer
 from alerts.notify.pace import Limit
 from alerts.notify.text import cut, cut_bytes, whole_lines
@@ -19,8 +19,6 @@ TEXT_LIMIT, TITLE_LIMIT, VALUE_LIMIT = 18_000, 64, 1_000
 """Sizes in bytes. DingTalk takes 20,000 bytes a request. The title is what a notification shows."""
 BLOCKED_S = 600.0
 """Seconds for which DingTalk blocks a bot that sends more than 20 messages in a minute."""
-_LATER = frozenset({-1, 43004, 400010})
-_LIMITED = frozenset({130101, 130102, 410100, 90018, 90002})
 _CURES = {
     310000: "the bot's security settings refuse it: check the secret and this machine's clock, or its keywords, "
     "or its list of addresses",
@@ -29,6 +27,9 @@ _CURES = {
     400101: "the bot's access_token is not known: copy its current address",
     400102: "the bot is switched off",
 }
+_CODES = Codes(
+    "errcode", frozenset({130101, 130102, 410100, 90018, 90002}), BLOCKED_S, frozenset({-1, 43004, 400010}), _CURES
+)
 
 
 class DingTalk:
@@ -64,17 +65,7 @@ class DingTalk:
     def refusal(self, answer: Answer) -> Refusal | None:
         """Return the refusal of an answer."""
         found = answer.json()
-        code = found.get("errcode")
-        if code == 0:
-            return None
-        if not isinstance(code, int):
-            return Refusal(Reason.LATER, f"the answer has no errcode ({answer.text})")
-        text = answer.shown(f"{code} {found.get('errmsg', '')}")
-        if code in _LIMITED:
-            return Refusal(Reason.LIMITED, text, BLOCKED_S)
-        if code in _LATER:
-            return Refusal(Reason.LATER, text)
-        return Refusal(Reason.FINAL, f"{text}; {_CURES[code]}") if code in _CURES else Refusal(Reason.FORM, text)
+        return _CODES.refusal(answer, found.get("errcode"), found.get("errmsg", ""))
 
 
 def _shown(text: str) -> str:

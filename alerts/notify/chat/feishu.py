@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from alerts.notify.card import Card
-from alerts.notify.chat.bot import MAX_FIELDS, Reason, Refusal, fitted
+from alerts.notify.chat.bot import MAX_FIELDS, Codes, Refusal, fitted
 from alerts.notify.http import Answer
 from alerts.notify.pace import Limit
 from alerts.notify.text import whole_lines
@@ -18,14 +18,13 @@ BODY_LIMIT = 20_000
 """Bytes of a request: Feishu takes 20 KB, signature included."""
 TEXT_LIMIT = 9_000
 """Bytes of a plain text. Chosen: JSON may double them."""
-_LIMITED = frozenset({11232, 9429})
-_FORM = frozenset({9499, 19002, 11246, 230001, 230025})
 _CURES = {
     19001: "the address is not valid: copy the bot's current one",
     19021: "the signature does not match: check the secret, and this machine's clock",
     19022: "this machine's address is not in the bot's list of addresses",
     19024: "the message has none of the bot's keywords: add `告警` or `FIRING`, or use a signature instead",
 }
+_CODES = Codes("code", frozenset({11232, 9429}), 60.0, cures=_CURES)
 _COLOURS = {"critical": "red", "warning": "orange"}
 
 
@@ -52,17 +51,7 @@ class Feishu:
         """Return the refusal of an answer. Older bots call the code StatusCode."""
         found = answer.json()
         code = found.get("code", found.get("StatusCode"))
-        if code == 0:
-            return None
-        text = answer.shown(f"{code} {found.get('msg', found.get('StatusMessage', ''))}")
-        if not isinstance(code, int):
-            return Refusal(Reason.LATER, f"the answer has no code ({answer.text})")
-        if code in _LIMITED:
-            return Refusal(Reason.LIMITED, text, 60.0)
-        if code in _CURES:
-            return Refusal(Reason.FINAL, f"{text}; {_CURES[code]}")
-        # A code that is not known may be about the form. A plain text shows whether it is.
-        return Refusal(Reason.FORM, text)
+        return _CODES.refusal(answer, code, found.get("msg", found.get("StatusMessage", "")))
 
 
 def _card(card: Card, short: Callable[[str], str]) -> dict[str, Any]:

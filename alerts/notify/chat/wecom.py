@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from alerts.notify.card import Card
-from alerts.notify.chat.bot import MAX_FIELDS, Reason, Refusal, joined, literal, markdown_link
+from alerts.notify.chat.bot import MAX_FIELDS, Codes, Refusal, joined, literal, markdown_link
 from alerts.notify.http import Answer
 from alerts.notify.pace import Limit
 from alerts.notify.text import cut_bytes, whole_lines
 
 MARKDOWN_LIMIT, TEXT_LIMIT, VALUE_LIMIT = 4096, 2048, 600
 """Bytes of UTF-8 that WeCom takes, and of one value (chosen)."""
-_LATER = frozenset({-1})
-_LIMITED = frozenset({45009, 45033})
 _CURES = {
     93000: "the address is not valid, or the bot was removed: copy the bot's current one",
     40001: "the key in the address is not valid: copy the bot's current address",
     60020: "this machine's address is not allowed",
 }
+_CODES = Codes("errcode", frozenset({45009, 45033}), 60.0, frozenset({-1}), _CURES)
 
 
 class WeCom:
@@ -50,17 +49,7 @@ class WeCom:
     def refusal(self, answer: Answer) -> Refusal | None:
         """Return the refusal of an answer."""
         found = answer.json()
-        code = found.get("errcode")
-        if code == 0:
-            return None
-        if not isinstance(code, int):
-            return Refusal(Reason.LATER, f"the answer has no errcode ({answer.text})")
-        text = answer.shown(f"{code} {found.get('errmsg', '')}")
-        if code in _LIMITED:
-            return Refusal(Reason.LIMITED, text, 60.0)
-        if code in _LATER:
-            return Refusal(Reason.LATER, text)
-        return Refusal(Reason.FINAL, f"{text}; {_CURES[code]}") if code in _CURES else Refusal(Reason.FORM, text)
+        return _CODES.refusal(answer, found.get("errcode"), found.get("errmsg", ""))
 
 
 def _shown(text: str) -> str:

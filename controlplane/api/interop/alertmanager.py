@@ -16,7 +16,7 @@ from alerts.interfaces import AlertInstance
 from alerts.received import RECEIVED
 from alerts.routing.matchers import Matcher, all_match, parse_matchers
 from alerts.routing.tree import Node, Routing
-from collectors.durations import format_duration
+from alerts.routing.written import settings_of
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import Services, ServicesDep
@@ -147,18 +147,7 @@ def _original(routing: Routing) -> str:
 
 
 def _route(node: Node) -> dict[str, Any]:
-    content = {
-        "receiver": node.receiver,
-        "group_by": list(node.group_by),
-        "matchers": [str(one) for one in node.matchers],
-        "group_wait": format_duration(node.group_wait_s),
-        "group_interval": format_duration(node.group_interval_s),
-        "repeat_interval": format_duration(node.repeat_interval_s),
-        "continue": node.goes_on,
-        "mute_time_intervals": list(node.mute_intervals),
-        "active_time_intervals": list(node.active_intervals),
-        "routes": [_route(below) for below in node.routes],
-    }
+    content = {**settings_of(node), "routes": [_route(below) for below in node.routes]}
     return {name: value for name, value in content.items() if value or name == "group_by"}
 
 

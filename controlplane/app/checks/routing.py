@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from alerts.errors import RuleError
-from alerts.routing.config import read_file
 from alerts.routing.doubts import doubts
 from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
@@ -39,13 +38,13 @@ def check_routing(loaded: LoadedFleet, findings: Findings) -> None:
 
 def _check_alertmanager(path: Path, findings: Findings) -> None:
     try:
-        found, notes = doubts(read_file(path)), read_receivers(path).notes
+        read = read_receivers(path)
     except RuleError as error:
         findings.error(ALERTMANAGER, str(error))
         return
-    for doubt in found:
+    for doubt in doubts(read.routing):
         findings.elsewhere("warning", str(path), doubt.line, doubt.sentence)
-    for note in notes:
+    for note in read.notes:
         findings.elsewhere("warning", note.file, note.line, note.text)
 
 

@@ -12,8 +12,8 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import Clock
 from alerts.rules import RuleGroup
 from collectors.durations import format_duration
+from controlplane.app.notifying.secrets import Secret
 from controlplane.app.parts.part import Configuration, Part
-from controlplane.app.slack_token import SlackToken
 from controlplane.clock.every import Every
 from controlplane.errors import Unavailable
 from controlplane.schedule import Loop, LoopFactory
@@ -39,7 +39,7 @@ Ping = Callable[[str], Awaitable[None]]
 class WatchdogSettings:
     """The address of the service (None: there is none), and the heartbeats that are expected."""
 
-    url: SlackToken | None
+    url: Secret | None
     interval_s: float
     heartbeats: tuple[tuple[str, float], ...]
     """Name, and seconds within which each is expected."""
@@ -87,7 +87,7 @@ class Watchdog(Part[WatchdogSettings]):
         """Return the settings of a configuration."""
         section = config.fleet.notifications
         watchdog = section.watchdog
-        url = SlackToken("watchdog", "address that expects the requests", watchdog.url_env, watchdog.url_file) if (
+        url = Secret("watchdog", "address that expects the requests", watchdog.url_env, watchdog.url_file) if (
             watchdog
         ) else None  # fmt: skip
         interval_s = watchdog.interval if watchdog else 0.0

@@ -63,21 +63,9 @@ def _group(node: Node, labels: dict[str, str]) -> dict[str, str]:
 
 
 def _content(node: Node) -> dict[str, Any]:
-    from collectors.durations import format_duration
+    from alerts.routing.written import settings_of
 
-    return {
-        "path": node.path,
-        "line": node.line,
-        "matchers": [str(matcher) for matcher in node.matchers],
-        "receiver": node.receiver,
-        "group_by": list(node.group_by),
-        "group_wait": format_duration(node.group_wait_s),
-        "group_interval": format_duration(node.group_interval_s),
-        "repeat_interval": format_duration(node.repeat_interval_s),
-        "continue": node.goes_on,
-        "mute_time_intervals": list(node.mute_intervals),
-        "active_time_intervals": list(node.active_intervals),
-    }
+    return {"path": node.path, "line": node.line, **settings_of(node)}
 
 
 def _whole(routing: Routing, found: list[Doubt]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Secrets may stand in that file, because it is the user's. They are kept apart fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from alerts.errors import RuleError
 from alerts.routing.config import KINDS as ALL_KINDS
 from alerts.routing.config import read_alertmanager
-from alerts.routing.tree import Node
+from alerts.routing.tree import Routing
 from alerts.yaml_nodes import Place, read_text, read_yaml
 from controlplane.config.checking import Faults
 from controlplane.config.notifiers import NotifierSection
@@ -31,8 +31,9 @@ _OF_KINDS = ("smtp_", "slack_", "pagerduty_", "opsgenie_", "http_config", "resol
 
 
 class Receivers(NamedTuple):
-    """The receivers of an `alertmanager.yml`."""
+    """The receivers of an `alertmanager.yml`, and its routing."""
 
+    routing: Routing
     sections: Mapping[str, tuple[NotifierSection, ...]]
     """Sections of each receiver, by its name. A receiver without any notifies nobody."""
     notes: tuple[Note, ...]
@@ -46,7 +47,8 @@ def read_receivers(path: Path) -> Receivers:
     receiver that no route uses is a note then.
     """
     text, file = read_text(path, "an alertmanager.yml"), str(path)
-    used = set(_receivers_of(read_alertmanager(text, file).root))
+    routing = read_alertmanager(text, file)
+    used = {node.receiver for node in routing.root.walk()}
     fields = read_yaml(text, file).fields()
     source = Source(file, path.parent, Fields(fields.get("global"), "global"))
     sections: dict[str, tuple[NotifierSection, ...]] = {}
@@ -68,7 +70,7 @@ def read_receivers(path: Path) -> Receivers:
     for field, place in source.shared.unread():
         if not field.startswith(_OF_KINDS):
             source.note(place, f"global.{field} is not taken over")
-    return Receivers(sections, tuple(sorted(dict.fromkeys(source.notes), key=lambda note: note.line)))
+    return Receivers(routing, sections, tuple(sorted(dict.fromkeys(source.notes), key=lambda note: note.line)))
 
 
 def _configs(item: Place) -> tuple[str, list[tuple[str, int, Place]]]:
@@ -79,12 +81,6 @@ def _configs(item: Place) -> tuple[str, list[tuple[str, int, Place]]]:
         if f"{kind}_configs" in fields:
             found += [(kind, number, place) for number, place in enumerate(fields[f"{kind}_configs"].items())]
     return fields["name"].text(), found
-
-
-def _receivers_of(node: Node) -> Iterator[str]:
-    yield node.receiver
-    for below in node.routes:
-        yield from _receivers_of(below)
 
 
 def _section(source: Source, name: str, kind: str, place: Place) -> NotifierSection:

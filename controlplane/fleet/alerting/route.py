@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Mapping
 
 from alerts.dispatch import Stages
 from alerts.errors import RuleError
-from alerts.routing.config import read_file
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import LOG
-from controlplane.config.notifications.alertmanager import read_receivers
+from controlplane.config.notifications.alertmanager import Receivers, read_receivers
 from controlplane.config.notifiers import NotifierSection
 from controlplane.errors import ConfigErrors
 from controlplane.fleet.alerting.routing import routing_of
 
 ALERTMANAGER = ("notifications", "alertmanager_config")
 """Place of the path of an `alertmanager.yml` in fleet.yaml."""
-Read = TypeVar("Read")
 
 
 def stages_of(loaded: LoadedFleet, console_url: str) -> Stages:
     """Return all that lies between an alert and its notification. Raises ConfigErrors for a bad `alertmanager.yml`."""
-    path = loaded.fleet.notifications.alertmanager_config
     own = {name: (name,) for name in (*(notifier.name for notifier in loaded.fleet.notifiers), LOG)}
-    if path is None:
+    found = _imported(loaded)
+    if found is None:
         return Stages(routing_of(loaded.fleet), own, console_url)
-    taken = {name: tuple(one.name for one in sections) for name, sections in receivers_of(loaded).items()}
-    return Stages(_read(loaded, path, read_file), taken | own, console_url)
+    taken = {name: tuple(one.name for one in sections) for name, sections in found.sections.items()}
+    return Stages(found.routing, taken | own, console_url)
 
 
 def receivers_of(loaded: LoadedFleet) -> Mapping[str, tuple[NotifierSection, ...]]:
@@ -36,12 +32,9 @@ def receivers_of(loaded: LoadedFleet) -> Mapping[str, tuple[NotifierSection, ...
 
     A notifier of fleet.yaml with the name of a receiver takes its place. Raises ConfigErrors for a bad file.
     """
-    path = loaded.fleet.notifications.alertmanager_config
-    if path is None:
-        return {}
+    found = _imported(loaded)
     own = {notifier.name for notifier in loaded.fleet.notifiers}
-    found = _read(loaded, path, read_receivers).sections
-    return {name: sections for name, sections in found.items() if name not in own}
+    return {name: sections for name, sections in found.sections.items() if name not in own} if found else {}
 
 
 def notice_receiver(loaded: LoadedFleet) -> str:
@@ -53,8 +46,10 @@ def notice_receiver(loaded: LoadedFleet) -> str:
     return next(iter(stages.notifiers.get(stages.routing.root.receiver, ())), LOG)
 
 
-def _read(loaded: LoadedFleet, path: Path, read: Callable[[Path], Read]) -> Read:
+def _imported(loaded: LoadedFleet) -> Receivers | None:
+    """Return the content of the `alertmanager.yml`; None: fleet.yaml names none."""
+    path = loaded.fleet.notifications.alertmanager_config
     try:
-        return read(path)
+        return None if path is None else read_receivers(path)
     except RuleError as error:
         raise ConfigErrors([loaded.error(ALERTMANAGER, str(error))]) from error
