@@ -17,7 +17,6 @@ import json
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -28,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from contenders import TOKEN, Contender, free_address, running
+from common.contenders import Contender, control_plane_of, free_address, running
 
 from alerts.dispatch import Dispatcher, Stages
 from alerts.evaluate import GroupEvaluator
@@ -199,11 +198,7 @@ def ours(folder: Path, url: str) -> Iterator[Contender]:
     folder.mkdir(parents=True)
     (folder / "am.yml").write_text(routes(url))
     fleet = {"fleet": {"name": "bench"}, "rules": [], "notifications": {"alertmanager_config": "am.yml"}}
-    (folder / "fleet.yaml").write_text(json.dumps(fleet))
-    address = free_address()
-    command = [sys.executable, "-m", "controlplane", "up", "-c", str(folder / "fleet.yaml")]
-    command += ["--listen", address, "--data-dir", str(folder / "data")]
-    with running("controlplane", command, folder, address, "/readyz", token=TOKEN) as contender:
+    with control_plane_of(folder, fleet) as contender:
         yield contender
 
 

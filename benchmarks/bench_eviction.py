@@ -4,7 +4,7 @@
 
 A task wakes every 5 ms, and what it comes late is a stall. On the same loop rows of as many living targets arrive, and
 one target changes its layout some six times a second; beside it a thread tidies, as in `controlplane up`. Lines and
-series are those of benchmarks/fleet_of_files.py. Printed for each kind of eviction: the longest stall, the 99th
+series are those of benchmarks/common/fleet_of_files.py. Printed for each kind of eviction: the longest stall, the 99th
 percentile, and how long the eviction took. The target is 50 ms. If other programs use the processor too, run it as root
 under `chrt -f 5`, so that they do not add to the stalls.
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-from fleet_of_files import Bodies
+from common.fleet_of_files import Bodies
 
 from collectors.catalogue import load_catalogue
 from collectors.exposition import parse

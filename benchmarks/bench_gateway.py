@@ -42,7 +42,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contenders import Contender
+from common.contenders import Contender
 from gateway.contenders import GATEWAY, engines, gateway, haproxy, litellm, sglang_router
 
 LOAD = Path(__file__).parent / "gateway" / "load.py"

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_layouts.py [--targets 300]
 
-The bodies are those of benchmarks/fleet_of_files.py: the vLLM capture with changing values. Memory is the memory that
-Python holds (tracemalloc) for each raw series, with targets of 20 models.
+The bodies are those of benchmarks/common/fleet_of_files.py: the vLLM capture with changing values. Memory is the
+memory that Python holds (tracemalloc) for each raw series, with targets of 20 models.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
-from fleet_of_files import Bodies
+from common.fleet_of_files import Bodies
 from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.catalogue import load_catalogue

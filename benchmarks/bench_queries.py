@@ -21,8 +21,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench_scrape import settle
-from contenders import Contender, control_plane, prometheus
-from fleet_of_files import fleet_of_files
+from common.contenders import Contender, control_plane, prometheus
+from common.fleet_of_files import fleet_of_files
 
 from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import AlertingRule, RecordingRule

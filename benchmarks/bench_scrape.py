@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from contenders import (
+from common.contenders import (
     VICTORIA_METRICS,
     Contender,
     control_plane,
@@ -27,7 +27,7 @@ from contenders import (
     prometheus_version,
     victoria_metrics,
 )
-from fleet_of_files import fleet_of_files
+from common.fleet_of_files import fleet_of_files
 
 PORT = 9931
 SETTLE_INTERVALS = 3

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fleet_of_files import Bodies, addresses
+from common.fleet_of_files import Bodies, addresses
 
 from collectors.catalogue import load_catalogue
 from collectors.exposition import parse

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import uvloop
-from contenders import Contender
+from common.contenders import Contender
 from gateway.contenders import engines, gateway
 from gateway.load import PROMPT
 

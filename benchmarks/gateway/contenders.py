@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from contenders import ROOT, Contender, free_address, running
+from common.contenders import ROOT, Contender, free_address, running
 
 from controlplane.gateway.desired.codec import encode, sealed
 from controlplane.gateway.desired.document import (

@@ -42,6 +42,40 @@ router = APIRouter(route_class=GuardedRoute, tags=["operations"])
 LOCAL_NAMES = frozenset({"localhost"})
 
 
+_PARTS = (
+    health,
+    metrics,
+    models,
+    targets,
+    listing,
+    steering,
+    quarantine,
+    versions,
+    gateways,
+    keys,
+    usage,
+    alerts,
+    holding,
+    notifications,
+    heartbeats,
+    events,
+    operations,
+    backups,
+    tokens,
+    prometheus,
+    status,
+    alertmanager,
+    alertmanager_alerts,
+    silences,
+    endpoints,
+    remote_write,
+    slack,
+    exports,
+    server,
+)
+"""Modules with routes."""
+
+
 def create_api(services: Services) -> FastAPI:
     """Return the app. Its `state.events` is the EventHub: close it before the server stops."""
     own = metrics.OwnMetrics(services)
@@ -70,37 +104,7 @@ def create_api(services: Services) -> FastAPI:
     app.state.writers = remote_write.Writers()
     app.state.events = events.EventHub(services.revisions, services.gatekeeper, services.clock)
     problems.install(app)
-    for part in (
-        health,
-        metrics,
-        models,
-        targets,
-        listing,
-        steering,
-        quarantine,
-        versions,
-        gateways,
-        keys,
-        usage,
-        alerts,
-        holding,
-        notifications,
-        heartbeats,
-        events,
-        operations,
-        backups,
-        tokens,
-        prometheus,
-        status,
-        alertmanager,
-        alertmanager_alerts,
-        silences,
-        endpoints,
-        remote_write,
-        slack,
-        exports,
-        server,
-    ):
+    for part in _PARTS:
         include(app, part.router)
     include(app, router)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from controlplane import __version__
@@ -39,13 +40,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
     def unread() -> list[UnreadRow]:
         return report(db, plane.clock.now())
 
-    def schedules() -> Sequence[ScheduleView]:
-        return schedule_views(timetables(plane.config()), ScheduleStore(db).all(), plane.clock.now())
-
-    def jobs() -> BackupJobs:
-        return BackupJobs(plane.config().backup, backup_timetables(plane.config()))
-
-    desk = BackupDesk(db, jobs, plane.clock.now, stored_as=BACKUP, observe_only=plane.observe_only)
+    desk = _backups(plane, db)
     return Services(
         version=__version__,
         clock=plane.clock,
@@ -90,13 +85,24 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         notifiers=lambda: plane.alerting.notifiers,
         alerting_fault=lambda: plane.alerting.fault,
         unread=unread,
-        schedules=schedules,
+        schedules=partial(_schedules, plane, db),
         backups=lambda: desk,
         snapshots=lambda: snapshot_list(plane.backups.snapshots()),
         received=plane.alerting.receiving,
         slack=lambda: plane.slack.door,
         slack_connections=lambda: plane.slack.connections,
     )
+
+
+def _schedules(plane: ControlPlane, db: Database) -> Sequence[ScheduleView]:
+    return schedule_views(timetables(plane.config()), ScheduleStore(db).all(), plane.clock.now())
+
+
+def _backups(plane: ControlPlane, db: Database) -> BackupDesk:
+    def jobs() -> BackupJobs:
+        return BackupJobs(plane.config().backup, backup_timetables(plane.config()))
+
+    return BackupDesk(db, jobs, plane.clock.now, stored_as=BACKUP, observe_only=plane.observe_only)
 
 
 def _versions(plane: ControlPlane) -> ModelVersions:

@@ -9,40 +9,20 @@ from dataclasses import dataclass, replace
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import AlertInstance, AlertState, Button, Message, MessageRef, Notice, Notifier
+from alerts.interfaces import AlertInstance, AlertState, Button, MessageRef, Notice, Notifier
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack import SlackNotifier
+from tests.contract.notifiers import messages
 from tests.fakes.slack import CHANNEL, TOKEN, FakeSlack, running
 
 
 def alert(model: str, state: AlertState = AlertState.FIRING, **labels: str) -> AlertInstance:
-    own = {"alertname": "LLMErrorRateHigh", "model": model, "severity": "critical", **labels}
-    return AlertInstance(
-        rule="builtin:llm;llm-requests;LLMErrorRateHigh",
-        labels=tuple(sorted(own.items())),
-        annotations=(
-            ("runbook_url", "https://runbooks.example/LLMErrorRateHigh.md"),
-            ("summary", f"5% of requests to {model} <b>fail</b> & more"),
-        ),
-        state=state,
-        value=0.05,
-        active_at=1_700_000_000.0,
-        fired_at=1_700_000_060.0,
-        resolved_at=None if state is AlertState.FIRING else 1_700_000_300.0,
-    )
+    made = messages.alert(model, state, **labels)
+    texts = dict(made.annotations) | {"summary": f"5% of requests to {model} <b>fail</b> & more"}
+    return replace(made, annotations=tuple(texts.items()), fired_at=1_700_000_060.0)
 
 
-FIRING = Message(
-    group_key='ops{alertname="LLMErrorRateHigh"}',
-    receiver="ops",
-    status="firing",
-    group_labels=(("alertname", "LLMErrorRateHigh"), ("model", "chat")),
-    firing=(alert("chat"),),
-    resolved=(),
-    sequence=1,
-    generation=7,
-    console_url="http://console.example/alerts",
-)
+FIRING = replace(messages.FIRING, firing=(alert("chat"),), sent_at=None)
 RESOLVED = replace(FIRING, status="resolved", firing=(), resolved=(alert("chat", AlertState.INACTIVE),), sequence=2)
 
 

@@ -11,16 +11,10 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from tests.e2e.test_console import CHROMIUM, FLAGS, WAIT_MS
+from tests.scenario.test_amtool_silences import FLEET
 from tests.scenario.up import TOKEN, up
 
 pytestmark = pytest.mark.needs("chromium")
-FLEET = """\
-fleet: {name: test}
-evaluation_interval: 1s
-rules: [rules.yml]
-notifiers: [{name: file, type: log}]
-route: {receiver: file, group_by: [alertname], group_wait: 0s, group_interval: 1s}
-"""
 RULES = """\
 groups:
   - name: g

@@ -108,9 +108,8 @@ class Alerting(Part[AlertingSettings]):
         self._evaluators: list[GroupEvaluator] = []
         self._here: set[str] = set()
         """Groups that are evaluated by `own`."""
-        self._due: dict[str, float] = {}
-        self._undecided: set[str] = set()
-        """Groups of whose last turn another process was to decide on the alerts."""
+        self._due, self._undecided = dict[str, float](), set[str]()
+        """When each group is due; and groups of whose last turn another process was to decide on the alerts."""
         self._started_at = clock.now()
         self._since = self._started_at if since is None else since
         self._around, self._lookbacks = Surroundings(), dict[str, float]()

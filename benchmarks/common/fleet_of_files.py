@@ -1,6 +1,6 @@
 """A fleet whose `/metrics` cost almost no CPU: the vLLM capture with changing values, as files behind nginx.
 
-    python benchmarks/fleet_of_files.py [--targets 300] [--interval 5] [--port 9900] [--drop-created]
+    python benchmarks/common/fleet_of_files.py [--targets 300] [--interval 5] [--port 9900] [--drop-created]
 
 Every target has its own loopback address (127.77.x.y), its own model and changing values: counters increase, gauges
 vary, buckets stay consistent. Before each interval a new generation of files is written to memory, and a symbolic link
@@ -32,7 +32,7 @@ from collectors.mapping import canonical_layout
 from collectors.samples import Series
 from collectors.target import Target
 
-CAPTURE = Path(__file__).parents[1] / "tests" / "fixtures" / "vllm-0.32-llm.prom"
+CAPTURE = Path(__file__).parents[2] / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 MODELS = 20
 """Models of the fleet; target n serves model n % MODELS."""
 MAX_BYTES = 1 << 30
@@ -228,7 +228,7 @@ def fleet_of_files(
     """
     options = ["--targets", str(targets), "--interval", str(interval_s), "--port", str(port)]
     options += [*([] if created else ["--drop-created"]), *(["--canonical"] if canonical else [])]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, __file__, *options], stdout=subprocess.PIPE, env=environment)
     try:
         assert process.stdout

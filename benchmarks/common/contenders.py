@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOKEN = "cp_0123abcd_" + "b" * 43
 START_S = 60.0
 NEWER_PROMETHEUS = ROOT / ".cache" / "prometheus" / "usr" / "bin" / "prometheus"
@@ -169,13 +169,20 @@ def control_plane(
     folder: Path, addresses: Iterable[str], interval_s: float, *, rules: Iterable[str] = ("builtin:llm", "builtin:gpu")
 ) -> Iterator[Contender]:
     """Run `controlplane up` on targets of one engine."""
-    folder.mkdir(parents=True, exist_ok=True)
     fleet = {
         "fleet": {"name": "bench"},
         "scrape": {"interval": f"{interval_s:g}s"},
         "targets": [{"engine": "vllm", "addresses": list(addresses)}],
         "rules": list(rules),
     }
+    with control_plane_of(folder, fleet) as contender:
+        yield contender
+
+
+@contextmanager
+def control_plane_of(folder: Path, fleet: dict[str, Any]) -> Iterator[Contender]:
+    """Run `controlplane up` on the content of a fleet.yaml."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "fleet.yaml").write_text(json.dumps(fleet))
     address = free_address()
     command = [sys.executable, "-m", "controlplane", "up", "-c", str(folder / "fleet.yaml")]
