@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 help:
 	@echo "make demo    start the demo: a real Triton, simulated vLLM and GPUs, a load generator, the control plane"
 	@echo "make test    run the tests; the summary names those whose real component is missing"
-	@echo "make check   run ruff, mypy --strict, import-linter"
+	@echo "make check   run ruff, mypy --strict, import-linter, and look for marks of merge conflicts"
 	@echo "make bench   run the benchmarks; each prints a ratio against a named peer"
 	@echo "make lock    renew requirements/*.lock from pyproject.toml"
 	@echo "make clean   remove all files that make created"
@@ -28,6 +28,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	! git grep -nE '^(<{7}|>{7}) '
 
 bench: $(VENV)/.dev
 	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file; done

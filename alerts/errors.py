@@ -2,7 +2,8 @@
 
 AlertError
 ├── RuleError           a file of rules or of routes is wrong; the message names file, line and what was expected
-│   └── ThresholdError  an override of a pack's variable does not fit; the message names the variable and its field
+│   ├── ThresholdError  an override of a pack's variable does not fit; the message names the variable and its field
+│   └── NoDataError     a policy for missing data is for an alert that no loaded pack has
 ├── MatcherError        a matcher of labels cannot be read
 ├── TemplateError       an annotation or label template cannot be rendered
 ├── QueryFailed         a query failed; the rule's alerts keep their states, nothing resolves
@@ -33,6 +34,14 @@ class ThresholdError(RuleError):
     def __init__(self, sentence: str, name: str, field: str = "") -> None:
         super().__init__(": ".join(part for part in (f"threshold {name}", field, sentence) if part))
         self.name, self.field, self.sentence = name, field, sentence
+
+
+class NoDataError(RuleError):
+    """A policy for missing data is for an alert that no loaded pack has."""
+
+    def __init__(self, sentence: str, name: str) -> None:
+        super().__init__(f"policy for missing data of {name}: {sentence}")
+        self.name, self.sentence = name, sentence
 
 
 class MatcherError(AlertError):

@@ -135,6 +135,8 @@ class GroupEvaluator:
         self._blind_until, self._origins = blind_until, origins or NoOrigins()
         self._last_at: float | None = None
         self._took = 0.0
+        self.transitions = 0
+        """Number of transitions that were stored since the start of this process."""
 
     async def evaluate(self, at: float | None = None) -> GroupReport:
         """Evaluate every rule at unix second `at` (None: now) and return the report.
@@ -273,6 +275,7 @@ class GroupEvaluator:
             memory.instances = None
             await asyncio.to_thread(self._log.record, rule.id, outcome.instances, outcome.transitions)
             memory.instances = outcome.instances
+            self.transitions += len(outcome.transitions)
         self._append(memory, f"rule:{rule.id}", *_alert_series(outcome.instances), at)
 
     async def _silent(

@@ -95,7 +95,9 @@ class Holds:
 
     def acknowledgement(self, instance: AlertInstance, at: float) -> Acknowledgement | None:
         """Return the acknowledgement that holds an alert back at unix second `at`."""
-        found = (self.acknowledgements or {}).get(instance.fingerprint)
+        if not self.acknowledgements:  # the usual case: a fingerprint is a digest of all labels
+            return None
+        found = self.acknowledgements.get(instance.fingerprint)
         return found if found is not None and found.holds(instance, at) else None
 
     def moved_by(self, by_s: float) -> Holds:

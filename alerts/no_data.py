@@ -48,9 +48,7 @@ def read_no_data(text: str) -> NoData:
     """Read a policy: `keep`, `fire`, `resolve`, `fire after 10m` or `resolve after 1h`. Raises ValueError."""
     found = _FORM.fullmatch(text.strip())
     if found is None:
-        raise ValueError(
-            f"expected keep, fire, resolve, or one of the last two with a time: fire after 10m; got {text!r}"
-        )
+        raise ValueError(f"expected keep, fire, resolve, fire after 10m or resolve after 1h, got {text!r}")
     action, after = Action(found[1]), found[2]
     if after is not None and action is Action.KEEP:
         raise ValueError("keep has no time: the alert keeps its state until there is data")

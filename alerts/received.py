@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from alerts.changes import earlier_changes
 from alerts.goformat import humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, fingerprint
+from alerts.routing.names import short
 from alerts.state import RESOLVED_RETENTION_S, Step
 from collectors.samples import Labels
 
@@ -42,9 +45,9 @@ class ReceivedAlert:
     @property
     def rule(self) -> str:
         """Rule id of its instances."""
-        return f"{RECEIVED}{self.sender};{dict(self.labels).get('alertname', '')}"
+        return f"{RECEIVED}{self.sender};{short(dict(self.labels).get('alertname', ''))}"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Stable id of 16 hex digits. The labels alone identify an alert, whoever sends it."""
         return fingerprint(self.labels)
@@ -136,7 +139,14 @@ def _firing(rule: str, old: AlertInstance | None, alert: ReceivedAlert, at: floa
         return replace(old, annotations=alert.annotations)
     since = min(at, alert.starts_at + ahead_s)
     return AlertInstance(
-        rule, alert.labels, alert.annotations, AlertState.FIRING, math.nan, active_at=since, fired_at=since
+        rule,
+        alert.labels,
+        alert.annotations,
+        AlertState.FIRING,
+        math.nan,
+        active_at=since,
+        fired_at=since,
+        changes=earlier_changes(old, at),
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from alerts.changes import earlier_changes, last_episode
 from alerts.errors import RuleError, TemplateError
 from alerts.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
@@ -102,7 +103,8 @@ def step(
         else:
             remains, transition = _absent(rule, old, at, absence), None
             if old.state is not AlertState.INACTIVE and (remains is None or remains.state is not old.state):
-                ended = remains or replace(old, state=AlertState.INACTIVE, unknown_since=None, away=absence.removed)
+                fired = remains if old.state is AlertState.FIRING else None
+                ended = fired or replace(old, state=AlertState.INACTIVE, unknown_since=None, away=absence.removed)
                 sentence = _sentence(rule, ended, old.state, at) + _farewell(absence)
                 transition = Transition(ended, old.state, AlertState.INACTIVE, at, sentence)
         instances += [remains] if remains else []
@@ -127,6 +129,7 @@ def _present(rule: AlertingRule, old: AlertInstance | None, result: Active, at: 
             state=AlertState.PENDING,
             value=result.value,
             active_at=at,
+            changes=earlier_changes(old, at),
         )
     if old.state is AlertState.PENDING and old.unknown_since is not None:
         # While unknown, the condition was not observed: that time does not count towards `for`.
@@ -178,14 +181,18 @@ def _without_data(
 def _absent(rule: AlertingRule, old: AlertInstance, at: float, absence: Absence) -> AlertInstance | None:
     """Return the next state of an instance whose result is gone; None when it is not kept."""
     if old.state is AlertState.PENDING:
-        return None
+        before = last_episode(old)
+        return before if before is not None and not _expired(before, at) else None
     if old.state is AlertState.FIRING:
         since = at if old.keep_firing_since is None else old.keep_firing_since
         if rule.keep_firing_for_s > 0 and at - since < rule.keep_firing_for_s and not absence.removed:
             return replace(old, keep_firing_since=since, unknown_since=None, away=())
         return replace(_ended(old, at), away=absence.removed)
-    expired = old.resolved_at is None or at - old.resolved_at > RESOLVED_RETENTION_S
-    return None if expired else old
+    return None if _expired(old, at) else old
+
+
+def _expired(ended: AlertInstance, at: float) -> bool:
+    return ended.resolved_at is None or at - ended.resolved_at > RESOLVED_RETENTION_S
 
 
 def _ended(old: AlertInstance, at: float) -> AlertInstance:

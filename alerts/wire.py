@@ -8,7 +8,21 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from alerts.interfaces import AlertInstance, AlertState, Button, Mark, Message, Notice
+from alerts.errors import NotReadable
+from alerts.interfaces import (
+    Above,
+    AlertInstance,
+    AlertState,
+    Button,
+    Escalated,
+    Flap,
+    Mark,
+    Message,
+    Notice,
+    OnCall,
+    Storm,
+    StormCount,
+)
 from alerts.stored import Document, Upgrade, checked, items, only, reading, upgraded
 from collectors.samples import Labels, labels_of
 
@@ -16,6 +30,11 @@ from collectors.samples import Labels, labels_of
 def _instance_to_1(content: Document) -> Document:
     """Add the fields of unknown alerts, which format 0 did not have."""
     return {"unknown_since": None, "away": [], **content}
+
+
+def _instance_to_2(content: Document) -> Document:
+    """Add the earlier changes of alerts, which format 1 did not have."""
+    return {"changes": [], **content}
 
 
 def _unchanged(content: Document) -> Document:
@@ -32,8 +51,18 @@ def _message_to_3(content: Document) -> Document:
     return {"marks": [], **content}
 
 
-_INSTANCE_UPGRADES: tuple[Upgrade, ...] = (_instance_to_1,)
-_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged, _message_to_2, _message_to_3)
+def _message_to_4(content: Document) -> Document:
+    """Add what format 3 did not have: flapping alerts, storms, steps of escalations and people on call."""
+    return {"flaps": [], "storm": None, "escalated": None, "on_call": None, **content}
+
+
+def _message_to_5(content: Document) -> Document:
+    """Add the number of alerts that other groups tell of, which format 4 did not have."""
+    return {"moved": 0, **content}
+
+
+_INSTANCE_UPGRADES: tuple[Upgrade, ...] = (_instance_to_1, _instance_to_2)
+_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged, _message_to_2, _message_to_3, _message_to_4, _message_to_5)
 INSTANCE_FORMAT, MESSAGE_FORMAT = len(_INSTANCE_UPGRADES), len(_MESSAGE_UPGRADES)
 """Current formats. When you add or rename a key, add an upgrade to the list above."""
 _INSTANCE_KEYS = frozenset(field.name for field in fields(AlertInstance))
@@ -54,6 +83,7 @@ def instance_to_json(instance: AlertInstance) -> dict[str, Any]:
         "resolved_at": instance.resolved_at,
         "unknown_since": instance.unknown_since,
         "away": list(instance.away),
+        "changes": list(instance.changes),
     }
 
 
@@ -73,10 +103,19 @@ def instance_from_json(content: Document) -> AlertInstance:
                     "annotations": annotations_of(found["annotations"]),
                     "state": AlertState(found["state"]),
                     "away": items(found["away"]),
+                    # A row has NULL instead of an empty list: nearly every alert has none.
+                    "changes": _changes(found["changes"] or ()),
                     "value": math.nan if found["value"] is None else float(found["value"]),
                 }
             )
         )
+
+
+def _changes(times: Any) -> tuple[float, ...]:
+    found = items(times)
+    if len(found) % 2 or not all(map(math.isfinite, found)):
+        raise NotReadable("its changes are not pairs of times")
+    return found
 
 
 def value_to_json(value: float) -> float | str | None:
@@ -110,6 +149,11 @@ def message_to_json(message: Message) -> dict[str, Any]:
         "buttons": [asdict(button) for button in message.buttons],
         "edit": message.edit,
         "marks": [asdict(mark) for mark in message.marks],
+        "flaps": [asdict(flap) for flap in message.flaps],
+        "storm": None if message.storm is None else asdict(message.storm),
+        "moved": message.moved,
+        "escalated": None if message.escalated is None else asdict(message.escalated),
+        "on_call": None if message.on_call is None else asdict(message.on_call),
     }
 
 
@@ -136,8 +180,27 @@ def message_from_json(content: Document) -> Message:
                 buttons=tuple(Button(**button) for button in items(found["buttons"])),
                 edit=found["edit"],
                 marks=tuple(Mark(**mark) for mark in items(found["marks"])),
+                flaps=tuple(Flap(**flap) for flap in items(found["flaps"])),
+                storm=None if found["storm"] is None else _storm_from_json(found["storm"]),
+                moved=found["moved"],
+                escalated=None if found["escalated"] is None else _escalated_from_json(found["escalated"]),
+                on_call=None if found["on_call"] is None else _on_call_from_json(found["on_call"]),
             )
         )
+
+
+def _storm_from_json(content: Document) -> Storm:
+    counts = tuple(StormCount(**count) for count in items(content["counts"]))
+    return Storm(**{**content, "counts": counts, "acts": items(content["acts"])})
+
+
+def _escalated_from_json(content: Document) -> Escalated:
+    above = tuple(Above(**one) for one in items(content["above"]))
+    return Escalated(**{**content, "above": above})
+
+
+def _on_call_from_json(content: Document) -> OnCall:
+    return OnCall(**{**content, "people": items(content["people"])})
 
 
 def summary(message: Message) -> str:
@@ -146,8 +209,11 @@ def summary(message: Message) -> str:
         return message.notice.title
     labels = dict(message.group_labels)
     subject = " ".join([labels.pop("alertname", "alerts"), *labels.values()])
+    if message.storm is not None:
+        subject = f"storm: {message.storm.label} {message.storm.value}"
     counts = [f"{len(message.firing)} firing"] if message.firing else []
     counts += [f"{len(message.resolved)} resolved"] if message.resolved else []
+    counts += [f"{message.moved} moved"] if message.moved else []
     if is_simulated(message):
         counts.append("simulated")
     return f"{message.status.upper()}: {subject} ({', '.join(counts)})"

@@ -5,7 +5,8 @@
 First, one process evaluates a rule with so many results and dispatches them through a tree of routes: CPU seconds of a
 pass in which nothing changes, and of one in which every value does, and memory. Then the control plane and Debian's
 Alertmanager each get the same alerts over `/api/v2/alerts`, with the same routes, and send them to a webhook of this
-script: time from the first request to the first message and to the last, and CPU seconds until then.
+script: time from the first request to the first message and to the last, and CPU seconds until then. Last, a control
+plane with these alerts is asked for them: seconds until its list, its page and `alerts list` are there.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import argparse
 import asyncio
 import http.server
 import json
+import os
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -27,7 +30,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from common.contenders import Contender, control_plane_of, free_address, running
+from common.contenders import ROOT, Contender, control_plane_of, free_address, running
 
 from alerts.dispatch import Dispatcher, Stages
 from alerts.evaluate import GroupEvaluator
@@ -39,6 +42,7 @@ from collectors.samples import labels_of
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.mirror import Mirror
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 
@@ -109,10 +113,12 @@ async def passes(alerts: int, groups: int, repeats: int, folder: Path) -> dict[s
     (group,) = parse_rules(RULE, "rules.yml")
     hot, clock = Hot(alerts, groups), Now()
     store = SeriesStore(retention_s=60.0)
-    evaluator = GroupEvaluator(group, hot, SqlAlertLog(database), store, clock, around=Surroundings())
+    mirror = Mirror()
+    log, groups_log = SqlAlertLog(database, mirror=mirror), SqlGroupLog(database, mirror=mirror)
+    evaluator = GroupEvaluator(group, hot, log, store, clock, around=Surroundings())
     routing = read_alertmanager(routes(), "am.yml")
     stages = Stages(routing, {name: (name,) for name in routing.receivers}, "http://c")
-    dispatcher = Dispatcher(stages, SqlGroupLog(database), clock)
+    dispatcher = Dispatcher(stages, groups_log, clock)
 
     async def one() -> tuple[float, float]:
         clock.time += 15.0
@@ -170,7 +176,10 @@ def hook() -> Iterator[tuple[Hook, str]]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 512  # with five, the default, the kernel drops connections of a burst for a second
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -236,6 +245,41 @@ def beside(run: Callable[[Path, str], object], folder: Path, alerts: int, groups
         return min(times), max(times), contender.cpu_s() - cpu
 
 
+# --- what people ask for
+
+
+def asked(folder: Path, alerts: int, groups: int, repeats: int) -> dict[str, float]:
+    """Return median seconds of the ways to look at that many alerts."""
+    with hook() as (got, url), ours(folder, url) as contender:
+        post(contender, alerts, groups)
+        deadline = time.perf_counter() + PATIENCE_S
+        while got.alerts < alerts and time.perf_counter() < deadline:
+            time.sleep(0.05)
+        address = f"http://{contender.address}"
+        headers = {"Authorization": f"Bearer {contender.token}"}
+        command = [sys.executable, "-m", "controlplane", "alerts", "list", "--url", address]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CP_TOKEN": contender.token}
+
+        def get(path: str) -> Callable[[], object]:
+            return lambda: urllib.request.urlopen(urllib.request.Request(address + path, headers=headers)).read()
+
+        ways: dict[str, Callable[[], object]] = {
+            "GET /cp/v1/alerts": get("/cp/v1/alerts"),
+            "GET /alerts, the page": get("/alerts"),
+            "controlplane alerts list": lambda: subprocess.run(
+                command, env=environment, check=True, capture_output=True
+            ),
+            "GET /api/v2/alerts, all": get("/api/v2/alerts"),
+        }
+        return {name: statistics.median(_seconds(way) for _ in range(repeats)) for name, way in ways.items()}
+
+
+def _seconds(way: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    way()
+    return time.perf_counter() - started
+
+
 def main() -> None:
     """Run both parts and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -262,6 +306,11 @@ def main() -> None:
         print(f"  {name:14}{first:14.2f}{last:14.2f}{cpu:8.2f}")
     one, other = middle["control plane"], middle["Alertmanager"]
     print(f"  {'ratio':14}" + "".join(f"{a / b:{w}.2f}" for a, b, w in zip(one, other, (14, 14, 8), strict=True)))
+    with tempfile.TemporaryDirectory() as folder:
+        looks = asked(Path(folder) / "asked", options.alerts, options.groups, max(3, options.repeats))
+    print(f"seconds to look at {options.alerts} alerts:")
+    for name, value in looks.items():
+        print(f"  {name:32} {value:8.2f}")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ import numpy as np
 import uvloop
 from common.fleet_of_files import Bodies
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
-from collectors.interner import Interner
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.interner import Interner
+from collectors.exposition.parser import parse
 from collectors.samples import Layout
 from collectors.target import Target
 from controlplane.app.serve import GC_THRESHOLDS

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from collectors.exposition import parse
+from collectors.exposition.parser import parse
 from collectors.samples import Layout, Series, labels_of
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.engine import PromqlEngine

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from common.fleet_of_files import Bodies
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import Parsed, parse
-from collectors.interner import Interner
-from collectors.layout_cache import LayoutCache, Shapes
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.interner import Interner
+from collectors.exposition.layout_cache import LayoutCache, Shapes
+from collectors.exposition.parser import Parsed, parse
 from collectors.samples import Layout
 from collectors.target import Target
 

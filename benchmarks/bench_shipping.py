@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.parser import parse
 from collectors.samples import FloatArray, Layout, labels_of
 from collectors.target import Target
 from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, encode

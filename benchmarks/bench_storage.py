@@ -16,9 +16,9 @@ from pathlib import Path
 
 from common.fleet_of_files import Bodies, addresses
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.parser import parse
 from collectors.samples import Layout
 from collectors.target import Target
 from controlplane.metrics.series.series_store import SeriesStore

@@ -3,10 +3,12 @@
 CollectorError
 ├── CatalogueError          the name catalogue is malformed
 ├── DiscoveryError          a file_sd file cannot be read or parsed
+├── RelabelError            a relabelling rule is one that Prometheus refuses
 └── ScrapeError             one read of one source failed; `reason` is a short stable word for metrics
     ├── ScrapeTimeout       reason "timeout"
     ├── Unreachable         reason "unreachable": DNS, refused, reset, TLS
     ├── UnexpectedStatus    reason "status": not 200
+    │   └── Redirected      a redirect, with its place
     ├── BodyTooLarge        reason "too-large": bytes, lines, label sizes or samples beyond the limit
     ├── ExpositionError     reason "malformed": the body is not the text exposition format
     └── NvmlUnavailable     reason "unavailable": no NVIDIA driver, or NVML does not start
@@ -29,6 +31,10 @@ class DiscoveryError(CollectorError):
     """A discovery source cannot be read. Its last good list stays in use."""
 
 
+class RelabelError(CollectorError):
+    """A relabelling rule is one that Prometheus refuses. The message begins with the rule's field."""
+
+
 class ScrapeError(CollectorError):
     """One read of one source failed."""
 
@@ -48,9 +54,20 @@ class Unreachable(ScrapeError):
 
 
 class UnexpectedStatus(ScrapeError):
-    """The source answered with another status than 200; redirects count too."""
+    """The source answered with another status than 200, or with redirects that are not followed."""
 
     reason = "status"
+
+
+class Redirected(UnexpectedStatus):
+    """The source answered with a redirect. Whoever asked decides whether to follow it."""
+
+    def __init__(self, message: str, location: str, *, permanent: bool) -> None:
+        super().__init__(message)
+        self.location = location
+        """Value of the header Location. It can hold a session or a token, so no message shows it."""
+        self.permanent = permanent
+        """Whether the source has moved for good."""
 
 
 class BodyTooLarge(ScrapeError):

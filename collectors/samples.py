@@ -59,6 +59,8 @@ class Layout:
     views: Sequence[View] = ()
     """Immutable, as `raw`."""
     metadata: Mapping[str, Metadata] = field(default_factory=dict)
+    unknown_labels: tuple[str, ...] = ()
+    """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
 
 
 class SampleSink(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from collectors.samples import Labels
 
@@ -56,12 +56,16 @@ class TargetHealth:
     """up, down or unknown."""
     last_error: str = ""
     last_error_reason: str = ""
+    remark: str = ""
+    """The source's own words about readings that succeeded, such as a probe's question that does not fit."""
     last_scrape_at: float | None = None
     """Unix seconds."""
     duration_s: float | None = None
     samples: int | None = None
     missing: tuple[str, ...] = field(default=())
     """Canonical metrics that the catalogue expects of this engine and the last scrape lacked."""
+    unknown_labels: tuple[str, ...] = ()
+    """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
     unstorable: int = 0
     """Samples of the last scrape left out because their names or labels hold a NUL, which no database stores."""
     since: float | None = None
@@ -93,6 +97,16 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Release connections and children."""
+        ...
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A source that has something to say to people beside its metrics."""
+
+    @property
+    def remark(self) -> str:
+        """One sentence without a secret, or ""."""
         ...
 
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from alerts.packs import BUILTIN, EXAMPLE, Variable, load_pack, pack_variables
 from alerts.rules import AlertingRule, RecordingRule
-from collectors.catalogue import Catalogue, CatalogueSource, Engine, load_catalogue
+from collectors.catalogue.model import Catalogue, CatalogueSource, Engine, load_catalogue
 from collectors.durations import format_duration
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -67,6 +67,10 @@ def _engine(name: str, engine: Engine, catalogue: Catalogue) -> str:
     renamed = [f"`{raw}` → {_codes(to)}" for raw, to in engine.labels.items()]
     lines = [f"### {name}\n", *([prose(engine.note) + "\n"] if engine.note else [])]
     lines += [f"Labels: {', '.join(renamed)}.\n"] if renamed else []
+    lines += [f"Labels by which it repeats a number: {_codes(engine.repeats)}.\n"] if engine.repeats else []
+    for prefix, others in engine.prefixes.items():
+        named = " or ".join(f"`{other}`" if other else "none" for other in others)
+        lines += [f"Instead of the prefix `{prefix}` names may have {named}.\n"]
     return "\n".join([*lines, table(["canonical metric", "expected", "made of"], rows)])
 
 
@@ -74,7 +78,11 @@ def _origin(source: CatalogueSource) -> str:
     text = ", else ".join(f"`{raw}`" for raw in source.from_) or " + ".join(f"`{raw}`" for raw in source.sum)
     details = [f"as `_{source.part}`"] if source.part else []
     details += [f"× {source.factor:.12g}"] if source.factor != 1.0 else []
+    details += [f"where `{raw}` is {_codes(values)}" for raw, values in source.where.items()]
     details += [f'`{label}="{value}"`' for label, value in source.set.items()]
+    for label, values in source.by_help.items():
+        told = ", ".join(f"{value} if its HELP says {_raw(word)}" for word, value in values.items() if word != "*")
+        details += [f"`{label}` is {told}, else {values['*']}"]
     details += [f"`{raw}` → {_codes(to)}" for raw, to in source.labels.items()]
     for label, values in source.values.items():
         details += [f"`{label}` is " + ", ".join(f"{new} for {_raw(old)}" for old, new in values.items())]

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from alerts.dispatch import Outlet, Stages
+from alerts.routing.flapping import Flapping
 from alerts.routing.intervals import TimeInterval
+from alerts.routing.storms import Storms
 from alerts.routing.tree import InhibitRule, Node, Receiver, Routing
 
 
@@ -28,11 +30,13 @@ def stages(
     intervals: Mapping[str, Sequence[TimeInterval]] | None = None,
     notifiers: Mapping[str, tuple[str, ...]] | None = None,
     console_url: str = "http://c",
+    flapping: Flapping | None = None,
+    storms: Storms | None = None,
 ) -> Stages:
     """Return stages whose receivers each have one notifier of the same name, unless `notifiers` says otherwise."""
     tree = node or root()
     names = dict.fromkeys(one.receiver for one in tree.walk())
-    routing = Routing(tree, {name: Receiver(name, 1, ()) for name in names}, inhibit_rules, intervals)
+    routing = Routing(tree, {name: Receiver(name, 1, ()) for name in names}, inhibit_rules, intervals, flapping, storms)
     return Stages(routing, {name: (name,) for name in names} | dict(notifiers or {}), console_url)
 
 

@@ -13,6 +13,19 @@ from collectors.samples import Labels
 
 
 @dataclass(frozen=True)
+class ToldFlap:
+    """A flapping alert as the last message of its group told it."""
+
+    fingerprint: str
+    changes: int
+    told_at: float
+
+    def moved_by(self, by_s: float) -> ToldFlap:
+        """Return it with its time moved by `by_s`."""
+        return replace(self, told_at=self.told_at + by_s)
+
+
+@dataclass(frozen=True)
 class GroupState:
     """State of one group at one receiver: its last message, and when that was made. Times are unix seconds."""
 
@@ -32,6 +45,8 @@ class GroupState:
 
     They are told again when nothing holds them back any more, and told as resolved when they end.
     """
+    flaps: tuple[ToldFlap, ...] = ()
+    """Those of `notified` that the last message called flapping. They flap until they have settled."""
     recalled: bool = True
     """False when `notified`, and perhaps `labels`, could not be read. `decide` reconstructs both from the alerts."""
 
@@ -42,6 +57,7 @@ class GroupState:
             opened_at=self.opened_at + by_s,
             notified_at=None if self.notified_at is None else self.notified_at + by_s,
             notified=tuple(instance.moved_by(by_s) for instance in self.notified),
+            flaps=tuple(flap.moved_by(by_s) for flap in self.flaps),
         )
 
 
@@ -62,6 +78,19 @@ class Deliveries(NamedTuple):
     """Keys of groups whose last message was given up: a wrong token, a deleted channel."""
 
 
+class Happened(NamedTuple):
+    """A rollout's step or a reload of the configuration, which may have caused alerts."""
+
+    at: float
+    model: str | None
+    """The model of a rollout; None: it concerns all models."""
+    sentence: str
+
+
+def _nothing(since: float, until: float) -> Sequence[Happened]:
+    return ()
+
+
 class Picture(NamedTuple):
     """All that a decision is made from, as it was at one moment."""
 
@@ -70,6 +99,8 @@ class Picture(NamedTuple):
     """Open and closed groups by key."""
     deliveries: Deliveries = Deliveries()
     holds: Holds = Holds()
+    happened: Callable[[float, float], Sequence[Happened]] = _nothing
+    """Reads what happened between two unix seconds, oldest first. It is called for the messages of storms only."""
 
 
 Decide = Callable[[Picture], Sequence[GroupStep]]
@@ -86,10 +117,10 @@ class GroupLog(Protocol):
         """
         ...
 
-    def root(self, key: str, generation: int) -> MessageRef | None:
-        """Return the place of the first message of this generation of a group; None when there is none."""
+    def roots(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], MessageRef]:
+        """Return the places of the first messages of groups, given as key and generation. A group may have none."""
         ...
 
-    def remember(self, key: str, generation: int, ref: MessageRef) -> None:
-        """Store the place of a group's message. Does nothing when the group has reopened since."""
+    def remember(self, places: Mapping[tuple[str, int], MessageRef]) -> None:
+        """Store the places of groups' messages, in one transaction. A group that has reopened since keeps its own."""
         ...

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from alerts.holds import Holds, Silences
-from alerts.interfaces import AlertInstance
+from alerts.interfaces import AlertInstance, fingerprint
 from alerts.routing.matchers import all_match
 from alerts.routing.tree import InhibitRule, Node, Routing
+from collectors.samples import Labels
 
 MINUTE_S = 60
 """Time intervals begin and end with a minute of the clock."""
@@ -23,6 +24,7 @@ class Stage(StrEnum):
     INHIBITION = "inhibition"
     SILENCE = "silence"
     ACKNOWLEDGEMENT = "acknowledgement"
+    ROTA = "rota"
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class Muting:
     longer held back, it is sent unless the last message had it.
     """
 
-    def __init__(self, routing: Routing, firing: Sequence[AlertInstance], holds: Holds, at: float) -> None:
+    def __init__(self, routing: Routing, firing: Iterable[Labels], holds: Holds, at: float) -> None:
+        """`firing`: labels of every alert that fires, since each may hold others back."""
         self._routing, self._holds, self._at = routing, holds, at
         self._silences = Silences(silence for silence in holds.silences if silence.is_active(at))
-        labelled = [(one, dict(one.labels)) for one in firing] if routing.inhibit_rules else []
+        labelled = [(one, dict(one)) for one in firing] if routing.inhibit_rules else []
         self._inhibitions = [_Inhibition(rule, labelled) for rule in routing.inhibit_rules]
 
     def reasons(self, instance: AlertInstance, labels: Mapping[str, str]) -> list[Mute]:
@@ -54,7 +57,7 @@ class Muting:
         sources = [source for one in self._inhibitions if (source := one.source(labels))]
         if sources:
             told = " and ".join(_named(source) for source in sources)
-            found.append(Mute(Stage.INHIBITION, f"held back while {told} fires", tuple(s.fingerprint for s in sources)))
+            found.append(Mute(Stage.INHIBITION, f"held back while {told} fires", tuple(map(fingerprint, sources))))
         if silences := self._silences.covering(labels):
             told = " and ".join(f"{one.id} of {one.created_by}: {one.comment}" for one in silences)
             found.append(Mute(Stage.SILENCE, f"silenced by {told}", tuple(silence.id for silence in silences)))
@@ -72,17 +75,17 @@ class Muting:
 class _Inhibition:
     """An inhibition and the firing alerts that it lets hold others back, by their `equal` labels."""
 
-    def __init__(self, rule: InhibitRule, firing: Sequence[tuple[AlertInstance, Mapping[str, str]]]) -> None:
+    def __init__(self, rule: InhibitRule, firing: Sequence[tuple[Labels, Mapping[str, str]]]) -> None:
         self._rule = rule
-        self._sources: dict[tuple[str, ...], tuple[AlertInstance | None, AlertInstance | None]] = {}
-        for instance, labels in firing:
+        self._sources: dict[tuple[str, ...], tuple[Labels | None, Labels | None]] = {}
+        for source, labels in firing:
             if all_match(rule.source, labels):
                 key = self._key(labels)
                 pure, any_ = self._sources.get(key, (None, None))
-                self._sources[key] = (pure or (None if rule.holds(labels) else instance), any_ or instance)
+                self._sources[key] = (pure or (None if rule.holds(labels) else source), any_ or source)
 
-    def source(self, target: Mapping[str, str]) -> AlertInstance | None:
-        """Return an alert that holds back one with these labels.
+    def source(self, target: Mapping[str, str]) -> Labels | None:
+        """Return the labels of an alert that holds back one with these labels.
 
         An alert that matches both sides is held back only by one that does not match the target's side.
         """
@@ -104,6 +107,5 @@ def next_change(routing: Routing, holds: Holds, at: float) -> float:
     return min(times, default=math.inf)
 
 
-def _named(instance: AlertInstance) -> str:
-    labels = ",".join(f'{name}="{value}"' for name, value in instance.labels)
-    return f"{{{labels}}}"
+def _named(labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels) + "}"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
-from alerts.dispatch.groups import Picture
+from alerts.dispatch.flapping import steadied
+from alerts.dispatch.groups import GroupState, Picture
 from alerts.dispatch.muting import Mute, Muting, Stage
-from alerts.interfaces import AlertInstance, AlertState
+from alerts.duty import Roster
+from alerts.interfaces import Above, AlertInstance, AlertState, Escalated, Flap, OnCall
+from alerts.routing.names import short
 from alerts.routing.tree import Node, Routing
 from collectors.durations import format_duration
 from collectors.samples import Labels
@@ -26,6 +32,10 @@ class Outlet:
     notifier: str
     after_s: float = 0.0
     """Time of the step of the escalation, in seconds; 0: the route's own receiver."""
+    step: int = 0
+    """Number of the step, from 1; 0: the route's own receiver."""
+    duty: tuple[Duty, ...] = ()
+    """Conditions for sending. The last one names the rota of the notifier, or of the fallback that it is."""
 
     def group_labels(self, labels: Labels) -> Labels:
         """Return the labels that an alert is grouped by."""
@@ -34,8 +44,11 @@ class Outlet:
         return tuple((k, v) for k, v in labels if k in self.node.group_by)
 
     def key(self, labels: Labels) -> str:
-        """Return the readable name of an alert's group: `ops{alertname='LLMModelDown',model='chat'}`."""
-        return f"{self.prefix}{','.join(f'{k}={v!r}' for k, v in self.group_labels(labels))}}}"
+        """Return the readable name of an alert's group: `ops{alertname='LLMModelDown',model='chat'}`.
+
+        Very long labels are shortened in it.
+        """
+        return f"{self.prefix}{short(','.join(f'{k}={v!r}' for k, v in self.group_labels(labels)))}}}"
 
     @property
     def prefix(self) -> str:
@@ -45,6 +58,28 @@ class Outlet:
         """
         step = f"^{format_duration(self.after_s)}" if self.after_s else ""
         return f"{self.notifier}{self.node.key}{step}{{"
+
+
+class Place(NamedTuple):
+    """An outlet of an alert, and the key of its group there."""
+
+    outlet: Outlet
+    key: str
+
+
+class Duty(NamedTuple):
+    """A condition on a rota: somebody is on call, or nobody is."""
+
+    rota: str
+    somebody: bool
+
+
+_NO_ROSTERS: Mapping[str, Roster] = MappingProxyType({})
+
+
+def nobody_knows() -> Mapping[str, Roster]:
+    """Return the rosters of a configuration without rotas: always the same object, for nothing changes."""
+    return _NO_ROSTERS
 
 
 @dataclass(frozen=True)
@@ -58,11 +93,21 @@ class Stages:
     """Address of the control plane for people. Messages link to it."""
     interactive: frozenset[str] = frozenset()
     """Names of the notifiers whose messages have buttons that act on alerts."""
-    _known: dict[Labels, tuple[Outlet, ...]] = field(default_factory=dict, compare=False, repr=False)
-    """Outlets of the label sets of the last decision: most alerts are in the next one too."""
+    rotas: Mapping[str, str] = field(default_factory=dict)
+    """The rota of a notifier, for those whose messages go to whoever is on call."""
+    fallbacks: Mapping[str, str] = field(default_factory=dict)
+    """The receiver of each rota while nobody is on call."""
+    rosters: Callable[[], Mapping[str, Roster]] = field(default=nobody_knows, compare=False)
+    """Returns what is known of each rota now. Of a rota that is not in it, nobody is on call."""
+    _known: dict[Labels, tuple[Place, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """Places of the label sets of the last decision: most alerts are in the next one too."""
 
     def outlets(self, labels: Labels) -> tuple[Outlet, ...]:
         """Return the outlets of an alert, in the order of the file, each once."""
+        return tuple(place.outlet for place in self.places(labels))
+
+    def places(self, labels: Labels) -> tuple[Place, ...]:
+        """Return the outlets of an alert with the group in which it is there."""
         found = self._known.get(labels)
         return self._find(labels) if found is None else found
 
@@ -71,8 +116,8 @@ class Stages:
         found = [one for node in self.routing.root.walk() for one in self.of(node) if key.startswith(one.prefix)]
         return max(found, key=lambda one: len(one.prefix), default=None)
 
-    def remember(self, labels: Mapping[Labels, tuple[Outlet, ...]]) -> None:
-        """Keep the outlets of these label sets, and forget all others."""
+    def remember(self, labels: Mapping[Labels, tuple[Place, ...]]) -> None:
+        """Keep the places of these label sets, and forget all others."""
         self._known.clear()
         self._known.update(labels)
 
@@ -83,16 +128,76 @@ class Stages:
             nodes = [node for node in nodes if node.matchers]
         return nodes
 
-    def _find(self, labels: Labels) -> tuple[Outlet, ...]:
-        return tuple(dict.fromkeys(outlet for node in self.nodes(dict(labels)) for outlet in self.of(node)))
+    def _find(self, labels: Labels) -> tuple[Place, ...]:
+        outlets = dict.fromkeys(outlet for node in self.nodes(dict(labels)) for outlet in self.of(node))
+        return tuple(Place(outlet, outlet.key(labels)) for outlet in outlets)
 
     def of(self, node: Node) -> list[Outlet]:
         """Return the outlets of a route: those of its receiver, then those of its escalation."""
-        found = [Outlet(node, name) for name in self.notifiers.get(node.receiver, ())]
-        for step in node.escalation:
-            later = replace(node, group_wait_s=step.after_s)
-            found += [Outlet(later, name, step.after_s) for name in self.notifiers.get(step.receiver, ())]
-        return found
+        found = {one.prefix: one for one in self._outlets(Outlet(node, ""), node.receiver)}
+        for number, step in enumerate(node.escalation, 1):
+            later = Outlet(replace(node, group_wait_s=step.after_s), "", step.after_s, number)
+            for one in self._outlets(later, step.receiver):
+                # Two steps that lead to one notifier at one time are one group: they would have one name.
+                found.setdefault(one.prefix, one)
+        return list(found.values())
+
+    def _outlets(self, like: Outlet, receiver: str) -> Iterator[Outlet]:
+        """Yield the outlets of a receiver, and those of the fallback of each rota on the way."""
+        for name in self.notifiers.get(receiver, ()):
+            rota = self.rotas.get(name)
+            if rota is None:
+                yield replace(like, notifier=name)
+            elif all(one.rota != rota for one in like.duty):
+                yield replace(like, notifier=name, duty=(*like.duty, Duty(rota, True)))
+                other = replace(like, duty=(*like.duty, Duty(rota, False)))
+                yield from self._outlets(other, self.fallbacks.get(rota, ""))
+
+    def off_duty(self, outlet: Outlet, at: float) -> Mute | None:
+        """Return why an outlet sends nothing at unix second `at`, as its rotas have it; None: it sends."""
+        for rota, somebody in outlet.duty:
+            people = self._roster(rota).on_call(at)
+            if somebody and not people:
+                sentence = f"nobody is on call in {rota}{self._until(rota, at)}; {self.fallbacks.get(rota)} gets it"
+                return Mute(Stage.ROTA, sentence, (rota,))
+            if people and not somebody:
+                named = " and ".join(people)
+                sentence = f"{named} {'is' if len(people) == 1 else 'are'} on call in {rota}{self._until(rota, at)}, so"
+                return Mute(Stage.ROTA, f"{sentence} the fallback is not needed", people)
+        return None
+
+    def next_turn(self, at: float) -> float:
+        """Return the next unix second after `at` at which a shift of a rota begins or ends."""
+        return min((self._roster(rota).next_change(at) for rota in self.fallbacks), default=math.inf)
+
+    def on_call(self, outlet: Outlet, *times: float) -> OnCall | None:
+        """Return who is on call at one of several unix seconds; None for a notifier without a rota."""
+        if not outlet.duty:
+            return None
+        rota = outlet.duty[-1].rota
+        people = dict.fromkeys(name for at in times for name in self._roster(rota).on_call(at))
+        return OnCall(rota, tuple(people) if outlet.duty[-1].somebody else ())
+
+    def _roster(self, rota: str) -> Roster:
+        return self.rosters().get(rota) or Roster()
+
+    def _until(self, rota: str, at: float) -> str:
+        change = self._roster(rota).next_change(at)
+        if math.isinf(change):
+            return ""
+        return f" until {datetime.fromtimestamp(change, UTC):%Y-%m-%d %H:%M} UTC"
+
+    def escalated(self, outlet: Outlet, labels: Labels, groups: Mapping[str, GroupState]) -> Escalated | None:
+        """Return the step of an escalation that an outlet is; None for a route's own receiver.
+
+        `labels` are those of its group, and `groups` are all stored groups.
+        """
+        if not outlet.step:
+            return None
+        node = outlet.node
+        own = [groups.get(Outlet(node, name).key(labels)) for name in self.notifiers.get(node.receiver, ())]
+        above = tuple(Above(group.key, group.generation) for group in own if group is not None and group.is_open)
+        return Escalated(outlet.step, len(node.escalation), outlet.after_s, above)
 
 
 class Held(NamedTuple):
@@ -113,6 +218,24 @@ class Members:
     outlet: Outlet | None = None
     firing: dict[Labels, AlertInstance] = field(default_factory=dict)
     held: dict[Labels, Held] = field(default_factory=dict)
+    flaps: dict[Labels, Flap] = field(default_factory=dict)
+    """Those that flap, held back or not."""
+    folded: dict[Labels, str] = field(default_factory=dict)
+    """Its alerts that are in the group of a storm instead, with the key of that group."""
+    origins: list[tuple[Labels, str]] = field(default_factory=list)
+    """Of the group of a storm: the key of the group from which each alert comes."""
+    rest: int = 0
+    """Of the group of a storm that is over: number of alerts that still fire, and went back to their groups."""
+
+    @property
+    def opens(self) -> bool:
+        """Whether its group opens: with an alert that nothing but a rota holds back.
+
+        The wait of a step counts from then on, whoever is on call in the meantime.
+        """
+        return bool(self.firing) or any(
+            all(mute.stage is Stage.ROTA for mute in one.mutes) for one in self.held.values()
+        )
 
 
 @dataclass
@@ -125,6 +248,10 @@ class Sorted:
     """Labels of all firing alerts, whichever route they take."""
     ended: dict[Labels, AlertInstance] = field(default_factory=dict)
     """Resolved alerts, by labels."""
+    lasts: bool = True
+    """Whether the same alerts are sorted in the same way later, as long as nothing ends that holds one back."""
+    settles_at: float = math.inf
+    """The first unix second at which a flapping alert has settled, if it does not change before."""
 
     def members(self, key: str) -> Members:
         """Return the firing alerts of a group."""
@@ -132,23 +259,29 @@ class Sorted:
 
 
 def sort(stages: Stages, picture: Picture, at: float) -> Sorted:
-    """Route, hold back and group the alerts at unix second `at`."""
-    found = Sorted()
+    """Route, hold back and group the alerts at unix second `at`. Flapping ones fire, whatever their state."""
+    picture, flaps, settles_at = steadied(picture, stages.routing.flapping, at)
+    found = Sorted(lasts=not flaps, settles_at=settles_at)
     instances = sorted(picture.instances, key=lambda i: (i.active_at, i.labels))
     firing = [one for one in instances if one.state is AlertState.FIRING]
-    muting = Muting(stages.routing, firing, picture.holds, at)
+    muting = Muting(stages.routing, (one.labels for one in firing), picture.holds, at)
     by_route: dict[str, Mute | None] = {}
-    known: dict[Labels, tuple[Outlet, ...]] = {}
+    by_duty: dict[tuple[Duty, ...], Mute | None] = {}
+    known: dict[Labels, tuple[Place, ...]] = {}
     for instance in firing:
-        outlets = known[instance.labels] = stages.outlets(instance.labels)
+        places = known[instance.labels] = stages.places(instance.labels)
         found.firing.add(instance.labels)
-        reasons = muting.reasons(instance, dict(instance.labels)) if outlets else []
-        for outlet in outlets:
+        reasons = muting.reasons(instance, dict(instance.labels)) if places else []
+        for outlet, key in places:
             path = outlet.node.path
             if path not in by_route:
                 by_route[path] = muting.of_route(outlet.node)
-            mutes = (*filter(None, [by_route[path]]), *reasons)
-            members = found.groups.setdefault(outlet.key(instance.labels), Members(outlet))
+            if outlet.duty not in by_duty:
+                by_duty[outlet.duty] = stages.off_duty(outlet, at)
+            mutes = (*filter(None, (by_route[path], by_duty[outlet.duty])), *reasons)
+            members = found.groups.setdefault(key, Members(outlet))
+            if flap := flaps.get(instance.labels):
+                members.flaps[instance.labels] = flap
             if mutes:
                 members.held.setdefault(instance.labels, Held(instance, mutes))
             else:

@@ -31,14 +31,51 @@ MAX_LENGTH = 65_536
 """Maximum length of a result, in characters (chosen: longer than any receiver of alerts accepts)."""
 MAX_STEPS = 100_000
 """Maximum number of executed texts, actions and commands (chosen)."""
+BEFORE = 300
+"""Characters before an action's result that decide how it is written (chosen: longer than a tag's beginning)."""
 MAX_CALLS = 20
 """Maximum depth of templates that include each other (chosen)."""
 
 
-def execute(parsed: Parsed, data: GoValue, variables: Mapping[str, GoValue], functions: Functions) -> str:
-    """Return a template's text for `data` and `variables` (`$x`). Raises TemplateError when an action fails."""
+class Steps:
+    """The steps that one or several executions may take together."""
+
+    def __init__(self, most: int = MAX_STEPS) -> None:
+        self._most = self._left = most
+
+    def take(self) -> None:
+        """Count one step. Raises TemplateError for one too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise TemplateError(f"the template takes more than {self._most:,} steps")
+
+
+class Plain:
+    """The way in which results are written: unchanged."""
+
+    def printed(self, value: GoValue, before: str) -> str:
+        """Return the text of an action's result. `before` is the end of the text before it."""
+        return go_value(value)
+
+    def called(self, name: str, function: Function, arguments: list[GoValue]) -> GoValue:
+        """Return the result of a function. Raises TemplateError when the call fails."""
+        return function(name, arguments)
+
+
+def execute(
+    parsed: Parsed,
+    data: GoValue,
+    variables: Mapping[str, GoValue],
+    functions: Functions,
+    writing: Plain = Plain(),  # noqa: B008 - it has no state
+    steps: Steps | None = None,
+) -> str:
+    """Return a template's text for `data` and `variables` (`$x`). Raises TemplateError when an action fails.
+
+    `steps`: those that it may take; None: MAX_STEPS.
+    """
     try:
-        return _Execution(parsed, functions).run(parsed.body, data, variables)
+        return _Execution(parsed, functions, writing, steps or Steps()).run(parsed.body, data, variables)
     except RecursionError as error:
         raise TemplateError("templates include each other too deeply") from error
 
@@ -46,10 +83,11 @@ def execute(parsed: Parsed, data: GoValue, variables: Mapping[str, GoValue], fun
 class _Execution:
     """One execution of a template."""
 
-    def __init__(self, parsed: Parsed, functions: Functions) -> None:
-        self._defined = parsed.defined
+    def __init__(self, parsed: Parsed, functions: Functions, writing: Plain, steps: Steps) -> None:
+        self._defined, self._writing, self._before = parsed.defined, writing, ""
         self._functions = {**functions, "tmpl": Function(self._include, ("text", "any"))}
-        self._length = self._steps = self._calls = 0
+        self._steps = steps
+        self._length = self._calls = 0
 
     def run(self, body: Sequence[Node], data: GoValue, variables: Mapping[str, GoValue]) -> str:
         """Return the text of a body. Raises TemplateError when it is too long, or an action fails."""
@@ -60,6 +98,7 @@ class _Execution:
             if self._length > MAX_LENGTH:
                 raise TemplateError(f"the text is longer than {MAX_LENGTH:,} characters")
             pieces.append(piece)
+            self._before = (self._before + piece)[-BEFORE:]
         return "".join(pieces)
 
     def _include(self, name: str, data: GoValue) -> str:
@@ -75,21 +114,16 @@ class _Execution:
         self._calls -= 1
         return text
 
-    def _step(self) -> None:
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise TemplateError(f"the template takes more than {MAX_STEPS:,} steps")
-
     def _written(self, body: Sequence[Node], dot: GoValue, scope: _Scope) -> Iterable[str]:
         for node in body:
-            self._step()
+            self._steps.take()
             match node:
                 case Text(text):
                     yield text
                 case Print(pipeline):
                     value = self._value(pipeline, dot, scope)
                     if not pipeline.variables:
-                        yield "<no value>" if value is None else go_value(value)
+                        yield "<no value>" if value is None else self._writing.printed(value, self._before)
                 case If():
                     yield from self._if(node, dot, scope)
                 case Range():
@@ -118,7 +152,7 @@ class _Execution:
             for name, what in zip(pipeline.variables, given, strict=False):
                 inner.put(name, what, new=pipeline.declares)
             try:
-                self._step()
+                self._steps.take()
                 yield from self._written(node.body, value, inner)
             except _Left as left:
                 if left.loop:
@@ -130,7 +164,7 @@ class _Execution:
         piped: tuple[GoValue, ...] = ()
         try:
             for command in pipeline.commands:
-                self._step()
+                self._steps.take()
                 piped = (self._command(command, piped, dot, scope),)
             for name in pipeline.variables if assign else ():
                 scope.put(name, piped[0], new=pipeline.declares)
@@ -165,7 +199,7 @@ class _Execution:
                     return value
             return piped[0] if piped else value
         arguments = [*(self._operand(operand, dot, scope) for operand in operands), *piped]
-        found = self._functions[name](name, arguments)
+        found = self._writing.called(name, self._functions[name], arguments)
         # Checked here as well: three nested calls that repeat a text make it a thousand times longer.
         if isinstance(found, str) and len(found) > MAX_LENGTH:
             raise TemplateError(f"the text is longer than {MAX_LENGTH:,} characters")

@@ -14,6 +14,7 @@ from alerts.gotemplate.sprintf import sprint, sprintf, sprintln
 from alerts.gotemplate.values import (
     GoValue,
     Sample,
+    Time,
     cut,
     described,
     equal,
@@ -23,9 +24,15 @@ from alerts.gotemplate.values import (
     less,
 )
 
-Kind = Literal["any", "text", "samples", "sample"]
+Kind = Literal["any", "text", "list", "samples", "sample", "time"]
 
-_WANTED = {"text": (str, "a text"), "samples": (tuple, "a list of samples"), "sample": (Sample, "a sample")}
+_WANTED: dict[str, tuple[type, str]] = {
+    "text": (str, "a text"),
+    "list": (tuple, "a list"),
+    "time": (Time, "a time"),
+    "samples": (tuple, "a list of samples"),
+    "sample": (Sample, "a sample"),
+}
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
 _LAYOUT = re.compile(
-    r"2006|January|Jan|Monday|Mon|MST|15|_2|Z07:00|-07:00|-0700|-07|[.,]0+(?!\d)|[.,]9+(?!\d)|0[1-6]|PM|pm|[1-5]"
+    r"2006|January|Jan|Monday|Mon|MST|15|_2|Z07:00|Z0700|Z07|-07:00|-0700|-07|[.,]0+(?!\d)|[.,]9+(?!\d)|0[1-6]|PM|pm|[1-5]"
 )
 _UNITS = ((3_600_000_000_000, "h"), (60_000_000_000, "m"), (1_000_000_000, "s"))
 
 
 def format_time(moment: datetime, nanoseconds: int, layout: str = "2006-01-02 15:04:05.999999999 -0700 MST") -> str:
-    """Return a UTC time as Go's Time.Format does. `nanoseconds` (since 1970) has the digits that `moment` lacks."""
+    """Return a time in its zone as Go's Time.Format does. `nanoseconds` since 1970 have the digits that it lacks."""
     fraction = f"{nanoseconds % 1_000_000_000:09d}"
+    offset = moment.utcoffset() or timedelta()
+    minutes = abs(offset) // timedelta(minutes=1)
+    sign, hours, rest = "-" if offset < timedelta() else "+", f"{minutes // 60:02d}", f"{minutes % 60:02d}"
     plain = {
         "2006": f"{moment.year:04d}",
         "January": moment.strftime("%B"),
         "Jan": moment.strftime("%b"),
         "Monday": moment.strftime("%A"),
         "Mon": moment.strftime("%a"),
-        "MST": "UTC",
+        "MST": moment.tzname() or "UTC",
         "15": f"{moment.hour:02d}",
         "_2": f"{moment.day:2d}",
-        "Z07:00": "Z",
-        "-07:00": "+00:00",
-        "-0700": "+0000",
-        "-07": "+00",
+        "Z07:00": f"{sign}{hours}:{rest}" if offset else "Z",
+        "Z0700": f"{sign}{hours}{rest}" if offset else "Z",
+        "Z07": f"{sign}{hours}" if offset else "Z",
+        "-07:00": f"{sign}{hours}:{rest}",
+        "-0700": f"{sign}{hours}{rest}",
+        "-07": f"{sign}{hours}",
         "01": f"{moment.month:02d}",
         "02": f"{moment.day:02d}",
         "03": f"{moment.hour % 12 or 12:02d}",

@@ -1,8 +1,9 @@
-"""Inspects a parsed template without an alert: finds the labels that it names, and actions that always fail."""
+"""Inspects a parsed template without an alert: finds the labels and functions that it names, the templates that it
+includes, and actions that always fail."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from alerts.errors import TemplateError
 from alerts.gotemplate.functions import Functions
@@ -48,6 +49,28 @@ def doubts(parsed: Parsed, functions: Functions, variables: Mapping[str, GoValue
         for pipeline, at_root in _pipelines(body, at_root=root):
             look.at(pipeline, at_root=at_root)
     return tuple(dict.fromkeys(look.sentences))
+
+
+def unknown_function(body: Sequence[Node], functions: Container[str]) -> str:
+    """Return a sentence for the first call of a function that is not among `functions`; "" for none."""
+    for pipeline, _ in _pipelines(body, at_root=False):
+        for operand in (operand for command in pipeline.commands for operand in command.operands):
+            inner = operand.base if isinstance(operand, FieldOf) else operand
+            if isinstance(inner, Name) and inner.name not in functions:
+                return f"{pipeline.source}: {inner.name} is not a function of templates"
+    return ""
+
+
+def included(body: Sequence[Node]) -> Iterator[str]:
+    """Yield the names of the templates that a template includes itself."""
+    for node in body:
+        match node:
+            case Include(name, _):
+                yield name
+            case If(_, then, otherwise):
+                yield from included((*then, *otherwise))
+            case Range(_, inner, otherwise):
+                yield from included((*inner, *otherwise))
 
 
 def _pipelines(body: Sequence[Node], *, at_root: bool) -> Iterator[tuple[Pipeline, bool]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from alerts.errors import TemplateError
 from alerts.goformat import go_float
 from alerts.gotemplate.gotime import format_time, go_duration
-from alerts.gotemplate.values import AlertData, Duration, GoValue, Sample, Time, type_name
+from alerts.gotemplate.values import AlertData, Duration, GoValue, Own, Sample, Time, type_name
 
 MAX_WIDTH = 1_000_000
 """Go's own limit for a width or a precision."""
@@ -48,6 +48,8 @@ def go_value(value: GoValue) -> str:
         return "<nil>"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Own):
+        return value.go_string()
     if isinstance(value, float):
         return go_float(value)
     if isinstance(value, Mapping):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, ClassVar
 
 from alerts.errors import TemplateError
 from alerts.gotemplate.gotime import format_time, go_duration
@@ -34,14 +34,20 @@ class AlertData:
 
 @dataclass(frozen=True)
 class Time:
-    """Go's time.Time, in UTC; `nanoseconds` since 1970."""
+    """Go's time.Time; `nanoseconds` since 1970."""
 
     nanoseconds: int
+    zone: tzinfo | None = UTC
+    """Time zone in which it is shown; None: that of this machine."""
 
     @property
     def moment(self) -> datetime:
-        """The time, to the microsecond. Raises OverflowError outside of the years 1 to 9999."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.nanoseconds // 1000)
+        """The time in its zone, to the microsecond. Raises TemplateError outside of the years 1 to 9999."""
+        try:
+            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.nanoseconds // 1000)
+            return moment if self.zone is UTC else moment.astimezone(self.zone)
+        except (OverflowError, ValueError) as error:
+            raise TemplateError("a time is outside of the years 1 to 9999") from error
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,31 @@ class Duration:
     nanoseconds: int
 
 
+class Foreign(str):
+    """A text that comes from alerts, not from the template: what prints it may escape it."""
+
+
+class Own:
+    """Base of the values of other packages, which have fields and methods of their own."""
+
+    go_type: ClassVar[str] = "struct"
+    go_fields: ClassVar[tuple[str, ...]] = ()
+    go_methods: ClassVar[Mapping[str, tuple[Callable[..., GoValue], int]]] = {}
+    """Functions of the value and its arguments, and the number of arguments."""
+
+    def go_string(self) -> str:
+        """Return the value as `%v` prints it."""
+        return "{" + " ".join(str(getattr(self, name)) for name in self.go_fields) + "}"
+
+
 def type_name(value: GoValue) -> str:
     """Return a value's type as Go names it."""
     if value is None:
         return "<nil>"
+    if isinstance(value, Own):
+        return value.go_type
+    if isinstance(value, str):
+        return "string"
     names = {bool: "bool", int: "int", float: "float64", str: "string", tuple: "template.queryResult"}
     if type(value) in names:
         return names[type(value)]
@@ -77,7 +104,9 @@ def field(value: GoValue, name: str) -> GoValue:
     """
     if isinstance(value, Mapping):
         found = value.get(name)
-        return "" if found is None and type_name(value) == "map[string]string" else found
+        return "" if found is None and (isinstance(value, Own) or type_name(value) == "map[string]string") else found
+    if isinstance(value, Own) and name in value.go_fields:
+        return getattr(value, name)
     if isinstance(value, Sample | AlertData) and name in value.__dataclass_fields__:
         return getattr(value, name)
     raise TemplateError(f"there is no .{name} in {described(value)}")
@@ -85,17 +114,28 @@ def field(value: GoValue, name: str) -> GoValue:
 
 def is_method(value: GoValue, name: str) -> bool:
     """Return whether a value has a method of this name."""
+    if isinstance(value, Own):
+        return name in value.go_methods
     return (isinstance(value, Time) and name in _TIME_METHODS) or (
         isinstance(value, Duration) and name in _DURATION_METHODS
     )
 
 
 def call_method(value: GoValue, name: str, arguments: list[GoValue]) -> GoValue:
-    """Call a method of a time or a duration. Raises TemplateError for wrong arguments."""
+    """Call a method of a time, a duration or another record. Raises TemplateError for wrong arguments."""
+    if isinstance(value, Own):
+        method, takes = value.go_methods[name]
+        if len(arguments) != takes:
+            raise TemplateError(f"{name} takes {takes} argument{'s' * (takes != 1)}, got {len(arguments)}")
+        return method(value, *arguments)
     if isinstance(value, Time) and name == "Format":
         if len(arguments) != 1 or not isinstance(arguments[0], str):
             raise TemplateError("Format takes a layout such as `2006-01-02 15:04:05`")
         return format_time(value.moment, value.nanoseconds, arguments[0])
+    if isinstance(value, Time) and name in _OF_TWO:
+        if len(arguments) != 1:
+            raise TemplateError(f"{name} takes 1 argument, got {len(arguments)}")
+        return _OF_TWO[name](value, arguments[0])
     if arguments:
         raise TemplateError(f"{name} takes no arguments, got {len(arguments)}")
     if isinstance(value, Time):
@@ -103,10 +143,40 @@ def call_method(value: GoValue, name: str, arguments: list[GoValue]) -> GoValue:
     return _DURATION_METHODS[name](value)
 
 
+def _plus(time: Time, duration: GoValue) -> Time:
+    """Return the time after a duration, or after a number of nanoseconds. Raises TemplateError for another type."""
+    nanoseconds = duration.nanoseconds if isinstance(duration, Duration) else duration
+    # As in Go, a constant such as 28800e9 is a whole number.
+    if isinstance(nanoseconds, float) and nanoseconds.is_integer():
+        nanoseconds = int(nanoseconds)
+    if type(nanoseconds) is not int:
+        raise TemplateError(f"Add takes a duration or nanoseconds, got {described(duration)}")
+    return Time(time.nanoseconds + nanoseconds, time.zone)
+
+
+def _nanoseconds_of(value: GoValue) -> int:
+    if not isinstance(value, Time):
+        raise TemplateError(f"{described(value)} is not a time")
+    return value.nanoseconds
+
+
+_OF_TWO: dict[str, Callable[[Time, GoValue], GoValue]] = {
+    "Add": _plus,
+    "Sub": lambda t, u: Duration(max(-(2**63), min(2**63 - 1, t.nanoseconds - _nanoseconds_of(u)))),
+    "After": lambda t, u: t.nanoseconds > _nanoseconds_of(u),
+    "Before": lambda t, u: t.nanoseconds < _nanoseconds_of(u),
+    "Equal": lambda t, u: t.nanoseconds == _nanoseconds_of(u),
+}
+"""Methods of a time with one argument. Durations have 64 bits."""
+_YEAR_1 = (datetime(1, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 _TIME_METHODS: dict[str, Any] = {
+    **_OF_TWO,
     "Format": None,
-    "UTC": lambda t: t,
+    "UTC": lambda t: Time(t.nanoseconds),
+    "Local": lambda t: Time(t.nanoseconds, None),
+    "IsZero": lambda t: t.nanoseconds == _YEAR_1,
     "Unix": lambda t: t.nanoseconds // 1_000_000_000,
+    "UnixMilli": lambda t: t.nanoseconds // 1_000_000,
     "Year": lambda t: t.moment.year,
     "Month": lambda t: t.moment.strftime("%B"),
     "Day": lambda t: t.moment.day,
@@ -144,7 +214,9 @@ def less(a: GoValue, b: GoValue) -> bool:
 
 
 def _kind(value: GoValue) -> type:
-    if type(value) not in (bool, int, float, str):
+    if isinstance(value, str):
+        return str
+    if type(value) not in (bool, int, float):
         raise TemplateError(f"{described(value)} cannot be compared")
     return type(value)
 
@@ -202,4 +274,6 @@ def described(value: GoValue) -> str:
     if isinstance(value, int | float):
         return f"the {'whole ' if isinstance(value, int) else ''}number {value}"
     names = {Sample: "a sample", AlertData: "the alert", Time: "a time", Duration: "a duration", tuple: "a list"}
+    if isinstance(value, Own):
+        return f"a {value.go_type}"
     return "nothing" if value is None else names.get(type(value), "a map")

@@ -17,7 +17,7 @@ from typing import Any
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
 from alerts.notify.http import HttpPoster
-from alerts.notify.payload import NOTICE_LASTS_S, UNDELIVERED, go_time, members
+from alerts.notify.payload import NOTICE_LASTS_S, added_annotations, go_time, members
 from alerts.notify.plain import FormRefused, sent_or_plain
 
 PATH = "/api/v2/alerts"
@@ -70,8 +70,8 @@ class AlertmanagerNotifier:
     async def _to_each(self, message: Message) -> str:
         lasts = NOTICE_LASTS_S if message.notice else SUBSTITUTE_LASTS_S if message.undelivered else self._ends_after_s
         alerts = [self._posted(alert, lasts) for alert in members(message)]
-        for alert in alerts if message.undelivered else ():
-            alert["annotations"][UNDELIVERED] = message.undelivered
+        for alert in alerts:
+            alert["annotations"].update(added_annotations(message))
 
         async def rich(url: str) -> None:
             await self._post(url, alerts)

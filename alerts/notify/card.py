@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from alerts.goformat import go_float, humanize_duration
-from alerts.interfaces import AlertInstance, Button, Message, Notice
+from alerts.interfaces import AlertInstance, Button, Escalated, Flap, Message, Notice, OnCall, Storm
 from alerts.notify.words import ENGLISH, Words
+from alerts.texts.places import items
 from alerts.wire import is_simulated
+from collectors.durations import format_duration
 from collectors.samples import Labels
 
 SHOWN = 10
 """Alerts that a card lists. The others are only counted."""
+STORM_KINDS = 4
+"""Names of alerts that the card of a storm counts, the most frequent ones. Chosen: half of its lines are examples."""
 _SEVERITIES = ("critical", "warning", "info")
 
 
@@ -46,13 +50,33 @@ class Card:
     """The whole message in one line, for receivers that show plain text."""
     buttons: tuple[Button, ...] = ()
     words: Words = ENGLISH
+    mentions: tuple[str, ...] = ()
+    """Ids of people at the receiver whom the message mentions. They come from the configuration alone."""
+
+    texts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Texts of the receiver's own by place, in its markup. `text` stands for the fields and lines of the alerts, and
+    `fields.0.title` and so on for the fields."""
 
     @property
     def paragraphs(self) -> tuple[str, ...]:
         """The whole card as lines of text."""
-        facts = (f"{name}: {value}" for name, value in self.fields)
+        return (self.title, *self.own_lines, *self.below)
+
+    @property
+    def own_lines(self) -> tuple[str, ...]:
+        """The lines of the receiver's own text; none where it has none."""
+        return tuple(self.texts.get("text", "").strip().splitlines())
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """The lines of text below the title, without the receiver's own."""
         links = (f"{link.text}: {link.url}" for link in self.links)
-        return (self.title, *facts, *self.shown_lines, *links, self.footer)
+        return (*self.facts, *links, self.footer)
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The fields, and the lines of the alerts."""
+        return (*(f"{name}: {value}" for name, value in self.fields), *self.shown_lines)
 
     @property
     def shown_lines(self) -> tuple[str, ...]:
@@ -63,35 +87,76 @@ class Card:
 def render(message: Message, words: Words = ENGLISH) -> Card:
     """Return the card of a message, with the words of one language."""
     card = _alerts(message, words) if message.notice is None else _notice(message, message.notice, words)
-    card = replace(card, buttons=message.buttons)
+    card = replace(_own(card, message, words) if message.texts else card, buttons=message.buttons)
+    if message.escalated is not None:
+        told = escalation_words(message.escalated, words)
+        # First: Slack shows ten fields, and this one says why the message is here.
+        card = replace(card, fields=((words.escalation, told), *card.fields), text=f"{card.text} ({told})")
+    if message.on_call is not None:
+        card = replace(card, fields=(*card.fields, (words.on_call, on_call_words(message.on_call, words))))
     if not message.undelivered:
         return card
     fields = (*card.fields, (words.sent_here, message.undelivered))
     return replace(card, fields=fields, text=f"{card.text} ({message.undelivered})")
 
 
+def escalation_words(escalated: Escalated, words: Words = ENGLISH) -> str:
+    """Return why a further receiver gets a message: `step 1 of 2: nobody had acknowledged it after 15m`."""
+    after = format_duration(escalated.after_s)
+    return words.escalated.format(step=escalated.step, steps=escalated.steps, after=after)
+
+
+def on_call_words(on_call: OnCall, words: Words = ENGLISH) -> str:
+    """Return the people on call: `ann, bo`, or `nobody in primary`."""
+    return words.comma.join(on_call.people) or words.nobody.format(on_call.rota)
+
+
 def _alerts(message: Message, words: Words) -> Card:
     alerts = (*message.firing, *message.resolved)
     common = common_pairs([alert.labels for alert in alerts])
     severity = highest_severity(alerts)
-    marks = {mark.fingerprint: mark.text for mark in message.marks}
+    marked = {mark.fingerprint for mark in message.marks}
     # News first: a long list must not hide it behind what somebody takes care of already.
-    firing = sorted(message.firing, key=lambda alert: alert.fingerprint in marks)
-    lines = [_marked(_line(alert, words, resolved=False), marks.get(alert.fingerprint, "")) for alert in firing]
+    lines = _firing_lines(message, sorted(message.firing, key=lambda alert: alert.fingerprint in marked), words)
     lines += [_line(alert, words, resolved=True) for alert in message.resolved]
     headline = _headline(message, words)
+    heads = [] if message.storm is None else storm_lines(message, message.storm, words)
+    heads += [words.moved_on.format(message.moved)] if message.moved else []
+    shown = lines[: max(0, SHOWN - len(heads))]
     return Card(
         status=message.status,
         severity=severity,
         title=f"{_status(message, words)}: {_subject(message, words, ' · ')}",
         fields=tuple(_fields(message, common, severity, words)),
-        lines=tuple(lines[:SHOWN]),
-        more=max(0, len(lines) - SHOWN),
+        lines=(*heads, *shown),
+        more=len(lines) - len(shown),
         footer=_footer(message, common, words),
         links=tuple(_links(message, alerts, words)),
-        text=f"{headline}: {lines[0]}" if lines else headline,
+        text=f"{headline}: {(*heads, *lines)[0]}" if heads or lines else headline,
         words=words,
     )
+
+
+def _firing_lines(message: Message, alerts: Sequence[AlertInstance], words: Words) -> list[str]:
+    marks = {mark.fingerprint: mark.text for mark in message.marks}
+    flaps = {flap.fingerprint: flap_words(flap, words) for flap in message.flaps}
+    return [
+        _marked(_line(alert, words, resolved=False), flaps.get(alert.fingerprint, ""), marks.get(alert.fingerprint, ""))
+        for alert in alerts
+    ]
+
+
+def _own(card: Card, message: Message, words: Words) -> Card:
+    """Return a card with the receiver's own texts. Marks of alerts stay: no template can show them."""
+    texts = message.texts
+    if title := texts.get("title", "").strip():
+        simulated = f" ({words.simulated})" if is_simulated(message) else ""
+        card = replace(card, title=title, text=f"{title}{simulated}")
+    if not texts.get("text", "").strip():
+        return replace(card, texts=texts, fields=() if items(texts, "fields") else card.fields)
+    marked = {mark.fingerprint for mark in message.marks} | {flap.fingerprint for flap in message.flaps}
+    lines = _firing_lines(message, [alert for alert in message.firing if alert.fingerprint in marked], words)
+    return replace(card, texts=texts, fields=(), lines=tuple(lines[:SHOWN]), more=max(0, len(lines) - SHOWN))
 
 
 def _notice(message: Message, notice: Notice, words: Words) -> Card:
@@ -118,7 +183,9 @@ def highest_severity(alerts: Sequence[AlertInstance]) -> str:
 
 
 def _status(message: Message, words: Words) -> str:
-    return words.firing if message.status == "firing" else words.resolved
+    if message.status == "firing":
+        return words.firing
+    return words.moved if message.moved and not message.resolved else words.resolved
 
 
 def _headline(message: Message, words: Words) -> str:
@@ -129,13 +196,40 @@ def _headline(message: Message, words: Words) -> str:
     return words.counts.format(title=title, counts=words.comma.join(counts))
 
 
+def storm_lines(message: Message, storm: Storm, words: Words) -> list[str]:
+    """Return the lines that say what a storm is: its cause, what happened before, and its alerts by name."""
+    if storm.rest:
+        lines = [words.storm_rest.format(storm.rest)]
+    elif message.firing:
+        facts = {"alerts": len(message.firing), "groups": storm.groups, "label": storm.label, "value": storm.value}
+        lines = [words.storm_of.format(**facts)]
+    else:
+        lines = []
+    lines += [words.storm_before.format(act) for act in storm.acts]
+    kinds = storm.counts[:STORM_KINDS]
+    return lines + [
+        words.storm_kind.format(
+            alerts=kind.alerts, name=kind.name, severity=words.severities.get(kind.severity, kind.severity)
+        )
+        for kind in kinds
+    ]
+
+
 def _subject(message: Message, words: Words, between: str) -> str:
+    if message.storm is not None:
+        return words.storm.format(label=message.storm.label, value=message.storm.value)
     labels = dict(message.group_labels)
     return between.join([labels.pop("alertname", words.alerts), *labels.values()])
 
 
-def _marked(line: str, mark: str) -> str:
-    return f"{line} ({mark})" if mark else line
+def _marked(line: str, *marks: str) -> str:
+    return " ".join([line, *(f"({mark})" for mark in marks if mark)])
+
+
+def flap_words(flap: Flap, words: Words = ENGLISH) -> str:
+    """Return how an alert flaps: `flapping: 7 changes in the last 5 minutes`."""
+    text = words.flapping if flap.changes else words.settled
+    return text.format(n=flap.changes, minutes=round(flap.within_s / 60))
 
 
 def _what(alert: AlertInstance, words: Words) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Literal
@@ -53,9 +53,11 @@ class EmailNotifier:
         *,
         words: Words = ENGLISH,
         html: bool = True,
+        people: Mapping[str, str] | None = None,
         timeout_s: float = 12.0,
     ) -> None:
-        self.name = name
+        """`people`: addresses of those who may be on call, by name."""
+        self.name, self._people = name, dict(people or {})
         self._server, self._envelope = server, envelope
         self._words, self._html, self._timeout_s = words, html, timeout_s
 
@@ -67,13 +69,13 @@ class EmailNotifier:
         if message.edit:
             return None
         first = root.place if root is not None and PLACE.fullmatch(root.place) else None
-        card = render(message, self._words)
+        card, envelope = render(message, self._words), self._addressed(message)
 
         async def with_html() -> str:
-            return await self._deliver(email_of(message, card, self._envelope, first, html=self._html))
+            return await self._deliver(email_of(message, card, envelope, first, html=self._html), envelope)
 
         async def as_text(_refused: FormRefused) -> str:
-            return await self._deliver(email_of(message, card, self._envelope, first, html=False))
+            return await self._deliver(email_of(message, card, envelope, first, html=False), envelope)
 
         refused, note = await sent_or_plain(self.name, message, with_html, as_text)
         told = "; ".join(part for part in (note, refused) if part)
@@ -82,12 +84,18 @@ class EmailNotifier:
     async def close(self) -> None:
         """Do nothing: a connection lasts for one message."""
 
-    async def _deliver(self, mail: EmailMessage) -> str:
+    def _addressed(self, message: Message) -> Envelope:
+        """Return the envelope to the people on call, or to its own recipients when none of them has an address."""
+        names = message.on_call.people if message.on_call else ()
+        called = tuple(self._people[name] for name in names if name in self._people)
+        return self._envelope._replace(to=called) if called else self._envelope
+
+    async def _deliver(self, mail: EmailMessage, envelope: Envelope) -> str:
         """Send an e-mail; return a sentence about refused recipients, or ""."""
         password = await asyncio.to_thread(self._server.password) if self._server.password else ""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._converse(mail, password)
+                return await self._converse(mail, password, envelope)
         except TimeoutError:
             raise self._failed(f"did not finish within {self._timeout_s:g} s") from None
         except aiosmtplib.SMTPException as error:
@@ -95,7 +103,7 @@ class EmailNotifier:
         except (OSError, UnicodeError, ValueError) as error:
             raise self._unreachable(error) from None
 
-    async def _converse(self, mail: EmailMessage, password: str) -> str:
+    async def _converse(self, mail: EmailMessage, password: str, envelope: Envelope) -> str:
         server = self._server
         context = await asyncio.to_thread(self._context) if server.security != "none" else None
         smtp = aiosmtplib.SMTP(
@@ -116,7 +124,7 @@ class EmailNotifier:
                 await smtp.starttls()
             if server.username:
                 await smtp.login(server.username, password)
-            sender, to = address_of(self._envelope.sender), list(recipients(self._envelope))
+            sender, to = address_of(envelope.sender), list(recipients(envelope))
             refused, _ = await smtp.sendmail(sender, to, mail.as_bytes())
             with contextlib.suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
                 await smtp.quit(timeout=GOOD_BYE_S)

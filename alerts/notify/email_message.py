@@ -68,9 +68,11 @@ def email_of(message: Message, card: Card, envelope: Envelope, root: str | None,
     mail["Auto-Submitted"] = "auto-generated"
     if card.severity == "critical" and message.status != "resolved":
         mail["Importance"] = "high"
-    mail.set_content(whole_lines(card.paragraphs, BODY_LIMIT) + "\n", cte="quoted-printable")
+    told = (*card.own_lines, *card.facts) if card.own_lines else card.paragraphs
+    mail.set_content(whole_lines(told, BODY_LIMIT) + "\n", cte="quoted-printable")
     if html:
-        mail.add_alternative(_html(card), subtype="html", cte="quoted-printable")
+        shown = _own_html(card) if card.texts.get("html", "").strip() else _html(card)
+        mail.add_alternative(shown, subtype="html", cte="quoted-printable")
     return mail
 
 
@@ -81,13 +83,22 @@ def _html(card: Card) -> str:
         for name, value in card.fields
     )
     lines = "".join(f"<li>{_shown(line)}</li>" for line in card.shown_lines)
+    own = "<br>".join(map(_shown, card.own_lines))
     links = " · ".join(f'<a href="{escape(link.url)}">{_shown(link.text)}</a>' for link in card.links)
     return (
         '<!DOCTYPE html><html><body style="font-family:sans-serif;font-size:14px">'
         f'<h2 style="font-size:18px;border-left:6px solid {colour};padding-left:10px">{_shown(card.title)}</h2>'
-        f'<table style="border-collapse:collapse">{facts}</table><ul>{lines}</ul><p>{links}</p>'
+        f'<table style="border-collapse:collapse">{facts}</table>{own}<ul>{lines}</ul><p>{links}</p>'
         f'<p style="color:#888;font-size:12px">{_shown(card.footer)}</p></body></html>\n'
     )
+
+
+def _own_html(card: Card) -> str:
+    """Return the receiver's own HTML, with what no template can show at its end."""
+    own = card.texts["html"]
+    added = "".join(f"<p>{_shown(line)}</p>" for line in card.facts) if card.own_lines else ""
+    body, end, rest = own.rpartition("</body>")
+    return f"{body}{added}{end}{rest}" if end else f"{own}{added}"
 
 
 def _shown(text: str) -> str:

@@ -31,6 +31,10 @@ MAX_ANSWER_BYTES = 64 * 1024
 """Bytes that are read of an answer. Chosen: receivers answer with a sentence, and a flood must not fill the memory."""
 SHOWN_ANSWER = 300
 """Characters of an answer that an error shows."""
+REUSED_WITHIN_S = 1.0
+"""Seconds for which a connection is kept for the next message of a burst. Chosen: servers keep idle connections for two
+seconds at least (gunicorn's default; Node.js 5 s, nginx 75 s). A message on a connection that its server just closed
+would fail, and its fate would be unknown."""
 TRY_AGAIN = frozenset({408, 425, 429})
 """Statuses below 500 for which a retry can help. Every other one is final."""
 FORM = frozenset({400, 413, 415, 422})
@@ -183,9 +187,7 @@ class HttpPoster:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                # A connection a request: messages are minutes apart, and a server that closed an idle connection in
-                # between would make a message fail whose fate is then unknown.
-                connector=aiohttp.TCPConnector(force_close=True),
+                connector=aiohttp.TCPConnector(keepalive_timeout=REUSED_WITHIN_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from alerts.interfaces import AlertInstance, AlertState, Message, Notice
-from alerts.notify.card import common_pairs
+from alerts.notify.card import common_pairs, escalation_words, flap_words, on_call_words
 from alerts.wire import annotations_of
 from collectors.samples import Labels, labels_of
 
@@ -21,6 +21,10 @@ NOTICE_LASTS_S = 300.0
 """Seconds after which the alert of a notice ends: Alertmanager's resolve_timeout."""
 UNDELIVERED = "undelivered"
 """Annotation that says why another receiver gets a message: its own one refused it."""
+FLAPPING = "flapping"
+"""Annotation that says how an alert flaps, or that it has settled."""
+ESCALATION, ON_CALL = "escalation", "on_call"
+"""Annotations that say which step of an escalation sends a message, and who is on call."""
 ZERO_TIME = "0001-01-01T00:00:00Z"
 """Go's time without a value, which Alertmanager sends as the end of a firing alert."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,8 +36,12 @@ def webhook_payload(message: Message, receiver: str, external_url: str, max_aler
     alerts = members(message)
     shown = [alert_of(alert) for alert in (alerts[:max_alerts] if max_alerts else alerts)]
     common = common_pairs([_annotations(alert) for alert in alerts])
-    for each in (common, *(alert["annotations"] for alert in shown)) if message.undelivered else ():
-        each[UNDELIVERED] = message.undelivered
+    flaps = {flap.fingerprint: flap_words(flap) for flap in message.flaps}
+    for alert, each in zip(alerts, shown, strict=False) if flaps else ():
+        if words := flaps.get(alert.fingerprint):
+            each["annotations"][FLAPPING] = words
+    for each in (common, *(alert["annotations"] for alert in shown)):
+        each.update(added_annotations(message))
     return {
         "receiver": receiver,
         "status": "resolved" if message.status == "resolved" else "firing",
@@ -46,6 +54,13 @@ def webhook_payload(message: Message, receiver: str, external_url: str, max_aler
         "groupKey": message.group_key,
         "truncatedAlerts": len(alerts) - len(shown),
     }
+
+
+def added_annotations(message: Message) -> dict[str, str]:
+    """Return the annotations that say why this receiver gets a message: an escalation, a rota, a refusal."""
+    found = {ESCALATION: escalation_words(message.escalated)} if message.escalated else {}
+    found |= {ON_CALL: on_call_words(message.on_call)} if message.on_call else {}
+    return found | ({UNDELIVERED: message.undelivered} if message.undelivered else {})
 
 
 def members(message: Message) -> tuple[AlertInstance, ...]:

@@ -3,8 +3,8 @@
 A variable has a `unit` and any of `value`, `for` and `window`. Rules use `${name.value}` (a number; seconds for a
 duration), `${name.duration}` (the value as a Prometheus duration), `${name.for}`, `${name.window}` and
 `${name.window_s}` (seconds). `${runbooks}` is the address of the runbook pages. `includes:` names packs that are loaded
-with a pack. Each alert gets the annotation `owner`. `slo.yaml` is a template: its groups are made for each SLO of
-fleet.yaml.
+with a pack. Each alert gets the annotation `owner`, and the policy for missing data that fleet.yaml has for it.
+`slo.yaml` is a template: its groups are made for each SLO of fleet.yaml.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
-from alerts.errors import RuleError, ThresholdError
+from alerts.errors import NoDataError, RuleError, ThresholdError
+from alerts.no_data import NO_DATA, NoData
 from alerts.packs.slos import Slo, slo_texts
 from alerts.rules import AlertingRule, Rule, RuleGroup, load_rule_files, read_groups
 from alerts.template import Template
@@ -78,6 +79,8 @@ class PackOptions:
     owners: Mapping[str, str] = field(default_factory=dict)
     """Owner by pack, as a template of Prometheus. `default` is that of the other packs."""
     slos: Sequence[Slo] = ()
+    no_data: Mapping[str, NoData] = field(default_factory=dict)
+    """Policy for missing data by name of an alert. It takes the place of the pack's."""
 
     def owner(self, pack: str) -> str:
         """Return the owner of a pack's rules."""
@@ -109,22 +112,25 @@ def _filled(
     fields = _read(name)
     variables = _override(_variables(fields["variables"]), overrides)
     _fill(fields["groups"], variables, {"runbooks": options.runbooks.rstrip("/"), **texts})
-    return tuple(_owned(group, options.owner(name)) for group in read_groups(fields["groups"], f"builtin:{name}"))
+    groups = read_groups(fields["groups"], f"builtin:{name}")
+    return tuple(
+        replace(group, rules=tuple(_tuned(rule, options.owner(name), options.no_data) for rule in group.rules))
+        for group in groups
+    )
 
 
-def _owned(group: RuleGroup, owner: str) -> RuleGroup:
-    """Return a group whose alerts have the annotation `owner`.
+def _tuned(rule: Rule, owner: str, no_data: Mapping[str, NoData]) -> Rule:
+    """Return a rule whose alerts have the annotation `owner`, with the policy for missing data of its name.
 
-    It is no label: another owner would end each active alert, and start it again.
+    The owner is no label: another owner would end each active alert, and start it again.
     """
-    rules: list[Rule] = []
-    for rule in group.rules:
-        if isinstance(rule, AlertingRule):
-            named = dict(rule.annotations) | {"owner": Template(owner)}
-            rules.append(replace(rule, annotations=tuple(sorted(named.items(), key=lambda pair: pair[0]))))
-        else:
-            rules.append(rule)
-    return replace(group, rules=tuple(rules))
+    if not isinstance(rule, AlertingRule):
+        return rule
+    named = dict(rule.annotations) | {"owner": Template(owner)}
+    policy = no_data.get(rule.alert, rule.no_data)
+    if rule.alert in no_data:
+        named[NO_DATA] = Template(str(policy))  # rules that are written for Prometheus say it too
+    return replace(rule, annotations=tuple(sorted(named.items(), key=lambda pair: pair[0])), no_data=policy)
 
 
 def expanded(sources: Iterable[str]) -> tuple[str, ...]:
@@ -156,7 +162,8 @@ def load_sources(
     """Return the groups of fleet.yaml's `rules:`: `builtin:<pack>`, or file patterns relative to `base`.
 
     A file that two sources name is loaded once. A pattern may match no file. Raises RuleError for a wrong rule file, a
-    missing file that is named without a pattern, and a threshold that no loaded pack has.
+    missing file that is named without a pattern, and a threshold or an alert of `options.no_data` that no loaded pack
+    has.
     """
     groups: list[RuleGroup] = []
     sources = expanded(sources)
@@ -164,6 +171,8 @@ def load_sources(
     known = _variables_of(sources)
     for fault in _misfits({k: v for pack in known.values() for k, v in pack.items()}, overrides or {}):
         raise fault
+    for unknown in no_data_faults(sources, options.no_data if options else {}):
+        raise unknown
     for source in sources:
         if source.startswith(PREFIX):
             pack = source.removeprefix(PREFIX)
@@ -181,6 +190,27 @@ def threshold_faults(sources: Iterable[str], overrides: Mapping[str, Threshold])
     existing = [source for source in expanded(sources) if source.removeprefix(PREFIX) in BUILTIN]
     known = _variables_of(existing)
     return list(_misfits({k: v for pack in known.values() for k, v in pack.items()}, overrides))
+
+
+def no_data_faults(sources: Iterable[str], names: Iterable[str]) -> list[NoDataError]:
+    """Return a fault for each of `names` that is no alert of the packs among `sources`."""
+    wanted = list(names)
+    if not wanted:
+        return []
+    packs = [source.removeprefix(PREFIX) for source in expanded(sources)]
+    groups = (group for pack in packs if pack in BUILTIN for group in load_pack(pack, options=EXAMPLE))
+    known = {rule.alert for group in groups for rule in group.rules if isinstance(rule, AlertingRule)}
+    return [_unknown_alert(name, known) for name in wanted if name not in known]
+
+
+def _unknown_alert(name: str, known: Iterable[str]) -> NoDataError:
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return NoDataError(
+        f"is no alert of the built-in packs in rules:; {hint}`cp rules list` lists them, and a rule of a file has the "
+        f"annotation {NO_DATA}",
+        name,
+    )
 
 
 def _variables_of(sources: Iterable[str]) -> dict[str, dict[str, Variable]]:

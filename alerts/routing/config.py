@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -188,8 +189,12 @@ def _interval(item: Place, path: str) -> TimeInterval:
         spans("days_of_month", day_span),
         spans("months", month_span),
         spans("years", year_span),
-        _valued(fields["location"].within(path), zone_of) if "location" in fields else TimeInterval.zone,
+        _valued(fields["location"].within(path), _zone) if "location" in fields else TimeInterval.zone,
     )
+
+
+def _zone(name: str) -> tzinfo | None:
+    return zone_of(name or "UTC")  # as in Go
 
 
 def _matchers(fields: dict[str, Place], path: str) -> tuple[Matcher, ...]:

@@ -73,7 +73,15 @@ def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Parse one or more matchers: `a="b"`, `a=b,c=~d.*`, `{a!=b, "quoted name"=c}`. Raises MatcherError."""
-    scan = _Scan(text)
+    return _parsed(_Scan(text, _OPS, "one of =, !=, =~ and !~"))
+
+
+def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
+    """Parse the labels of an alert, written as matchers are: `a=b, c="d"`. Raises MatcherError, also for `a!=b`."""
+    return tuple((one.name, one.value) for one in _parsed(_Scan(text, _EQUAL, "= and a value")))
+
+
+def _parsed(scan: _Scan) -> tuple[Matcher, ...]:
     braces = scan.take("{")
     found: list[Matcher] = []
     while not scan.at_end and not (braces and scan.peek("}")):
@@ -90,7 +98,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
 
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_OPS = re.compile(r"=~|!~|!=|=")
+_OPS, _EQUAL = re.compile(r"=~|!~|!=|="), re.compile(r"=(?!~)")
 _ESCAPED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\", "t": "\t", "r": "\r"}
 
@@ -102,8 +110,9 @@ def _quoted(text: str) -> str:
 class _Scan:
     """Reads a text of matchers from left to right."""
 
-    def __init__(self, text: str) -> None:
-        self._text, self._at = text, 0
+    def __init__(self, text: str, ops: re.Pattern[str], which: str) -> None:
+        """`ops` are the comparisons that may stand there; `which`: their names in an error."""
+        self._text, self._at, self._ops, self._which = text, 0, ops, which
         self._skip()
 
     @property
@@ -132,7 +141,7 @@ class _Scan:
     def matcher(self, *, braces: bool) -> Matcher:
         """Read `name op value`. A value without quotes ends at a comma, and in braces at the closing one."""
         name = self._string() if self.peek('"') else self._found(_NAME, "the name of a label")
-        op = Op(self._found(_OPS, "one of =, !=, =~ and !~"))
+        op = Op(self._found(self._ops, self._which))
         if self.peek('"'):
             return Matcher(name, op, self._string())
         end = self._at

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from alerts.routing.flapping import Flapping
 from alerts.routing.intervals import TimeInterval
 from alerts.routing.matchers import Matcher, all_match
+from alerts.routing.names import short
+from alerts.routing.storms import Storms
 
 ALL_LABELS = "..."
 """In `group_by` alone: each alert is a group of its own."""
@@ -81,7 +84,7 @@ class Node:
 
 def route_key(above: str, matchers: Sequence[Matcher], taken: set[str]) -> str:
     """Return the key of a route below the route with key `above`. `taken` are the keys of its earlier siblings."""
-    key = plain = f"{above}/{{{','.join(map(str, matchers))}}}"
+    key = plain = short(f"{above}/{{{','.join(map(str, matchers))}}}")
     number = 1
     while key in taken:
         number += 1
@@ -133,6 +136,10 @@ class Routing:
     receivers: Mapping[str, Receiver]
     inhibit_rules: tuple[InhibitRule, ...] = ()
     intervals: Mapping[str, Sequence[TimeInterval]] | None = None
+    flapping: Flapping | None = None
+    """None: every begin and every end of an alert is sent, as Alertmanager does."""
+    storms: Storms | None = None
+    """None: every group sends its own messages, as Alertmanager does."""
 
     def held_back(self, node: Node, at: float) -> str:
         """Return why a route sends nothing at unix second `at`; "" when it sends."""

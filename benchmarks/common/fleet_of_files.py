@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from prometheus_client.utils import floatToGoString
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.parser import parse
 from collectors.samples import Series
 from collectors.target import Target
 

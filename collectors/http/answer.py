@@ -6,9 +6,11 @@ import zlib
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from yarl import URL
+from collectors.errors import BodyTooLarge, ExpositionError, Redirected, UnexpectedStatus
 
-from collectors.errors import BodyTooLarge, ExpositionError, UnexpectedStatus
+_PERMANENT = frozenset((301, 308))
+_REDIRECTS = _PERMANENT | {302, 303, 307}
+"""The statuses by which a server names another place for a GET (RFC 9110, 15.4)."""
 
 
 class BoundedBody:
@@ -76,11 +78,11 @@ class Answer(BoundedBody):
     def __init__(self, status: int, headers: Mapping[str, str], max_bytes: int) -> None:
         """`headers` have names in lower case.
 
-        Raises UnexpectedStatus unless the status is 200, BodyTooLarge for an announced length beyond the limit, and
-        ExpositionError for an encoding that was not requested.
+        Raises Redirected for a redirect, UnexpectedStatus for another status than 200, BodyTooLarge for an announced
+        length beyond the limit, and ExpositionError for an encoding that was not requested.
         """
         if status != HTTPStatus.OK:
-            raise UnexpectedStatus(_status_message(status, headers.get("location", "")))
+            raise _other_status(status, headers.get("location", ""))
         super().__init__(max_bytes, headers.get("content-encoding", ""))
         length = headers.get("content-length", "")
         self.check_size(int(length) if length.isdecimal() else 0)
@@ -107,18 +109,12 @@ class Progress:
         return "connected, no headers yet" if self.connected else "not connected"
 
 
-def _status_message(status: int, location: str) -> str:
+def _other_status(status: int, location: str) -> UnexpectedStatus:
     try:
         phrase = f" {HTTPStatus(status).phrase}"
     except ValueError:
         phrase = ""
     message = f"answered {status}{phrase}, expected 200"
-    if 300 <= status < 400:
-        try:
-            host = URL(location).host
-        except ValueError:
-            host = None
-        # Only the host: the rest of a Location can hold a session or a token.
-        where = f"host {host[:100]}" if host else "another path"
-        return f"{message}: a redirect to {where}, which is not followed; configure the final address"
-    return message
+    if status in _REDIRECTS and location:
+        return Redirected(f"{message}: a redirect", location, permanent=status in _PERMANENT)
+    return UnexpectedStatus(message)

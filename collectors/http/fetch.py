@@ -1,6 +1,7 @@
 """Reads a target over HTTP, with one deadline for the whole read, a bounded body, and errors that name the cause.
 
-Nothing that a target sends is trusted. Redirects are not followed (they would leak credentials); cookies are not kept.
+Nothing that a target sends is trusted. Redirects are followed on the same server only (redirects.py); cookies are not
+kept.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, Unreachable
+from collectors.errors import ExpositionError, Redirected, ScrapeError, ScrapeTimeout, Unreachable
 from collectors.http.answer import Answer, Progress
 from collectors.http.credentials import authorization, basic
 from collectors.http.plain_http import PlainConnection
+from collectors.http.redirects import followed
 from collectors.http.tls import TlsContexts
 from collectors.target import Auth
 
@@ -58,8 +60,10 @@ class HttpSource:
         self._tls = TlsContexts()
         self._thread = _OwnThread()
         self._progress = Progress()
-        self._request: tuple[Mapping[str, str], bytes] | None = None
-        """The last request without TLS, and its headers: it is nearly always the same."""
+        self._moved: URL | None = None
+        """Where permanent redirects led in the last scrape. Forgotten when a scrape there fails."""
+        self._request: tuple[URL, Mapping[str, str], bytes] | None = None
+        """The last request without TLS, with its address and headers: it is nearly always the same."""
         self._plain: PlainConnection | None = None
         self._session: aiohttp.ClientSession | None = None
         """Session for a target behind TLS; None for other targets."""
@@ -67,7 +71,9 @@ class HttpSource:
     async def read(self, timeout_s: float) -> bytes:
         """Return the decompressed body of a 200 answer.
 
-        Raises ScrapeTimeout at the deadline, ExpositionError for an answer that is not HTTP, and other ScrapeErrors.
+        A redirect on the same server is followed within the deadline, with the credentials.
+        Raises ScrapeTimeout at the deadline, UnexpectedStatus for other redirects,
+        ExpositionError for an answer that is not HTTP, and other ScrapeErrors.
         No message contains credentials.
         """
         self._progress.restart()
@@ -102,6 +108,22 @@ class HttpSource:
         headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
         if credentials:
             headers["Authorization"] = credentials
+        return await self._follow(self._moved or url, headers, verify)
+
+    async def _follow(self, url: URL, headers: Mapping[str, str], verify: ssl.SSLContext | bool) -> bytes:
+        self._moved, moved, hops, permanent = None, self._moved, 0, True
+        while True:
+            try:
+                body = await self._ask(url, headers, verify)
+            except Redirected as redirect:
+                hops += 1
+                url, permanent = followed(url, redirect, hops), permanent and redirect.permanent
+                continue
+            if permanent and (hops or moved):
+                self._moved = url
+            return body
+
+    async def _ask(self, url: URL, headers: Mapping[str, str], verify: ssl.SSLContext | bool) -> bytes:
         if url.scheme == "http":
             return await self._ask_plain(url, headers)
         session = self._session or self._connect()
@@ -114,11 +136,11 @@ class HttpSource:
                     response.close()
 
     async def _ask_plain(self, url: URL, headers: Mapping[str, str]) -> bytes:
-        if self._request is None or self._request[0] != headers:
+        if self._request is None or self._request[:2] != (url, headers):
             lines = [f"GET {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
-            self._request = headers, "\r\n".join([*lines, "", ""]).encode()
-        _, request = self._request
+            self._request = url, headers, "\r\n".join([*lines, "", ""]).encode()
+        _, _, request = self._request
         open_one, now = self._plain, asyncio.get_running_loop().time()
         if open_one and open_one.usable and now - open_one.last_used < _KEEPALIVE_S:
             try:

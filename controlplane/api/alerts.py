@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -37,13 +37,12 @@ def alerts(
     services: ServicesDep, state: State = "active", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
 ) -> AlertList:
     """List alerts; by default the firing and pending ones."""
-    active = services.alerts.active()
-    found = [a for a in active if state in ("all", "active", a.state.value)]
-    if state in ("all", "resolved"):
-        found.extend(_resolved(services.alerts, {a.fingerprint for a in active}, limit))
-    holds = services.holding.standings(active)
-    shown = tuple(assemble.alert_view(a, holds.get(a.fingerprint, NO_HOLD)) for a in found[:limit])
-    return AlertList(items=shown)
+    only = AlertState(state) if state in ("firing", "pending") else None
+    found = [] if state == "resolved" else services.alerts.active(only, limit)
+    if state in ("all", "resolved") and len(found) < limit:
+        found.extend(_resolved(services.alerts, limit)[: limit - len(found)])
+    holds = services.holding.standings(found)
+    return AlertList(items=tuple(assemble.alert_view(a, holds.get(a.fingerprint, NO_HOLD)) for a in found))
 
 
 @router.get("/cp/v1/alerts/{fingerprint}")
@@ -55,27 +54,28 @@ def alert(services: ServicesDep, fingerprint: Fingerprint) -> AlertDetailView:
 
 @router.get("/cp/v1/alerts/{fingerprint}/explanation")
 @requires(Role.VIEWER)
-def explanation(services: ServicesDep, fingerprint: Fingerprint) -> ExplanationView:
+async def explanation(services: ServicesDep, fingerprint: Fingerprint) -> ExplanationView:
     """Explain which notifier got an alert, which stage stopped it, and what changed around its start.
 
     Raises NotFound.
     """
-    return services.explanations.of(services.alerts.get(fingerprint))
+    alert = await asyncio.to_thread(services.alerts.get, fingerprint)
+    return await services.explanations.explained(alert)
 
 
 def detail_of(services: Services, fingerprint: str) -> AlertDetailView:
     """Return one alert with its history and what holds it back. Raises NotFound."""
     found = services.alerts.get(fingerprint)
     hold = NO_HOLD
-    if found.state is AlertState.FIRING:
-        firing = services.alerts.active(AlertState.FIRING)
-        hold = services.holding.standings(firing).get(fingerprint, NO_HOLD)
+    if found.state is AlertState.FIRING or found.changes:
+        hold = services.holding.standings([found]).get(fingerprint, NO_HOLD)
     return assemble.alert_detail(found, services.alerts.history(fingerprint), hold)
 
 
-def _resolved(log: SqlAlertLog, seen: set[str], limit: int) -> Iterator[AlertInstance]:
-    """Yield resolved alerts, each once with its latest end, without those that are active again."""
+def _resolved(log: SqlAlertLog, limit: int) -> list[AlertInstance]:
+    """Return resolved alerts, each once with its latest end, without those that are active again."""
+    last: dict[str, AlertInstance] = {}
     for alert in log.resolved(limit):
-        if alert.fingerprint not in seen:
-            seen.add(alert.fingerprint)
-            yield alert
+        last.setdefault(alert.fingerprint, alert)
+    again = log.active_among(list(last))
+    return [alert for fingerprint, alert in last.items() if fingerprint not in again]

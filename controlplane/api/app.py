@@ -22,7 +22,8 @@ from controlplane.api import (
     targets,
     tokens,
 )
-from controlplane.api.alerting import heartbeats
+from controlplane.api.alerting import heartbeats, rotas
+from controlplane.api.alerting import route as alert_route
 from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.backups import routes as backups
 from controlplane.api.bodies import BodyBudget
@@ -54,10 +55,12 @@ _PARTS = (
     gateways,
     keys,
     usage,
+    alert_route,
     alerts,
     holding,
     notifications,
     heartbeats,
+    rotas,
     events,
     operations,
     backups,

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from controlplane.access.roles import Role
 from controlplane.api.alerting.heartbeats import heartbeat_metrics
 from controlplane.api.alerting.metrics import outbox_metrics, rule_metrics
+from controlplane.api.alerting.rotas import rota_metrics
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.backups.metrics import backup_metrics
 from controlplane.api.services import Services, ServicesDep
@@ -93,6 +94,7 @@ class _ServiceCollector(Collector):
             "rules": rule_metrics,
             "outbox": outbox_metrics,
             "heartbeats": heartbeat_metrics,
+            "rotas": rota_metrics,
             "rollouts": _rollouts,
             "gateways": _gateways,
             "stored": _stored,

@@ -28,6 +28,7 @@ from controlplane.fleet.holding.desk import HoldingDesk
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.rota.desk import RotaDesk
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
@@ -231,6 +232,7 @@ class Services:
     """Returns the changes that a reload of another fleet.yaml would make."""
     explanations: Explanations
     heartbeats: HeartbeatStore
+    rotas: RotaDesk
     """Heartbeats of other programs."""
     history: History
     log: LogRing

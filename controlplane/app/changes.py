@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alerts.packs import rule_files
+from alerts.texts.templates import template_files
 from controlplane.config.difference import AT_NEXT_START, differences
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
@@ -17,10 +18,13 @@ _SECTION = re.compile(r"[^.\[]+")
 
 
 def stamps(loaded: LoadedFleet) -> dict[Path, tuple[int, int]]:
-    """Return (mtime, size) of the configuration, and of the rule files and `alertmanager.yml` it names. Blocking."""
+    """Return (mtime, size) of the configuration, and of the files it names: rule files, an `alertmanager.yml` and its
+    templates. Blocking.
+    """
     found = {}
     routes = loaded.fleet.notifications.alertmanager_config
-    for path in (loaded.path, *((routes,) if routes else ()), *rule_files(loaded.fleet.rules, loaded.path.parent)):
+    taken = (routes, *template_files(routes)) if routes else ()
+    for path in (loaded.path, *taken, *rule_files(loaded.fleet.rules, loaded.path.parent)):
         try:
             status = path.stat()
         except OSError:

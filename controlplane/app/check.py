@@ -11,6 +11,7 @@ from pathlib import Path
 
 from controlplane.app.checks.findings import Finding, Findings
 from controlplane.app.checks.gateway import check_gateway
+from controlplane.app.checks.rotas import check_rotas
 from controlplane.app.checks.routing import check_routing
 from controlplane.app.checks.rules import check_rules
 from controlplane.app.checks.surroundings import check_surroundings
@@ -61,6 +62,7 @@ def inspect_file(path: Path) -> Report:
     groups = check_rules(read.loaded, findings)
     targets = check_targets(read.loaded, findings)
     check_routing(read.loaded, findings)
+    check_rotas(read.loaded, findings)
     check_verification(read.loaded, findings)
     check_surroundings(read.loaded, findings)
     check_gateway(read.loaded, findings)

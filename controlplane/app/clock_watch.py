@@ -24,8 +24,10 @@ class RuleEvaluator(Protocol):
         """Lock that excludes all readers and writers of stored times."""
         ...
 
-    settle_s: float
-    """Seconds until every target was scraped twice and rules have read those samples."""
+    @property
+    def settle_s(self) -> float:
+        """Seconds until every target was scraped twice and rules have read those samples."""
+        ...
 
 
 class ClockWatch:

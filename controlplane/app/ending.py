@@ -66,7 +66,7 @@ class Ending:
 def running_calls() -> list[str]:
     """Return one phrase for each thread, other than the main one and this one, that is in a call.
 
-    Example: "files_0 in read_text (collectors/discovery.py:210)".
+    Example: "files_0 in read_text (collectors/discovery/discovery.py:210)".
     """
     frames = sys._current_frames()
     others = [t for t in threading.enumerate() if t not in (threading.main_thread(), threading.current_thread())]

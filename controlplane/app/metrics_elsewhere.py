@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from alerts.interfaces import Clock
 from alerts.rules import RecordingRule, RuleGroup
-from collectors.catalogue import Catalogue
+from collectors.catalogue.model import Catalogue
 from controlplane.config.auth import auth_of
 from controlplane.config.model import Metrics
 from controlplane.config.remote import RemoteWrite, endpoint_name

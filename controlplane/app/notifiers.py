@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts.interfaces import Notifier
 from alerts.notify.log import LogNotifier
-from controlplane.app.notifying.recipes import recipe_of
+from controlplane.app.notifying.recipes import people_of, recipe_of
 from controlplane.app.recipe import Recipe
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import LOG
@@ -19,4 +19,5 @@ def notifier_recipes(loaded: LoadedFleet) -> dict[str, Recipe[Notifier]]:
     recipes: dict[str, Recipe[Notifier]] = {LOG: Recipe(LogNotifier, (LOG,), {})}
     taken = {section.name: section for sections in receivers_of(loaded).values() for section in sections}
     own = {section.name: section for section in loaded.fleet.notifiers}
-    return recipes | {name: recipe_of(section) for name, section in (taken | own).items()}
+    people = people_of(loaded.fleet)
+    return recipes | {name: recipe_of(section, people) for name, section in (taken | own).items()}

@@ -1,11 +1,12 @@
-"""The rule groups of a fleet.yaml, from its `rules:` and `thresholds:`."""
+"""The rule groups of a fleet.yaml, from its `rules:`, `thresholds:` and `no_data:`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from alerts.errors import RuleError, ThresholdError
+from alerts.errors import NoDataError, RuleError, ThresholdError
+from alerts.no_data import read_no_data
 from alerts.packs import BUILTIN, PREFIX, RUNBOOKS, PackOptions, expanded, load_pack, load_sources
 from alerts.rules import RuleGroup, load_rule_files
 from controlplane.config.loader import LoadedFleet
@@ -20,19 +21,26 @@ OWN_PREFIX = "controlplane_"
 def fleet_rules(loaded: LoadedFleet, runbooks: str = "/runbooks") -> tuple[RuleGroup, ...]:
     """Return the fleet's rule groups. `runbooks` is the address of the runbooks' pages.
 
-    Raises ConfigErrors, which name the rule file or `thresholds`.
+    Raises ConfigErrors, which name the rule file, `thresholds` or `no_data`.
     """
     try:
         options = pack_options(loaded.fleet, runbooks)
         return load_sources(loaded.fleet.rules, loaded.path.parent, loaded.fleet.thresholds, options)
     except RuleError as error:
-        loc = ("thresholds", error.name) if isinstance(error, ThresholdError) else ("rules",)
-        raise ConfigErrors([loaded.error(loc, str(error))]) from error
+        raise ConfigErrors([loaded.error(_place_of(error), str(error))]) from error
+
+
+def _place_of(error: RuleError) -> tuple[str, ...]:
+    """Return the place in fleet.yaml of a fault."""
+    if isinstance(error, ThresholdError):
+        return ("thresholds", error.name)
+    return ("no_data", error.name) if isinstance(error, NoDataError) else ("rules",)
 
 
 def pack_options(fleet: Fleet, runbooks: str = RUNBOOKS) -> PackOptions:
     """Return what a fleet.yaml says about the built-in packs."""
-    return PackOptions(runbooks, dict(fleet.owners), configured_slos(fleet))
+    policies = {name: read_no_data(text) for name, text in fleet.no_data.items()}
+    return PackOptions(runbooks, dict(fleet.owners), configured_slos(fleet), policies)
 
 
 def describe_rules(sources: Sequence[Path], faults: list[RuleError] | None = None) -> tuple[RuleGroup, ...]:

@@ -19,6 +19,7 @@ from controlplane.fleet.history import History
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.rota.desk import RotaDesk
 from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import snapshot_list
@@ -65,7 +66,8 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         pipeline=plane.pipeline,
         holding=plane.holding,
         heartbeats=HeartbeatStore(db),
-        explanations=Explanations(plane.pipeline, OutboxStore(db), History(db), plane.clock.now),
+        rotas=RotaDesk(lambda: plane.rotas.states, plane.clock.now),
+        explanations=Explanations(plane.pipeline, OutboxStore(db), History(db), plane.clock.now, plane.metrics.querier),
         outbox=OutboxStore(db),
         usage=UsageStore(db),
         tokens=plane.gatekeeper.tokens,
@@ -123,6 +125,7 @@ def _fleet(plane: ControlPlane, alerts: SqlAlertLog, unread: Callable[[], list[U
         observe_only=plane.observe_only,
         unread=unread,
         gateways=plane.gateways.attention,
+        blind=plane.scraping.blind,
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collectors.dcgm import DcgmSource
+from collectors.engines.readiness import ReadinessSource
+from collectors.gpu.dcgm import DcgmSource
+from collectors.gpu.nvml.source import NvmlSource
 from collectors.http.fetch import HttpSource
-from collectors.nvml.source import NvmlSource
-from collectors.probe import ProbeSource
-from collectors.readiness import ReadinessSource
+from collectors.probe.source import ProbeSource
 from collectors.target import Auth, Source, Target
 from controlplane.app.recipe import Recipe
 from controlplane.app.targets import LOCAL_NVML, ScrapePlan, probed_model
+from controlplane.rollout.probe_questions import questions_of
 
 
 class SourceFactory:
@@ -25,7 +26,7 @@ class SourceFactory:
             return Recipe(NvmlSource, (dict(target.labels).get("node", ""),), bounded)
         if target.engine == "probe":
             group = self._plan.probes[target.url, target.labels]
-            asked = (target.url, group.protocol, probed_model(group), group.prompt)
+            asked = (target.url, group.protocol, probed_model(group), questions_of(group))
             return Recipe(ProbeSource, asked, {"auth": target.auth})
         if target.engine == "readiness":
             ready = self._plan.readiness[target.url]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from collectors.discovery import Discovery, DiscoveryGroup
-from collectors.engines import BACKENDS, ENGINES, Api, EngineKind
+from collectors.discovery.discovery import Discovery
+from collectors.discovery.group import DiscoveryGroup
+from collectors.engines.kinds import BACKENDS, ENGINES, Api, EngineKind
 from collectors.errors import CollectorError, DiscoveryError
-from collectors.exposition import Limits
-from collectors.probe_protocol import dialect_for
+from collectors.exposition.parser import Limits
+from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
@@ -19,6 +20,7 @@ from controlplane.config.model import ScrapeSection, TargetGroup
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Backend
 from controlplane.errors import ConfigErrors
+from controlplane.rollout.probe_questions import questions_of
 
 LOCAL_NVML = "local:nvml"
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
@@ -140,7 +142,8 @@ def _engine(backend: Backend, by_default: str | None = None) -> EngineKind:
 
 def _check_probe(url: str, group: TargetGroup, loaded: LoadedFleet, loc: Loc) -> None:
     try:
-        dialect_for(url, group.protocol, probed_model(group), group.prompt, {})
+        for question in questions_of(group):
+            dialect_for(url, group.protocol, probed_model(group), question)
     except CollectorError as error:
         raise ConfigErrors([loaded.error(loc, str(error))]) from error
 

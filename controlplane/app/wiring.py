@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from alerts.sender import KIND
-from collectors.catalogue import Catalogue, load_catalogue
+from collectors.catalogue.model import Catalogue, load_catalogue
 from controlplane.access import SessionStore, TokenStore
 from controlplane.access.bootstrap import bootstrap
 from controlplane.access.gatekeeper import Gatekeeper
@@ -37,10 +37,13 @@ from controlplane.app.parts.scraping import Scraping
 from controlplane.app.parts.slack import SlackPart
 from controlplane.app.parts.version_files import VersionFilesPart
 from controlplane.app.parts.watchdog import STUCK_S, Watchdog, trouble
+from controlplane.app.rotas.fetching import fetch
+from controlplane.app.rotas.part import Rotas
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, ControlPlaneError
+from controlplane.fleet.alerting.charts import RuleCharts
 from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.desired import DesiredFeed, DesiredSource
 from controlplane.fleet.gateway_desk import GatewayDesk
@@ -53,7 +56,9 @@ from controlplane.slack.actions import Actions
 from controlplane.slack.alerts import AlertActions
 from controlplane.slack.rollouts import RolloutActions
 from controlplane.store.alert_groups import SqlGroupLog
+from controlplane.store.alerting.flaps import told_flapping
 from controlplane.store.alerting.heartbeats import HeartbeatStore
+from controlplane.store.alerting.rotas import RotaStore
 from controlplane.store.audit import audit
 from controlplane.store.backups.restored import Hold, hold_of
 from controlplane.store.database import Database, Patience
@@ -104,6 +109,7 @@ class ControlPlane:
         self.scraping = Scraping(
             catalogue, sink, embedded.store, clock, listen, pools, rules=lambda: self.alerting.rule_ids
         )
+        self.rotas = Rotas(RotaStore(db), clock, fetch, self._decides, time.monotonic)
         self.alerting = self._made_alerting(embedded, data_dir, catalogue)
         self.keys = GatewayKeyStore(db)
         feed = self._made_feed(held)
@@ -114,7 +120,7 @@ class ControlPlane:
         self.gatekeeper = Gatekeeper(
             self._access_db, TokenStore(self._access_db), SessionStore(self._access_db), pools.access
         )
-        self.pipeline = Pipeline(self.alerting.stages, SqlGroupLog(db).read)
+        self.pipeline = Pipeline(self.alerting.stages, SqlGroupLog(db).read, told_flapping(db))
         self.holding = desk_on(db, self.pipeline, clock)
         self.slack = self._made_slack()
         self.backups = Backups(db, clock, data_dir, observe_only=observe_only)
@@ -133,6 +139,7 @@ class ControlPlane:
             [
                 self.metrics,
                 self.scraping,
+                self.rotas,
                 self.alerting,
                 self.accounts,
                 self.version_files,
@@ -173,10 +180,11 @@ class ControlPlane:
             groups = [(one.group, one.last_evaluation or self.run.started_at) for one in alerting.reports()]
             return trouble(alerting.fault, groups, self.config().evaluation_interval, stuck, now)
 
-        def leading() -> bool:
-            return self.loops.leases().get("alerting", False)
+        return Watchdog(store, clock, ping, self._decides, why_not, time.monotonic)
 
-        return Watchdog(store, clock, ping, leading, why_not, time.monotonic)
+    def _decides(self) -> bool:
+        """Return whether this process evaluates rules and decides on messages."""
+        return self.loops.leases().get("alerting", False)
 
     def _made_slack(self) -> SlackPart:
         actions = Actions(RolloutActions(self.rolling.service, self.clock).actions())
@@ -199,6 +207,9 @@ class ControlPlane:
             known=lambda: self.scraping.discovered,
             # A database file in this process's locked folder has no other process.
             replicas=None if db.lies_in(data_dir) else Replicas(db, self.holder, self.clock),
+            wake=lambda loop, after_s: self.loops.wake(loop, after_s),
+            charts=RuleCharts(self.metrics.querier, lambda: self.alerting.groups, self.clock),
+            rosters=lambda: self.rotas.rosters,
         )
 
     async def start(self) -> None:

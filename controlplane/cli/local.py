@@ -63,7 +63,7 @@ def check(files: list[Path], strict: bool, gates: bool) -> None:
 def nvml_exporter(listen: str, log_format: str, log_level: str) -> None:
     """Serve this host's GPUs as canonical metrics. Raises VerdictNegative when the exporter cannot run."""
     from collectors.errors import CollectorError
-    from collectors.nvml.exporter import serve_exporter
+    from collectors.gpu.nvml.exporter import serve_exporter
 
     _set_up_log(log_format, log_level)
     try:
@@ -74,7 +74,7 @@ def nvml_exporter(listen: str, log_format: str, log_level: str) -> None:
 
 def catalogue_list(output: str) -> None:
     """List the canonical metrics and the engines that provide each."""
-    from collectors.catalogue import load_catalogue
+    from collectors.catalogue.model import load_catalogue
 
     known = load_catalogue()
     found = [
@@ -98,8 +98,8 @@ def catalogue_export(output: Path | None, job: list[str] | None, label: list[str
 
     Raises WrongUsage for a wrong --job or --label, or a file that cannot be written.
     """
-    from collectors.catalogue import load_catalogue
-    from collectors.recording_rules import recording_rules
+    from collectors.catalogue.model import load_catalogue
+    from collectors.catalogue.recording_rules import recording_rules
 
     known = load_catalogue()
     jobs = dict(_job(text, [n for n, engine in known.engines.items() if engine.sources]) for text in job or [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from controlplane import __version__
@@ -173,6 +174,22 @@ def _of(source: str | None) -> str:
     return f" ({source})" if source else ""
 
 
+def _remark(target: Mapping[str, Any]) -> str:
+    """Return what is wrong with a target, or noteworthy about it."""
+    if target["last_error"]:
+        return str(target["last_error"])
+    found = ["simulated"] if target["simulated"] else []
+    if target.get("remark"):  # an older server does not say
+        found.append(str(target["remark"]))
+    if target.get("blind"):  # an older server does not say
+        found.append(f"answers with none of the metrics of {target['engine']}: check engine: and path:")
+    elif target.get("missing"):
+        found.append(f"does not report {len(target['missing'])} expected metric(s): see -o json")
+    if target.get("unknown_labels"):
+        found.append(f"unknown labels keep series apart: {'; '.join(target['unknown_labels'])}")
+    return ", ".join(found)
+
+
 def targets(url: str | None, context: str | None, output: str) -> None:
     """List the scrape targets and the result of their last scrape."""
     with connect(url, context) as client:
@@ -181,13 +198,13 @@ def targets(url: str | None, context: str | None, output: str) -> None:
         [
             t["job"],
             t["instance"],
-            t["health"],
+            "blind" if t.get("blind") else t["health"],
             ago(t["last_scrape_at"]),
             took(t["duration_seconds"]),
             number(t["samples"]),
-            t["last_error"] or ("simulated" if t["simulated"] else ""),
+            _remark(t),
         ]
-        for t in sorted(items, key=lambda target: target["health"] == "up")  # targets that are not up come first
+        for t in sorted(items, key=lambda one: one["health"] == "up" and not one.get("blind"))  # faults come first
     ]
     header = ["JOB", "INSTANCE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))

@@ -99,17 +99,19 @@ _WORDS = {
 
 
 def _kept_back(alert: dict[str, Any]) -> str:
-    """Return why an alert is not in notifications, in a word or two."""
+    """Return in a word or two whether an alert flaps, and why it is not in notifications."""
     taken, reasons = alert.get("acknowledged"), alert.get("held_back", ())
-    words = [_WORDS.get(one["stage"], one["stage"]) for one in reasons]
+    words = ["flapping"] if alert.get("flapping") else []
+    words += [_WORDS.get(one["stage"], one["stage"]) for one in reasons]
     if taken is not None and taken["until"] is not None:
         words = ["snoozed" if word == "acknowledged" else word for word in words]
     return "".join(f", {word}" for word in dict.fromkeys(words))
 
 
 def _kept_lines(alert: dict[str, Any]) -> list[str]:
-    """Return a line for each reason that holds an alert back."""
-    lines = [one["sentence"] for one in alert.get("held_back", ()) if one["stage"] != "acknowledgement"]
+    """Return a line that says how an alert flaps, and one for each reason that holds it back."""
+    lines = [alert["flapping"]] if alert.get("flapping") else []
+    lines += [one["sentence"] for one in alert.get("held_back", ()) if one["stage"] != "acknowledgement"]
     if taken := alert.get("acknowledged"):
         kind, until = ("acknowledged", "") if taken["until"] is None else ("snoozed", f" until {clock(taken['until'])}")
         comment = f": {taken['comment']}" if taken["comment"] else ""

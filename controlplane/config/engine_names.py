@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from collectors.engines import BACKENDS, ENGINES, Api
+from collectors.engines.kinds import BACKENDS, ENGINES, Api
 
 if TYPE_CHECKING:
     EngineName: TypeAlias = str

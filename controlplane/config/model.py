@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from collectors.engines import ENGINES
+from collectors.engines.kinds import ENGINES
 from controlplane.config import addresses
 from controlplane.config.backup.faults import backup_faults
 from controlplane.config.backup.section import BackupSection
-from controlplane.config.checking import Fault, Loc, check
-from controlplane.config.engine_names import ApiName, EngineName
+from controlplane.config.checking import Fault, check
+from controlplane.config.engine_names import EngineName
 from controlplane.config.gateway import GatewaySection
-from controlplane.config.models import ModelSection
+from controlplane.config.models import ModelSection, circle
+from controlplane.config.notifications.people import PersonSection, RotaSection, rota_faults
 from controlplane.config.notifications.routes import (
     InhibitSection,
     NotificationsSection,
@@ -24,7 +25,8 @@ from controlplane.config.notifications.routes import (
 )
 from controlplane.config.notifications.slack import SlackAppSection
 from controlplane.config.notifiers import NotifierSection
-from controlplane.config.packs import Owner, ThresholdSection
+from controlplane.config.packs import NoDataPolicy, Owner, ThresholdSection
+from controlplane.config.probe import MAX_QUESTIONS, ExpectSection, ProtocolName, QuestionSection, TensorsSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
 from controlplane.config.rollout.section import RolloutsSection
 from controlplane.config.schedules import HousekeepingSection, UsageReportSection
@@ -39,6 +41,7 @@ from controlplane.config.vocabulary import (
     Name,
     Network,
     Text,
+    json_data,
     plain_path,
     size_bytes,
     whole_text,
@@ -93,7 +96,17 @@ class TargetGroup(Access):
     timeout: Interval | None = None
     prompt: Annotated[str, AfterValidator(whole_text)] = "ping"
     """probe only: the prompt of its requests."""
-    protocol: ApiName | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    """probe only: token budget of an answer. Default: 16; for Triton none is sent."""
+    parameters: Annotated[dict[str, Any], AfterValidator(json_data)] = Field(default={})
+    """probe only: added to the request's body. Null removes a field."""
+    expect: ExpectSection | None = None
+    """probe only: required properties of an answer."""
+    tensors: TensorsSection | None = None
+    """probe only: names of a Triton model's tensors."""
+    questions: tuple[QuestionSection, ...] = Field(default=(), max_length=MAX_QUESTIONS)
+    """probe only: several questions, asked in turn. Default: one of the fields above."""
+    protocol: ProtocolName | None = None
     """probe only. Default: derived from the URL's path."""
     model_name: Text | None = None
     """probe only: the model to request. Default: the `model` label."""
@@ -112,6 +125,13 @@ class TargetGroup(Access):
         if self.engine == "probe" and (self.addresses or self.file_sd):
             field = "addresses" if self.addresses else "file_sd"
             yield Fault((field,), "is not for engine probe; use urls: [...]")
+
+    @check
+    def _special_labels_complete_addresses(self) -> Iterator[Fault]:
+        named = next((name for name in self.labels if name.startswith("__")), None)
+        if named and not (self.addresses or self.file_sd):
+            cure = "put the parameter into the URL" if named.startswith("__param_") else "remove it"
+            yield Fault(("labels", named), f"has no effect on urls: and on this host's GPUs; {cure}")
 
     @property
     def metrics_path(self) -> str:
@@ -194,8 +214,8 @@ class Fleet(Model):
     rules: tuple[PathPattern, ...] = ("builtin:llm", "builtin:gpu")
     evaluation_interval: Annotated[Duration, Field(ge=1)] = 15.0
     thresholds: dict[str, ThresholdSection] = Field(default={})
+    no_data: dict[str, NoDataPolicy] = Field(default={})
     owners: dict[str, Owner] = Field(default={})
-    """Owner by name of a built-in pack; `default` is that of the other packs."""
     notifiers: tuple[NotifierSection, ...] = ()
     route: RouteSection | None = None
     inhibit_rules: tuple[InhibitSection, ...] = ()
@@ -204,6 +224,8 @@ class Fleet(Model):
     models: tuple[ModelSection, ...] = ()
     rollouts: RolloutsSection = RolloutsSection()
     slack: SlackAppSection | None = None
+    people: dict[Name, PersonSection] = Field(default={})
+    rotas: tuple[RotaSection, ...] = ()
     gateway: GatewaySection = GatewaySection()
     cost: Cost | None = None
     metrics: Metrics = Metrics()
@@ -230,6 +252,10 @@ class Fleet(Model):
     @check
     def _notifiers_differ(self) -> Iterator[Fault]:
         yield from _taken("notifiers", [n.name if n.reads("name") else None for n in self.notifiers])
+
+    @check
+    def _rotas_fit(self) -> Iterator[Fault]:
+        yield from rota_faults(self.rotas, self.notifiers, self._receivers())
 
     @check
     def _receiver_exists(self) -> Iterator[Fault]:
@@ -297,7 +323,7 @@ class Fleet(Model):
     def _substitutes_are_models(self) -> Iterator[Fault]:
         names = [model.name for model in self.models]
         for number, model in enumerate(self.models):
-            for field, named in _substitutes(model):
+            for field, named in model.substitutes():
                 if named not in names:
                     yield Fault(("models", number, "gateway", *field), not_one_of(named, "models", names))
                 elif named == model.name:
@@ -307,16 +333,16 @@ class Fleet(Model):
     def _substitutes_end(self) -> Iterator[Fault]:
         """A request that degrades or falls back must not come back to its first model."""
         for field in ("fallbacks", "degrade_to"):
-            chosen = {model.name: [n for at, n in _substitutes(model) if at[0] == field] for model in self.models}
+            chosen = {model.name: [n for at, n in model.substitutes() if at[0] == field] for model in self.models}
             for number, model in enumerate(self.models):
-                if model.name not in chosen[model.name] and (path := _circle(model.name, chosen)):
+                if model.name not in chosen[model.name] and (path := circle(model.name, chosen)):
                     yield Fault(("models", number, "gateway", field), f"leads back to itself: {' -> '.join(path)}")
 
     @check
     def _earlier_models_exist(self) -> Iterator[Fault]:
         names = [model.name for model in self.models if model.reads("name")]
         for number, model in enumerate(self.models):
-            for at, earlier in enumerate(_after(model)):
+            for at, earlier in enumerate(model.after()):
                 place = ("models", number, "rollout", "after", at)
                 if earlier not in names:
                     yield Fault(place, not_one_of(earlier, "models", names))
@@ -325,9 +351,9 @@ class Fleet(Model):
 
     @check
     def _order_of_models_ends(self) -> Iterator[Fault]:
-        earlier = {model.name: _after(model) for model in self.models}
+        earlier = {model.name: model.after() for model in self.models}
         for number, model in enumerate(self.models):
-            if model.name not in earlier[model.name] and (path := _circle(model.name, earlier)):
+            if model.name not in earlier[model.name] and (path := circle(model.name, earlier)):
                 yield Fault(("models", number, "rollout", "after"), f"leads back to itself: {' -> '.join(path)}")
 
     @check
@@ -355,33 +381,6 @@ class Fleet(Model):
         budgets = self.cost.budgets if self.cost else ()
         models = [budget.model if budget.reads("model") else None for budget in budgets]
         yield from (Fault(("cost", *f.loc[:-1], "model"), f.sentence) for f in _taken("budgets", models))
-
-
-def _substitutes(model: ModelSection) -> Iterator[tuple[Loc, str]]:
-    """Yield (field, model) for the models that answer in place of this one."""
-    if model.reads("gateway"):
-        yield from ((("fallbacks", at), name) for at, name in enumerate(model.gateway.fallbacks))
-        if model.gateway.degrade_to is not None:
-            yield ("degrade_to",), model.gateway.degrade_to
-
-
-def _after(model: ModelSection) -> tuple[str, ...]:
-    """Return the models that are rolled out before this one."""
-    rollout = model.rollout if model.reads("rollout") else None
-    return rollout.after if rollout is not None and rollout.reads("after") else ()
-
-
-def _circle(start: str, following: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a path from `start` back to `start`, or [] if there is none."""
-    paths, seen = [[start]], {start}
-    for path in paths:
-        for name in following.get(path[-1], ()):
-            if name == start:
-                return [*path, name]
-            if name not in seen:
-                seen.add(name)
-                paths.append([*path, name])
-    return []
 
 
 def _taken(field: str, names: Iterable[str | None]) -> Iterator[Fault]:

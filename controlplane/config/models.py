@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from collectors.engines import BACKENDS, Api
+from collectors.engines.kinds import BACKENDS, Api
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.gateway import ModelGateway
 from controlplane.config.rollout.files import NUMBER, REPOSITORY, FilesPattern, pattern_faults
@@ -156,8 +156,33 @@ class ModelSection(Model):
         for name, version in self.versions.items():
             yield from ((("versions", name, "backends", number), one) for number, one in enumerate(version.backends))
 
+    def substitutes(self) -> Iterator[tuple[Loc, str]]:
+        """Yield (field, model) for the models that answer in place of this one."""
+        if self.reads("gateway"):
+            yield from ((("fallbacks", at), name) for at, name in enumerate(self.gateway.fallbacks))
+            if self.gateway.degrade_to is not None:
+                yield ("degrade_to",), self.gateway.degrade_to
+
+    def after(self) -> tuple[str, ...]:
+        """Return the models that are rolled out before this one."""
+        rollout = self.rollout if self.reads("rollout") else None
+        return rollout.after if rollout is not None and rollout.reads("after") else ()
+
     @check
     def _mirror_is_a_version(self) -> Iterator[Fault]:
         mirror = self.gateway.mirror
         if mirror is not None and mirror.version not in self.versions:
             yield Fault(("gateway", "mirror", "version"), not_one_of(mirror.version, "versions", self.versions))
+
+
+def circle(start: str, following: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a path from `start` back to `start`, or [] if there is none."""
+    paths, seen = [[start]], {start}
+    for path in paths:
+        for name in following.get(path[-1], ()):
+            if name == start:
+                return [*path, name]
+            if name not in seen:
+                seen.add(name)
+                paths.append([*path, name])
+    return []

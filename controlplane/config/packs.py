@@ -1,4 +1,4 @@
-"""`thresholds:` and `owners:` of fleet.yaml, which tune the built-in rule packs."""
+"""`thresholds:`, `no_data:` and `owners:` of fleet.yaml, which tune the built-in rule packs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from alerts.no_data import read_no_data
 from controlplane.config.vocabulary import Duration, Model, Text, number_or_duration
 
 
@@ -15,7 +16,14 @@ def _no_template(value: str) -> str:
     return value
 
 
+def _policy(value: str) -> str:
+    return str(read_no_data(value))
+
+
 Owner = Annotated[Text, AfterValidator(_no_template)]
+"""Owner of the alerts of a built-in pack, by the pack's name; `default` is that of the other packs."""
+NoDataPolicy = Annotated[Text, AfterValidator(_policy)]
+"""Policy for missing data of a built-in pack's alert, by the alert's name: `fire after 10m`."""
 
 
 class ThresholdSection(Model):

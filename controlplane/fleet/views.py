@@ -71,11 +71,17 @@ class TargetView(View):
     """up, down or unknown."""
     last_error: str
     last_error_reason: str
+    remark: str
+    """Sentence of a probe about a question that does not fit its server; empty: nothing."""
     last_scrape_at: str | None
     duration_seconds: float | None
     samples: int | None
     missing: tuple[str, ...]
     """Canonical metrics that this engine should report and did not."""
+    blind: bool
+    """Whether it is up and reported none of them."""
+    unknown_labels: tuple[str, ...]
+    """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
     labels: dict[str, str]
     simulated: bool
 
@@ -114,6 +120,8 @@ class AlertView(View):
     """Why notifications leave the alert out now; empty for an alert that does not fire, and for one that is sent."""
     acknowledged: AcknowledgementView | None = None
     """The person who takes care of it; null: nobody."""
+    flapping: str = ""
+    """Sentence that says how it flaps, such as "flapping: 7 changes in the last 5 minutes"; empty: it does not."""
 
 
 class AlertDetailView(AlertView):

@@ -117,8 +117,9 @@ def evidence(
     """Join query results. Where several sources counted requests, the first of SOURCES is used."""
     by_source: dict[str, dict[str, float]] = {}
     for labels, value in counts:
-        # A negative growth means that the counter was reset in between.
-        if math.isfinite(value) and value > 0:
+        # A negative growth means that the counter was reset in between. A request that did not fit says nothing about
+        # the version: it neither verifies it nor counts against it.
+        if math.isfinite(value) and value > 0 and labels.get("outcome") != "invalid":
             by_source.setdefault(labels.get("source", ""), {})[labels.get("outcome", "")] = value
     source = next((s for s in SOURCES if s in by_source), "")
     if not source:

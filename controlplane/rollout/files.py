@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from collectors.engines import Api
+from collectors.engines.kinds import Api
 from controlplane.config.models import ModelSection
 from controlplane.errors import ControlPlaneError
 from controlplane.store.version_files import FilesApproval, Found, PlaceKind, VersionFileStore

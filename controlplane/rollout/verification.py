@@ -7,12 +7,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from collectors.engines import Api
-from collectors.probe_protocol import OpenAI, TritonGenerate
+from collectors.engines.kinds import Api
+from collectors.probe.dialects import dialect_for
+from collectors.probe.openai import OpenAI
+from collectors.probe.question import Question as Probed
+from collectors.probe.triton import TritonGenerate
 from controlplane.config.model import Fleet, TargetGroup
 from controlplane.config.models import ModelSection
 from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.rollout.model import Check
+from controlplane.rollout.probe_questions import questions_of
 from controlplane.traffic.driver import Question
 
 WATCH_S = 5.0
@@ -27,8 +31,8 @@ class Verification(NamedTuple):
 
 
 _PROBED: Mapping[Api | None, tuple[str, ...]] = {
-    Api.TRITON: ("generate_stream", "generate"),
-    Api.OPENAI: ("chat/completions", "completions"),
+    Api.TRITON: ("generate_stream", "generate", "infer"),
+    Api.OPENAI: ("chat/completions", "completions", "embeddings", "rerank"),
 }
 """Paths of probes whose request is a question, by the API of the model's servers."""
 UNTRIED = Verification()
@@ -68,8 +72,11 @@ def _question(section: ModelSection, wanted: Verify, targets: Sequence[TargetGro
             path = next((p for p in _PROBED.get(api, ()) if where.path.rstrip("/").endswith(f"/{p}")), "")
             if path and _is_of(section, group, url):
                 shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"  # without a password
-                question = asked(section, path, None, group.prompt, wanted.timeout)
-                return replace(question, status=wanted.status), f"the model's probe ({shown})"
+                # The driver names the model.
+                body = dialect_for(url, group.protocol, "-", questions_of(group)[0]).body()
+                body.pop("model", None)
+                question = Question(path, body, wanted.status, wanted.timeout)
+                return question, f"the model's probe ({shown})"
     return None, ""
 
 
@@ -82,9 +89,9 @@ def asked(
         return Question(path or _usual(api, body), dict(body), timeout_s=timeout_s)
     path = path or ("chat/completions" if api is Api.OPENAI else "generate_stream")
     if path in OF_OPENAI:
-        made = OpenAI("", prompt or "", chat=path == "chat/completions").question()  # the driver names the model
+        made = OpenAI("", Probed(prompt or ""), path == "chat/completions").body()  # the driver names the model
     else:
-        made = TritonGenerate(prompt or "", streams=path == "generate_stream").question()
+        made = TritonGenerate("", Probed(prompt or ""), path == "generate_stream").body()
     return Question(path, made, timeout_s=timeout_s)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from collectors.catalogue import Catalogue
+from collectors.catalogue.model import Catalogue
 from controlplane.metrics.promql.annotations.collected import COUNTER_ENDINGS
 from controlplane.metrics.promql.syntax.tree import Call, Node, Range, calls, metric_name
 

@@ -10,7 +10,7 @@ from rapidfuzz import fuzz, process
 from alerts.errors import RuleError
 from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup, repeats
-from collectors.catalogue import Catalogue, load_catalogue
+from collectors.catalogue.model import Catalogue, load_catalogue
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.syntax.tree import Node, metric_name, parse

@@ -22,6 +22,8 @@ class _Scheduled:
     """None before the start and after the end."""
     due: float = 0.0
     """When the timer is due, in the event loop's seconds."""
+    asked: bool = False
+    """The timer is due because of news, and not because of the interval."""
     running: asyncio.Task[None] | None = None
     woken: bool = False
     """There was news during the turn that runs."""
@@ -51,16 +53,20 @@ class Loops:
         for scheduled in self._loops.values():
             self._arm(scheduled, now)
 
-    def wake(self, name: str) -> None:
+    def wake(self, name: str, after_s: float = 0.0) -> None:
         """Run a loop's next turn now, or right after the one that runs: there is news for it. On the event loop only.
 
-        Raises KeyError for a name that was not added.
+        `after_s`: seconds from now by which the turn begins at the latest. Raises KeyError for a name that was not
+        added.
         """
         scheduled = self._loops[name]
-        if scheduled.running:
+        if scheduled.running and not after_s:
             scheduled.woken = True
         elif self._started and not self._closed:
-            self._arm(scheduled, asyncio.get_running_loop().time())
+            due = asyncio.get_running_loop().time() + after_s
+            if not after_s or due < scheduled.due:
+                self._arm(scheduled, due)
+                scheduled.asked = True
 
     def stats(self) -> list[LoopStats]:
         """Return each loop's counters."""
@@ -99,15 +105,17 @@ class Loops:
         """Let a turn begin at `due`, in the event loop's seconds, instead of when it was due before."""
         if scheduled.timer:
             scheduled.timer.cancel()
-        scheduled.due = due
+        scheduled.due, scheduled.asked = due, False
         scheduled.timer = asyncio.get_running_loop().call_at(due, self._due, scheduled, due)
 
     def _due(self, scheduled: _Scheduled, due: float) -> None:
-        loop = scheduled.loop
+        loop, asked = scheduled.loop, scheduled.asked
         # Turns that fell due while the process was held up are one turn.
         late_s = max(0.0, asyncio.get_running_loop().time() - due)
         self._arm(scheduled, due + (math.floor(late_s / loop.interval_s) + 1) * loop.interval_s)
-        if scheduled.running:
+        if scheduled.running and asked:
+            scheduled.woken = True
+        elif scheduled.running:
             loop.overran()
         else:
             scheduled.running = asyncio.create_task(self._run(scheduled), name=f"loop {loop.name}")

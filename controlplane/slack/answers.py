@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from alerts.notify.slack_text import cut, escape
+from alerts.notify.slack.text import cut, escape
 from collectors.http.retry_after import retry_after_s
 
 TRIES = 4

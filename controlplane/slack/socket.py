@@ -19,7 +19,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from alerts.errors import DeliveryFailed
-from alerts.notify.slack_refusal import refusal_of
+from alerts.notify.slack.refusal import refusal_of
 from controlplane.errors import MalformedRequest, Unavailable
 from controlplane.gateway.backoff import Backoff
 from controlplane.slack.errors import SocketFailed

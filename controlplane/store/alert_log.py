@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, update
+from sqlalchemy import and_, delete, false, func, or_, true, update
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -16,19 +16,28 @@ from alerts.received import RECEIVED
 from alerts.rule_ids import RuleIds
 from alerts.state import removed
 from alerts.stored import checked, reading
-from alerts.wire import INSTANCE_FORMAT, instance_from_json, instance_to_json
-from collectors.samples import labels_of
+from alerts.wire import instance_from_json
+from collectors.samples import Labels, labels_of
 from controlplane.errors import NotFound, NotStorable
-from controlplane.store.alert_rows import EVENTS, INSTANCES, Found, read_row, read_rows, readable_instances, row_key
-from controlplane.store.database import Database
+from controlplane.store.alert_rows import EVENTS, read_rows, readable_instances
+from controlplane.store.alerting.mirror import Mirror
+from controlplane.store.alerting.writing import (
+    append_history,
+    change,
+    changes_of,
+    keep_damaged,
+    put_changes,
+    put_rule,
+)
+from controlplane.store.database import Database, slices
 from controlplane.store.lease import Lease, check_lease
-from controlplane.store.revision import touch
 from controlplane.store.stored import Unread
 from controlplane.store.tables.alerts import AlertEventRow, AlertInstanceRow
-from controlplane.store.unreadable import preserve
 
 LOOK_BACK = 10
 """Maximum number of transitions of one alert that are tried to read it. Chosen."""
+_COLUMNS = AlertInstanceRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel declares no __table__
+"""Columns and not rows of the session: an object for each of thousands of alerts would cost more than reading them."""
 ACTIVE = (AlertState.FIRING.value, AlertState.PENDING.value)
 
 
@@ -52,11 +61,14 @@ def no_lease() -> Lease | None:
 class SqlAlertLog:
     """Implements alerts.interfaces.AlertLog, and the listings of the API.
 
-    `lease` returns the lease under which this process evaluates; every write checks it and raises LeaseLost.
+    `lease` returns the lease under which this process evaluates; every write checks it and raises LeaseLost. With a
+    `mirror` a write costs what has changed, and not what is stored. Only the holder of the lease may have one.
     """
 
-    def __init__(self, db: Database, lease: Callable[[], Lease | None] = no_lease) -> None:
-        self._db, self._lease = db, lease
+    def __init__(
+        self, db: Database, lease: Callable[[], Lease | None] = no_lease, mirror: Mirror | None = None
+    ) -> None:
+        self._db, self._lease, self._mirror = db, lease, mirror
 
     def load(self, rule: str) -> Sequence[AlertInstance]:
         """Return a rule's instances as last recorded, ordered by labels."""
@@ -70,13 +82,23 @@ class SqlAlertLog:
         Raises LeaseLost when another process now evaluates the rules, Unavailable, and alerts.errors.NotStored for an
         alert that the database cannot hold. Nothing was written then.
         """
+        lease = self._lease()
+        known = None if self._mirror is None else self._mirror.under(lease)
+        before = None if known is None else known.of(rule)
         try:
             with self._db.transaction() as session:
-                check_lease(session, self._lease())
-                put_rule(session, self._db.unread, rule, instances)
+                check_lease(session, lease)
+                if before is None or not put_changes(session, before, instances):
+                    put_rule(session, self._db.unread, rule, instances)
                 append_history(session, transitions)
-        except NotStorable as error:
-            raise NotStored(f"its alerts cannot be stored: {error}") from error
+        except BaseException as error:
+            if self._mirror is not None:
+                self._mirror.forget()  # an error of a commit does not tell whether it took place
+            if isinstance(error, NotStorable):
+                raise NotStored(f"its alerts cannot be stored: {error}") from error
+            raise
+        if self._mirror is not None and known is not None:
+            self._mirror.wrote(known, rule, instances)
 
     def retire(self, rules: Collection[str], at: float) -> list[Transition]:
         """Resolve the active alerts of rules that are not in `rules` (they left the configuration).
@@ -93,23 +115,56 @@ class SqlAlertLog:
             for row, found in read_rows(session, self._db.unread, query):
                 if ids.meant(row.rule) == row.rule or row.rule.startswith(RECEIVED):
                     continue
-                _keep(session, row, found)
+                keep_damaged(session, row, found)
                 if found.instance is None:
                     session.delete(row)  # the rule is gone too: no evaluation would ever replace this row
                 else:
                     gone.append((row, removed(found.instance, at)))
             for row, transition in gone:
-                _change(row, _changes(row, transition.instance))
+                change(row, changes_of(row, transition.instance))
             append_history(session, [transition for _, transition in gone])
-            return [transition for _, transition in gone]
+        if self._mirror is not None:
+            self._mirror.forget()
+        return [transition for _, transition in gone]
 
     def active(self, state: AlertState | None = None, limit: int = 10_000) -> list[AlertInstance]:
         """Return firing and pending alerts (or those of one state), firing first, then the oldest first."""
         states = ACTIVE if state is None else (state.value,)
         order = (col(AlertInstanceRow.state), col(AlertInstanceRow.active_at), col(AlertInstanceRow.fingerprint))
-        query = select(AlertInstanceRow).where(col(AlertInstanceRow.state).in_(states)).order_by(*order).limit(limit)
+        query = select(*_COLUMNS).where(col(AlertInstanceRow.state).in_(states)).order_by(*order).limit(limit)
         with self._db.reading() as session:
             return readable_instances(session, self._db.unread, query)
+
+    def returning(self) -> list[AlertInstance]:
+        """Return the alerts that fired more than once of late, whatever their state: those that may flap."""
+        with self._db.reading() as session:
+            query = select(*_COLUMNS).where(col(AlertInstanceRow.changes).is_not(None))
+            return readable_instances(session, self._db.unread, query)
+
+    def active_among(self, fingerprints: Sequence[str]) -> set[str]:
+        """Return those of these fingerprints whose alert fires or is pending."""
+        found: set[str] = set()
+        with self._db.reading() as session:
+            for some in slices(fingerprints):
+                query = select(AlertInstanceRow.fingerprint).where(col(AlertInstanceRow.fingerprint).in_(some))
+                found |= set(session.exec(query.where(col(AlertInstanceRow.state).in_(ACTIVE))))
+        return found
+
+    def firing_labels(self, among: Sequence[Mapping[str, str]]) -> list[Labels]:
+        """Return the labels of every firing alert that has all label values of one of `among`, and perhaps of others.
+
+        Only the labels `alertname` and `severity` narrow the result. Damaged rows are left out.
+        """
+        columns = {"alertname": col(AlertInstanceRow.name), "severity": col(AlertInstanceRow.severity)}
+        kinds = [
+            and_(true(), *(column == values[name] for name, column in columns.items() if name in values))
+            for values in among
+        ]
+        query = select(AlertInstanceRow.labels).where(
+            AlertInstanceRow.state == AlertState.FIRING.value, or_(false(), *kinds)
+        )
+        with self._db.reading() as session:
+            return [labels_of(labels) for labels in session.exec(query) if _is_texts(labels)]
 
     def active_by_rule(self) -> dict[str, list[AlertInstance]]:
         """Return every readable firing and pending alert, by rule."""
@@ -212,50 +267,13 @@ class SqlAlertLog:
             return len(session.execute(gone).all())
 
 
-def put_rule(session: Session, unread: Unread, rule: str, instances: Sequence[AlertInstance]) -> None:
-    """Replace a rule's instances, in the caller's transaction. Unreadable rows are preserved (store.unreadable).
-
-    Rows that stay as they are cost a comparison: a rule may have thousands of alerts, and few change at a time.
-    """
-    wanted = {instance.fingerprint: instance for instance in instances}
-    for row in session.exec(select(AlertInstanceRow).where(AlertInstanceRow.rule == rule)).all():
-        instance = wanted.pop(row.fingerprint, None)
-        changes = {} if instance is None else _changes(row, instance)
-        if instance is not None and not changes:
-            unread.forget(INSTANCES, row_key(row))
-            continue
-        _keep(session, row, read_row(session, unread, row))
-        if instance is None:
-            session.delete(row)
-        _change(row, changes)
-    session.add_all(AlertInstanceRow(**_values(instance)) for instance in wanted.values())
-
-
-def append_history(session: Session, transitions: Sequence[Transition]) -> None:
-    """Append transitions to the history and notify the console, in the caller's transaction."""
-    for transition in transitions:
-        instance = transition.instance
-        session.add(
-            AlertEventRow(
-                at=transition.at,
-                rule=instance.rule,
-                fingerprint=instance.fingerprint,
-                name=dict(instance.labels).get("alertname", ""),
-                before=transition.before.value,
-                after=transition.after.value,
-                sentence=transition.sentence,
-                instance=instance_to_json(instance),
-            )
-        )
-        # Values change at every evaluation: the console is notified of transitions only.
-        touch(session, "alerts", instance.fingerprint)
+def _is_texts(labels: Any) -> bool:
+    return isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values())
 
 
 def read_instances(session: Session, unread: Unread) -> list[AlertInstance]:
     """Return every readable instance, inactive ones included, in the caller's transaction."""
-    # Columns and not rows of the session: an object for each of thousands of alerts would cost more than reading them.
-    columns = AlertInstanceRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel declares no __table__
-    return readable_instances(session, unread, select(*columns))
+    return readable_instances(session, unread, select(*_COLUMNS))
 
 
 def _rename(session: Session, ids: RuleIds) -> None:
@@ -271,42 +289,6 @@ def _rename(session: Session, ids: RuleIds) -> None:
 
 def _history(fingerprint: str) -> SelectOfScalar[AlertEventRow]:
     return select(AlertEventRow).where(AlertEventRow.fingerprint == fingerprint).order_by(col(AlertEventRow.id).desc())
-
-
-def _change(row: AlertInstanceRow, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(row, name, value)
-
-
-def _changes(row: AlertInstanceRow, instance: AlertInstance) -> dict[str, Any]:
-    """Return the columns that differ from an instance."""
-    return {name: value for name, value in _values(instance).items() if getattr(row, name) != value}
-
-
-def _values(instance: AlertInstance) -> dict[str, Any]:
-    labels = dict(instance.labels)
-    return {
-        "rule": instance.rule,
-        "fingerprint": instance.fingerprint,
-        "name": labels.get("alertname", ""),
-        "severity": labels.get("severity", ""),
-        "labels": labels,
-        "annotations": dict(instance.annotations),
-        "state": instance.state.value,
-        "value": None if math.isnan(instance.value) else instance.value,
-        "active_at": instance.active_at,
-        "fired_at": instance.fired_at,
-        "keep_firing_since": instance.keep_firing_since,
-        "resolved_at": instance.resolved_at,
-        "unknown_since": instance.unknown_since,
-        "away": list(instance.away),
-        "format": INSTANCE_FORMAT,
-    }
-
-
-def _keep(session: Session, row: AlertInstanceRow, found: Found) -> None:
-    if found.fault:
-        preserve(session, row, row_key(row), found.fault)
 
 
 def _event_key(row: AlertEventRow) -> str:

@@ -17,7 +17,7 @@ from controlplane.store.stored import Damaged, Unread
 from controlplane.store.tables.alerts import AlertEventRow, AlertGroupRow, AlertInstanceRow
 
 INSTANCES, EVENTS, GROUPS = "alert_instance", "alert_event", "alert_group"
-_COLUMNS = ("rule", "labels", "annotations", "state", "value", *INSTANCE_TIMES, "away", "format")
+_COLUMNS = ("rule", "labels", "annotations", "state", "value", *INSTANCE_TIMES, "away", "changes", "format")
 
 
 class Found(NamedTuple):
@@ -84,10 +84,11 @@ def _documents(session: Session, row: AlertInstanceRow) -> Iterator[Any]:
         if isinstance(group.notified, list):
             yield from group.notified
     bare = {name: getattr(row, name) for name in _COLUMNS}
-    for name, empty in (("annotations", {}), ("away", [])):
+    for name, empty in (("annotations", {}), ("away", []), ("changes", None)):
         if isinstance(bare[name], Damaged):
             bare[name] = empty
     yield bare
+    yield bare | {"changes": None}
 
 
 def _with_times(instance: AlertInstance, row: AlertInstanceRow) -> AlertInstance:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, TextClause, TextualSelect, event, text
+from sqlalchemy import Connection, Engine, Executable, Row, TextClause, TextualSelect, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session, create_engine
 
 from controlplane.errors import ConfigError, Conflict, NotStorable, Unavailable
+from controlplane.store.documents import dumps, loads
 from controlplane.store.stored import Unread
 
 _READING = "controlplane_reading"
@@ -21,6 +30,9 @@ _NOW = {
     "sqlite": text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
     "postgresql": text("SELECT extract(epoch FROM clock_timestamp())"),
 }
+_AT_ONCE = 500
+_TOO_LONG = "54000"
+"""PostgreSQL's program_limit_exceeded: a text is too long for an index. Source: its documentation, appendix A."""
 _REFUSALS = frozenset({"25006", "42501"})
 """PostgreSQL's read_only_sql_transaction (after a failover to a standby) and insufficient_privilege. psycopg has no own
 class for them. Source: PostgreSQL's documentation, appendix A."""
@@ -73,6 +85,8 @@ class Database:
             "pool_size": waits.connections,
             "max_overflow": waits.more,
             "pool_timeout": waits.connection_s,
+            "json_serializer": dumps,
+            "json_deserializer": loads,
         }
         if self.is_sqlite:
             options["connect_args"] = {"check_same_thread": False, "timeout": waits.lock_s}
@@ -158,6 +172,11 @@ class Database:
         with self._translated(), self._readers.begin() as connection:
             return connection.execute(query, values).first()
 
+    def rows(self, query: Executable) -> Sequence[Row[Any]]:
+        """Return the rows of a query without the ORM; see `first`."""
+        with self._translated(), self._readers.begin() as connection:
+            return connection.execute(query).all()
+
     def now(self, session: Session) -> float:
         """Return the database's clock in unix seconds. Leases expire by it."""
         return database_now(session)
@@ -195,6 +214,8 @@ class Database:
         except IntegrityError as error:
             raise Conflict(f"database {self.place} refused the change: {error.orig}") from error
         except (OperationalError, InterfaceError) as error:
+            if _is_too_long(error):
+                raise _not_storable(error) from error
             raise Unavailable(f"database {self.place}: {error.orig}") from error
         except DatabaseError as error:
             if getattr(error.orig, "sqlstate", None) in _REFUSALS:
@@ -221,11 +242,25 @@ def part(session: Session) -> Iterator[None]:
             yield
     except (DataError, UnicodeError) as error:
         raise _not_storable(error) from error
+    except OperationalError as error:
+        if _is_too_long(error):
+            raise _not_storable(error) from error
+        raise
 
 
-def _not_storable(error: DataError | UnicodeError) -> NotStorable:
+def slices(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Return keys in portions that fit into one query: SQLite limits the parameters of a statement."""
+    for first in range(0, len(keys), _AT_ONCE):
+        yield keys[first : first + _AT_ONCE]
+
+
+def _is_too_long(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == _TOO_LONG
+
+
+def _not_storable(error: DBAPIError | UnicodeError) -> NotStorable:
     # The driver's message alone: the statement and its values may hold private data.
-    return NotStorable(f"the database cannot hold it: {error.orig if isinstance(error, DataError) else error}")
+    return NotStorable(f"the database cannot hold it: {error.orig if isinstance(error, DBAPIError) else error}")
 
 
 def database_now(session: Session) -> float:

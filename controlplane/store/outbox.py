@@ -6,21 +6,22 @@ two senders never hold the same message. A dead sender's claim runs out. A sende
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, or_, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from alerts.sending import MAX_RETRY_AFTER_S, Fate, Outcome
 from alerts.stored import checked, reading
 from controlplane.errors import LeaseLost
 from controlplane.plain_text import plain
 from controlplane.store.database import Database
-from controlplane.store.tables.outbox import OutboxRow
+from controlplane.store.tables.outbox import OutboxRow, ReceiverWaitRow
 
 MOST_OFF_S = 3600.0
 """Maximum delay and maximum claim of a message, in seconds. A later time was written by a clock that was ahead: the
@@ -37,7 +38,27 @@ class OutboxStatus(StrEnum):
     """It was queued in a backup from which the database was restored: an operator releases it."""
 
 
-_QUEUED = text("SELECT 1 FROM outbox WHERE status = :status LIMIT 1")
+_SETTLE = (
+    update(OutboxRow)
+    .where(
+        col(OutboxRow.id) == bindparam("of_id"),
+        col(OutboxRow.status) == OutboxStatus.QUEUED.value,
+        col(OutboxRow.claimed_by) == bindparam("holder"),
+        col(OutboxRow.attempts) == bindparam("claim"),
+    )
+    .values(
+        status=bindparam("fate"),
+        attempts=bindparam("count"),
+        next_attempt_at=bindparam("next_at"),
+        finished_at=bindparam("ended_at"),
+        result=bindparam("told"),
+        error=bindparam("reason"),
+        claimed_by=None,
+        claimed_until=None,
+    )
+)
+STATUS_AFTER = {Fate.SENT: OutboxStatus.SENT, Fate.DEAD: OutboxStatus.DEAD}
+"""Status after a claim. A message of any other fate is still queued."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,10 @@ class OutboxEntry:
     """The sender's record of the delivery (the place of the message)."""
     error: str | None
     """Error of the last failed attempt."""
+    followed_by: str = ""
+    """Id of the next queued message of its lane when it was claimed; "" for none. It has no column."""
+    after_given_up: bool = False
+    """Whether an earlier message of its group's generation was given up when it was claimed. It has no column."""
 
     @property
     def progress(self) -> str:
@@ -76,6 +101,9 @@ class OutboxEntry:
         return self.error or (self.result or {}).get("note")
 
 
+_WITHOUT_COLUMN = ("followed_by", "after_given_up")
+
+
 class Stuck(NamedTuple):
     """Numbers of messages that do not get through."""
 
@@ -83,6 +111,19 @@ class Stuck(NamedTuple):
     """Queued for too long."""
     given_up: int = 0
     """Lanes whose last message was given up."""
+
+
+class Queued(NamedTuple):
+    """A message to queue."""
+
+    message_id: str
+    """Identifies the content: a repetition after a crash queues nothing twice."""
+    kind: str
+    receiver: str
+    lane: str
+    """Messages of one lane are claimed one at a time and in order, retries included: an update of a message never
+    overtakes the message. Empty: the message is independent."""
+    payload: Mapping[str, Any]
 
 
 def enqueue(
@@ -95,25 +136,32 @@ def enqueue(
     *,
     lane: str = "",
 ) -> bool:
-    """Queue a message in the caller's transaction, due at once. Return False when its id is already stored.
+    """Queue a message (see Queued) in the caller's transaction, due at once. False when its id is already stored."""
+    new = _insert(session).returning(col(OutboxRow.id))
+    return session.execute(new, _row(Queued(message_id, kind, receiver, lane, payload), at)).first() is not None
 
-    `message_id` identifies the content: a repetition after a crash queues nothing twice. Messages of one `lane` are
-    claimed one at a time and in order, retries included: an update of a message never overtakes the message.
-    """
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    row = insert(OutboxRow).values(
-        message_id=message_id,
-        kind=kind,
-        receiver=receiver,
-        lane=lane,
-        payload=dict(payload),
-        status=OutboxStatus.QUEUED.value,
-        attempts=0,
-        created_at=at,
-        next_attempt_at=at,
-    )
-    new = row.on_conflict_do_nothing(index_elements=["message_id"]).returning(col(OutboxRow.id))
-    return session.execute(new).scalar_one_or_none() is not None
+
+def enqueue_all(session: Session, messages: Iterable[Queued], at: float) -> None:
+    """Queue messages as `enqueue` does, with one statement."""
+    if rows := [_row(message, at) for message in messages]:
+        session.connection().execute(_insert(session), rows)
+
+
+def _insert(session: Session) -> sqlite.Insert | postgresql.Insert:
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(OutboxRow).on_conflict_do_nothing(index_elements=["message_id"])
+    return postgresql.insert(OutboxRow).on_conflict_do_nothing(index_elements=["message_id"])
+
+
+def _row(message: Queued, at: float) -> dict[str, Any]:
+    return {
+        **message._asdict(),
+        "payload": dict(message.payload),
+        "status": OutboxStatus.QUEUED.value,
+        "attempts": 0,
+        "created_at": at,
+        "next_attempt_at": at,
+    }
 
 
 def _as_it_is(at: float) -> float:
@@ -130,38 +178,68 @@ class OutboxStore:
         """
         self._db, self._shared = db, shared
 
-    def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> list[OutboxEntry]:
-        """Claim up to `limit` due messages, oldest first, for `ttl_s` seconds. Each claim counts as an attempt."""
-        # The usual case. The search below costs fifteen times as much, and locks the database for writers.
-        if self._db.first(_QUEUED, status=OutboxStatus.QUEUED.value) is None:
-            return []
+    def claim(
+        self, holder: str, now: float, ttl_s: float, limit: int, without: Collection[str] = ()
+    ) -> list[OutboxEntry]:
+        """Claim up to `limit` due messages of each receiver, oldest first, for `ttl_s` seconds.
+
+        Each claim counts as an attempt. Nothing is claimed for the receivers in `without`, and for those that asked to
+        wait.
+        """
         shared_now = self._shared(now)
+        due = _due(now, shared_now)
+        # The usual case is that nothing is due: this question locks nothing.
+        receivers = {row[0] for row in self._db.rows(select(OutboxRow.receiver).where(*due).distinct())}
+        if not (wanted := receivers.difference(without)):
+            return []
+        place = func.row_number().over(partition_by=OutboxRow.receiver, order_by=col(OutboxRow.id)).label("place")
+        ranked = select(OutboxRow.id, place).where(*due, col(OutboxRow.receiver).in_(wanted)).subquery()
+        chosen = col(OutboxRow.id).in_(select(ranked.c.id).where(ranked.c.place <= limit))
         with self._db.transaction() as session:
-            due = select(OutboxRow.id).where(*_due(now, shared_now)).order_by(col(OutboxRow.id)).limit(limit)
-            ids = session.exec(due.with_for_update(skip_locked=True)).all()
+            ids = session.exec(select(OutboxRow.id).where(chosen).with_for_update(skip_locked=True)).all()
             if not ids:
                 return []
             # The update repeats the condition: another sender may have claimed a message since it was read.
             claimed = session.execute(
                 update(OutboxRow)
-                .where(col(OutboxRow.id).in_(ids), *_due(now, shared_now))
+                .where(col(OutboxRow.id).in_(ids), *due)
                 .values(claimed_by=holder, claimed_until=shared_now + ttl_s, attempts=col(OutboxRow.attempts) + 1)
                 .returning(OutboxRow)
                 .execution_options(synchronize_session=False)
             ).scalars()
-            return sorted(self._entries(claimed), key=lambda entry: entry.id)
+            entries = sorted(self._entries(claimed), key=lambda entry: entry.id)
+            return _with_neighbours(session, entries)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[OutboxEntry]:
+        """Record the ends of claims in one transaction. Return the entries whose claims were not held any more."""
+        with self._db.changing() as connection:
+            found = [(one.entry, connection.execute(_SETTLE, _values(one)).rowcount) for one in outcomes]
+        return [entry for entry, changed in found if not changed]
 
     def done(self, entry: OutboxEntry, result: Mapping[str, Any] | None, at: float) -> None:
         """Record that a claimed message was sent. Raises LeaseLost when the claim is no longer held."""
-        self._settle(entry, status=OutboxStatus.SENT.value, finished_at=at, result=result and dict(result), error=None)
+        self._settle_one(Outcome(entry, Fate.SENT, at, result=result))
 
     def retry(self, entry: OutboxEntry, error: str, next_at: float) -> None:
         """Release a claimed message, due again at `next_at`. Raises LeaseLost when the claim is no longer held."""
-        self._settle(entry, next_attempt_at=next_at, error=plain(error))
+        self._settle_one(Outcome(entry, Fate.RETRY, next_at, error))
 
     def dead(self, entry: OutboxEntry, error: str, at: float) -> None:
         """Give a claimed message up. Raises LeaseLost when the claim is no longer held."""
-        self._settle(entry, status=OutboxStatus.DEAD.value, finished_at=at, error=plain(error))
+        self._settle_one(Outcome(entry, Fate.DEAD, at, error))
+
+    def hold(self, receiver: str, until: float) -> None:
+        """Claim no message of a receiver before unix second `until` of this process's clock."""
+        insert = sqlite.insert if self._db.is_sqlite else postgresql.insert
+        values = {"until": self._shared(until)}
+        row = insert(ReceiverWaitRow).values(receiver=receiver, **values)
+        with self._db.transaction() as session:
+            session.execute(row.on_conflict_do_update(index_elements=["receiver"], set_=values))
+
+    def free(self, receivers: Collection[str]) -> None:
+        """End the waits of receivers."""
+        with self._db.transaction() as session:
+            session.execute(delete(ReceiverWaitRow).where(col(ReceiverWaitRow.receiver).in_(receivers)))
 
     def get(self, message_id: str) -> OutboxEntry | None:
         """Return the message with this `message_id`, or None."""
@@ -205,24 +283,52 @@ class OutboxStore:
         """Return the messages of rows. An unreadable row (an unknown status) is left out and logged once."""
         return self._db.unread.readable("outbox", rows, lambda row: row.message_id, _entry)
 
-    def _settle(self, entry: OutboxEntry, **values: Any) -> None:
-        with self._db.transaction() as session:
-            settled = session.execute(
-                update(OutboxRow)
-                .where(
-                    col(OutboxRow.id) == entry.id,
-                    col(OutboxRow.status) == OutboxStatus.QUEUED.value,
-                    col(OutboxRow.claimed_by) == entry.claimed_by,
-                    col(OutboxRow.attempts) == entry.attempts,
-                )
-                .values(claimed_by=None, claimed_until=None, **values)
-                .returning(col(OutboxRow.id))
-            ).scalar_one_or_none()
-        if settled is None:
+    def _settle_one(self, outcome: Outcome) -> None:
+        for entry in self.settle([outcome]):
             raise LeaseLost(
                 f"message {entry.message_id} is no longer claimed by {entry.claimed_by} (attempt {entry.attempts}): "
                 "its claim ran out and another sender took it; nothing was written"
             )
+
+
+def _with_neighbours(session: Session, claimed: Sequence[OutboxEntry]) -> list[OutboxEntry]:
+    """Return claimed entries with what their lanes hold before and after them."""
+    by_lane = {entry.lane: entry for entry in claimed if entry.lane}
+    queued = (
+        select(OutboxRow.lane, OutboxRow.id, OutboxRow.message_id)
+        .where(col(OutboxRow.lane).in_(by_lane), OutboxRow.status == OutboxStatus.QUEUED.value)
+        .order_by(col(OutboxRow.id).desc())
+    )
+    for lane, row_id, message_id in session.exec(queued):
+        if (row_id or 0) > by_lane[lane].id:
+            by_lane[lane] = replace(by_lane[lane], followed_by=message_id)
+    dead = select(OutboxRow.lane, OutboxRow.message_id, OutboxRow.payload).where(
+        col(OutboxRow.lane).in_(by_lane), OutboxRow.status == OutboxStatus.DEAD.value
+    )
+    for lane, message_id, payload in session.exec(dead):
+        # A given-up edit went to nobody else.
+        same_generation = message_id.rpartition("/")[0] == by_lane[lane].message_id.rpartition("/")[0]
+        if same_generation and not (isinstance(payload, Mapping) and payload.get("edit")):
+            by_lane[lane] = replace(by_lane[lane], after_given_up=True)
+    return [by_lane.get(entry.lane, entry) for entry in claimed]
+
+
+def _values(outcome: Outcome) -> dict[str, Any]:
+    entry, result = outcome.entry, outcome.result
+    status = STATUS_AFTER.get(outcome.fate, OutboxStatus.QUEUED)
+    queued = status is OutboxStatus.QUEUED
+    return {
+        "of_id": entry.id,
+        "holder": entry.claimed_by,
+        "claim": entry.attempts,
+        "fate": status.value,
+        # A claim that is not released raises the number for good, so no two claims have one number.
+        "count": entry.attempts - (outcome.fate is Fate.RELEASED),
+        "next_at": outcome.at if queued else entry.next_attempt_at,
+        "ended_at": None if queued else outcome.at,
+        "told": result and dict(result),
+        "reason": outcome.error if outcome.error is None else plain(outcome.error),
+    }
 
 
 def _due(now: float, shared_now: float) -> tuple[ColumnElement[bool], ...]:
@@ -233,11 +339,17 @@ def _due(now: float, shared_now: float) -> tuple[ColumnElement[bool], ...]:
         .where(col(earlier.id) < col(OutboxRow.id))
         .exists()
     )
+    waiting = select(ReceiverWaitRow.receiver).where(
+        # A later time was written before the clock was set back.
+        col(ReceiverWaitRow.until) > shared_now,
+        col(ReceiverWaitRow.until) <= shared_now + MAX_RETRY_AFTER_S,
+    )
     return (
         col(OutboxRow.status) == OutboxStatus.QUEUED.value,
         _come(OutboxRow.next_attempt_at, now),
         or_(col(OutboxRow.claimed_until).is_(None), _come(OutboxRow.claimed_until, shared_now)),
         or_(col(OutboxRow.lane) == "", ~blocked),
+        col(OutboxRow.receiver).not_in(waiting),
     )
 
 
@@ -247,7 +359,7 @@ def _come(time: Any, now: float) -> ColumnElement[bool]:
 
 def _entry(row: OutboxRow) -> OutboxEntry:
     with reading():
-        values = {f.name: getattr(row, f.name) for f in fields(OutboxEntry)}
+        values = {f.name: getattr(row, f.name) for f in fields(OutboxEntry) if f.name not in _WITHOUT_COLUMN}
         payload, result = row.payload, row.result
         values |= {
             "status": OutboxStatus(row.status),

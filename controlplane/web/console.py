@@ -19,6 +19,8 @@ from controlplane.web.backups import BackupsPage
 from controlplane.web.dialog import Dialogs
 from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
+from controlplane.web.notifications import PATH as NOTIFICATIONS
+from controlplane.web.notifications import NotificationsPage
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
@@ -57,7 +59,7 @@ def _routes(render: Renderer) -> APIRouter:
     get("/alerts/{fingerprint}")(pages.alert)
     get("/rollouts")(pages.rollouts)
     get("/rollouts/{rollout_id}")(pages.rollout)
-    get("/notifications")(pages.notifications)
+    get(NOTIFICATIONS)(NotificationsPage(render).page)
     get(AUDIT)(AuditPage(render).page)
     KeysPage(render).add_to(router)
     HoldingPages(render).add_to(router)

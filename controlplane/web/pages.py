@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fastapi import Request
 from fastapi.responses import Response
 
+from alerts.dispatch import has_cause
 from controlplane.access.roles import Role
 from controlplane.api.alerts import Fingerprint, State
 from controlplane.api.alerts import alert as read_alert
@@ -15,7 +16,6 @@ from controlplane.api.alerts import alerts as read_alerts
 from controlplane.api.alerts import explanation as read_explanation
 from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.models import ModelName
-from controlplane.api.notifications import notifications as read_notifications
 from controlplane.api.rollouts.bodies import RolloutId
 from controlplane.api.rollouts.listing import findings as read_findings
 from controlplane.api.rollouts.listing import rollout as read_rollout
@@ -28,9 +28,11 @@ from controlplane.fleet.slos import SloView
 from controlplane.fleet.views import AlertView
 from controlplane.web.render import Renderer
 
+MOST_ALERTS = 10_000
+"""Most alerts among which the alerts page looks for a label: as many as the API lists."""
 ALERTS = 500
 """Most rows of the alerts page. Chosen: a browser redraws so many at every change without a delay."""
-ROLLOUTS, ROLLOUTS_OF_MODEL, NOTIFICATIONS, FINDINGS = 100, 10, 200, 200
+ROLLOUTS, ROLLOUTS_OF_MODEL, FINDINGS = 100, 10, 200
 
 
 class Pages:
@@ -76,9 +78,16 @@ class Pages:
         return self._render.page(request, "targets.html", targets=targets)
 
     @requires(Role.VIEWER)
-    async def alerts(self, request: Request, services: ServicesDep, state: State = "all") -> Response:
-        """Show alerts, firing ones first. Alerts of severity none are listed below the table."""
-        found = (await asyncio.to_thread(read_alerts, services, state, ALERTS + 1)).items
+    async def alerts(self, request: Request, services: ServicesDep, state: State = "all", label: str = "") -> Response:
+        """Show alerts, firing ones first. Alerts of severity none are listed below the table.
+
+        `label`: `node=n1` shows the alerts with this value of a label, as storms of alerts are told apart.
+        """
+        name, _, value = label.partition("=")
+        most = MOST_ALERTS if label else ALERTS + 1
+        found: Sequence[AlertView] = (await asyncio.to_thread(read_alerts, services, state, most)).items
+        if label:
+            found = [alert for alert in found if has_cause(tuple(alert.labels.items()), (name, value))]
         shown = found[:ALERTS]
         return self._render.page(
             request,
@@ -87,13 +96,14 @@ class Pages:
             heartbeats=[a for a in shown if not _for_people(a)],
             truncated=len(found) > ALERTS,
             selected=state,
+            label=label,
         )
 
     @requires(Role.VIEWER)
     async def alert(self, request: Request, services: ServicesDep, fingerprint: Fingerprint) -> Response:
         """Show one alert, the way to each notifier, what changed around its start, and its history."""
         found, explained = await asyncio.gather(
-            asyncio.to_thread(read_alert, services, fingerprint), asyncio.to_thread(_explained, services, fingerprint)
+            asyncio.to_thread(read_alert, services, fingerprint), _explained(services, fingerprint)
         )
         return self._render.page(request, "alerts/alert.html", alert=found, explained=explained)
 
@@ -111,12 +121,6 @@ class Pages:
         )
         return self._render.page(request, "rollout.html", rollout=found, findings=past.items, most_findings=FINDINGS)
 
-    @requires(Role.VIEWER)
-    async def notifications(self, request: Request, services: ServicesDep) -> Response:
-        """Show the notifications, sent and failed."""
-        found = await asyncio.to_thread(read_notifications, services, NOTIFICATIONS)
-        return self._render.page(request, "notifications.html", notifications=found.items)
-
 
 async def _attention(services: Services) -> Sequence[AlertView]:
     """Return the active alerts for people. When they cannot be read, return none: the fleet's warnings say so."""
@@ -127,10 +131,10 @@ async def _attention(services: Services) -> Sequence[AlertView]:
     return [a for a in found.items if _for_people(a)]
 
 
-def _explained(services: Services, fingerprint: str) -> ExplanationView | None:
+async def _explained(services: Services, fingerprint: str) -> ExplanationView | None:
     """Return the explanation of an alert; None when it cannot be read: the alert itself may still be shown."""
     try:
-        return read_explanation(services, fingerprint)
+        return await read_explanation(services, fingerprint)
     except ControlPlaneError:
         return None
 

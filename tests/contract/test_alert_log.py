@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
-from alerts.dispatch import Deliveries, GroupState, GroupStep, Picture
+from alerts.dispatch import Deliveries, GroupState, GroupStep, Picture, ToldFlap
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Transition
 from collectors.samples import labels_of
 from controlplane.errors import LeaseLost
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.flaps import told_flapping
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
 from controlplane.store.outbox import OutboxStore
@@ -46,6 +47,7 @@ def test_what_is_recorded_is_loaded_again_exactly(log: SqlAlertLog) -> None:
         alert("b", keep_firing_since=170.25),
         alert("c", INACTIVE, resolved_at=180.5, value=-1e300),
         alert("d", unknown_since=190.5, away=("dcgm/n1:9400", "vllm/a/b:80")),
+        alert("e", changes=(10.25, 20.5)),
     ]
     log.record(RULE, kept, [change(kept[3], FIRING, 190.5)])
     assert log.history(kept[3].fingerprint)[0].instance == kept[3]
@@ -162,13 +164,23 @@ def test_a_group_and_its_message_are_stored_together(database: Database) -> None
     groups.advance(decide, 110.0)
     groups.advance(decide, 111.0)
     assert seen == [
-        ([alert()], {}, Deliveries(set(), set())),
-        ([alert()], {KEY: group()}, Deliveries({KEY}, set())),
+        ((alert(),), {}, Deliveries(set(), set())),
+        ((alert(),), {KEY: group()}, Deliveries({KEY}, set())),
     ]
     (entry,) = OutboxStore(database).recent(10)
     assert (entry.kind, entry.receiver, entry.lane, entry.message_id) == ("alert", "ops", KEY, f"{KEY}/7/1")
     assert entry.payload["summary"] == "FIRING: alerts chat (1 firing)"
     assert open_groups(groups) == [group()]
+
+
+def test_the_flapping_alerts_of_a_group_are_stored(database: Database) -> None:
+    groups = SqlGroupLog(database)
+    flaps = (ToldFlap(alert().fingerprint, 5, 110.5),)
+    groups.advance(lambda _: [told(1)._replace(state=group(flaps=flaps))], 110.0)
+    assert open_groups(groups) == [group(flaps=flaps)]
+    assert told_flapping(database)() == {alert().fingerprint}
+    groups.advance(lambda _: [told(2)._replace(state=group(flaps=flaps, is_open=False))], 111.0)
+    assert told_flapping(database)() == frozenset()
 
 
 def test_a_decision_that_fails_stores_nothing(database: Database) -> None:
@@ -206,15 +218,15 @@ def test_deliveries_tell_what_is_underway_and_what_was_given_up_last(database: D
 
 def test_a_root_belongs_to_one_generation(database: Database) -> None:
     groups = SqlGroupLog(database)
-    assert groups.root(KEY, 7) is None
+    assert groups.roots([(KEY, 7)]) == {}
     groups.advance(lambda *_: [told(1)], 110.0)
-    groups.remember(KEY, 7, MessageRef("C1/1.5"))
-    assert groups.root(KEY, 7) == MessageRef("C1/1.5")
+    groups.remember({(KEY, 7): MessageRef("C1/1.5")})
+    assert groups.roots([(KEY, 7)]) == {(KEY, 7): MessageRef("C1/1.5")}
     groups.advance(lambda *_: [told(1, generation=8)], 200.0)
-    assert groups.root(KEY, 7) is None
-    assert groups.root(KEY, 8) is None
-    groups.remember(KEY, 7, MessageRef("C1/late"))
-    assert groups.root(KEY, 8) is None
+    assert groups.roots([(KEY, 7)]) == {}
+    assert groups.roots([(KEY, 8)]) == {}
+    groups.remember({(KEY, 7): MessageRef("C1/late")})
+    assert groups.roots([(KEY, 8)]) == {}
 
 
 def test_closed_groups_are_pruned_once_their_messages_are_gone(database: Database) -> None:
@@ -240,3 +252,23 @@ def test_alerts_of_a_rule_whose_file_lies_elsewhere_are_kept_and_get_its_id_here
     log.record(moved.rule, [moved], [])  # as a process of before the move writes it once more
     assert [t.instance.rule for t in log.retire({"/new/f.yml;g;Hot"}, 101.0)] == [moved.rule]
     assert [a.state.value for a in log.active()] == ["firing"]
+
+
+def test_sources_of_inhibitions_are_found_by_the_labels_that_have_a_column(log: SqlAlertLog) -> None:
+    hot = [alert("a"), alert("b", PENDING), alert("c", INACTIVE, resolved_at=1.0)]
+    mild = replace(hot[0], labels=labels_of({"alertname": "Slow", "severity": "warning", "rack": "1"}))
+    log.record(RULE, [*hot, mild], [])
+    found = {"a": hot[0].labels, "slow": mild.labels}
+    assert log.firing_labels([]) == []
+    assert log.firing_labels([{"severity": "critical"}]) == [found["a"]]
+    assert log.firing_labels([{"alertname": "Slow", "severity": "critical"}]) == []
+    assert set(log.firing_labels([{"severity": "critical"}, {"alertname": "Slow"}])) == set(found.values())
+    assert set(log.firing_labels([{"rack": "2"}])) == set(found.values())  # the caller matches the other labels
+    assert set(log.firing_labels([{}])) == set(found.values())
+
+
+def test_which_of_some_alerts_are_active(log: SqlAlertLog) -> None:
+    log.record(RULE, [alert("a"), alert("b", PENDING), alert("c", INACTIVE, resolved_at=1.0)], [])
+    asked = [alert(model).fingerprint for model in ("a", "b", "c", "unknown")]
+    assert log.active_among(asked) == {alert("a").fingerprint, alert("b").fingerprint}
+    assert log.active_among([]) == set()

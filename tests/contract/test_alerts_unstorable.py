@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+import random
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from alerts.dispatch import GroupState, GroupStep
+from alerts.dispatch import GroupState, GroupStep, decide
 from alerts.errors import NotStored
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Transition
+from alerts.received import ReceivedAlert
+from alerts.routing.matchers import Matcher, Op
+from alerts.routing.tree import route_key
 from alerts.rules import parse_rules
+from alerts.sending import Fate, Outcome
 from collectors.samples import Labels, Layout, Series, labels_of
 from controlplane.app.parts.alerting import Alerting
 from controlplane.errors import NotStorable, Unavailable
@@ -19,13 +26,14 @@ from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.backlog import Backlog, EnduringAlertLog, write_back
+from controlplane.store.alerting.mirror import Mirror
+from controlplane.store.backlog import Backlog, EnduringAlertLog, EnduringGroupLog, write_back
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.outbox import OutboxStore, enqueue
 from tests.fakes.open_groups import open_groups
 from tests.fakes.recipes import alerting_settings
-from tests.routes import root
+from tests.routes import root, stages
 
 BAD = "half \ud800 a character"
 """Neither database takes it; a NUL is what PostgreSQL alone refuses."""
@@ -60,8 +68,8 @@ class Box:
     async def close(self) -> None: ...
 
 
-def instance(name: str, rule: str, summary: str = "") -> AlertInstance:
-    labels = labels_of({"alertname": name})
+def instance(name: str, rule: str, summary: str = "", **more: str) -> AlertInstance:
+    labels = labels_of({"alertname": name, **more})
     return AlertInstance(rule, labels, (("summary", summary),), AlertState.FIRING, 1.0, 5.0, fired_at=5.0)
 
 
@@ -120,6 +128,44 @@ def test_a_group_that_cannot_be_stored_holds_up_no_other(database: Database, cap
     assert [g.key for g in open_groups(groups)] == ["a", "b"]
     assert sorted(m.message_id for m in OutboxStore(database).recent(10)) == ["a/7/1", "b/7/1"]
     assert [r.getMessage()[:40] for r in caplog.records] == [f"alerting: no notification of group {BAD!r}"[:40]]
+
+
+def long_text(characters: int) -> str:
+    """Return a text that no compression makes much shorter, with characters of 1 to 4 bytes, quotes and braces."""
+    return "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyzé漢😀{}'\"\\\n/^=,", k=characters))
+
+
+def test_a_group_whose_name_is_too_long_for_an_index_holds_up_no_other(database: Database) -> None:
+    backlog = Backlog(Clock())
+    groups = EnduringGroupLog(SqlGroupLog(database), backlog)
+    steps = [step("a"), step(long_text(16_384)), step("b")]
+    groups.advance(lambda *_: steps, 7.0)
+    assert not backlog.paused
+    assert {"a/7/1", "b/7/1"} <= {m.message_id for m in OutboxStore(database).recent(10)}
+
+
+def test_an_alert_with_very_long_labels_is_sent_and_ends(database: Database) -> None:
+    alerts = [
+        instance("Hot", "f;g;Hot", model=long_text(4096), node=long_text(4096)),
+        instance("Hot", "f;g;Hot", model=long_text(4096), node=long_text(4095)),
+    ]
+    received = ReceivedAlert((("alertname", long_text(4096)),), (), "prometheus", 5.0, 65.0, 5.0)
+    alerts.append(replace(alerts[0], rule=received.rule, labels=received.labels))
+    mirror = Mirror()
+    log, groups = SqlAlertLog(database, mirror=mirror), SqlGroupLog(database, mirror=mirror)
+    far = route_key("", [Matcher("model", Op.NOT_EQUAL, long_text(4096))], set())
+    node = root("ops", ("alertname", "model", "node"), wait_s=0)
+    tree = stages(replace(node, routes=(replace(node, path="route.routes[0]", key=far),)))
+    for now, state in ((10.0, AlertState.FIRING), (100.0, AlertState.INACTIVE)):
+        over = None if state is AlertState.FIRING else now
+        stored = [replace(one, state=state, resolved_at=over) for one in alerts]
+        log.record("f;g;Hot", stored[:2], [])
+        log.record(received.rule, stored[2:], [])
+        steps = groups.advance(partial(decide, tree, at=now), now)
+        assert [s.message.status for s in steps if s.message] == ["firing" if over is None else "resolved"] * 3
+        claimed = OutboxStore(database).claim("one", now, 60.0, 5)
+        assert len(claimed) == 3
+        OutboxStore(database).settle([Outcome(entry, Fate.SENT, now) for entry in claimed])
 
 
 def test_a_transaction_says_what_it_cannot_hold_without_the_statement(database: Database) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from alerts.interfaces import AlertState
-from collectors.catalogue import load_catalogue
-from collectors.exposition import Limits, parse
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.parser import Limits, parse
 from collectors.samples import Metadata, Series, labels_of
 from collectors.target import Target
 from controlplane.config.model import Fleet

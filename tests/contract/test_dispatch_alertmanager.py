@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -168,3 +169,37 @@ async def test_the_same_alerts_make_the_same_messages(seed: int, tmp_path: Path)
             second = sorted(ours.at(20.0, [*left, *over]) + ours.at(21.0, [*left, *over]))
             await post(url, over)
             assert await theirs(hook, second, first) == second
+
+
+ZONES = ("UTC", "Asia/Shanghai", "America/New_York", "Asia/Kolkata", "America/St_Johns", "Pacific/Auckland")
+"""At least an hour and a half apart, by day and by year."""
+
+
+@pytest.mark.parametrize("field", ["active_time_intervals", "mute_time_intervals"])
+async def test_time_intervals_of_zones_let_the_same_routes_send(field: str, tmp_path: Path) -> None:
+    utc = datetime.now(UTC)
+    # Half an hour before and after now, in a zone in which that is one day.
+    zone = "UTC" if 1 <= utc.hour <= 22 else "Asia/Shanghai"
+    ends = [(utc + timedelta(minutes=by)).astimezone(ZoneInfo(zone)).strftime("%H:%M") for by in (-30, 30)]
+    times = [{"start_time": ends[0], "end_time": ends[1]}]
+    async with receiving() as hook:
+        content = {
+            "route": {
+                "receiver": "root",
+                "group_wait": "1s",
+                "routes": [
+                    {"receiver": one, "continue": True, "matchers": ["alertname=~.+"], field: [one]} for one in ZONES
+                ],
+            },
+            "time_intervals": [{"name": one, "time_intervals": [{"times": times, "location": one}]} for one in ZONES],
+            "receivers": [{"name": one, "webhook_configs": [{"url": hook.url}]} for one in ("root", *ZONES)],
+        }
+        config = yaml.safe_dump(content)
+        ours, (alert, *_) = Ours(config), alerts(random.Random(0))
+        ours.at(utc.timestamp(), [alert])
+        expected = ours.at(utc.timestamp() + 1, [alert])
+        sending = {zone} if field.startswith("active") else set(ZONES) - {zone}
+        assert {receiver for receiver, *_ in expected} == sending
+        with alertmanager(tmp_path, config) as url:
+            await post(url, [alert])
+            assert await theirs(hook, expected) == expected

@@ -14,6 +14,7 @@ from alerts.dispatch import Dispatcher, GroupStep, Picture, decide
 from alerts.holds import Acknowledgement, Silence
 from alerts.interfaces import AlertInstance, AlertState, Clock, Transition
 from alerts.routing.matchers import Matcher, Op
+from alerts.routing.tree import Node
 from alerts.wire import message_from_json
 from collectors.samples import labels_of
 from controlplane.app.parts.holding import AHEAD_S, HoldWatch, Reminders
@@ -122,6 +123,16 @@ def test_there_are_never_too_many(database: Database) -> None:
     with pytest.raises(Conflict, match="1000 silences are not over"):
         SilenceStore(database).add(silence(), "", act())
     SilenceStore(database).add(silence(ends_at=9000.0), "", act(at=2000.0))
+
+
+def test_a_decision_reads_the_acknowledgement_of_an_alert_that_returns(database: Database) -> None:
+    """While an alert flaps, its episodes are one: dispatch decides whether it does."""
+    chat = fire(database, state=AlertState.INACTIVE, resolved_at=960.0, changes=(700.0, 750.0))
+    fire(database, "code", state=AlertState.INACTIVE, resolved_at=960.0)
+    taken = AcknowledgementStore(database)
+    one = Acknowledgement(chat.fingerprint, 700.0, "ann", 710.0)
+    taken.put(one, "alert.acknowledge", "why")
+    assert picture(database, 1000.0).holds.acknowledgements == {chat.fingerprint: one}
 
 
 def test_a_decision_reads_what_is_not_over_and_only_episodes_that_last(database: Database) -> None:
@@ -334,6 +345,16 @@ async def test_nobody_is_reminded_without_need(database: Database, fields: dict[
     office = Office(database, Hand(8190.0))
     assert await office.remind() is False, why
     assert office.said() == []
+
+
+async def test_where_the_root_has_no_notifier_those_of_the_alerts_are_reminded(database: Database) -> None:
+    chat = Node("route.routes[0]", 2, CHAT[:1], "team", ("alertname",), 0, 60, 3600, key="/chat")
+    fire(database)
+    SilenceStore(database).add(silence(), "", act())
+    office = Office(database, Hand(8190.0))
+    nobody = stages(replace(ROUTE, routes=(chat,)), notifiers={"ops": (), "team": ("pager", "mail")})
+    assert await office.reminders.remind(nobody) is True
+    assert {entry.receiver for entry in OutboxStore(database).recent(9)} == {"pager", "mail"}
 
 
 async def test_an_alert_that_fires_in_the_last_minutes_is_still_announced(database: Database) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import AlertInstance, AlertState, Button, MessageRef, Notice, Notifier
+from alerts.interfaces import Above, AlertInstance, AlertState, Button, Escalated, MessageRef, Notice, Notifier, OnCall
 from alerts.notify.log import LogNotifier
-from alerts.notify.slack import SlackNotifier
+from alerts.notify.slack.notifier import SlackNotifier
 from tests.contract.notifiers import messages
 from tests.fakes.slack import CHANNEL, TOKEN, FakeSlack, running
 
@@ -104,6 +104,104 @@ async def test_slack_updates_one_message_and_tells_the_story_in_its_thread(
     (message,) = slack.roots()
     assert message["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: LLMErrorRateHigh · chat"
     assert [m["metadata"]["event_payload"]["id"] for m in slack.thread(root.place.rpartition("/")[2])] == [RESOLVED.id]
+
+
+async def test_an_overtaken_message_is_only_a_line_of_the_thread(slack: FakeSlack, notifier: SlackNotifier) -> None:
+    root = await notifier.send(FIRING, None)
+    slack.calls.clear()
+    assert await notifier.send(replace(RESOLVED, overtaken=True), root) == root
+    assert [method for method, _ in slack.calls] == ["chat.postMessage"]
+    newest = replace(FIRING, sequence=3)
+    await notifier.send(newest, root)
+    (message,) = slack.roots()
+    thread = slack.thread(message["ts"])
+    assert message["metadata"]["event_payload"]["id"] == newest.id
+    assert [line["metadata"]["event_payload"]["id"] for line in thread] == [RESOLVED.id, newest.id]
+
+
+async def test_slack_gets_three_messages_at_once_and_then_one_a_second(slack: FakeSlack) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    notifier = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url, monotonic=lambda: 5.0, sleep=sleep)
+    for generation in range(5):
+        await notifier.send(replace(FIRING, generation=generation), None)
+    await notifier.close()
+    assert len(slack.roots()) == 5
+    assert waited == [1.0, 2.0]
+
+
+ESCALATED = replace(
+    FIRING, group_key="ops^15m{}", escalated=Escalated(1, 2, 900.0, (Above(FIRING.group_key, FIRING.generation),))
+)
+
+
+async def test_slack_shows_an_escalation_to_the_same_channel_in_the_thread_and_in_the_channel(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    root = await notifier.send(FIRING, None)
+    assert root is not None
+    ref = await notifier.send(replace(ESCALATED, above=(root,)), None)
+    assert ref == MessageRef(f"{CHANNEL}/1700000000.000001/1700000000.000002")
+    (message,) = slack.roots()
+    (reply,) = slack.thread(message["ts"])
+    assert reply["reply_broadcast"] is True
+    assert reply["blocks"][1]["fields"][0]["text"] == "*Escalation*\nstep 1 of 2: nobody had acknowledged it after 15m"
+
+    assert await notifier.send(replace(ESCALATED, sequence=2, above=(root,)), ref) == ref
+    assert [one["reply_broadcast"] for one in slack.thread(message["ts"])] == [True, True], "a repeat is seen again"
+    over = replace(RESOLVED, group_key=ESCALATED.group_key, sequence=3)
+    assert await notifier.send(over, ref) == ref
+    assert len(slack.thread(message["ts"])) == 2, "the message above says the end in this thread"
+    assert slack.thread(message["ts"])[0]["blocks"][0]["text"]["text"].startswith(":large_green_circle: RESOLVED")
+
+
+async def test_slack_repeats_an_escalation_that_arrived_only_where_it_is_not(
+    slack: FakeSlack, notifier: SlackNotifier
+) -> None:
+    root = await notifier.send(FIRING, None)
+    assert root is not None
+    slack.misbehave("lost", "chat.postMessage")
+    escalated = replace(ESCALATED, above=(root,))
+    with pytest.raises(DeliveryFailed):
+        await notifier.send(escalated, None)
+    ref = await notifier.send(replace(escalated, repeat=True), None)
+    assert ref == MessageRef(f"{CHANNEL}/1700000000.000001/1700000000.000002")
+    assert len(slack.messages) == 2
+
+
+@pytest.mark.parametrize("above", ["C0000000009/1700000000.000001", "<0@mail>", f"{CHANNEL}/1600000000.000009"])
+async def test_slack_makes_an_escalation_a_message_of_its_own_where_the_group_has_none(
+    slack: FakeSlack, notifier: SlackNotifier, above: str
+) -> None:
+    """The group's message is in another channel, is an e-mail, or was deleted."""
+    slack.misbehave("thread_not_found" if above.startswith(CHANNEL) else "", "chat.postMessage")
+    ref = await notifier.send(replace(ESCALATED, above=(MessageRef(above),)), None)
+    (message,) = slack.roots()
+    assert ref == MessageRef(f"{CHANNEL}/{message['ts']}")
+    assert "reply_broadcast" not in message
+
+
+async def test_slack_mentions_people_on_call_by_ids_of_the_configuration_alone(slack: FakeSlack) -> None:
+    own = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url, people={"ann": "U0ANN"})
+    called = OnCall("primary", ("ann", "<@U0EVE>", "<!channel>"))
+    try:
+        root = await own.send(replace(FIRING, on_call=called), None)
+        assert slack.messages[0]["blocks"][1]["text"]["text"] == "<@U0ANN> on call"
+        await own.send(replace(FIRING, on_call=called, sequence=2), root)
+        await own.send(replace(RESOLVED, on_call=called, sequence=3), root)
+        slack.refuses_blocks = "invalid_blocks"
+        await own.send(replace(FIRING, generation=8, on_call=called), None)
+    finally:
+        await own.close()
+    first, news, over, plain = slack.messages
+    assert first["text"].startswith("RESOLVED"), "the end mentions nobody"
+    assert news["text"].startswith("<@U0ANN> FIRING: ")
+    assert over["text"].startswith("RESOLVED")
+    assert plain["text"].startswith("<@U0ANN> FIRING: ")
+    assert "On call: ann, &lt;@U0EVE&gt;, &lt;!channel&gt;" in plain["text"]
 
 
 async def test_slack_blocks_carry_fields_lines_and_buttons(slack: FakeSlack, notifier: SlackNotifier) -> None:

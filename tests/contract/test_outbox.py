@@ -7,6 +7,7 @@ from threading import Barrier
 
 import pytest
 
+from alerts.sending import Fate, Outcome
 from controlplane.errors import LeaseLost
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
@@ -207,3 +208,102 @@ def test_senders_whose_clocks_differ_never_hold_one_message(database: Database, 
     (entry,) = ahead.claim("p2", now=103.0 + ahead_s, ttl_s=30, limit=1)
     assert right.claim("p1", now=104.0, ttl_s=30, limit=1) == []
     assert [e.message_id for e in right.claim("p1", now=134.0, ttl_s=30, limit=1)] == ["m2"]
+
+
+def put_for(db: Database, receiver: str, *ids: str) -> None:
+    with db.transaction() as session:
+        for i in ids:
+            enqueue(session, "alert", receiver, i, {}, 0.0)
+
+
+def test_each_receiver_has_its_own_share_of_a_claim(database: Database) -> None:
+    put_for(database, "ops", *(f"o{n}" for n in range(5)))
+    put_for(database, "pager", "p1")
+    put_for(database, "busy", "b1")
+    claimed = OutboxStore(database).claim("one", 100.0, 60.0, 3, without={"busy"})
+    assert [entry.message_id for entry in claimed] == ["o0", "o1", "o2", "p1"]
+
+
+def test_many_results_are_one_transaction_and_lost_claims_are_returned(database: Database) -> None:
+    outbox = OutboxStore(database)
+    put(database, "sent", "retry", "released", "dead", "late")
+    claimed = {entry.message_id: entry for entry in outbox.claim("one", 100.0, 60.0, 9)}
+    late = claimed["late"]
+    assert [e.message_id for e in OutboxStore(database).claim("two", 160.0, 60.0, 1)] == ["sent"]
+    outcomes = [
+        Outcome(claimed["sent"], Fate.SENT, 101.0, result={"place": "C/1"}),
+        Outcome(claimed["retry"], Fate.RETRY, 110.0, "HTTP 500"),
+        Outcome(claimed["released"], Fate.RELEASED, 120.0, "ops asked to wait"),
+        Outcome(claimed["dead"], Fate.DEAD, 102.0, "invalid_auth"),
+        Outcome(late, Fate.SENT, 103.0),
+    ]
+    assert outbox.settle(outcomes) == [claimed["sent"]]
+    found = {e.message_id: (e.status.value, e.attempts, e.next_attempt_at, e.error) for e in outbox.recent(9)}
+    assert found == {
+        "sent": ("queued", 2, 0.0, None),
+        "retry": ("queued", 1, 110.0, "HTTP 500"),
+        "released": ("queued", 0, 120.0, "ops asked to wait"),
+        "dead": ("dead", 1, 0.0, "invalid_auth"),
+        "late": ("sent", 1, 0.0, None),
+    }
+
+
+def test_a_receiver_that_asked_to_wait_gets_nothing_until_then_also_after_a_restart(database: Database) -> None:
+    put_for(database, "ops", "o1")
+    put_for(database, "pager", "p1")
+    OutboxStore(database).hold("ops", 160.0)
+    OutboxStore(database).hold("ops", 150.0)
+    restarted = OutboxStore(database)
+    assert [entry.message_id for entry in restarted.claim("one", 149.0, 60.0, 9)] == ["p1"]
+    assert [entry.message_id for entry in restarted.claim("one", 150.0, 60.0, 9)] == ["o1"]
+
+
+def test_a_wait_ends_when_its_receiver_is_replaced(database: Database) -> None:
+    outbox = OutboxStore(database)
+    put_for(database, "ops", "o1")
+    outbox.hold("ops", 160.0)
+    outbox.free({"ops", "unknown"})
+    assert [entry.message_id for entry in outbox.claim("one", 101.0, 60.0, 9)] == ["o1"]
+
+
+def test_a_wait_of_before_the_clock_was_set_back_holds_nothing(database: Database) -> None:
+    put_for(database, "ops", "o1")
+    OutboxStore(database).hold("ops", 3700.0)
+    assert [entry.message_id for entry in OutboxStore(database).claim("one", 101.0, 60.0, 9)] == ["o1"]
+
+
+def test_a_wait_is_the_same_for_senders_whose_clocks_differ(database: Database) -> None:
+    put_for(database, "ops", "o1")
+    OutboxStore(database, lambda at: at - 1000.0).hold("ops", 1160.0)
+    other = OutboxStore(database)
+    assert other.claim("two", 159.0, 60.0, 9) == []
+    assert [entry.message_id for entry in other.claim("two", 160.0, 60.0, 9)] == ["o1"]
+
+
+def test_a_claimed_message_names_the_next_one_of_its_lane(database: Database) -> None:
+    outbox = OutboxStore(database)
+    put(database, "a1", "a2", "a3", lane="a")
+    put(database, "b1", lane="b")
+    put(database, "free")
+    found = {entry.message_id: entry.followed_by for entry in outbox.claim("one", 100.0, 60.0, 9)}
+    assert found == {"a1": "a2", "b1": "", "free": ""}
+
+
+@pytest.mark.parametrize(
+    ("before", "payload", "expected"),
+    [("g/7/1", {}, True), ("g/6/9", {}, False), ("g/7/1", {"edit": True}, False)],
+    ids=["of its generation", "of an earlier generation", "an edit"],
+)
+def test_a_claimed_message_knows_whether_one_before_it_was_given_up(
+    database: Database, before: str, payload: dict[str, bool], *, expected: bool
+) -> None:
+    outbox = OutboxStore(database)
+    with database.transaction() as session:
+        enqueue(session, "alert", "ops", before, payload, 0.0, lane="g")
+    (first,) = outbox.claim("one", 100.0, 60.0, 9)
+    assert not first.after_given_up
+    outbox.dead(first, "wrong token", 101.0)
+    put(database, "g/7/2", lane="g")
+    put(database, "h/7/2", lane="h")
+    found = {entry.message_id: entry.after_given_up for entry in outbox.claim("one", 102.0, 60.0, 9)}
+    assert found == {"g/7/2": expected, "h/7/2": False}

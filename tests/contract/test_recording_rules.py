@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from collectors.catalogue import load_catalogue
-from collectors.dcgm import without_blanks
-from collectors.exposition import parse
-from collectors.mapping import canonical_layout
-from collectors.recording_rules import recording_rules
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.catalogue.recording_rules import recording_rules
+from collectors.exposition.parser import parse
+from collectors.gpu.dcgm import without_blanks
 from collectors.samples import labels_of
 from collectors.target import Target
 from tests.fakes.metrics_servers import prometheus
@@ -65,14 +65,14 @@ vllm:prompt_tokens_total{model="chat",version="1"} 400
 SGLANG = b"""\
 # Written by hand from SGLang's documentation.
 sglang:num_requests_total{model_name="m",tp_rank="0"} 5
-sglang:num_requests_total{model_name="m",tp_rank="1"} 7
+sglang:num_requests_total{model_name="m",tp_rank="1"} 5
 sglang:num_running_reqs{model_name="m",tp_rank="0"} 3
 sglang:num_running_reqs{model_name="m",tp_rank="1"} 3
 sglang:cached_tokens_total{model_name="m",tp_rank="0"} 50
 sglang:e2e_request_latency_seconds_bucket{model_name="m",tp_rank="0",le="1.0"} 2
-sglang:e2e_request_latency_seconds_bucket{model_name="m",tp_rank="1",le="1.0"} 3
+sglang:e2e_request_latency_seconds_bucket{model_name="m",tp_rank="1",le="1.0"} 2
 sglang:e2e_request_latency_seconds_bucket{model_name="m",tp_rank="0",le="+Inf"} 4
-sglang:e2e_request_latency_seconds_bucket{model_name="m",tp_rank="1",le="+Inf"} 5
+sglang:e2e_request_latency_seconds_bucket{model_name="m",tp_rank="1",le="+Inf"} 4
 sglang:e2e_request_latency_seconds_sum{model_name="m",tp_rank="0"} 1.5
 sglang:e2e_request_latency_seconds_count{model_name="m",tp_rank="0"} 4
 """
@@ -99,6 +99,11 @@ UNEVEN = b"""\
 sglang:num_running_reqs{model_name="m",tp_rank="0"} 3
 sglang:num_running_reqs{model_name="m",tp_rank="1"} 4
 """
+BLOCKS = b"""\
+# HELP vllm:gpu_prefix_cache_hits_total GPU prefix cache hits, in terms of number of cached blocks.
+# TYPE vllm:gpu_prefix_cache_hits_total counter
+vllm:gpu_prefix_cache_hits_total{model_name="m"} 9
+"""
 LARGE = b"""\
 tgi_request_duration_bucket{le="1000000"} 3
 tgi_request_duration_bucket{le="+Inf"} 10
@@ -112,22 +117,23 @@ nv_inference_pending_request_count{model="m"} 2
 def bodies(fixtures: Path) -> dict[str, Body]:
     """The targets: captures of real servers, and what they lack, written by hand."""
     real = {name: (fixtures / f"{name}.prom").read_bytes() for name in ("triton-2.51-llm", "vllm-0.32-llm")}
+    # A target whose configuration names the version has one version.
+    one = b"\n".join(line for line in real["triton-2.51-llm"].splitlines() if b'version="2"' not in line) + b"\n"
     old, dcgm = (fixtures / "vllm-0.8-handwritten.prom").read_bytes(), (fixtures / "dcgm-handwritten.prom").read_bytes()
     return {
         "triton": Body("triton", real["triton-2.51-llm"], {"zone": "a", "simulated": "true"}),
-        "triton-labelled": Body(
-            "triton", real["triton-2.51-llm"], {"model": "ranker", "version": "blue", "node": "n1"}
-        ),
+        "triton-labelled": Body("triton", one, {"model": "ranker", "version": "blue", "node": "n1"}),
         "triton-more": Body("triton", TRITON_MORE),
         "vllm": Body("vllm", real["vllm-0.32-llm"], {"version": "v1", "source": "gateway"}),
         "vllm-labelled": Body("vllm", real["vllm-0.32-llm"], {"model": "fast", "zone": "b"}),
-        "vllm-old": Body("vllm", old),
+        "vllm-old": Body("vllm", old.replace(b"block", b"token")),
         "dcgm": Body("dcgm", dcgm),
         "dcgm-labelled": Body("dcgm", dcgm, {"node": "rack-9"}),
         "sglang": Body("sglang", SGLANG),
         "trtllm": Body("trtllm", TRTLLM),
         "tgi": Body("tgi", TGI, {"model": "chat"}),
         "differs-ranks": Body("sglang", UNEVEN),
+        "differs-help": Body("vllm", BLOCKS),
         "differs-bounds": Body("tgi", LARGE),
         "differs-version": Body("triton", VERSIONLESS, {"version": "blue"}),
     }
@@ -214,7 +220,7 @@ def _key(metric: dict[str, str]) -> Key:
 def split(series: dict[Key, float]) -> tuple[dict[Key, float], list[tuple[str, ...]]]:
     """Return the series that must agree, and those of the documented differences: instance, labels that tell, value."""
     alike = {key: value for key, value in series.items() if not dict(key[1])["instance"].startswith("differs-")}
-    tell = ("version", "le")
+    tell = ("version", "le", "unit")
     other = [
         (
             dict(labels)["instance"].partition(".")[0],
@@ -240,16 +246,18 @@ def test_every_canonical_series_agrees_in_labels_and_value(ours: dict[Key, float
 
 
 def test_the_documented_differences_are_these(ours: dict[Key, float], theirs: dict[Key, float]) -> None:
-    """The first listed against the largest; bounds of seven digits; a target's label on samples that lack their own."""
+    """First against largest; HELP texts; bounds of seven digits; a target's label on samples that lack it."""
     assert split(ours)[1] == [
         ("differs-bounds", "+Inf", "10"),
         ("differs-bounds", "1e+06", "3"),
+        ("differs-help", "block", "9"),
         ("differs-ranks", "3"),
         ("differs-version", "blue", "2"),
     ]
     assert split(theirs)[1] == [
         ("differs-bounds", "+Inf", "10"),
         ("differs-bounds", "1000000", "3"),
+        ("differs-help", "token", "9"),
         ("differs-ranks", "4"),
         ("differs-version", "vblue", "2"),
     ]

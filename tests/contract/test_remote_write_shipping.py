@@ -14,9 +14,9 @@ import httpx
 import numpy as np
 import pytest
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.parser import parse
 from collectors.samples import FloatArray, Layout, Series, labels_of
 from collectors.target import Target
 from controlplane.app.metrics_elsewhere import shipper_to

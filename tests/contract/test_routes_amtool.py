@@ -105,6 +105,8 @@ INTERVAL = ROOT % "" + "time_intervals: [{name: n, time_intervals: [{%s}]}]\n"
         (INTERVAL % "location: Mars/Phobos", "'Mars/Phobos' is no time zone"),
         (INTERVAL % "location: Asia/Shanghai", ""),
         (INTERVAL % "location: Local", ""),
+        (INTERVAL % "location: ''", ""),
+        (INTERVAL % "location: asia/shanghai", "'asia/shanghai' is no time zone"),
     ],
 )
 def test_what_amtool_refuses_is_refused_with_its_place(text: str, words: str, tmp_path: Path) -> None:

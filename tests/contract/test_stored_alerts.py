@@ -52,7 +52,7 @@ class Fleet:
         assert [step.message is not None for step in self.tick(110.0)] == [True, True]
         for entry in OutboxStore(db).claim("x", 110.0, 60, 10):
             OutboxStore(db).done(entry, None, 110.0)
-            self.groups.remember(entry.lane, 100, MessageRef("C/1"))
+            self.groups.remember({(entry.lane, 100): MessageRef("C/1")})
         for statement in filter(None, damage.split(";")):
             self.run(statement)
 
@@ -82,6 +82,8 @@ ROWS = {
     "the labels are none": "UPDATE alert_instance SET labels = '[]' WHERE fingerprint = :a",
     "a label is a number": """UPDATE alert_instance SET labels = '{"alertname" : 1}' WHERE fingerprint = :a""",
     "away is a text": """UPDATE alert_instance SET away = '"abc"' WHERE fingerprint = :a""",
+    "half an episode": "UPDATE alert_instance SET changes = '[50.0]' WHERE fingerprint = :a",
+    "an episode of no times": """UPDATE alert_instance SET changes = '["x", 50.0]' WHERE fingerprint = :a""",
 }
 
 
@@ -124,6 +126,12 @@ def test_an_alert_without_a_history_is_taken_from_what_was_told_of_it(database: 
     assert (step.message.status, step.message.generation, step.message.sequence) == ("resolved", 100, 2)
 
 
+def test_without_its_earlier_episodes_an_alert_still_fires(database: Database) -> None:
+    gone = "DELETE FROM alert_event; UPDATE alert_group SET notified = '[]'"
+    fleet = Fleet(database, f"{ROWS['half an episode']}; {gone}")
+    assert fleet.log.load(RULE) == [alert("a"), alert("b")]
+
+
 def test_what_nothing_is_known_of_is_tracked_anew_and_not_told_as_new(database: Database) -> None:
     told = "; UPDATE alert_group SET notified = '[7]' WHERE key = :key"
     fleet = Fleet(database, ROWS["the format is newer"] + NO_HISTORY + told)
@@ -136,7 +144,7 @@ def test_what_nothing_is_known_of_is_tracked_anew_and_not_told_as_new(database: 
     # The group's message goes on, where it is: nobody is paged by a new one.
     assert step.message is not None
     assert (step.message.status, step.message.generation, step.message.sequence) == ("firing", 100, 2)
-    assert fleet.groups.root(key(alert("a")), 100) == MessageRef("C/1")
+    assert fleet.groups.roots([(key(alert("a")), 100)]) == {(key(alert("a")), 100): MessageRef("C/1")}
     assert sorted(source for source, _ in fleet.kept()) == ["alert_group", "alert_instance"]
     assert fleet.tick(301.0) == []
     assert database.unread.rows() == []

@@ -44,7 +44,7 @@ def ask(child: subprocess.Popen[bytes]) -> tuple[str, str, float]:
 
 def main(out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "collectors.nvml.child"]
+    command = [sys.executable, "-m", "collectors.gpu.nvml.child"]
     environ = {**os.environ, "NVML_NODE": "device-host"}
     problems = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as child:

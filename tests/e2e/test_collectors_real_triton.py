@@ -7,13 +7,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from collectors.catalogue import load_catalogue
-from collectors.engines import Api
-from collectors.exposition import Parsed, parse
+from collectors.catalogue.mapping import canonical_layout, missing
+from collectors.catalogue.model import load_catalogue
+from collectors.engines.kinds import Api
+from collectors.engines.readiness import ReadinessSource
+from collectors.exposition.parser import Parsed, parse
 from collectors.http.fetch import HttpSource
-from collectors.mapping import canonical_layout, missing
-from collectors.probe import ProbeSource
-from collectors.readiness import ReadinessSource
+from collectors.probe.source import ProbeSource
 from collectors.samples import View
 from collectors.target import Source, Target
 from controlplane.demo.repository import write_repository

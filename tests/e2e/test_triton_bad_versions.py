@@ -15,8 +15,8 @@ import pytest
 from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
-from collectors.engines import Api
-from collectors.readiness import ReadinessSource
+from collectors.engines.kinds import Api
+from collectors.engines.readiness import ReadinessSource
 from controlplane.config.models import ModelSection
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer

@@ -24,6 +24,8 @@ class Got:
     headers: Mapping[str, str]
     """Names are in lower case."""
     body: bytes
+    port: int = 0
+    """The client's: requests on one connection have the same."""
 
     @property
     def json(self) -> Any:
@@ -62,7 +64,9 @@ class Receiver:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        got = Got(request.method, request.path, dict(request.query), headers, await request.read())
+        assert request.transport is not None
+        port = request.transport.get_extra_info("peername")[1]
+        got = Got(request.method, request.path, dict(request.query), headers, await request.read(), port)
         self.got.append(got)
         fault = self.faults.popleft() if self.faults else ""
         if fault in ("", "lost"):

@@ -108,6 +108,8 @@ def pagerduty(got: Got) -> web.Response:
         errors += [f"'payload.{name}' is missing" for name in ("summary", "source") if not payload.get(name)]
         if len(payload.get("summary", "")) > 1024:
             errors.append("'payload.summary' is too long")
+        for name, needed in (("links", "href"), ("images", "src")):
+            errors += [f"'{name}' is invalid" for one in content.get(name, ()) if not one.get(needed)]
         if not is_change and payload.get("severity") not in ("critical", "error", "warning", "info"):
             errors.append("'payload.severity' is invalid")
     if len(content.get("dedup_key", "")) > 255 or len(got.body) > 512 * 1024:
@@ -127,6 +129,12 @@ def opsgenie(got: Got) -> web.Response:
         wrong = [name for name, limit in limits.items() if len(content.get(name, "")) > limit]
         wrong += [] if content.get("message") else ["message"]
         wrong += ["tags"] if any(len(tag) > 50 for tag in content.get("tags", ())) else []
+        wrong += ["actions"] if any(len(action) > 50 for action in content.get("actions", ())) else []
+        wrong += ["note"] if len(content.get("note", "")) > 25_000 else []
+        wrong += ["priority"] if content.get("priority", "P3") not in ("P1", "P2", "P3", "P4", "P5") else []
+        known = {"team", "user", "escalation", "schedule"}
+        responders = content.get("responders", ())
+        wrong += ["responders"] if len(responders) > 50 or any(one["type"] not in known for one in responders) else []
         wrong += ["details"] if sum(map(len, map(str, content.get("details", {}).items()))) > 10_000 else []
         if wrong:
             return answer({"message": f"Request body is not processable: {wrong}"}, 422)

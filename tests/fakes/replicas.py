@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Executable, Row, TextClause, text
 from sqlmodel import Session
 
 from alerts.errors import DeliveryFailed
@@ -75,6 +75,10 @@ class Cut(Database):
     def first(self, query: TextClause, **values: object) -> Row[Any] | None:
         self._ask()
         return super().first(query, **values)
+
+    def rows(self, query: Executable) -> Sequence[Row[Any]]:
+        self._ask()
+        return super().rows(query)
 
     def _ask(self) -> None:
         if self.away or self.locked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectors.scrape import ScrapeManager, _Scraper, report_key
+from collectors.scraping.scrape import ScrapeManager, _Scraper, report_key
 from collectors.target import Target, TargetHealth
 
 

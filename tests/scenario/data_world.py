@@ -20,13 +20,13 @@ from alerts.lookback import lookbacks
 from alerts.rules import RuleGroup, parse_rules
 from alerts.sender import MessageSender
 from alerts.template import Surroundings
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.mapping import canonical_layout, missing
+from collectors.catalogue.model import load_catalogue
 from collectors.errors import UnexpectedStatus
-from collectors.exposition import Parsed
-from collectors.interner import Interner
-from collectors.mapping import canonical_layout, missing
+from collectors.exposition.interner import Interner
+from collectors.exposition.parser import Parsed
 from collectors.samples import Layout
-from collectors.scrape import ScrapeManager
+from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Source, Target
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.promql.engine import PromqlEngine

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from alerts.interfaces import AlertInstance, Message
+from alerts.no_data import Action, NoData
 from alerts.notify.card import render
-from alerts.packs import load_pack
+from alerts.packs import PackOptions, load_pack
 from tests.fakes.override import Override
 from tests.fakes.scrape_once import scrape_once
 from tests.scenario.data_world import STEP_S, World, gauge, make, rules, target
@@ -119,6 +120,16 @@ async def test_an_exporter_that_returns_with_good_news_ends_it(make: type[World]
     assert render(world.box.got[1]).lines[0] == (
         "ended at 2023-11-14 23:13:50 UTC, after firing for 1h 0m 20s (was: GPU on n1 is at 93 °C)"
     )
+
+
+async def test_a_policy_of_fleet_yaml_ends_an_alert_of_a_pack(make: type[World]) -> None:
+    resolve = PackOptions(no_data={"GPUTemperatureHigh": NoData(Action.RESOLVE, 60.0)})
+    world = make(tuple(load_pack("gpu", {"temperature": Override(for_=10.0)}, resolve)), DCGM)
+    await world.run(30, **{"n1:9400": gpu(93)})
+    await world.run(60, **{"n1:9400": None})
+    assert world.active()["GPUTemperatureHigh"] == ("firing", 30, (DOWN,))
+    await world.run(STEP_S)
+    assert "GPUTemperatureHigh" not in world.active()
 
 
 async def test_data_that_says_fine_ends_it_at_once(make: type[World]) -> None:

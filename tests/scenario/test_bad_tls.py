@@ -14,11 +14,11 @@ import aiohttp
 import pytest
 import uvloop
 
-from collectors.engines import Api
+from collectors.engines.kinds import Api
+from collectors.engines.readiness import ReadinessSource
 from collectors.errors import ScrapeError
 from collectors.http.fetch import HttpSource
-from collectors.probe import ProbeSource
-from collectors.readiness import ReadinessSource
+from collectors.probe.source import ProbeSource
 from controlplane.errors import ControlPlaneError
 from controlplane.remote_client import RemoteClient
 from controlplane.traffic.triton.api import TritonApi

@@ -95,10 +95,10 @@ async def test_shares_and_what_was_spent_survive_without_the_control_plane(tmp_p
             state = sealed(replace(state, models=(replace(state.models[0], limits=limits),)))
             plane.shares = {"model/chat": 0.5}
             plane.give(state)
-            stored = tmp_path / "data" / "shares.json"
+            stored, kept = tmp_path / "data" / "shares.json", tmp_path / "data" / "desired.json"
             async with gateway_up(tmp_path, fleet_at(port)) as gateway:
                 await plane.report_with(state.revision)
-                while not stored.exists():
+                while not (stored.exists() and kept.exists()):
                     await plane.next_report()
                 assert json.loads(stored.read_bytes()) == {"model/chat": 0.5}
                 os.kill(gateway.pid, signal.SIGKILL)

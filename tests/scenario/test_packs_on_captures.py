@@ -17,12 +17,12 @@ from alerts.evaluate import GroupEvaluator
 from alerts.packs import BUILTIN, PackOptions, load_pack
 from alerts.packs.slos import Slo
 from alerts.template import Surroundings
-from collectors.catalogue import load_catalogue
-from collectors.exposition import Parsed
-from collectors.interner import Interner
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.interner import Interner
+from collectors.exposition.parser import Parsed
 from collectors.samples import Layout
-from collectors.scrape import ScrapeManager
+from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Source, Target
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier

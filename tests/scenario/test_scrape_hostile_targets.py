@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from collectors.exposition import Limits, Parsed
+from collectors.exposition.parser import Limits, Parsed
 from collectors.http.fetch import HttpSource
 from collectors.samples import FloatArray, Layout
-from collectors.scrape import ScrapeManager, report_key
+from collectors.scraping.scrape import ScrapeManager, report_key
 from collectors.target import Source, Target
 from tests.fakes.recipes import MadeBy
 from tests.patience import HANG_S
@@ -132,7 +132,10 @@ HOSTILE: dict[Handler, tuple[str, str]] = {
     endless: ("too-large", "the body has more than the 2097152 bytes allowed"),
     gzip_bomb: ("too-large", "the body has more than the 2097152 bytes allowed"),
     too_many_samples: ("too-large", "the body has more than the 20000 samples allowed"),
-    redirect: ("status", "answered 302 Found, expected 200: a redirect to host evil.example, "),
+    redirect: (
+        "status",
+        "answered 302 Found, expected 200: a redirect to evil.example:80 over http, which is not followed",
+    ),
     broken: ("status", "answered 500 Internal Server Error, expected 200"),
     reset_in_the_body: ("unreachable", "connection "),
 }

@@ -16,6 +16,10 @@ from alerts.notify.text import one_line, whole_lines
 
 BODY_LIMIT, TEXT_LIMIT = 28_000, 12_000
 """Bytes of a request, of which Teams takes 28 KB, and of a plain text (chosen: JSON may double them)."""
+SUMMARY_LIMIT = 500
+"""Characters of the text that Teams shows in a notification on the screen (chosen)."""
+OWN_LINES = 50
+"""Lines of a text of the receiver's own (chosen: a card of 28 KB has hardly more)."""
 _COLOURS = {"critical": "attention", "warning": "warning"}
 
 
@@ -26,7 +30,9 @@ class MSTeams:
 
     def rich(self, card: Card) -> dict[str, Any]:
         """Return a message with an adaptive card."""
-        return fitted(lambda short: _message(*_card(card, short)), BODY_LIMIT)
+        own = card.texts.get("summary", "").strip()
+        summary = {"summary": one_line(own)[:SUMMARY_LIMIT]} if own else {}
+        return fitted(lambda short: _message(*_card(card, short)) | summary, BODY_LIMIT)
 
     def plain(self, card: Card) -> dict[str, Any]:
         """Return a message whose card is one text without actions."""
@@ -50,6 +56,7 @@ class MSTeams:
 def _card(card: Card, short: Callable[[str], str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     colour = "good" if card.status == "resolved" else _COLOURS.get(card.severity, "accent")
     body = [_runs(short(card.title), size="large", weight="bolder", color=colour)]
+    body += [_runs(short(line)) for line in card.own_lines[:OWN_LINES]]
     body += [
         {"type": "RichTextBlock", "inlines": [_run(f"{short(name)}: ", weight="bolder"), _run(short(value))]}
         for name, value in card.fields[:MAX_FIELDS]

@@ -9,9 +9,8 @@ from alerts.notify.card import Card
 from alerts.notify.chat.bot import Reason, Refusal
 from alerts.notify.http import Answer
 from alerts.notify.pace import Limit
-from alerts.notify.slack import FALLBACK_LIMIT, slack_blocks
-from alerts.notify.slack_text import escape
-from alerts.notify.text import cut
+from alerts.notify.slack.blocks import slack_message, slack_plain
+from alerts.notify.slack.look import sender
 
 
 class SlackWebhook:
@@ -21,13 +20,12 @@ class SlackWebhook:
 
     def rich(self, card: Card) -> dict[str, Any]:
         """Return a message of blocks. Buttons are left out: a click on them would reach nobody."""
-        blocks = slack_blocks(replace(card, buttons=()))
-        return {"text": escape(cut(card.text, FALLBACK_LIMIT)), "blocks": blocks}
+        content = slack_message(replace(card, buttons=()))
+        return {part: value for part, value in content.items() if value} | sender(card)
 
     def plain(self, card: Card) -> dict[str, Any]:
         """Return a text."""
-        text = "\n".join(escape(line) for line in card.paragraphs)
-        return {"text": cut(text, FALLBACK_LIMIT)}
+        return {"text": slack_plain(card)} | sender(card)
 
     def signed(self, url: str, content: dict[str, Any], secret: str, at: float) -> tuple[str, dict[str, Any]]:
         """Return both unchanged: the address itself is the secret."""

@@ -12,6 +12,7 @@ from alerts.notify.paging.identity import incident_key
 from alerts.notify.payload import members
 from alerts.notify.plain import FormRefused, sent_or_plain
 from alerts.notify.text import cut, one_line
+from alerts.texts.places import OWN_IMAGES, OWN_LINKS, details, items, web_address
 
 EVENTS, CHANGES = "/v2/enqueue", "/v2/change/enqueue"
 SUMMARY_LIMIT, VALUE_LIMIT, LINK_LIMIT = 1024, 2000, 2000
@@ -64,7 +65,8 @@ def _event(message: Message, card: Card, *, rich: bool) -> dict[str, Any]:
     common = common_pairs([alert.labels for alert in members(message)])
     payload: dict[str, Any] = {
         "summary": cut(one_line(card.text), SUMMARY_LIMIT),
-        "source": _short(common.get("instance") or common.get("node") or common.get("model") or CLIENT),
+        "source": _own(card, "source")
+        or _short(common.get("instance") or common.get("node") or common.get("model") or CLIENT),
     }
     if message.sent_at is not None:
         payload["timestamp"] = message.sent_at.isoformat()
@@ -73,17 +75,53 @@ def _event(message: Message, card: Card, *, rich: bool) -> dict[str, Any]:
             **{_short(name): _short(value) for name, value in card.fields},
             "alerts": [_short(line) for line in card.shown_lines],
             "message": _short(card.footer),
+            **{_short(name): _lines(text) for name, text in details(card.texts).items()},
         }
-    links = [{"href": link.url, "text": link.text} for link in card.links if len(link.url) <= LINK_LIMIT]
-    event = {"payload": payload, **({"links": links} if rich and links else {})}
+    event: dict[str, Any] = {"payload": payload}
+    if rich:
+        event |= {name: found for name, found in (("links", _links(card)), ("images", _images(card))) if found}
     if message.notice is not None:
         return event
-    payload["severity"] = card.severity if card.severity in _SEVERITIES else "error"
+    own = card.texts.get("severity", "").strip().lower()
+    payload["severity"] = own if own in _SEVERITIES else card.severity if card.severity in _SEVERITIES else "error"
     if rich:
         named = {"component": common.get("model"), "class": common.get("alertname"), "group": common.get("job")}
-        payload |= {name: _short(value) for name, value in named.items() if value}
-    client = {"client": CLIENT, "client_url": message.console_url} if message.console_url.startswith("http") else {}
-    return {"event_action": "trigger", "dedup_key": incident_key(message), **client, **event}
+        shown = {name: _own(card, name) or _short(value or "") for name, value in named.items()}
+        payload |= {name: value for name, value in shown.items() if value}
+    return {"event_action": "trigger", "dedup_key": incident_key(message), **_client(message, card), **event}
+
+
+def _client(message: Message, card: Card) -> dict[str, str]:
+    has_console = message.console_url.startswith("http")
+    name = _own(card, "client") or (CLIENT if has_console else "")
+    url = web_address(card.texts.get("client_url", ""), LINK_LIMIT) or (message.console_url if has_console else "")
+    return {field: value for field, value in (("client", name), ("client_url", url)) if value}
+
+
+def _links(card: Card) -> list[dict[str, str]]:
+    """Return the links of the card, and those of the receiver's own."""
+    links = [{"href": link.url, "text": link.text} for link in card.links if len(link.url) <= LINK_LIMIT]
+    for one in items(card.texts, "links")[:OWN_LINKS]:
+        if href := web_address(one.get("href", ""), LINK_LIMIT):
+            links.append({"href": href, "text": _short(one.get("text", href))})
+    return links
+
+
+def _images(card: Card) -> list[dict[str, str]]:
+    images = []
+    for one in items(card.texts, "images")[:OWN_IMAGES]:
+        if src := web_address(one.get("src", ""), LINK_LIMIT):
+            href = web_address(one.get("href", ""), LINK_LIMIT)
+            images.append({"src": src, "alt": _short(one.get("alt", "")), **({"href": href} if href else {})})
+    return images
+
+
+def _own(card: Card, place: str) -> str:
+    return _short(card.texts.get(place, "").strip())
+
+
+def _lines(text: str) -> str:
+    return cut("\n".join(map(one_line, text.splitlines())), VALUE_LIMIT)
 
 
 def _short(text: str) -> str:

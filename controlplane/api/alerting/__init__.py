@@ -1,1 +1,1 @@
-"""Routes around alerts: heartbeats of other programs."""
+"""Routes around alerts, and metrics of them: heartbeats of other programs, rotas, notifications."""

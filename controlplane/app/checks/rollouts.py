@@ -9,7 +9,7 @@ import re2
 from rapidfuzz import fuzz
 
 from alerts.rules import AlertingRule, RuleGroup
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from controlplane.app.checks.findings import Findings
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet

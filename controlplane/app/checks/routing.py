@@ -51,7 +51,7 @@ def _check_alertmanager(path: Path, findings: Findings) -> None:
 def can_route(loaded: LoadedFleet) -> bool:
     """Return whether everything that decides where messages go could be read."""
     fleet = loaded.fleet
-    sections = ("notifiers", "route", "inhibit_rules", "time_intervals", "notifications")
+    sections = ("notifiers", "route", "inhibit_rules", "time_intervals", "notifications", "rotas")
     if not (fleet.reads(*sections) and whole(tuple(getattr(fleet, section) for section in sections))):
         return False
     try:
@@ -67,6 +67,7 @@ def _check_tree(loaded: LoadedFleet, names: list[str | None], findings: Findings
         return
     routing = routing_of(fleet)
     used = {name for node in routing.root.walk() for name in node.receivers}
+    used |= {rota.fallback for rota in fleet.rotas} if fleet.reads("rotas") and whole(fleet.rotas) else set()
     for number, name in enumerate(names):
         if name is not None and name not in used:
             sentence = f"{name} gets no messages: route: names another notifier as receiver"

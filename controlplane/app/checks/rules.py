@@ -1,13 +1,22 @@
-"""Check rules, thresholds, and the metrics that rules read."""
+"""Check rules, thresholds, policies for missing data, and the metrics that rules read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from alerts.errors import RuleError
-from alerts.packs import BUILTIN, PREFIX, PackOptions, expanded, load_pack, matching_files, threshold_faults
+from alerts.packs import (
+    BUILTIN,
+    PREFIX,
+    PackOptions,
+    expanded,
+    load_pack,
+    matching_files,
+    no_data_faults,
+    threshold_faults,
+)
 from alerts.rules import RuleGroup, repeats
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from collectors.durations import format_duration
 from controlplane.app.checks.findings import Findings
 from controlplane.app.rules import describe_rules, pack_options
@@ -20,7 +29,7 @@ from controlplane.ruletest.lint import Expressions, KnownMetrics, known_metrics
 
 
 def check_rules(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...]:
-    """Add the faults of rules and thresholds. Return the groups that could be read. Blocking."""
+    """Add the faults of rules and of what tunes the packs. Return the groups that could be read. Blocking."""
     fleet = loaded.fleet
     if not fleet.reads("rules"):
         return ()
@@ -28,6 +37,8 @@ def check_rules(loaded: LoadedFleet, findings: Findings) -> tuple[RuleGroup, ...
     overrides = {name: threshold for name, threshold in given.items() if whole(threshold)}
     for fault in threshold_faults(fleet.rules, overrides) if overrides else ():
         findings.error(("thresholds", fault.name, *([fault.field] if fault.field else [])), fault.sentence)
+    for unknown in no_data_faults(fleet.rules, fleet.no_data if fleet.reads("no_data") else ()):
+        findings.error(("no_data", unknown.name), unknown.sentence)
     options = pack_options(fleet) if whole(fleet) else PackOptions()
     groups = _groups(loaded, options, findings)
     _check_owners(fleet, findings)

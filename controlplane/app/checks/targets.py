@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from collectors.discovery import Discovery, DiscoveryGroup
+from collectors.discovery.discovery import Discovery
+from collectors.discovery.group import DiscoveryGroup
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings

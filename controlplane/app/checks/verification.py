@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectors.engines import Api
+from collectors.engines.kinds import Api
 from controlplane.app.checks.findings import Findings
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.vocabulary import whole

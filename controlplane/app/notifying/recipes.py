@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from alerts.interfaces import Notifier
@@ -16,19 +16,24 @@ from alerts.notify.chat.slack_webhook import SlackWebhook
 from alerts.notify.chat.wecom import WeCom
 from alerts.notify.command import CommandNotifier
 from alerts.notify.email import EmailNotifier, MailServer
-from alerts.notify.email_message import Envelope
+from alerts.notify.email_message import Envelope, address_of
+from alerts.notify.firing_only import FiringOnly
 from alerts.notify.http import HttpPoster
 from alerts.notify.log import LogNotifier
+from alerts.notify.own_texts import OwnTexted
 from alerts.notify.paging.opsgenie import OpsgenieNotifier
 from alerts.notify.paging.pagerduty import PagerDutyNotifier
-from alerts.notify.slack import SlackNotifier
+from alerts.notify.slack.limits import SlackAccount
+from alerts.notify.slack.notifier import SlackNotifier
 from alerts.notify.webhook import WebhookNotifier
 from alerts.notify.words import WORDS
+from alerts.texts.templates import OwnTexts
 from collectors.target import Auth
 from controlplane.app.notifying.secrets import Secret, secret_of
 from controlplane.app.recipe import Recipe
 from controlplane.app.slack_token import bot_token
 from controlplane.config.auth import auth_of
+from controlplane.config.model import Fleet
 from controlplane.config.notifiers import (
     AlertmanagerSection,
     CommandSection,
@@ -66,21 +71,56 @@ class HttpAccess:
         return HttpPoster(name, self.auth, dict(self.headers), self.authorization)
 
 
-def recipe_of(section: NotifierSection) -> Recipe[Notifier]:
-    """Return the recipe of a notifier."""
+@dataclass(frozen=True)
+class People:
+    """The ways to the people who may be on call, by name."""
+
+    slack: Mapping[str, str] = field(default_factory=dict)
+    """Ids in Slack."""
+    email: Mapping[str, str] = field(default_factory=dict)
+    """E-mail addresses."""
+
+
+def people_of(fleet: Fleet) -> People:
+    """Return the ways to the people of a configuration. A person without an id has that of `slack.people`."""
+    clicks = fleet.slack.people if fleet.slack else {}
+    ids = {one.name: user for user, one in clicks.items() if one.name in fleet.people}
+    ids |= {name: one.slack for name, one in fleet.people.items() if one.slack}
+    return People(ids, {name: one.email for name, one in fleet.people.items() if one.email})
+
+
+def recipe_of(section: NotifierSection, people: People | None = None) -> Recipe[Notifier]:
+    """Return the recipe of a notifier. Only one with a rota gets to know people."""
+    recipe = _of_kind(section, people)
+    if isinstance(section.texts, OwnTexts):
+        recipe = Recipe(_own_texted, (recipe, section.texts), {})
+    return recipe if section.send_resolved else Recipe(_firing_only, (recipe, isinstance(section, SlackSection)), {})
+
+
+def _own_texted(recipe: Recipe[Notifier], texts: OwnTexts) -> Notifier:
+    return OwnTexted(recipe.made(), texts)
+
+
+def _firing_only(recipe: Recipe[Notifier], edits: bool) -> Notifier:
+    return FiringOnly(recipe.made(), edits=edits)
+
+
+def _of_kind(section: NotifierSection, people: People | None) -> Recipe[Notifier]:
+    known = people if people and section.on_call else People()
     match section:
         case LogSection():
             return Recipe(LogNotifier, (section.name,), {})
         case SlackSection():
-            told = (section.name, section.channel, bot_token(section))
-            return Recipe(SlackNotifier, told, {"base_url": section.base_url or SLACK_API})
+            return _slack(section, known)
         case WebhookSection():
             url = section.url or _needed(section, "url")
             return Recipe(_webhook, (section.name, url, _access(section), section.max_alerts), {})
         case AlertmanagerSection():
             return Recipe(_alertmanager, (section.name, section.urls, _access(section), section.ends_after), {})
         case EmailSection():
-            return Recipe(EmailNotifier, (section.name, _server(section), _envelope(section)), _email_options(section))
+            return Recipe(
+                EmailNotifier, (section.name, _server(section), _envelope(section)), _email_options(section, known)
+            )
         case CommandSection():
             options = {"timeout_s": section.timeout, "environment": section.environment}
             return Recipe(CommandNotifier, (section.name, section.command), options)
@@ -90,6 +130,9 @@ def recipe_of(section: NotifierSection) -> Recipe[Notifier]:
         case OpsgenieSection():
             key = _needed(section, "api_key")
             options = {"url": section.url or OPSGENIE, "teams": section.teams, "tags": section.tags}
+            responders = (one.model_dump(exclude_none=True) for one in section.responders)
+            options["responders"] = tuple(responders)
+            options["people"] = {name: address_of(one) for name, one in known.email.items()}
             return Recipe(_opsgenie, (section.name, key, _tls(section.tls)), options)
         case FeishuSection() | DingTalkSection() | WeComSection() | MSTeamsSection() | SlackWebhookSection():
             dialect, url = _DIALECTS[section.type], _needed(section, "url")
@@ -106,6 +149,13 @@ _DIALECTS: dict[str, Callable[[], Dialect]] = {
     "msteams": MSTeams,
     "slack_webhook": SlackWebhook,
 }
+
+
+def _slack(section: SlackSection, people: People) -> Recipe[Notifier]:
+    token, url = bot_token(section), section.base_url or SLACK_API
+    account = SlackAccount(url.rstrip("/"), token.place)
+    how = {"base_url": url, "people": people.slack, "chart": section.chart, "account": account}
+    return Recipe(SlackNotifier, (section.name, section.channel, token), how)
 
 
 def _chat(
@@ -154,8 +204,8 @@ def _envelope(section: EmailSection) -> Envelope:
     return Envelope(section.from_, section.to, section.cc, section.reply_to or "")
 
 
-def _email_options(section: EmailSection) -> dict[str, Any]:
-    return {"words": WORDS[section.language], "html": section.html}
+def _email_options(section: EmailSection, people: People) -> dict[str, Any]:
+    return {"words": WORDS[section.language], "html": section.html, "people": people.email}
 
 
 def _access(section: PostedNotifier) -> HttpAccess:

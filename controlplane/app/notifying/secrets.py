@@ -37,6 +37,11 @@ class Secret:
     file: Path | None = None
     inline: SecretStr | None = None
 
+    @property
+    def place(self) -> tuple[str | None, Path | None, SecretStr | None]:
+        """Where the secret is. Two secrets at one place are equal, whoever owns them. Its text shows no secret."""
+        return self.env, self.file, self.inline
+
     def __call__(self) -> str:
         """Return the secret. Raises DeliveryFailed when it is missing or cannot be read."""
         if self.inline is not None:

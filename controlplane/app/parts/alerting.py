@@ -6,31 +6,34 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
+from alerts.charts import NO_CHARTS, ChartSource
 from alerts.dispatch import Stages
+from alerts.dispatch.routing import nobody_knows
+from alerts.duty import Roster
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
-from alerts.lookback import lookbacks
-from alerts.origins import Origins
 from alerts.refresh import REFRESH_S
 from alerts.rule_ids import RuleIds
 from alerts.rules import AlertingRule, RuleGroup
-from alerts.template import Surroundings
 from collectors.samples import SampleSink
+from controlplane.app.evaluators import Evaluators
 from controlplane.app.parts.abreast import abreast
-from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_settings, changes, next_turn
+from controlplane.app.parts.alerting_settings import AlertingSettings, alerting_settings, changes
 from controlplane.app.parts.dispatching import Dispatching
 from controlplane.app.parts.part import Configuration, Part
 from controlplane.app.parts.receiving import Receiving
 from controlplane.app.parts.sharing import Sharing
 from controlplane.app.parts.tenure import Tenure, goes_on
-from controlplane.app.rules import reads_own_metrics
 from controlplane.app.steady import Steady
 from controlplane.errors import LeaseLost
-from controlplane.metrics.origins import RemoteOrigins, TargetOrigins
+from controlplane.metrics.origins import TargetOrigins
 from controlplane.schedule import Loop, LoopFactory
+from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.mirror import Mirror
 from controlplane.store.backlog import Backlog, EnduringAlertLog, give_way, write_back
 from controlplane.store.clock_steps import ClockSteps
 from controlplane.store.database import Database
@@ -39,14 +42,14 @@ from controlplane.store.replicas import Replicas
 
 log = logging.getLogger(__name__)
 
+EVALUATION, DISPATCH, DELIVERY = "alerting", "dispatch", "delivery"
+"""Names of loops. Each wakes the next one when it has news for it."""
 BEAT_S = 1.0
-"""Seconds between two turns: the shortest interval of a rule group."""
-DISPATCH_S, DELIVER_S = 1.0, 1.0
-"""Seconds between two decisions on messages, and between two looks for messages that are due."""
+"""Seconds between two turns: the shortest interval of a rule group. Dispatch and delivery are woken by news before."""
+GATHER_S = 0.5
+"""Seconds for which alerts of other senders are gathered: a Prometheus sends thousands in many requests. Chosen."""
 WRITE_BACK_S, PRESENCE_S = 5.0, 5.0
 """Seconds between two tries to write to a database that could not be written, and two registrations as alive."""
-LARGE_STEP_S = 60.0
-"""Smallest step of the clock, in seconds, after which rules wait for new samples, because old ones are out of range."""
 
 
 class Alerting(Part[AlertingSettings]):
@@ -72,6 +75,9 @@ class Alerting(Part[AlertingSettings]):
         origins: TargetOrigins | None = None,
         known: Callable[[], bool] = lambda: True,
         replicas: Replicas | None = None,
+        wake: Callable[[str, float], None] = lambda _loop, _after_s: None,
+        charts: ChartSource = NO_CHARTS,
+        rosters: Callable[[], Mapping[str, Roster]] = nobody_knows,
     ) -> None:
         """Create the part.
 
@@ -81,16 +87,13 @@ class Alerting(Part[AlertingSettings]):
         `origins`: the origins of series in targets. With it an alert outlives its data; without it, it resolves.
         `known`: whether the targets have been read. Until then, and for settle_s at most, no rule is evaluated: the
         series of removed targets would still look alive.
-        `replicas`: the other processes on the database. None: there are none.
+        `replicas`: the other processes on the database; None: there are none. `rosters`: what is known of each rota.
+        `wake`: lets the next turn of one of `loops` begin in so many seconds at the latest.
         """
-        self._querier, self._sink, self._clock, self._holder = querier, sink, clock, holder
-        self._own, self._origins, self._monotonic = own, origins, monotonic
+        self._clock, self._holder, self._wake, self._rosters = clock, holder, wake, rosters
         self._lease: Lease | None = None
         self._leading = False
         """Whether this process has read the stored state and, as far as is known, still holds the lease."""
-        self._wait_until = 0.0
-        """Monotonic seconds before which no rule is evaluated."""
-        self._known, self._started = known, monotonic()
         self.steady = Steady()
         """Lock that is shared while times are read and written: no step of the clock may be applied in between."""
         self._changed = True
@@ -99,29 +102,30 @@ class Alerting(Part[AlertingSettings]):
         """Number of groups that are being evaluated: their alerts change at any moment."""
         self._sharing = Sharing(db, clock, replicas, monotonic)
         self._db, self._backlog = db, Backlog(clock, lambda: self._sharing.alone)
-        stored = SqlAlertLog(db, self._held)
+        self._mirror = Mirror(monotonic)
+        stored = SqlAlertLog(db, self._held, self._mirror)
         self._log = EnduringAlertLog(stored, self._backlog)
-        self.receiving = Receiving(db, self._log, self._sharing, clock, lambda: self._leading, alone=replicas is None)
+        news = partial(wake, EVALUATION, GATHER_S)
+        self.receiving = Receiving(
+            db, self._log, self._sharing, clock, lambda: self._leading, alone=replicas is None, news=news
+        )
         """Takes alerts of other senders."""
         steps = ClockSteps(db, self._held, claims_follow=replicas is None)
         self._tenure = Tenure(stored, steps, self._sharing, self._backlog, clock, self._stored_anew)
-        self._evaluators: list[GroupEvaluator] = []
-        self._here: set[str] = set()
-        """Groups that are evaluated by `own`."""
-        self._due, self._undecided = dict[str, float](), set[str]()
-        """When each group is due; and groups of whose last turn another process was to decide on the alerts."""
-        self._started_at = clock.now()
-        self._since = self._started_at if since is None else since
-        self._around, self._lookbacks = Surroundings(), dict[str, float]()
-        self.settle_s = 0.0
-        """`settle_s` of the current settings."""
-        shared_time = self._sharing.shared_time
-        self._dispatching = Dispatching(db, self._backlog, clock, holder, self._held, shared_time, monotonic)
+        self._evaluators = Evaluators(
+            querier, self._log, sink, clock, own=own, since=since, monotonic=monotonic, origins=origins, known=known
+        )
+        self._undecided: set[str] = set()
+        """Groups of whose last turn another process was to decide on the alerts."""
+        groups = SqlGroupLog(db, self._held, self._mirror)
+        more = (self._sharing.shared_time, monotonic, partial(wake, DELIVERY, 0.0), charts)
+        self._dispatching = Dispatching(db, groups, self._backlog, clock, holder, self._held, *more)
         self._settings: AlertingSettings | None = None
 
     def settings(self, config: Configuration) -> AlertingSettings:
         """Return the settings of alerting of a configuration. Raises ConfigErrors."""
-        return alerting_settings(config)
+        found = alerting_settings(config)
+        return replace(found, stages=replace(found.stages, rosters=self._rosters))
 
     async def configure(self, settings: AlertingSettings) -> Sequence[str]:
         """Apply the changes.
@@ -130,7 +134,8 @@ class Alerting(Part[AlertingSettings]):
         removed group end.
         """
         before, self._settings = self._settings, settings
-        self._evaluate_by(settings)
+        self._evaluators.configure(settings)
+        self._tenure.rules_changed()
         await self._dispatching.configure(settings, before)
         return changes(before, settings) if before else ()
 
@@ -138,45 +143,28 @@ class Alerting(Part[AlertingSettings]):
         """Return the loops that register, evaluate, dispatch, deliver, and write the backlog to the database."""
         return [
             make.plain("replicas", PRESENCE_S, self.presence),
-            make.enduring("alerting", BEAT_S, self.beat, self.follow),
-            make.plain("dispatch", DISPATCH_S, self.dispatch),
-            make.plain("delivery", DELIVER_S, self.deliver),
+            make.enduring(EVALUATION, BEAT_S, self.beat, self.follow),
+            make.plain(DISPATCH, BEAT_S, self.dispatch),
+            make.plain(DELIVERY, BEAT_S, self._dispatching.hand_out),
             make.plain("alert refresh", REFRESH_S, self.refresh),
             make.plain("alert backlog", WRITE_BACK_S, self.write_back),
         ]
+
+    @property
+    def settle_s(self) -> float:
+        """`settle_s` of the current settings."""
+        return self._evaluators.settle_s
 
     def not_ready(self) -> Mapping[str, str]:
         """Return why alert states are in memory only, or cannot be read."""
         return {"alerting": fault} if (fault := self.fault) else {}
 
-    def _evaluate_by(self, settings: AlertingSettings) -> None:
-        groups = settings.groups
-        self._lookbacks, self.settle_s = lookbacks(groups, settings.interval_s), settings.settle_s
-        if self._origins:
-            self._origins.configure(groups, self._lookbacks)
-        self._here = {group.key for group in groups if self._own and reads_own_metrics(group)}
-        before = {e.group.key: e for e in self._evaluators}
-        unchanged = {g.key for g in groups if g.key in before and before[g.key].group == g}
-        for key, evaluator in before.items():
-            if key not in unchanged:
-                evaluator.close(self._clock.now())
-        self._around = Surroundings(url=settings.console_url)
-        for evaluator in before.values():
-            evaluator.around = self._around
-        self._evaluators = [before[g.key] if g.key in unchanged else self._evaluator(g) for g in groups]
-        self._due = {key: at for key, at in self._due.items() if key in unchanged}
-        self._tenure.rules_changed()
-
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock. Must be called while `steady` is held."""
         self._tenure.moved_s += by_s
         self._sharing.clock_was_set(by_s)
-        self._dispatching.clock_was_set(by_s)
         self.receiving.clock_was_set(by_s)
-        if abs(by_s) >= LARGE_STEP_S:
-            # As after a start: a missing series proves nothing before the targets are scraped again.
-            self._started_at = self._since = self._clock.now()
-            self._wait_until = self._monotonic() + self.settle_s
+        self._evaluators.clock_was_set(by_s)
 
     async def beat(self, lease: Lease) -> None:
         """Evaluate the groups that are due, side by side.
@@ -205,7 +193,7 @@ class Alerting(Part[AlertingSettings]):
 
     async def _follow(self) -> None:
         now = self._clock.now()
-        if not (due := self._groups_due(now)):
+        if not (due := self._evaluators.due(now)):
             return
         alerting = {e.group.key for e in due if any(isinstance(rule, AlertingRule) for rule in e.group.rules)}
         seen = await self._sharing.states(RuleIds(self.rule_ids)) if alerting else None
@@ -218,6 +206,7 @@ class Alerting(Part[AlertingSettings]):
         self._lease = lease
         if await self._tenure.take_over(lease, self.rule_ids):
             self._changed = True
+            self._mirror.forget()
         if not self._tenure.may_decide:
             self._leading = False
             await self._follow()
@@ -226,12 +215,13 @@ class Alerting(Part[AlertingSettings]):
         now = self._clock.now()
         # Set before the evaluation: this process may dispatch the stored alerts while a slow group is evaluated.
         self._leading = True
-        self._changed |= await self.receiving.tick()
-        due = self._groups_due(now)
+        if await self.receiving.tick():
+            self._changed = True
+            self._wake(DISPATCH, 0.0)
+        due = self._evaluators.due(now)
         # Whoever decided before may have died before the last turn of a group: its next one may be far off.
-        behind = (
-            [e for e in self._evaluators if e.group.key in self._undecided and e not in due] if self._ready() else []
-        )
+        behind = [e for e in self._evaluators if e.group.key in self._undecided and e not in due]
+        behind = behind if self._evaluators.ready() else []
         self._undecided.difference_update(e.group.key for e in (*due, *behind))
         await self._abreast([*due, *behind], now, lambda e: e.catch_up(now) if e in behind else e.evaluate(now))
         await self._sharing.tell(lease, self.reports())
@@ -242,12 +232,15 @@ class Alerting(Part[AlertingSettings]):
         async def one(evaluator: GroupEvaluator) -> None:
             # A dispatch beside it reads what was written until then: what comes later is for the next one.
             self._evaluating += 1
+            before = evaluator.transitions
             try:
                 await turn(evaluator)
             finally:
                 self._evaluating -= 1
                 self._changed = True
-            self._done(evaluator, now)
+            if evaluator.transitions != before:
+                self._wake(DISPATCH, 0.0)
+            self._evaluators.done(evaluator, now)
 
         await abreast([partial(one, evaluator) for evaluator in due])
 
@@ -266,26 +259,8 @@ class Alerting(Part[AlertingSettings]):
                 self._changed = True
                 self._leading = self._leading and not isinstance(error, LeaseLost)
                 raise
-
-    def _groups_due(self, now: float) -> list[GroupEvaluator]:
-        if not self._ready():
-            return []
-        # Groups that are evaluated here come first: they must not wait for another server that hangs.
-        ordered = sorted(self._evaluators, key=lambda e: self._evaluated_here(e.group), reverse=True)
-        # After a step back of the clock no group is due later than one interval from now.
-        return [e for e in ordered if not now < self._due.get(e.group.key, 0.0) <= now + self._interval_of(e)]
-
-    def _ready(self) -> bool:
-        """Samples and targets are known well enough to evaluate any rule."""
-        now = self._monotonic()
-        return now >= self._wait_until and (self._known() or now - self._started >= self.settle_s)
-
-    def _done(self, evaluator: GroupEvaluator, now: float) -> None:
-        self._due[evaluator.group.key] = next_turn(now, self._interval_of(evaluator))
-
-    def _interval_of(self, evaluator: GroupEvaluator) -> float:
-        assert self._settings is not None  # a group comes from the settings
-        return evaluator.group.interval_s or self._settings.interval_s
+        if (rest := self._dispatching.due_at - self._clock.now()) < BEAT_S:
+            self._wake(DISPATCH, max(0.0, rest))
 
     async def _take_over(self, lease: Lease) -> None:
         before = self._lease
@@ -303,7 +278,7 @@ class Alerting(Part[AlertingSettings]):
     async def write_back(self) -> None:
         """Write the backlog in memory to the database, if the database can be written again."""
         if self._backlog.paused and await asyncio.to_thread(
-            write_back, self._db, self._backlog, self._held, self._holder
+            write_back, self._db, self._backlog, self._held, self._holder, self._mirror
         ):
             self._changed = True
 
@@ -322,7 +297,7 @@ class Alerting(Part[AlertingSettings]):
             await self._dispatching.refresh()
 
     async def deliver(self) -> None:
-        """Send all messages that are due."""
+        """Send all messages that are due, and wait for the receivers. It is for callers without a loop."""
         await self._dispatching.deliver()
 
     def reports(self) -> list[GroupReport]:
@@ -351,44 +326,18 @@ class Alerting(Part[AlertingSettings]):
 
     async def close(self) -> None:
         """Write the backlog, if the database can be written, and close the notifiers' connections."""
+        await self._dispatching.finish()
         await self.write_back()
         if self._backlog.paused:
             log.error("alerting: lost with this process: %s", self._backlog.describe())
         await self._sharing.close()
         await self._dispatching.close()
 
-    def _evaluated_here(self, group: RuleGroup) -> bool:
-        return self._own is None or group.key in self._here
-
-    def _evaluator(self, group: RuleGroup) -> GroupEvaluator:
-        here = self._own if self._own and group.key in self._here else None
-        origins: Origins | None = self._origins
-        if self._own and self._origins and not here:
-            origins = RemoteOrigins(self._querier, self._origins)
-        return GroupEvaluator(
-            group,
-            here or self._querier,
-            self._log,
-            self._sink,
-            self._clock,
-            around=self._around,
-            blind_until=self._blind_until,
-            origins=origins,
-        )
-
-    def _blind_until(self, rule: str) -> float:
-        """Return the Unix seconds until which an empty result of a rule proves nothing, because its past is missing.
-
-        Another server has the past and may lack only the first samples that this process ships.
-        """
-        seen = self._started_at if self._own else self._since + self._lookbacks.get(rule, 0.0)
-        return max(self._started_at, seen) + self.settle_s
-
     def _stored_anew(self) -> None:
         self._changed = True
+        self._mirror.forget()
         self.receiving.forget()
-        for evaluator in self._evaluators:
-            evaluator.reset()
+        self._evaluators.reset()
 
     def _held(self) -> Lease | None:
         return self._lease

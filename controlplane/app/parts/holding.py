@@ -106,7 +106,10 @@ class Reminders:
         if not held or silence.ends_at - silence.starts_at < SHORTEST_S:
             return False
         row.reminders, row.reminded_at = row.reminders + 1, now
-        for notifier in stages.notifiers.get(stages.routing.root.receiver, ()):
+        outlets = (outlet.notifier for one in held for outlet in stages.outlets(one.labels))
+        # A root route without notifiers is for alerts that nobody wants: who would be told of these is told then.
+        notifiers = stages.notifiers.get(stages.routing.root.receiver) or tuple(dict.fromkeys(outlets))
+        for notifier in notifiers:
             message = reminder(silence, held, notifier, row.reminders, now, stages.console_url)
             payload = message_to_json(message)
             enqueue(session, KIND, notifier, message.id, payload, now, lane=message.group_key)

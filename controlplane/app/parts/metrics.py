@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from collectors.catalogue import Catalogue
+from collectors.catalogue.model import Catalogue
 from controlplane.app.embedded import Embedded
 from controlplane.app.metrics_elsewhere import left_queues, remote_querier, shipper_to
 from controlplane.app.parts.part import Configuration, Part, difference, kept

@@ -44,8 +44,13 @@ class Receiving:
         leading: Callable[[], bool],
         *,
         alone: bool,
+        news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`leading`: whether this process leads alerting. `alone`: no other process can store alerts on `db`."""
+        """`leading`: whether this process leads alerting. `alone`: no other process can store alerts on `db`.
+
+        `news` is called on the event loop when this process has stored alerts.
+        """
+        self._tell = news
         self._store, self._stored_rules = ReceivedStore(db), SqlAlertLog(db).received_rules
         self._log, self._sharing, self._clock = alerts, sharing, clock
         self._leading, self._alone = leading, alone
@@ -86,6 +91,7 @@ class Receiving:
                 old = self._waiting.get(alert.fingerprint) or self._known.get(alert.fingerprint)
                 self._waiting[alert.fingerprint] = merged(old, alert)
         self._news = True
+        self._tell()
 
     def generator_urls(self, fingerprints: Collection[str]) -> Mapping[str, str]:
         """Return the senders' pages about alerts, by fingerprint. Blocking. Raises Unavailable."""

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from collectors.catalogue import Catalogue
-from collectors.discovery import Discovery
-from collectors.exposition import Parsed
-from collectors.interner import Interner
-from collectors.mapping import canonical_layout, missing
+from collectors.catalogue.mapping import canonical_layout, missing
+from collectors.catalogue.model import Catalogue
+from collectors.discovery.discovery import Discovery
+from collectors.exposition.interner import Interner
+from collectors.exposition.parser import Parsed
 from collectors.samples import Layout, SampleSink
-from collectors.scrape import ScrapeManager
+from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Source, Target, TargetHealth
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own

@@ -28,7 +28,13 @@ def _print(found: dict[str, Any]) -> None:
     print()
     say("Around its start:")
     rows = [[clock(item["at"]), item["kind"], item["subject"], happened(item["sentence"])] for item in found["changes"]]
-    columns(["AT", "KIND", "SUBJECT", ""], rows, "no rollout, no change of the configuration, no related alert")
+    columns(
+        ["AT", "KIND", "SUBJECT", ""],
+        rows,
+        "no rollout, no change of the configuration, no related alert, no change of a target or a GPU",
+    )
+    if fault := found.get("metrics_fault"):
+        tell("changes of targets and GPUs are not known: ", fault)
 
 
 def _print_leg(leg: dict[str, Any]) -> None:

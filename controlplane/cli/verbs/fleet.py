@@ -228,6 +228,15 @@ ALERTS = (
         "interval, a wait, a failed delivery.",
     ),
     Verb(
+        "alerts rota",
+        "alerting.rota:alerts_rota",
+        "Show who is on call now and next, and until when.",
+        (Operand("name", "NAME", "A rota's name in fleet.yaml. Without it: all rotas.", required=False),),
+        LISTING,
+        examples=(("alerts rota", "all rotas"), ("alerts rota primary -o json", "for a script")),
+        details="It also shows the gaps of the next 14 days, and events that name nobody in people:.",
+    ),
+    Verb(
         "notifiers test",
         "watch:notifiers_test",
         "Send a test message and print the receiver's answer.",

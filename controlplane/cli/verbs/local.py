@@ -273,7 +273,7 @@ FILES = (
     Verb(
         "alerts route",
         "alerting.route:alerts_route",
-        "Show where an alertmanager.yml sends an alert, and why.",
+        "Show where an alert goes: by the running configuration, or by an alertmanager.yml.",
         (
             Operand(
                 "labels", "NAME=VALUE…", "Labels of an alert. Without labels: the whole tree.", labelled, False, True
@@ -282,21 +282,20 @@ FILES = (
         (
             Option(
                 "alertmanager_config",
-                "Configuration of an Alertmanager.",
+                "Configuration of an Alertmanager, read without a control plane.",
                 "FILE",
                 read=Path,
-                required=True,
                 offers="files",
             ),
             Option("strict", "Exit with 1 when the tree has warnings."),
-            AS,
+            *LISTING,
         ),
         examples=(
+            ("alerts route severity=critical model=chat", "the running configuration"),
             ("alerts route --alertmanager-config alertmanager.yml severity=critical model=chat", "one alert"),
             ("alerts route --alertmanager-config alertmanager.yml", "the tree, and what is hardly meant in it"),
         ),
-        details="It runs without a control plane. Warnings name routes that get no alert, and inhibitions that reach "
-        "too far.",
+        details="Warnings name routes that get no alert, and inhibitions that reach too far.",
     ),
     Verb(
         "catalogue list",

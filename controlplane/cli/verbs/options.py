@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from controlplane.cli.verbs.grammar import Operand, Option, whole
@@ -44,9 +46,12 @@ def limit(default: int) -> Option:
     return Option("limit", "Maximum number of rows.", "N", default=default, read=whole(1, 1000))
 
 
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)=(?:("(?:[^"\\\x00-\x1f]|\\["\\nrt])*")|([^"~,][^",]*)?)')
+
+
 def labelled(text: str) -> tuple[str, str]:
-    """Return name and value of a label, `NAME=VALUE`. Raises ValueError without a name or `=`."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise ValueError("expected NAME=VALUE")
-    return name, value
+    """Return name and value of a label, `NAME=VALUE` or `NAME="VALUE"`. Raises ValueError for anything else."""
+    if (found := _LABEL.fullmatch(text)) is None:
+        raise ValueError('expected NAME=VALUE, or NAME="VALUE" for a value with commas')
+    name, quoted, plain = found.groups()
+    return name, str(json.loads(quoted)) if quoted is not None else plain or ""

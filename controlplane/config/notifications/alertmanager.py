@@ -15,10 +15,11 @@ from alerts.errors import RuleError
 from alerts.routing.config import KINDS as ALL_KINDS
 from alerts.routing.config import read_alertmanager
 from alerts.routing.tree import Routing
+from alerts.texts.templates import OwnTexts, patterns_without_files, read_templates
 from alerts.yaml_nodes import Place, read_text, read_yaml
 from controlplane.config.checking import Faults
 from controlplane.config.notifiers import NotifierSection
-from controlplane.config.notifiers.from_alertmanager import KINDS, Fields, Note, Source, Taken, Unsupported
+from controlplane.config.notifiers.from_alertmanager import KINDS, UNRESOLVED, Fields, Note, Source, Taken, Unsupported
 from controlplane.config.wording import sentence
 
 __all__ = ["Note", "Receivers", "read_receivers"]
@@ -50,7 +51,8 @@ def read_receivers(path: Path) -> Receivers:
     routing = read_alertmanager(text, file)
     used = {node.receiver for node in routing.root.walk()}
     fields = read_yaml(text, file).fields()
-    source = Source(file, path.parent, Fields(fields.get("global"), "global"))
+    templates = read_templates(fields.get("templates"), path.parent)
+    source = Source(file, path.parent, Fields(fields.get("global"), "global"), templates)
     sections: dict[str, tuple[NotifierSection, ...]] = {}
     for item in fields["receivers"].items() if "receivers" in fields else ():
         name, configs = _configs(item)
@@ -58,15 +60,20 @@ def read_receivers(path: Path) -> Receivers:
         for kind, number, place in configs:
             own = name if len(configs) == 1 else f"{name}/{kind}[{number}]"
             try:
-                found.append(_section(source, own, kind, place.within(f"{name}: {kind}_configs[{number}]")))
+                found.append(_section(source, (name, own), kind, place.within(f"{name}: {kind}_configs[{number}]")))
             except Unsupported as unsupported:
                 if name in used:
                     raise unsupported.error from None
                 source.note(place, f"{unsupported.error.reason}; no route uses the receiver")
         sections[name] = tuple(found)
-    for field in ("templates", "tracing"):
-        if field in fields and not fields[field].is_null:
-            source.note(fields[field], f"{field} is not taken over")
+    for item in patterns_without_files(fields.get("templates"), path.parent):
+        where = f"it is looked for in {path.parent}" if not Path(item.text()).is_absolute() else "look at the path"
+        source.note(item, f"templates: {item.text()} matches no file; {where}")
+    for name, fault in {**templates.incomplete, **templates.unknown}.items():
+        why = f"the template {name} cannot be executed: {fault.reason}; no route leads to a text that calls it"
+        source.notes.append(Note(fault.file, fault.line or 1, why))
+    if "tracing" in fields and not fields["tracing"].is_null:
+        source.note(fields["tracing"], "tracing is not taken over")
     for field, place in source.shared.unread():
         if not field.startswith(_OF_KINDS):
             source.note(place, f"global.{field} is not taken over")
@@ -83,14 +90,14 @@ def _configs(item: Place) -> tuple[str, list[tuple[str, int, Place]]]:
     return fields["name"].text(), found
 
 
-def _section(source: Source, name: str, kind: str, place: Place) -> NotifierSection:
+def _section(source: Source, names: tuple[str, str], kind: str, place: Place) -> NotifierSection:
+    """Return the section of an entry. `names` are the receiver's and the notifier's."""
     if kind not in KINDS:
         supported = ", ".join(sorted(KINDS))
         raise Unsupported(place.error(f"receivers of kind {kind} are not supported; supported are {supported}"))
     fields, taken = Fields(place, place.path), Taken()
     section = KINDS[kind](source, fields, taken)
-    if fields.has("send_resolved") and not fields.flag("send_resolved", True):
-        source.note(place, f"{place.path}.send_resolved: false is not taken over: resolved alerts are sent")
+    taken.fields["send_resolved"] = fields.flag("send_resolved", kind not in UNRESOLVED)
     source.leftover(fields)
     type_ = section.model_fields["type"].annotation.__args__[0]  # type: ignore[union-attr]  # a Literal with one value
     try:
@@ -98,8 +105,9 @@ def _section(source: Source, name: str, kind: str, place: Place) -> NotifierSect
     except ValidationError as error:
         raise _fault(error, place) from None
     inline = made._inline
-    made = made.model_copy(update={"name": name})
+    made = made.model_copy(update={"name": names[1]})
     made._inline = inline
+    made._texts = OwnTexts(source.templates, names[0], tuple(taken.texts)) if taken.texts else None
     return cast("NotifierSection", made)
 
 

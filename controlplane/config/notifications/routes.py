@@ -9,8 +9,10 @@ from pydantic import AfterValidator, Field
 
 from alerts.errors import MatcherError
 from alerts.routing.config import MAX_DEPTH
+from alerts.routing.flapping import FEWEST_CHANGES, LONGEST_S, MOST_CHANGES
 from alerts.routing.intervals import day_span, month_span, time_span, weekday_span, year_span, zone_of
 from alerts.routing.matchers import parse_matchers
+from alerts.routing.storms import CAUSES
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.notifications.heartbeats import HeartbeatSection, WatchdogSection
 from controlplane.config.vocabulary import Duration, FilePath, Interval, LabelName, Model, Text, label_name
@@ -78,6 +80,30 @@ class ChildRoute(Model):
     routes: tuple[ChildRoute, ...] = ()
 
 
+class FlappingSection(Model):
+    """When an alert that fires and resolves again and again flaps: it is then not sent for each change."""
+
+    enabled: bool = True
+    changes: Annotated[int, Field(ge=FEWEST_CHANGES, le=MOST_CHANGES)] = 5
+    window: Annotated[Duration, Field(ge=60, le=LONGEST_S)] = 3600.0
+    settled_after: Annotated[Duration, Field(ge=120, le=LONGEST_S)] = 900.0
+
+    @check
+    def _pause_within_window(self) -> Iterator[Fault]:
+        if self.reads("settled_after") and self.reads("window") and self.settled_after > self.window:
+            yield Fault(("settled_after",), "must not be longer than window")
+
+
+class StormSection(Model):
+    """When many groups that begin together are one message."""
+
+    enabled: bool = True
+    groups: Annotated[int, Field(ge=4, le=1000)] = 10
+    window: Annotated[Duration, Field(ge=10, le=600)] = 60.0
+    share: Annotated[float, Field(ge=0.5, le=1)] = 0.7
+    causes: Annotated[tuple[LabelName, ...], Field(min_length=1)] = CAUSES
+
+
 class RouteSection(Model):
     """The root route, which takes every alert."""
 
@@ -87,6 +113,8 @@ class RouteSection(Model):
     group_interval: Duration = 60.0
     repeat_interval: Duration = 4 * 3600.0
     escalation: tuple[EscalationStep, ...] = ()
+    flapping: FlappingSection = FlappingSection()
+    storms: StormSection = StormSection()
     routes: tuple[ChildRoute, ...] = ()
 
 
@@ -136,8 +164,18 @@ class NotificationsSection(Model):
 
     alertmanager_config: FilePath | None = None
     """An `alertmanager.yml`. Its routes, inhibitions, time intervals and receivers are used instead of `route:`."""
+    flapping: FlappingSection | None = None
+    """With `alertmanager_config` only, whose alerts do not flap by default. Else it is set in `route`."""
+    storms: StormSection | None = None
+    """With `alertmanager_config` only, whose alerts make no storm by default. Else it is set in `route`."""
     watchdog: WatchdogSection | None = None
     heartbeats: tuple[HeartbeatSection, ...] = ()
+
+    @check
+    def _of_a_file(self) -> Iterator[Fault]:
+        for name in ("flapping", "storms"):
+            if self.reads(name) and getattr(self, name) is not None and self.alertmanager_config is None:
+                yield Fault((name,), f"is for the routes of an alertmanager_config: set route.{name}")
 
     @check
     def _heartbeats_differ(self) -> Iterator[Fault]:

@@ -20,6 +20,10 @@ def _user_id(value: str) -> str:
     return value
 
 
+SlackId = Annotated[str, AfterValidator(_user_id)]
+"""A person's id in Slack."""
+
+
 class SlackPerson(Model):
     """The identity of a person in Slack."""
 
@@ -35,7 +39,7 @@ class SlackAppSection(Model):
     app_token_file: FilePath | None = None
     signing_secret_env: Text | None = None
     signing_secret_file: FilePath | None = None
-    people: dict[Annotated[str, AfterValidator(_user_id)], SlackPerson] = Field(default={})
+    people: dict[SlackId, SlackPerson] = Field(default={})
     base_url: HttpUrl | None = None
     """Another address of the Web API (a proxy, a test server)."""
 

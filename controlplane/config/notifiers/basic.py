@@ -19,6 +19,8 @@ class SlackSection(CommonNotifier):
     token_file: FilePath | None = None
     base_url: HttpUrl | None = None
     """Another address of the Web API (a proxy, a test server)."""
+    chart: bool = True
+    """Whether messages about alerts have a chart. It needs the scope files:write."""
 
     @check
     def _has_token(self) -> Iterator[Fault]:

@@ -30,6 +30,11 @@ class CommonNotifier(Model):
     """Fields of every kind of notifier."""
 
     name: Name
+    on_call: Name | None = None
+    """A rota. The messages go to whoever is on call; while nobody is, the rota's fallback gets them instead."""
+    send_resolved: bool = True
+    """Whether the receiver is told of resolved alerts."""
+    _texts: object = PrivateAttr(default=None)
     _inline: Mapping[str, SecretStr] = PrivateAttr(default_factory=dict)
 
     @classmethod
@@ -43,6 +48,14 @@ class CommonNotifier(Model):
         made = cls.model_validate({**fields, **stand_ins})
         made._inline = {name: SecretStr(value) for name, value in secrets.items()}
         return made
+
+    @property
+    def texts(self) -> object:
+        """The receiver's own texts from an `alertmanager.yml`, an OwnTexts; None for none.
+
+        The type is not named: alerting must not be imported by everything that reads fleet.yaml.
+        """
+        return self._texts
 
     def inline(self, name: str) -> SecretStr | None:
         """Return a secret that came from an `alertmanager.yml`."""

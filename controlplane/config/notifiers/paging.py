@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
+from controlplane.config.checking import Fault, check
 from controlplane.config.notifiers.common import BaseUrl, SecretNotifier
-from controlplane.config.vocabulary import FilePath, Text, TlsSection
+from controlplane.config.vocabulary import FilePath, Model, Text, TlsSection
 
 PAGERDUTY, OPSGENIE = "https://events.pagerduty.com", "https://api.opsgenie.com"
 
@@ -22,6 +24,20 @@ class PagerDutySection(SecretNotifier):
     tls: TlsSection | None = None
 
 
+class ResponderSection(Model):
+    """Somebody whom Opsgenie tells of an alert."""
+
+    type: Literal["team", "user", "escalation", "schedule"]
+    name: Text | None = None
+    username: Text | None = None
+    id: Text | None = None
+
+    @check
+    def _is_named(self) -> Iterator[Fault]:
+        if not (self.name or self.username or self.id):
+            yield Fault((), "needs one of name:, username:, id:")
+
+
 class OpsgenieSection(SecretNotifier):
     """Opsgenie's Alert API, or a service that has the same."""
 
@@ -32,5 +48,6 @@ class OpsgenieSection(SecretNotifier):
     api_key_file: FilePath | None = None
     url: BaseUrl | None = None
     teams: tuple[Text, ...] = ()
+    responders: tuple[ResponderSection, ...] = ()
     tags: tuple[Text, ...] = ()
     tls: TlsSection | None = None

@@ -35,6 +35,11 @@ class AlertmanagerSection(PostedNotifier):
     ends_after: Annotated[Interval, Field(ge=600)] = 86_400.0
     """The `endsAt` of a firing alert, in seconds from the message."""
 
+    @check
+    def _sends_resolved(self) -> Iterator[Fault]:
+        if not self.send_resolved:
+            yield Fault(("send_resolved",), "an Alertmanager needs the end of each alert; set it at its receivers")
+
 
 class CommandSection(CommonNotifier):
     """A program that gets the message on its standard input."""

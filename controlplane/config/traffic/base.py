@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from collectors.engines import BACKENDS
+from collectors.engines.kinds import BACKENDS
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import BackendEngine
 from controlplane.config.gateway import Count, Size
@@ -53,6 +53,13 @@ class Backend(Access):
     def _grpc_is_plain(self) -> Iterator[Fault]:
         if self.grpc and (self.authorization or self.basic_auth or self.tls):
             yield Fault(("grpc",), "load orders go in plain text and without credentials; remove it here")
+
+    @check
+    def _labels_are_plain(self) -> Iterator[Fault]:
+        if named := next((name for name in self.labels if name.startswith("__")), None):
+            yield Fault(
+                ("labels", named), "has no effect on a backend; write the whole address of its metrics: metrics: URL"
+            )
 
 
 class VersionSection(Model):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 from alerts.dispatch import Leg, explain
 from alerts.interfaces import AlertInstance
 from controlplane.fleet.alerting.pipeline import Pipeline
+from controlplane.fleet.alerting.sightings import Queries, Sighting, sightings
 from controlplane.fleet.assemble import alert_view
 from controlplane.fleet.history import History, HistoryItem
 from controlplane.fleet.holding.views import HeldBackView, held_back_views
@@ -40,8 +43,8 @@ class LegView(View):
     """The way of an alert to one notifier."""
 
     stage: str
-    """`not firing`, `unrouted`, `no notifier`, `time interval`, `inhibition`, `silence`, `acknowledgement`, `opening`,
-    `waiting`, `underway`, `given up`, `sent` or `over`."""
+    """`not firing`, `unrouted`, `no notifier`, `time interval`, `inhibition`, `silence`, `acknowledgement`, `rota`,
+    `storm`, `flapping`, `opening`, `waiting`, `underway`, `given up`, `sent` or `over`."""
     sentence: str
     route: str
     """Place in the tree of routes; empty when no route takes the alert."""
@@ -57,19 +60,37 @@ class LegView(View):
     delivery: DeliveryView | None
 
 
+class ChangeView(View):
+    """One change around an alert's start."""
+
+    at: str
+    kind: Literal["alert", "rollout", "audit", "target", "gpu"]
+    subject: str
+    """The alert's name, the model, the subject of the act, the target or the GPU."""
+    ref: str
+    """The alert's fingerprint, the rollout's id, or the actor; empty for targets and GPUs."""
+    what: str
+    """The alert's new state, the rollout's phase, the act (`token.create`), or `appeared`, `disappeared`, `down`, `up`,
+    `error`, `throttled`."""
+    sentence: str
+
+
 class ExplanationView(View):
     """Why an alert was sent, or was not."""
 
     alert: AlertView
     at: str
     legs: tuple[LegView, ...]
-    changes: tuple[HistoryItem, ...]
+    changes: tuple[ChangeView, ...]
     """Events from half an hour before the alert's start to five minutes after it: rollouts of its model, changes of the
-    configuration and other acts, and other alerts with one of its labels model, node, gpu, instance."""
+    configuration and other acts, other alerts with one of its labels model, node, gpu, instance, targets that came or
+    went, and errors and throttling of GPUs on its node."""
+    metrics_fault: str | None = None
+    """Why changes of targets and GPUs could not be read; null when they could."""
 
 
 class Explanations:
-    """Explains alerts. Blocking. Raises Unavailable."""
+    """Explains alerts. Raises Unavailable."""
 
     def __init__(
         self,
@@ -77,18 +98,31 @@ class Explanations:
         outbox: OutboxStore,
         history: History,
         now: Callable[[], float],
+        queries: Queries,
     ) -> None:
         self._pipeline, self._outbox, self._history, self._now = pipeline, outbox, history, now
+        self._queries = queries
+
+    async def explained(self, instance: AlertInstance) -> ExplanationView:
+        """Return the explanation of an alert, with the changes that the stored series show. Does not block."""
+        start = instance.active_at
+        until = min(start + AFTER_S, self._now())
+        found, seen = await asyncio.gather(
+            asyncio.to_thread(self.of, instance), sightings(self._queries, instance, start - BEFORE_S, until)
+        )
+        # Times have one format, whose texts sort as the times do.
+        changes = sorted((*found.changes, *map(_sighted, seen.found)), key=lambda change: change.at)
+        return found.model_copy(update={"changes": tuple(changes[-MAX_CHANGES:]), "metrics_fault": seen.fault or None})
 
     def of(self, instance: AlertInstance) -> ExplanationView:
-        """Return the explanation of an alert, active or resolved."""
+        """Return the explanation of an alert, active or resolved, from the database alone. Blocking."""
         at = self._now()
         legs = explain(self._pipeline.stages(), self._pipeline.read(), instance, at)
         return ExplanationView(
             alert=alert_view(instance),
             at=instant(at),
             legs=tuple(self._leg(leg) for leg in legs),
-            changes=tuple(self._changes(instance)),
+            changes=tuple(ChangeView(**item.model_dump()) for item in self._changes(instance)),
         )
 
     def _leg(self, leg: Leg) -> LegView:
@@ -121,6 +155,11 @@ class Explanations:
 
         found = self._history.between(start - BEFORE_S, start + AFTER_S, 10 * MAX_CHANGES, related)
         return [item for item in found if concerns(item)][-MAX_CHANGES:]
+
+
+def _sighted(one: Sighting) -> ChangeView:
+    at = instant(one.at)
+    return ChangeView(at=at, kind=one.kind, subject=one.subject, ref="", what=one.what, sentence=one.sentence)
 
 
 def _delivery(entry: OutboxEntry) -> DeliveryView:

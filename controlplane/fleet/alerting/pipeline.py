@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from alerts.dispatch import Mute, Muting, Picture, Stages
+from alerts.dispatch import Mute, Muting, Picture, Stages, Steadied, steadied
 from alerts.holds import Holds
 from alerts.interfaces import AlertInstance
+from collectors.samples import Labels
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,24 @@ class Pipeline:
     stages: Callable[[], Stages]
     read: Callable[[], Picture]
     """Reads alerts, groups, deliveries, silences and acknowledgements. Blocking. Raises Unavailable."""
+    told_flapping: Callable[[], Collection[str]] = tuple
+    """Reads the fingerprints of the alerts that messages call flapping. Blocking. Raises Unavailable."""
+
+    def steadied(self, alerts: Sequence[AlertInstance], holds: Holds, at: float) -> Steadied:
+        """Return alerts with the flapping ones as firing, and how these flap, at unix second `at`. Blocking."""
+        known = self.told_flapping() if any(alert.changes for alert in alerts) else ()
+        return steadied(Picture(alerts, holds=holds), self.stages().routing.flapping, at, known)
 
 
-def standings(stages: Stages, firing: Sequence[AlertInstance], holds: Holds, at: float) -> list[Standing]:
-    """Return the standing of each alert at unix second `at`. `firing` must be all that fire: they hold others back."""
+def standings(
+    stages: Stages, alerts: Sequence[AlertInstance], firing: Iterable[Labels], holds: Holds, at: float
+) -> list[Standing]:
+    """Return the standing of firing alerts at unix second `at`.
+
+    `firing`: labels of every firing alert, since each may hold others back. Not used without inhibitions.
+    """
     muting = Muting(stages.routing, firing, holds, at)
-    return [_standing(stages, muting, one) for one in firing]
+    return [_standing(stages, muting, one) for one in alerts]
 
 
 def _standing(stages: Stages, muting: Muting, instance: AlertInstance) -> Standing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from alerts.dispatch import Stages
 from alerts.errors import RuleError
@@ -11,7 +12,7 @@ from controlplane.config.model import LOG
 from controlplane.config.notifications.alertmanager import Receivers, read_receivers
 from controlplane.config.notifiers import NotifierSection
 from controlplane.errors import ConfigErrors
-from controlplane.fleet.alerting.routing import routing_of
+from controlplane.fleet.alerting.routing import flapping_of, routing_of, storms_of
 
 ALERTMANAGER = ("notifications", "alertmanager_config")
 """Place of the path of an `alertmanager.yml` in fleet.yaml."""
@@ -20,11 +21,16 @@ ALERTMANAGER = ("notifications", "alertmanager_config")
 def stages_of(loaded: LoadedFleet, console_url: str) -> Stages:
     """Return all that lies between an alert and its notification. Raises ConfigErrors for a bad `alertmanager.yml`."""
     own = {name: (name,) for name in (*(notifier.name for notifier in loaded.fleet.notifiers), LOG)}
+    rotas = {one.name: one.on_call for one in loaded.fleet.notifiers if one.on_call is not None}
+    fallbacks = {one.name: one.fallback for one in loaded.fleet.rotas}
     found = _imported(loaded)
     if found is None:
-        return Stages(routing_of(loaded.fleet), own, console_url)
+        return Stages(routing_of(loaded.fleet), own, console_url, rotas=rotas, fallbacks=fallbacks)
+    own_settings = loaded.fleet.notifications
+    flapping, storms = flapping_of(own_settings.flapping), storms_of(own_settings.storms)
+    routing = replace(found.routing, flapping=flapping, storms=storms)
     taken = {name: tuple(one.name for one in sections) for name, sections in found.sections.items()}
-    return Stages(found.routing, taken | own, console_url)
+    return Stages(routing, taken | own, console_url, rotas=rotas, fallbacks=fallbacks)
 
 
 def receivers_of(loaded: LoadedFleet) -> Mapping[str, tuple[NotifierSection, ...]]:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from alerts.routing.flapping import Flapping
 from alerts.routing.intervals import TimeInterval, day_span, month_span, time_span, weekday_span, year_span, zone_of
 from alerts.routing.matchers import Matcher, parse_matchers
+from alerts.routing.storms import Storms
 from alerts.routing.tree import Escalation, InhibitRule, Node, Receiver, Routing, route_key
 from controlplane.config.model import LOG, Fleet
-from controlplane.config.notifications.routes import ChildRoute, EscalationStep, RouteSection, Times
+from controlplane.config.notifications.routes import (
+    ChildRoute,
+    EscalationStep,
+    FlappingSection,
+    RouteSection,
+    StormSection,
+    Times,
+)
 
 
 def routing_of(fleet: Fleet) -> Routing:
@@ -45,7 +54,23 @@ def routing_of(fleet: Fleet) -> Routing:
             for rule in fleet.inhibit_rules
         ),
         _intervals(fleet),
+        flapping=flapping_of(section.flapping),
+        storms=storms_of(section.storms),
     )
+
+
+def flapping_of(section: FlappingSection | None) -> Flapping | None:
+    """Return when an alert flaps; None: never."""
+    if section is None or not section.enabled:
+        return None
+    return Flapping(section.changes, section.window, section.settled_after)
+
+
+def storms_of(section: StormSection | None) -> Storms | None:
+    """Return when alerts are a storm; None: never."""
+    if section is None or not section.enabled:
+        return None
+    return Storms(section.groups, section.window, section.share, section.causes)
 
 
 def _below(sections: Sequence[ChildRoute], above: Node) -> tuple[Node, ...]:

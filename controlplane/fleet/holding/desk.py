@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from sqlmodel import Session
 
-from alerts.holds import Acknowledgement, Silence, Silences
+from alerts.dispatch import Steadied
+from alerts.holds import Acknowledgement, Holds, Silence, Silences
 from alerts.interfaces import AlertInstance, AlertState, Clock
 from alerts.routing.matchers import Matcher, Op
 from collectors.durations import format_duration
@@ -93,6 +94,12 @@ class HoldingDesk:
     def stored_one(self, silence_id: str) -> StoredSilence:
         """Return one stored silence. Raises NotFound."""
         return self._silences.get(silence_id)
+
+    def covering(self, labels: Mapping[str, str]) -> list[Silence]:
+        """Return the silences that hold an alert with these labels back now."""
+        now = self._clock.now()
+        silences = (stored.silence for stored in self._silences.list(now, expired=False))
+        return Silences(one for one in silences if one.is_active(now)).covering(labels)
 
     def show(self, silence_id: str) -> SilenceView:
         """Return one silence. Raises NotFound."""
@@ -233,23 +240,34 @@ class HoldingDesk:
     def firing(self) -> list[Standing]:
         """Return every firing alert with its receivers and all reasons that hold it back."""
         now = self._clock.now()
-        firing = self._alerts.active(AlertState.FIRING)
-        return standings(self._pipeline.stages(), firing, self._acknowledgements.holds(now), now)
+        found = self._steadied(self._alerts.active(AlertState.FIRING), now)
+        return self._standings(found.picture.instances, found.picture.holds, now)
 
     def standings(self, alerts: Sequence[AlertInstance]) -> dict[str, AlertHold]:
-        """Return what holds the firing ones of these alerts back, by fingerprint.
-
-        `alerts` must hold every firing alert: an alert is held back by others, too.
-        """
+        """Return what holds those of these alerts back that fire or flap, by fingerprint."""
         now = self._clock.now()
-        holds = self._acknowledgements.holds(now)
-        firing = [one for one in alerts if one.state is AlertState.FIRING]
+        found = self._steadied(alerts, now)
+        holds = found.picture.holds
+        firing = [one for one in found.picture.instances if one.state is AlertState.FIRING]
         return {
             one.instance.fingerprint: AlertHold(
-                held_back_views(one.mutes), acknowledgement_view(holds.acknowledgement(one.instance, now))
+                held_back_views(one.mutes),
+                acknowledgement_view(holds.acknowledgement(one.instance, now)),
+                flap.sentence if (flap := found.flaps.get(one.instance.labels)) else "",
             )
-            for one in standings(self._pipeline.stages(), firing, holds, now)
+            for one in self._standings(firing, holds, now)
         }
+
+    def _standings(self, alerts: Sequence[AlertInstance], holds: Holds, now: float) -> list[Standing]:
+        stages = self._pipeline.stages()
+        rules = stages.routing.inhibit_rules if alerts else ()
+        sources = [{one.name: one.value for one in rule.source if one.names_a_value} for rule in rules]
+        firing = self._alerts.firing_labels(sources) if sources else []
+        flapping = self._steadied(self._alerts.returning(), now).flaps if sources else ()
+        return standings(stages, alerts, (*firing, *flapping), holds, now)
+
+    def _steadied(self, alerts: Sequence[AlertInstance], now: float) -> Steadied:
+        return self._pipeline.steadied(alerts, self._acknowledgements.holds(now), now)
 
     # -- parts ---------------------------------------------------------------------------------------------------
 

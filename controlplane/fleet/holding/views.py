@@ -71,7 +71,7 @@ class HeldBackView(View):
     """Why a firing alert is not in notifications now."""
 
     stage: str
-    """silence, inhibition, acknowledgement or time interval."""
+    """silence, inhibition, acknowledgement, time interval or rota."""
     sentence: str
     by: tuple[str, ...]
     """Ids of silences, fingerprints of alerts, names of people or of time intervals."""
@@ -88,10 +88,11 @@ class AcknowledgementView(View):
 
 
 class AlertHold(NamedTuple):
-    """The reasons that hold an alert back, and the person who takes care of it."""
+    """The reasons that hold an alert back, the person who takes care of it, and how it flaps ("": it does not)."""
 
     held_back: tuple[HeldBackView, ...] = ()
     acknowledged: AcknowledgementView | None = None
+    flapping: str = ""
 
 
 NO_HOLD = AlertHold()

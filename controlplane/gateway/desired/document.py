@@ -32,7 +32,7 @@ class BackendSpec:
     url: str
     """http(s)://host:port, and a path before the API's if the engine has one."""
     engine: str
-    """Kind of the engine, of collectors.engines.BACKENDS."""
+    """Kind of the engine, of collectors.engines.kinds.BACKENDS."""
     served_model: str
     """The engine's name of the model."""
     path_version: str = ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from collectors.engines import BACKENDS
+from collectors.engines.kinds import BACKENDS
 from controlplane.config import engine_paths
 from controlplane.config.model_names import model_name
 from controlplane.gateway.desired.document import WHOLE, BackendSpec, Desired, KeySpec, LimitSpec, ModelSpec

@@ -1,6 +1,6 @@
 """The metric families of a gateway: names, kinds, labels and bucket bounds.
 
-Names that begin with `llm_` are canonical (collectors/catalogue.yaml) and carry `source="gateway"`.
+Names that begin with `llm_` are canonical (collectors/catalogue/catalogue.yaml) and carry `source="gateway"`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ DURATION_BOUNDS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5),
     *(10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0),
 )
-"""The probe's bounds (collectors/probe.py), and more at both ends: a gateway also sees embeddings and long answers."""
+"""The bounds of collectors/probe/source.py, and more at both ends: a gateway also sees embeddings and long answers."""
 FIRST_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 """The probe's bounds, and more at both ends."""
 GAP_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0)

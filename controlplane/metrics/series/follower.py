@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from collectors.interner import Interner
+from collectors.exposition.interner import Interner
 from controlplane.metrics.series.layout_series import names_of
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
 from controlplane.metrics.storage.arena import Arena, arena_path

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collectors.packed_series import Pair, SeriesList, ViewList
+from collectors.exposition.packed_series import Pair, SeriesList, ViewList
 from collectors.samples import METRIC_NAME, FloatArray, Labels, Layout, Series, View
 from controlplane.metrics.arrays import IntArray
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from collectors.interner import Interner
+from collectors.exposition.interner import Interner
 from controlplane.metrics.storage.arena import arena_path
 from controlplane.metrics.storage.errors import StorageError
 from controlplane.metrics.storage.journal import Kind, damage, records

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import cramjam
 
-from collectors.interner import Interner
-from collectors.packed_series import packed
+from collectors.exposition.interner import Interner
+from collectors.exposition.packed_series import packed
 from collectors.samples import Labels, Layout, Metadata, Series, View
 from controlplane.metrics.storage.errors import CorruptData
 

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from alerts.interfaces import Clock
-from collectors.exposition import normalised_float
+from collectors.exposition.parser import normalised_float
 from collectors.samples import Labels, Layout, Metadata, SampleSink, Series
 from controlplane.clock.every import Every
 from controlplane.metrics.series.index import METRIC_NAME

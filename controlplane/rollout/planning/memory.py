@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from collectors.engines import BACKENDS
+from collectors.engines.kinds import BACKENDS
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Backend
 from controlplane.errors import ControlPlaneError

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from collectors.probe_protocol import BadAnswer, EventStream
+from collectors.probe.protocol import BadAnswer, EventStream
 from controlplane.gateway.dialects.answers import content, usage
 from controlplane.gateway.request import Content, TokenCounts
 

@@ -5,10 +5,10 @@ Times are unix seconds on the clock that all processes on the database share.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, text, update
+from sqlalchemy import Row, bindparam, delete, func, insert, text, update
 from sqlmodel import Session, col, select
 
 from alerts.errors import NotReadable
@@ -17,17 +17,17 @@ from alerts.stored import checked, reading
 from alerts.wire import annotations_of
 from collectors.samples import labels_of
 from controlplane.errors import Unavailable
-from controlplane.store.database import Database
+from controlplane.store.database import Database, slices
 from controlplane.store.tables.received import ReceivedAlertRow
 
 MOST = 20_000
 """Maximum number of stored alerts, about 2 kB each. Chosen: twice the alerts of a large outage."""
 PAGE = 2_000
 """Maximum number of alerts of one read."""
-_AT_ONCE = 500
-"""Fingerprints in one query: SQLite limits the parameters of a statement."""
 _LOCK = 0x63705F616C6572
 """Key of the PostgreSQL advisory lock that orders changes ("cp_aler")."""
+_COLUMNS = ReceivedAlertRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel declares no __table__
+_ROW = col(ReceivedAlertRow.fingerprint) == bindparam("row_key")
 
 
 class News(NamedTuple):
@@ -57,21 +57,17 @@ class ReceivedStore:
                 session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             rows = _rows(session, {alert.fingerprint for alert in alerts})
             seq = int(session.execute(select(func.max(col(ReceivedAlertRow.seq)))).scalar_one() or 0)
-            new = 0
+            made: dict[str, ReceivedAlert] = {}
             for alert in alerts:
-                row = rows.get(alert.fingerprint)
-                made = merged(None if row is None else _read(row), alert)
-                seq += 1
-                if row is None:
-                    row = ReceivedAlertRow(fingerprint=alert.fingerprint, **_values(made, seq))
-                    rows[alert.fingerprint] = row
-                    new += 1
-                    session.add(row)
-                else:
-                    for name, value in _values(made, seq).items():
-                        setattr(row, name, value)
-            if new:
-                session.flush()
+                key = alert.fingerprint
+                stored = rows.get(key)
+                made[key] = merged(made.get(key) or (stored and _read(stored)), alert)
+            values = {key: _values(one, number) for number, (key, one) in enumerate(made.items(), seq + 1)}
+            connection = session.connection()
+            if known := [values[key] | {"row_key": key} for key in values if key in rows]:
+                connection.execute(update(ReceivedAlertRow).where(_ROW), known)
+            if new := [values[key] | {"fingerprint": key} for key in values if key not in rows]:
+                connection.execute(insert(ReceivedAlertRow), new)
                 living = select(func.count()).where(col(ReceivedAlertRow.ends_at) > at)
                 if session.exec(living).one() > MOST:
                     raise Unavailable(f"{MOST} alerts of other senders are stored; send these again when some are over")
@@ -79,8 +75,8 @@ class ReceivedStore:
     def since(self, seq: int) -> News:
         """Return the alerts that changed after change `seq`, at most PAGE. Unreadable rows are left out."""
         with self._db.reading() as session:
-            query = select(ReceivedAlertRow).where(col(ReceivedAlertRow.seq) > seq)
-            rows = session.exec(query.order_by(col(ReceivedAlertRow.seq)).limit(PAGE)).all()
+            query = select(*_COLUMNS).where(col(ReceivedAlertRow.seq) > seq)
+            rows = session.execute(query.order_by(col(ReceivedAlertRow.seq)).limit(PAGE)).all()
             found = [alert for row in rows if (alert := _read(row)) is not None]
             return News(found, rows[-1].seq if rows else seq, len(rows) < PAGE)
 
@@ -104,17 +100,12 @@ def move_received(session: Session, by_s: float) -> None:
     session.execute(update(ReceivedAlertRow).values(**times))
 
 
-def _rows(session: Session, fingerprints: Collection[str]) -> dict[str, ReceivedAlertRow]:
-    found: dict[str, ReceivedAlertRow] = {}
-    for keys in _slices(sorted(fingerprints)):
-        query = select(ReceivedAlertRow).where(col(ReceivedAlertRow.fingerprint).in_(keys))
-        found |= {row.fingerprint: row for row in session.exec(query)}
+def _rows(session: Session, fingerprints: Collection[str]) -> dict[str, Row[Any]]:
+    found: dict[str, Row[Any]] = {}
+    for keys in slices(sorted(fingerprints)):
+        query = select(*_COLUMNS).where(col(ReceivedAlertRow.fingerprint).in_(keys))
+        found |= {row.fingerprint: row for row in session.execute(query)}
     return found
-
-
-def _slices(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    for first in range(0, len(keys), _AT_ONCE):
-        yield keys[first : first + _AT_ONCE]
 
 
 def _values(alert: ReceivedAlert, seq: int) -> dict[str, Any]:
@@ -131,7 +122,7 @@ def _values(alert: ReceivedAlert, seq: int) -> dict[str, Any]:
     }
 
 
-def _read(row: ReceivedAlertRow) -> ReceivedAlert | None:
+def _read(row: Row[Any]) -> ReceivedAlert | None:
     """Return the alert of a row; None for a damaged one, which the sender's next repetition replaces."""
     try:
         with reading():

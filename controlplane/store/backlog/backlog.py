@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alerts.dispatch import Decide, Deliveries, GroupState, GroupStep, Picture
 from alerts.holds import Holds
 from alerts.interfaces import AlertInstance, Clock, MessageRef, Transition
+from alerts.sending import MAX_RETRY_AFTER_S
 from alerts.wire import message_to_json
 from controlplane.errors import Unavailable
 from controlplane.store.backlog.held import Held
@@ -62,6 +64,8 @@ class Backlog:
     seen: Seen | None = None
     sending: bool = True
     """Whether notifications are sent during a pause. Another process would send an unrecorded notification again."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """Unix second until which each receiver asked this process to wait."""
     lost: int = 0
     """Number of transitions that were dropped."""
     _recent: dict[str, Held] = field(default_factory=dict)
@@ -123,6 +127,7 @@ class Backlog:
                     # The rows in the database keep the times of before the step: all are to be written anew.
                     self.instances = {**self.seen.instances, **self.instances}
                     self.groups = {**self.seen.groups, **self.groups}
+            self.waits = {receiver: until + by_s for receiver, until in self.waits.items()}
             if by_s < 0:
                 for held in (*self.messages.values(), *self._recent.values()):
                     held.next_attempt_at += by_s
@@ -213,21 +218,29 @@ class Backlog:
 
     # -- messages ------------------------------------------------------------------------------------------------
 
-    def claim(self, now: float, ttl_s: float, limit: int) -> list[Held]:
-        """Claim up to `limit` due messages in memory for `ttl_s` seconds."""
+    def claim(self, now: float, ttl_s: float, limit: int, without: Collection[str] = ()) -> list[Held]:
+        """Claim up to `limit` due messages of each receiver in memory for `ttl_s` seconds."""
         with self.lock:
-            due = [
-                held
-                for held in self.messages.values()
-                if held.status is OutboxStatus.QUEUED
-                and not held.leaving
-                and held.next_attempt_at <= now
-                and held.claimed_until <= now
-            ]
-            for held in due[:limit]:
-                held.attempts += 1
-                held.claimed_until = now + ttl_s
-            return due[:limit]
+            queued = [held for held in self.messages.values() if held.status is OutboxStatus.QUEUED]
+            left = Counter({held.receiver: limit for held in queued if held.receiver not in without})
+            lanes: set[str] = set()
+            claimed = []
+            for held in queued:
+                is_first = not held.lane or held.lane not in lanes
+                lanes.add(held.lane)
+                is_due = is_first and not held.leaving and held.next_attempt_at <= now and held.claimed_until <= now
+                if is_due and left[held.receiver] > 0:
+                    left[held.receiver] -= 1
+                    held.attempts += 1
+                    held.claimed_until = now + ttl_s
+                    claimed.append(held)
+            return claimed
+
+    def waiting(self, now: float) -> set[str]:
+        """Return the receivers that asked this process to wait longer than until `now`, and forget the other waits."""
+        with self.lock:
+            self.waits = {name: until for name, until in self.waits.items() if now < until <= now + MAX_RETRY_AFTER_S}
+            return set(self.waits)
 
     def claimed(self, entries: Iterable[OutboxEntry]) -> None:
         """Note the messages that this process claimed in the database."""

@@ -27,6 +27,9 @@ class Held:
     error: str | None = None
     stored: bool = False
     """Whether the message has a row in the database. The row is older than this."""
+    followed_by: str = ""
+    after_given_up: bool = False
+    """Id of the next message of its lane: see OutboxEntry."""
     leaving: bool = False
     """Whether the message is being written to the database. It cannot be claimed meanwhile."""
 

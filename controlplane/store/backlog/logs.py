@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from alerts.dispatch import Decide, GroupStep, Picture
 from alerts.interfaces import AlertInstance, MessageRef, Transition
@@ -79,30 +79,30 @@ class EnduringGroupLog:
         if self._backlog.paused and self._backlog.seen is None:
             self._backlog.read(self._groups.read(), (), at)
 
-    def root(self, key: str, generation: int) -> MessageRef | None:
-        """Return the place of the first message of this generation of a group. None also when it cannot be read."""
-        known = self._roots.get(key)
-        if known is not None and known[0] == generation:
-            return known[1]
+    def roots(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], MessageRef]:
+        """Return the places of the first messages of groups. A group has none also when it cannot be read."""
+        known = {group: self._roots.get(group[0], (0, MessageRef(""))) for group in wanted}
+        found = {group: ref for group, (generation, ref) in known.items() if ref.place and group[1] == generation}
         try:
-            return self._groups.root(key, generation)
+            return {**self._groups.roots([group for group in wanted if group not in found]), **found}
         except Unavailable as error:
             # A second message is better than none.
             self._backlog.pause(error)
-            return None
+            return found
 
-    def remember(self, key: str, generation: int, ref: MessageRef) -> None:
-        """Store the place of a group's message, in the database or in the backlog."""
-        self._roots.pop(key, None)
-        self._roots[key] = (generation, ref)
-        if len(self._roots) > ROOTS:
-            del self._roots[next(iter(self._roots))]
+    def remember(self, places: Mapping[tuple[str, int], MessageRef]) -> None:
+        """Store the places of groups' messages, in the database or in the backlog."""
+        for (key, generation), ref in places.items():
+            self._roots.pop(key, None)
+            self._roots[key] = (generation, ref)
+            if len(self._roots) > ROOTS:
+                del self._roots[next(iter(self._roots))]
         if not self._backlog.paused:
             try:
-                self._groups.remember(key, generation, ref)
+                self._groups.remember(places)
             except Unavailable as error:
                 self._backlog.pause(error)
             else:
                 return
         with self._backlog.lock:
-            self._backlog.roots[key] = (generation, ref)
+            self._backlog.roots.update({key: (generation, ref) for (key, generation), ref in places.items()})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from functools import partial
 
-from controlplane.errors import LeaseLost, Unavailable
+from alerts.sending import Fate, Outcome
+from controlplane.errors import Unavailable
 from controlplane.store.backlog.backlog import Backlog
 from controlplane.store.backlog.held import Held
-from controlplane.store.outbox import OutboxEntry, OutboxStatus, OutboxStore
+from controlplane.store.outbox import STATUS_AFTER, OutboxEntry, OutboxStatus, OutboxStore
 
 Entry = Held | OutboxEntry
 
@@ -19,54 +20,65 @@ class EnduringOutbox:
     def __init__(self, outbox: OutboxStore, backlog: Backlog) -> None:
         self._outbox, self._backlog = outbox, backlog
 
-    def claim(self, holder: str, now: float, ttl_s: float, limit: int) -> Sequence[Entry]:
+    def claim(
+        self, holder: str, now: float, ttl_s: float, limit: int, without: Collection[str] = ()
+    ) -> Sequence[Entry]:
         """Claim due messages, from the database or from the backlog."""
+        without = self._backlog.waiting(now).union(without)
         if not self._backlog.paused:
             try:
-                entries = self._outbox.claim(holder, now, ttl_s, limit)
+                entries = self._outbox.claim(holder, now, ttl_s, limit, without)
             except Unavailable as error:
                 self._backlog.pause(error)
             else:
                 self._backlog.claimed(entries)
                 return entries
-        return self._backlog.claim(now, ttl_s, limit)
+        return self._backlog.claim(now, ttl_s, limit, without)
 
-    def done(self, entry: Entry, result: Mapping[str, Any] | None, at: float) -> None:
-        """Record that a message was sent. Raises LeaseLost when this process no longer holds the claim on its row."""
-
-        def change(held: Held) -> None:
-            held.status, held.finished_at, held.result, held.error = OutboxStatus.SENT, at, result, None
-
-        self._settle(entry, OutboxStatus.SENT, lambda row: self._outbox.done(row, result, at), change)
-
-    def retry(self, entry: Entry, error: str, next_at: float) -> None:
-        """Release a message, due again at `next_at`. Raises LeaseLost as `done` does."""
-
-        def change(held: Held) -> None:
-            held.next_attempt_at, held.error = next_at, error
-
-        self._settle(entry, OutboxStatus.QUEUED, lambda row: self._outbox.retry(row, error, next_at), change)
-
-    def dead(self, entry: Entry, error: str, at: float) -> None:
-        """Give a message up. Raises LeaseLost as `done` does."""
-
-        def change(held: Held) -> None:
-            held.status, held.finished_at, held.error = OutboxStatus.DEAD, at, error
-
-        self._settle(entry, OutboxStatus.DEAD, lambda row: self._outbox.dead(row, error, at), change)
-
-    def _settle(
-        self, entry: Entry, status: OutboxStatus, write: Callable[[OutboxEntry], None], change: Callable[[Held], None]
-    ) -> None:
-        while not self._backlog.settle(entry, change):
-            assert isinstance(entry, OutboxEntry)
+    def settle(self, outcomes: Sequence[Outcome]) -> Sequence[Entry]:
+        """Record the ends of claims, in the database or in the backlog. Return the entries whose rows are not ours."""
+        while rows := [one for one in outcomes if not self._backlog.settle(one.entry, partial(_change, one))]:
             try:
-                write(entry)
+                lost = self._outbox.settle(rows)
             except Unavailable as error:
                 self._backlog.pause(error)
-            except LeaseLost:
-                self._backlog.settled(entry, OutboxStatus.QUEUED)
-                raise
+                outcomes = rows
             else:
-                self._backlog.settled(entry, status)
-                return
+                gone = {entry.message_id for entry in lost}
+                for one in rows:
+                    is_lost = one.entry.message_id in gone
+                    status = STATUS_AFTER.get(one.fate, OutboxStatus.QUEUED)
+                    self._backlog.settled(one.entry, OutboxStatus.QUEUED if is_lost else status)
+                return lost
+        return ()
+
+    def hold(self, receiver: str, until: float) -> None:
+        """Claim no message of a receiver before unix second `until`. While writing is paused this is in memory only."""
+        with self._backlog.lock:
+            self._backlog.waits[receiver] = until
+        if not self._backlog.paused:
+            try:
+                self._outbox.hold(receiver, until)
+            except Unavailable as error:
+                self._backlog.pause(error)
+
+    def free(self, receivers: Collection[str]) -> None:
+        """End the waits of receivers. A stored one stays until it is over when the database cannot be written."""
+        with self._backlog.lock:
+            for receiver in receivers:
+                self._backlog.waits.pop(receiver, None)
+        if not self._backlog.paused:
+            try:
+                self._outbox.free(receivers)
+            except Unavailable as error:
+                self._backlog.pause(error)
+
+
+def _change(outcome: Outcome, held: Held) -> None:
+    """Give a message in memory the end of its claim."""
+    held.status, held.error = STATUS_AFTER.get(outcome.fate, OutboxStatus.QUEUED), outcome.error
+    held.attempts -= outcome.fate is Fate.RELEASED
+    if held.status is OutboxStatus.QUEUED:
+        held.next_attempt_at = outcome.at
+    else:
+        held.finished_at, held.result = outcome.at, outcome.result

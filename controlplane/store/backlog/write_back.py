@@ -14,8 +14,9 @@ from alerts.dispatch import GroupState
 from alerts.interfaces import AlertInstance, MessageRef, Transition
 from alerts.sender import KIND
 from controlplane.errors import LeaseLost, NotStorable, Unavailable
-from controlplane.store.alert_groups import put_group, put_root
-from controlplane.store.alert_log import append_history, put_rule
+from controlplane.store.alert_groups import put_groups, put_roots
+from controlplane.store.alerting.mirror import Mirror
+from controlplane.store.alerting.writing import append_history, put_rule
 from controlplane.store.backlog.backlog import Backlog
 from controlplane.store.backlog.held import Held
 from controlplane.store.database import Database, part
@@ -39,8 +40,12 @@ class _Batch:
     messages: list[Held]
 
 
-def write_back(db: Database, backlog: Backlog, lease: Callable[[], Lease | None], holder: str) -> bool:
+def write_back(
+    db: Database, backlog: Backlog, lease: Callable[[], Lease | None], holder: str, mirror: Mirror | None = None
+) -> bool:
     """Write the whole backlog. True when the database can be used again. Blocking; one call at a time.
+
+    `mirror` is forgotten before anything else is written.
 
     When another process has become the leader of alerting, its states count: only transitions, sent messages and
     their places are written then.
@@ -60,6 +65,8 @@ def write_back(db: Database, backlog: Backlog, lease: Callable[[], Lease | None]
                 return False  # no other process holds the lease: this one takes it again at its next beat
             give_way(backlog)
             continue
+        if mirror is not None:
+            mirror.forget()
         if _written(batch, backlog):
             log.info("alerting: the database can be written again, and everything that waited is in it")
     return not backlog.paused
@@ -145,12 +152,11 @@ def _write(db: Database, batch: _Batch, lease: Lease | None) -> None:
                 append_history(session, [transition])
         for key, state in batch.groups.items():
             with _each(session, f"group {key}"):
-                put_group(session, state)
+                put_groups(session, [state])
         for held in batch.messages:
             with _each(session, f"message {held.message_id}"):
                 _put_message(session, held)
-        for key, (generation, ref) in batch.roots.items():
-            put_root(session, key, generation, ref)
+        put_roots(session, {(key, generation): ref for key, (generation, ref) in batch.roots.items()})
         # Always write a row: a transaction without a change succeeds on a full disk and proves nothing.
         touch(session, "alerts")
 

@@ -28,6 +28,13 @@ _FIRING = (
     .exists()
 )
 """Whether the episode that an acknowledgement belongs to still lasts."""
+_RETURNING = (
+    select(AlertInstanceRow.fingerprint)
+    .where(col(AlertInstanceRow.fingerprint) == col(AcknowledgementRow.fingerprint))
+    .where(col(AlertInstanceRow.changes).is_not(None))
+    .exists()
+)
+"""Whether its alert has fired more than once of late. While an alert flaps, its episodes count as one."""
 
 
 class AcknowledgementStore:
@@ -71,8 +78,8 @@ class AcknowledgementStore:
 
 
 def read_holds(session: Session, db: Database, at: float | None) -> Holds:
-    """Return silences that end after `at` (None: all), and the acknowledgements of alerts that fire now."""
-    rows = session.exec(select(AcknowledgementRow).where(_FIRING))
+    """Return silences that end after `at` (None: all), and the acknowledgements of alerts that fire now or may flap."""
+    rows = session.exec(select(AcknowledgementRow).where(_FIRING | _RETURNING))
     found = db.unread.readable(ACKNOWLEDGEMENTS, rows, lambda row: row.fingerprint, _acknowledgement)
     return Holds(tuple(read_silences(session, db, at)), {one.fingerprint: one for one in found})
 

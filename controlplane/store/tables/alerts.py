@@ -31,6 +31,8 @@ class AlertInstanceRow(SQLModel, table=True):
     unknown_since: float | None = None
     away: list[str] = Field(default_factory=list, sa_column=Column(StoredJson, nullable=False, server_default="[]"))
     """Targets, as `job/instance`, that are down and without which the alert's state is unknown."""
+    changes: list[float] | None = Field(default=None, sa_column=Column(StoredJson(none_as_null=True), nullable=True))
+    """Times at which it began and ceased to fire before this episode. NULL: none."""
     format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     """Format number of the row. The columns alone do not show which release wrote them."""
 
@@ -70,6 +72,10 @@ class AlertGroupRow(SQLModel, table=True):
     """The alerts that were firing in the last message."""
     held: list[str] = Field(default_factory=list, sa_column=Column(StoredJson, nullable=False, server_default="[]"))
     """Fingerprints of those of them that were held back at the last decision."""
+    flaps: list[dict[str, Any]] = Field(
+        default_factory=list, sa_column=Column(StoredJson, nullable=False, server_default="[]")
+    )
+    """Those of them that the last message called flapping."""
     root_place: str | None = None
     """Place of the first message of this generation."""
     format: int = Field(default=0, sa_column_kwargs={"server_default": "0"})

@@ -1,4 +1,4 @@
-"""Messages to be sent, each stored in the transaction of the change that it reports."""
+"""Messages to be sent, each stored in the transaction of the change that it reports, and the waits of receivers."""
 
 from __future__ import annotations
 
@@ -33,3 +33,13 @@ class OutboxRow(SQLModel, table=True):
     finished_at: float | None = None
     result: dict[str, Any] | None = Field(default=None, sa_column=Column(StoredJson(none_as_null=True), nullable=True))
     error: str | None = None
+
+
+class ReceiverWaitRow(SQLModel, table=True):
+    """A receiver that asked to wait (Retry-After). No message of it is claimed before `until`."""
+
+    __tablename__ = "receiver_wait"
+
+    receiver: str = Field(primary_key=True)
+    until: float
+    """Unix seconds, on the clock that all senders share."""

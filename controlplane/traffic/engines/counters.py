@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from collectors.catalogue import Catalogue
-from collectors.engines import BACKENDS
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import Catalogue
+from collectors.engines.kinds import BACKENDS
 from collectors.errors import ScrapeError
-from collectors.exposition import parse
+from collectors.exposition.parser import parse
 from collectors.http.fetch import HttpSource
-from collectors.mapping import canonical_layout
 from collectors.target import Auth, Target
 
 REQUESTS, OPEN = "llm_requests_total", ("llm_requests_running", "llm_requests_waiting")

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import aiohttp
 
-from collectors.engines import BACKENDS, Api
+from collectors.engines.kinds import BACKENDS, Api
 from controlplane.config.auth import auth_of
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Backend

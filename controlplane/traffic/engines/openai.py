@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from collectors.probe_protocol import BadAnswer, EventStream
+from collectors.probe.protocol import BadAnswer, EventStream
 from collectors.target import Auth
 from controlplane.traffic.driver import Question, ServerReply, VersionState
 from controlplane.traffic.engine_server import EngineServer

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from controlplane.config.auth import auth_of
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.kubernetes import KubernetesTraffic

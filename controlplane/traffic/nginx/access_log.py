@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class AccessLog:
         A retried request counts for the last server, which answered it.
         """
         with self._path.open("rb") as file:
-            stat = self._path.stat()
+            stat = os.fstat(file.fileno())
             if self._offset < 0:
                 self._inode, self._offset = stat.st_ino, stat.st_size
             if stat.st_ino != self._inode or stat.st_size < self._offset:  # rotated or truncated

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from collectors.probe_protocol import BadAnswer, EventStream
+from collectors.probe.protocol import BadAnswer, EventStream
 from controlplane.traffic.driver import Question, ServerReply
 from controlplane.traffic.engine_server import Reply
 from controlplane.traffic.engines.first_token import first_token_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from alerts.interfaces import AlertInstance, AlertState, Message, Notice
+from alerts.interfaces import AlertInstance, AlertState, Flap, Message, Notice, Storm, StormCount
 
 FIRED_AT = 1_700_000_060.25
 HOSTILE = "chat\r\nBcc: all@example\n• ~all is well~ <!channel> @all <at id=all></at> [x](http://evil)\u202e\x1b[0m"
@@ -53,3 +53,12 @@ HUGE = replace(
 )
 """A group beyond every receiver's limits."""
 ATTACK = replace(FIRING, group_labels=(("alertname", HOSTILE),), firing=(alert(HOSTILE),))
+STORM = replace(
+    FIRING,
+    group_labels=(("node", HOSTILE),),
+    firing=tuple(alert("chat", node=HOSTILE, gpu=str(n)) for n in range(30)),
+    storm=Storm("node", HOSTILE, 12, (StormCount(HOSTILE, "critical", 30),), (f"rollout of {HOSTILE}",)),
+    flaps=(Flap(alert("chat", node=HOSTILE, gpu="0").fingerprint, 5, 300.0, FIRED_AT),),
+)
+OVER = replace(STORM, status="resolved", firing=(), flaps=(), sequence=2, storm=Storm("node", "n1", 0, (), (), 3))
+"""The end of a storm of which all alerts still fire: it has no alert."""

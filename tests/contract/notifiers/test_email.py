@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import AlertState, MessageRef
+from alerts.interfaces import AlertState, MessageRef, OnCall
 from alerts.notify.email import EmailNotifier, MailServer, Security
 from alerts.notify.email_message import Envelope
 from alerts.notify.words import CHINESE
@@ -31,6 +31,19 @@ def notifier(port: int, security: Security = "none", **options: Any) -> EmailNot
 
 def right() -> str:
     return "right"
+
+
+async def test_people_on_call_get_the_email_and_the_recipients_when_none_of_them_has_an_address() -> None:
+    async with mail_server() as server:
+        own = notifier(server.port, people={"ann": "Ann <ann@example.org>"})
+        for people in (("ann", "bo"), ("bo",), ()):
+            await own.send(replace(FIRING, on_call=OnCall("primary", people)), None)
+        assert [to for _, to in server.envelopes] == [
+            ["ann@example.org", "boss@example.org"],
+            ["ops@example.org", "boss@example.org"],
+            ["ops@example.org", "boss@example.org"],
+        ]
+        assert server.mails[0]["To"] == "Ann <ann@example.org>"
 
 
 async def test_an_email_says_it_in_text_and_in_html() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from alerts.errors import DeliveryFailed
-from alerts.interfaces import Notifier
+from alerts.interfaces import Message, Notifier, OnCall
 from alerts.notify.http import HttpPoster
+from alerts.notify.own_texts import OwnTexted
 from alerts.notify.paging.identity import incident_key
 from alerts.notify.paging.opsgenie import OpsgenieNotifier
 from alerts.notify.paging.pagerduty import PagerDutyNotifier
+from alerts.texts.templates import OwnText, OwnTexts, TemplateSet
 from tests.contract.notifiers.http_faults import FAULTS, Fault, fails
-from tests.contract.notifiers.messages import ATTACK, EDIT, FIRING, HUGE, NOTICE, RESOLVED, alert
+from tests.contract.notifiers.messages import ATTACK, EDIT, FIRING, HUGE, NOTICE, RESOLVED, STORM, alert
 from tests.fakes import receivers
 from tests.fakes.receiver import Receiver, receiving
 from tests.fakes.receivers import KEY
@@ -98,6 +100,65 @@ async def test_a_notice_pages_nobody() -> None:
         assert await notifier.send(EDIT, None) is None
         assert first is not None and second is not None and first.place != second.place
         assert {got.json["priority"] for got in receiver.taken} == {"P5"}
+
+
+async def test_opsgenie_has_the_people_on_call_as_responders() -> None:
+    async with opsgenie(teams=("gpu",), people={"ann": "ann@example.org"}) as (receiver, notifier):
+        await notifier.send(replace(FIRING, on_call=OnCall("primary", ("ann", "bo"))), None)
+        assert receiver.taken[0].json["responders"] == [
+            {"username": "ann@example.org", "type": "user"},
+            {"name": "gpu", "type": "team"},
+        ]
+
+
+EVERYWHERE = "{{ range .Alerts }}{{ .Labels.model }}, {{ end }}"
+IN_EVENTS = ("description", "source", "client", "component", "group", "class", "severity", "details.x")
+IN_ALERTS = (
+    "title",
+    "text",
+    "source",
+    "entity",
+    "note",
+    "priority",
+    "tags",
+    "actions",
+    "details.x",
+    "responders.0.name",
+)
+LONG = replace(HUGE, firing=HUGE.firing[:10])
+
+
+@pytest.mark.parametrize("message", [ATTACK, LONG, replace(LONG, status="resolved")], ids=["hostile", "long", "ended"])
+async def test_own_texts_in_every_place_stay_within_the_limits(message: Message) -> None:
+    def texted(inner: Notifier, places: Sequence[str], more: Mapping[str, str]) -> OwnTexted:
+        texts = {**dict.fromkeys(places, EVERYWHERE), **more}
+        return OwnTexted(inner, OwnTexts(TemplateSet(), "ops", tuple(OwnText(*one) for one in texts.items())))
+
+    links = {f"links.{n}.{name}": EVERYWHERE for n in range(30) for name in ("href", "text")}
+    async with pagerduty() as (receiver, notifier):
+        more = {"links.0.href": "https://d.example", "images.0.src": "javascript:x", "client_url": "ftp://d.example"}
+        ref = await texted(notifier, IN_EVENTS, links | more).send(message, None)
+        assert ref is not None and ref.note == "", "PagerDuty took it as it was"
+        event = receiver.taken[0].json
+        assert "images" not in event and event.get("client_url", message.console_url) == message.console_url
+    types = {f"responders.{n}.type": "teams" for n in range(30)}
+    async with opsgenie() as (receiver, notifier):
+        ref = await texted(notifier, IN_ALERTS, types).send(message, None)
+        assert ref is not None and ref.note == "", "Opsgenie took it as it was"
+
+
+async def test_responders_of_the_configuration_are_told_of_every_message() -> None:
+    night = {"type": "schedule", "name": "night"}
+    async with opsgenie(teams=("gpu",), responders=(night,)) as (receiver, notifier):
+        own = OwnTexts(TemplateSet(), "ops", (OwnText("responders.0.type", "user"), OwnText("responders.0.id", "u1")))
+        for message in (FIRING, NOTICE, STORM):
+            await OwnTexted(notifier, own).send(message, None)
+        every = [{"name": "gpu", "type": "team"}, night]
+        assert [got.json["responders"] for got in receiver.taken] == [
+            [*every, {"id": "u1", "type": "user"}],
+            every,
+            every,
+        ]
 
 
 async def test_opsgenie_has_one_alert_for_a_group() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from alerts.notify.slack import SlackNotifier
+from alerts.notify.slack.notifier import SlackNotifier
 from alerts.sender import MessageSender, SenderLimits
 from controlplane.access.roles import Role
 from controlplane.rollout.announce import Announcer
@@ -28,6 +28,10 @@ PEOPLE = {
     "UVIC": Person("vic", Role.VIEWER),
 }
 """Ann starts the rollouts. Eve has two accounts in Slack."""
+
+
+async def at_once(seconds: float) -> None:
+    """Wait no time: the world's clock does not move while a message is sent."""
 
 
 class SlackWorld(StrategyWorld):
@@ -53,7 +57,14 @@ class SlackWorld(StrategyWorld):
         self.service.update(self.sections, self.drivers, dict.fromkeys(self.sections, self.verification), announcer)
         self.engine.update(self.sections, self.drivers, announcer)
         self.notifier = SlackNotifier(
-            "ops", "#ops", lambda: TOKEN, base_url=self.slack.url, timeout_s=5.0, now=self.clock.now
+            "ops",
+            "#ops",
+            lambda: TOKEN,
+            base_url=self.slack.url,
+            timeout_s=5.0,
+            now=self.clock.now,
+            monotonic=self.clock.now,
+            sleep=at_once,
         )
         limits = SenderLimits()
         self.sender = MessageSender(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from alerts.dispatch import Decide, Deliveries, Dispatcher, GroupState, GroupStep, Picture, decide, next_due
-from alerts.holds import Holds, Silence
+from alerts.holds import Acknowledgement, Holds, Silence
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
+from alerts.notify.card import render
 from alerts.routing.intervals import TimeInterval, time_span
 from alerts.routing.matchers import Matcher, Op
 from alerts.routing.tree import Node
+from alerts.wire import message_from_json, message_to_json, summary
 from collectors.samples import labels_of
 from tests.routes import key_of, root, stages
 
@@ -176,15 +178,39 @@ def test_a_message_that_was_given_up_is_told_anew_after_a_quarter_of_an_hour() -
     assert line.told(910, alert("v1"), dead=KEY) == [("firing", "v1", "")]
 
 
-@pytest.mark.parametrize("route", [replace(ROUTE, receiver="other"), replace(ROUTE, group_by=("alertname",))])
-def test_a_changed_route_closes_old_groups_in_silence(route: Node) -> None:
+def test_the_group_of_a_receiver_that_is_gone_closes_in_silence() -> None:
     line = Timeline(replace(ROUTE, group_wait_s=0))
     line.at(0, alert("v1"))
-    line.route = replace(route, group_wait_s=0)
-    messages = line.at(100, alert("v1"))
-    assert [m.group_key for m in messages] == [key_of(route, alert("v1").labels)]
+    line.route = replace(ROUTE, receiver="other", group_wait_s=0)
+    assert [m.group_key for m in line.at(100, alert("v1"))] == [key_of(line.route, alert("v1").labels)]
     assert not line.groups[KEY].is_open
-    assert f"{KEY} closed: the receiver or the grouping has changed" in [s.sentence for s in line.steps]
+
+
+def test_a_changed_grouping_ends_the_old_message_and_says_where_its_alerts_are() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    line.at(0, alert("v1"))
+    line.route = replace(ROUTE, group_by=("alertname",), group_wait_s=0)
+    old, new = line.at(100, alert("v1"))
+    assert (old.group_key, old.status, old.firing, old.resolved, old.moved) == (KEY, "resolved", (), (), 1)
+    assert (new.group_key, new.status) == (key_of(line.route, alert("v1").labels), "firing")
+    assert not line.groups[KEY].is_open
+    card = render(old)
+    assert card.title.startswith("MOVED: ")
+    assert card.lines == ("the routes have changed; 1 alerts still fire, and other messages tell of them",)
+    assert message_from_json(message_to_json(old)) == old
+    assert summary(old).endswith("(1 moved)")
+
+
+def test_an_acknowledged_alert_stays_in_the_old_message_when_the_grouping_changes() -> None:
+    line = Timeline(replace(ROUTE, group_wait_s=0))
+    firing = alert("v1")
+    line.at(0, firing)
+    line.route = replace(ROUTE, group_by=("alertname",), group_wait_s=0)
+    line.holds = Holds((), {firing.fingerprint: Acknowledgement(firing.fingerprint, 0.0, "ana", 50.0)})
+    assert line.at(100, firing) == []
+    assert line.groups[KEY].is_open
+    (over,) = line.at(200, ended("v1", 150))
+    assert (over.group_key, over.status, len(over.resolved)) == (KEY, "resolved", 1)
 
 
 def test_the_message_carries_what_a_notifier_needs() -> None:
@@ -221,10 +247,10 @@ class Log:
                 self.sent.append((at, key, versions(told.firing), versions(told.resolved)))
         return steps
 
-    def root(self, key: str, generation: int) -> MessageRef | None:
+    def roots(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], MessageRef]:
         raise AssertionError("not asked for here")
 
-    def remember(self, key: str, generation: int, ref: MessageRef) -> None:
+    def remember(self, places: Mapping[tuple[str, int], MessageRef]) -> None:
         raise AssertionError("not asked for here")
 
 

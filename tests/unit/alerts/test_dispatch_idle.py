@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -46,10 +47,10 @@ class Groups:
                 if self.groups[key].sequence % 3 == 2:
                     self.dead.add(key)
 
-    def root(self, key: str, generation: int) -> MessageRef | None:
-        return None
+    def roots(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], MessageRef]:
+        return {}
 
-    def remember(self, key: str, generation: int, ref: MessageRef) -> None: ...
+    def remember(self, places: Mapping[tuple[str, int], MessageRef]) -> None: ...
 
 
 class Clock:
@@ -88,6 +89,32 @@ async def test_nothing_is_later_and_nothing_is_lost(seed: int) -> None:
         told.deliver()
         clock.time += BEAT_S
     assert always.looks == 600 > told.looks
+
+
+async def test_a_dispatcher_says_when_the_next_message_is_due() -> None:
+    clock = Clock()
+    began = clock.time
+    groups = Groups(firing({1}, began))
+    dispatcher = Dispatcher(stages(ROUTE), groups, clock)
+    clock.time += 0.75
+    assert dispatcher.due_at == math.inf
+    (opened,) = await dispatcher.tick()
+    assert (opened.message, dispatcher.due_at) == (None, began + 10), "the wait counts from the alert"
+    clock.time = began + 10
+    (sent,) = await dispatcher.tick(changed=False)
+    assert sent.message is not None
+    assert dispatcher.due_at == math.inf, "each tick has to decide while a message is underway"
+    groups.underway.clear()
+    assert await dispatcher.tick(changed=False) == ()
+    assert dispatcher.due_at == began + 10 + 120
+
+
+async def test_a_group_waits_from_now_on_for_an_alert_that_was_held_back_until_now() -> None:
+    clock = Clock()
+    groups = Groups(firing({1}, clock.time - 60))
+    dispatcher = Dispatcher(stages(ROUTE), groups, clock)
+    (opened,) = await dispatcher.tick()
+    assert opened.state.opened_at == clock.time
 
 
 async def test_a_clock_that_is_set_back_puts_off_no_repeat() -> None:

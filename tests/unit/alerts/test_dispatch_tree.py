@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from alerts.dispatch import GroupState, GroupStep, Picture, Stages, decide, next_due
+from alerts.dispatch import Picture, Stages, next_due
 from alerts.holds import Acknowledgement, Holds
-from alerts.interfaces import AlertInstance, AlertState
+from alerts.interfaces import Above, Escalated
 from alerts.routing.config import read_alertmanager
 from alerts.routing.tree import Escalation, Node, Routing
 from collectors.samples import labels_of
 from tests.routes import root
+from tests.unit.alerts.dispatch_timeline import Timeline, alert, ended
 
 TREE = """\
 route:
@@ -41,41 +42,12 @@ def stages(text: str = TREE, **notifiers: tuple[str, ...]) -> Stages:
     return Stages(routing, {name: (name,) for name in routing.receivers} | notifiers, "http://c")
 
 
-def alert(name: str, severity: str = "warning", **labels: str) -> AlertInstance:
-    every = labels_of({"alertname": name, "severity": severity, **labels})
-    return AlertInstance(f"f;g;{name}", every, (), AlertState.FIRING, 1.0, 0.0, fired_at=0.0)
-
-
-def ended(instance: AlertInstance, at: float) -> AlertInstance:
-    return replace(instance, state=AlertState.INACTIVE, resolved_at=at)
-
-
-@dataclass
-class Timeline:
-    """A timeline that keeps the groups between decisions."""
-
-    stages: Stages = field(default_factory=stages)
-    groups: dict[str, GroupState] = field(default_factory=dict)
-    sentences: list[str] = field(default_factory=list)
-    holds: Holds = field(default_factory=Holds)
-
-    def at(self, second: float, *alerts: AlertInstance) -> list[str]:
-        """Return `notifier: alerts` of each message that notifies somebody."""
-        steps = decide(self.stages, Picture(alerts, self.groups, holds=self.holds), second)
-        self.groups |= {step.state.key: step.state for step in steps}
-        self.sentences += [step.sentence for step in steps]
-        return [_told(step) for step in steps if step.message and not step.message.edit]
-
-
-def _told(step: GroupStep) -> str:
-    message = step.message
-    assert message is not None
-    firing, over = (" ".join(dict(i.labels)["alertname"] for i in some) for some in (message.firing, message.resolved))
-    return f"{message.receiver}: " + (firing or "-") + (f" over {over}" if over else "")
+def timeline() -> Timeline:
+    return Timeline(stages())
 
 
 def test_an_alert_goes_to_each_route_that_takes_it_with_the_waits_of_that_route() -> None:
-    line, hot = Timeline(), alert("Hot", "critical", team="gpu", node="n1")
+    line, hot = timeline(), alert("Hot", "critical", team="gpu", node="n1")
     assert line.at(0, hot) == ["pager: Hot"]
     assert line.at(9, hot) == []
     assert line.at(10, hot) == ["gpu: Hot"]
@@ -84,7 +56,7 @@ def test_an_alert_goes_to_each_route_that_takes_it_with_the_waits_of_that_route(
 
 
 def test_only_the_root_takes_what_no_route_takes_and_its_groups_have_short_names() -> None:
-    line = Timeline()
+    line = timeline()
     line.at(0, alert("Slow"))
     assert line.at(10, alert("Slow")) == ["ops: Slow"]
     assert list(line.groups) == ["ops{alertname='Slow'}"]
@@ -106,13 +78,13 @@ def test_a_receiver_with_two_notifiers_sends_by_both_and_one_without_drops_its_a
 
 
 def test_the_watchdog_is_sent_by_a_route_that_asks_for_it_and_never_by_the_root() -> None:
-    line = Timeline()
+    line = timeline()
     line.at(0, alert("Watchdog", "none"), alert("Other", "none"))
     assert line.at(10, alert("Watchdog", "none"), alert("Other", "none")) == ["beacon: Watchdog"]
 
 
 def test_an_inhibited_alert_is_not_sent_until_its_source_is_over() -> None:
-    line = Timeline()
+    line = timeline()
     down, hot, elsewhere = alert("Down", "critical", node="n1"), alert("Hot", node="n1"), alert("Hot", node="n2")
     assert line.at(0, down, hot) == ["pager: Down"]
     assert line.at(60, down, hot, elsewhere) == []
@@ -122,7 +94,7 @@ def test_an_inhibited_alert_is_not_sent_until_its_source_is_over() -> None:
 
 
 def test_an_alert_that_is_inhibited_after_it_was_sent_is_not_called_over() -> None:
-    line, hot, down = Timeline(), alert("Hot", node="n1"), alert("Down", "critical", node="n1")
+    line, hot, down = timeline(), alert("Hot", node="n1"), alert("Down", "critical", node="n1")
     line.at(0, hot)
     line.at(10, hot)
     assert line.at(100, hot, down) == ["pager: Down"]
@@ -130,7 +102,7 @@ def test_an_alert_that_is_inhibited_after_it_was_sent_is_not_called_over() -> No
 
 
 def test_a_route_is_silent_in_its_interval_and_sends_after_it() -> None:
-    line, page = Timeline(), alert("Page", team="night")
+    line, page = timeline(), alert("Page", team="night")
     assert [line.at(second, page) for second in (0, 10, 299)] == [[], [], []]
     assert line.groups == {}
     assert next_due(line.stages, Picture([page], line.groups), 245.0) == 300.0
@@ -138,30 +110,66 @@ def test_a_route_is_silent_in_its_interval_and_sends_after_it() -> None:
     assert line.at(310, page) == ["night: Page"]
 
 
-def test_alerts_that_take_another_route_after_a_reload_are_not_called_over() -> None:
-    line, slow = Timeline(), alert("Slow")
+def test_alerts_that_take_another_route_after_a_reload_are_called_over_when_they_are() -> None:
+    line, slow = timeline(), alert("Slow")
     line.at(0, slow)
     assert line.at(10, slow) == ["ops: Slow"]
     first = '- {matchers: [alertname="Slow"], receiver: night}\n    - {matchers: [severity="critical"], receiver'
     line.stages = stages(TREE.replace('- {matchers: [severity="critical"], receiver', first))
     assert line.at(100, slow) == []
     assert line.at(110, slow) == ["night: Slow"]
-    assert "ops{alertname='Slow'} closed: its alerts take other routes now" in line.sentences
-    assert line.at(200, ended(slow, 190)) == ["night: - over Slow"]
+    assert line.at(200, ended(slow, 190)) == ["night: - over Slow", "ops: - over Slow"]
+    assert not any(group.is_open for group in line.groups.values())
 
 
-def test_a_group_whose_route_is_gone_closes_in_silence() -> None:
-    line, hot = Timeline(), alert("Hot", "critical", team="gpu", node="n1")
+def test_a_group_ends_its_alerts_one_after_another_when_all_take_another_route() -> None:
+    line, slow, other = timeline(), alert("Slow", node="n1"), alert("Slow", node="n2")
+    line.at(0, slow, other)
+    assert line.at(10, slow, other) == ["ops: Slow Slow"]
+    first = '- {matchers: [alertname="Slow"], receiver: night}\n    - {matchers: [severity="critical"], receiver'
+    line.stages = stages(TREE.replace('- {matchers: [severity="critical"], receiver', first))
+    line.at(20, slow, other)
+    assert line.at(30, slow, other) == ["night: Slow Slow"]
+    # ops has a group_interval of a minute.
+    assert line.at(69, ended(slow, 60), other) == []
+    assert line.at(70, ended(slow, 60), other) == ["ops: Slow over Slow"]
+    assert line.at(90, ended(slow, 60), other) == ["night: Slow over Slow"]
+    # Until then only the minutes of the time interval are due.
+    assert next_due(line.stages, Picture([ended(slow, 60), other], line.groups), 91) == 120
+    assert line.at(140, ended(slow, 60), ended(other, 135)) == ["ops: - over Slow"]
+
+
+def test_an_alert_that_ended_when_the_routes_changed_is_told_to_its_old_receiver_only() -> None:
+    line, slow = timeline(), alert("Slow")
+    line.at(0, slow)
+    line.at(10, slow)
+    first = '- {matchers: [alertname="Slow"], receiver: night}\n    - {matchers: [severity="critical"], receiver'
+    line.stages = stages(TREE.replace('- {matchers: [severity="critical"], receiver', first))
+    assert line.at(100, ended(slow, 90)) == ["ops: - over Slow"]
+
+
+def test_a_receiver_that_is_gone_is_told_nothing() -> None:
+    line, slow = timeline(), alert("Slow")
+    line.at(0, slow)
+    line.at(10, slow)
+    line.stages = replace(stages(TREE.replace("ops", "new")), notifiers={"new": ("new",)})
+    assert line.at(100, ended(slow, 90)) == []
+    assert "ops{alertname='Slow'} closed: the receiver or the grouping has changed" in line.sentences
+
+
+def test_a_group_whose_route_is_gone_tells_of_ends_only() -> None:
+    line, hot = timeline(), alert("Hot", "critical", team="gpu", node="n1")
     line.at(0, hot)
     line.stages = stages(TREE.replace('severity="critical"', 'severity="fatal"'))
     assert line.at(1, hot) == []
-    assert "pager/{severity=\"critical\"}{alertname='Hot'} closed: the receiver or the grouping has changed" in (
-        line.sentences
-    )
+    assert line.at(10, hot) == ["gpu: Hot"]
+    assert line.at(7200, hot) == ["gpu: Hot"]  # the pager is not told again
+    assert line.at(7300, ended(hot, 7290)) == ["gpu: - over Hot", "pager: - over Hot"]
+    assert not any(group.is_open for group in line.groups.values())
 
 
 def test_a_route_that_moves_within_the_file_keeps_its_groups() -> None:
-    line, hot = Timeline(), alert("Hot", team="gpu", node="n1")
+    line, hot = timeline(), alert("Hot", team="gpu", node="n1")
     line.at(0, hot)
     assert line.at(10, hot) == ["gpu: Hot"]
     line.stages = stages(TREE.replace("  routes:\n", '  routes:\n    - {matchers: [team="new"], receiver: ops}\n'))
@@ -220,3 +228,20 @@ def test_an_acknowledgement_stops_the_steps_that_were_not_sent() -> None:
     assert [line.at(second, slow) for second in (900, 2700, 3599)] == [[], [], []]
     line.holds = Holds()
     assert line.at(3600, slow) == ["boss: Slow", "ops: Slow", "pager: Slow"]
+
+
+def test_a_step_says_which_one_it_is_and_names_the_group_that_it_goes_on_from() -> None:
+    line, slow = Timeline(escalating()), alert("Slow")
+    sent = {second: line.messages(second, slow) for second in (0, 10, 900, 2700)}
+    above = Above("ops{alertname='Slow'}", 0)
+    assert [(one.receiver, one.escalated) for second in sent for one in sent[second]] == [
+        ("ops", None),
+        ("pager", Escalated(1, 2, 900.0, (above,))),
+        ("boss", Escalated(2, 2, 2700.0, (above,))),
+    ]
+    assert [one.escalated for one in line.messages(9100, ended(slow, 9050))] == [None, None, None]
+
+
+def test_two_steps_to_one_notifier_at_one_time_are_one_group() -> None:
+    twice = made(root("ops", ("alertname",)), (Escalation(900.0, "pager"), Escalation(900.0, "pager")))
+    assert [outlet.key(()) for outlet in twice.of(twice.routing.root)] == ["ops{}", "pager^15m{}"]

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from alerts.errors import RuleError
-from alerts.packs import BUILTIN, EXAMPLE, PackOptions, expanded, load_pack, load_sources, pack_variables
-from alerts.rules import AlertingRule, RecordingRule, duplicates
+from alerts.errors import NoDataError, RuleError
+from alerts.no_data import Action, NoData
+from alerts.packs import (
+    BUILTIN,
+    EXAMPLE,
+    PackOptions,
+    expanded,
+    load_pack,
+    load_sources,
+    no_data_faults,
+    pack_variables,
+)
+from alerts.rules import AlertingRule, RecordingRule, RuleGroup, as_prometheus, duplicates, parse_rules
 from alerts.template import Surroundings
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from collectors.durations import parse_duration
 from controlplane.ruletest.document import load_test_file
 from tests.fakes.override import Override
@@ -196,6 +208,36 @@ def test_a_threshold_of_two_packs_is_one_threshold() -> None:
     groups = load_sources(["builtin:llm"], Path("/nowhere"), {"service_down": Override(for_=99.0)})
     rules = {rule.name: rule for group in groups for rule in group.rules if isinstance(rule, AlertingRule)}
     assert rules["LLMEngineDown"].for_s == rules["LLMGatewayDown"].for_s == 99.0
+
+
+def policies(groups: Iterable[RuleGroup]) -> dict[str, NoData]:
+    rules = [rule for group in groups for rule in group.rules if isinstance(rule, AlertingRule)]
+    return {rule.alert: rule.no_data for rule in rules if rule.no_data != NoData()}
+
+
+def test_a_policy_for_missing_data_is_that_of_fleet_yaml_by_alert() -> None:
+    fire = NoData(Action.FIRE, 600.0)
+    groups = load_pack("gpu", options=PackOptions(no_data={"GPUTemperatureHigh": fire}))
+    assert policies(groups) == {"GPUTemperatureHigh": fire}
+    assert policies(parse_rules(yaml.safe_dump(as_prometheus(groups)), "f.yml")) == {"GPUTemperatureHigh": fire}
+    ids = [rule.id for group in groups for rule in group.rules]
+    assert ids == [rule.id for group in load_pack("gpu") for rule in group.rules], "alerts keep their state"
+
+
+def test_a_policy_of_an_alert_that_no_loaded_pack_has_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text("groups: [{name: g, rules: [{alert: Mine, expr: up == 0}]}]")
+    for name, said in (
+        ("GPUTemperatureHi", "did you mean 'GPUTemperatureHigh'? "),
+        ("LLMModelDown", "`cp rules list` lists them"),
+        ("Mine", "a rule of a file has the annotation controlplane_no_data"),
+    ):
+        with pytest.raises(NoDataError, match=f"policy for missing data of {name}: is no alert") as caught:
+            load_sources(["builtin:gpu", "mine.yml"], tmp_path, options=PackOptions(no_data={name: NoData()}))
+        assert said in str(caught.value)
+    # The pack of SLOs has its alerts whether or not there are SLOs now.
+    assert [one.name for one in no_data_faults(["builtin:llm"], ["LLMSLOFastBurn", "Watchdog", "GPULost"])] == [
+        "GPULost"
+    ]
 
 
 def test_owners_are_those_of_fleet_yaml_by_pack() -> None:

@@ -15,10 +15,8 @@ from controlplane.cli.main import run
 
 PACK_TESTS = Path(__file__).parents[3] / "alerts" / "packs" / "tests"
 RENDERED = {
-    "llm": ["builtin:llm"],
-    "gpu": ["builtin:gpu"],
-    "backups": ["builtin:backups"],
-    "baseline": ["-c", str(PACK_TESTS / "baseline.fleet.yaml")],
+    **{name: [f"builtin:{name}"] for name in ("llm", "triton", "vllm", "gateway", "rollout", "self", "gpu", "backups")},
+    **{name: ["-c", str(PACK_TESTS / f"{name}.fleet.yaml")] for name in ("baseline", "slo")},
 }
 """Arguments of `rules list --prometheus` for each test's rule file, as in the head of the test."""
 
@@ -29,12 +27,16 @@ def promtool(*args: str, cwd: Path) -> None:
 
 
 @pytest.fixture
-def rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    for name, arguments in RENDERED.items():
-        assert run(["rules", "list", "--prometheus", *arguments]) == 0
-        (tmp_path / f"{name}.rules.yml").write_text(capsys.readouterr().out)
-        shutil.copy(PACK_TESTS / f"{name}.test.yml", tmp_path)
+def rules(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A folder with the tests of a file's name, and the rules that they test."""
+    assert run(["rules", "list", "--prometheus", *RENDERED[name]]) == 0
+    (tmp_path / f"{name}.rules.yml").write_text(capsys.readouterr().out)
+    shutil.copy(PACK_TESTS / f"{name}.test.yml", tmp_path)
     return tmp_path
+
+
+def test_each_file_of_tests_is_run() -> None:
+    assert {path.name for path in PACK_TESTS.glob("*.test.yml")} == {f"{name}.test.yml" for name in RENDERED}
 
 
 def test_each_file_of_tests_says_how_its_rules_are_made() -> None:

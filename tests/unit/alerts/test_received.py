@@ -103,3 +103,11 @@ def test_texts_refresh_and_the_start_stays() -> None:
 def test_an_alert_that_is_stored_nowhere_any_more_ends() -> None:
     first = step((), alert(70, 340, 100), at=100)
     assert [t.after.value for t in step(first.instances, at=200).transitions] == ["inactive"]
+
+
+def test_earlier_changes_are_kept_while_the_sender_repeats_it() -> None:
+    first = step((), alert(70, 340, 100), at=100)
+    over = step(first.instances, alert(70, 200, 201), at=201)
+    again = step(over.instances, alert(300, 540, 300), at=300)
+    assert (again.instances[0].fired_at, again.instances[0].changes) == (300, (70, 201))
+    assert step(again.instances, alert(300, 600, 360), at=360).instances[0].changes == (70, 201)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_it_fires_when_the_condition_has_held_for_exactly_for() -> None:
 def test_durations_are_told_to_the_second() -> None:
     line = Timeline(rule(for_s=6))
     assert [line.at(t, v) for t, v in ((0, 90), (7.997, 91), (18.07, None), (20, 90), (20.4, None))] == [
-        "pending", "firing", "inactive", "pending", "-",
+        "pending", "firing", "inactive", "pending", "inactive",
     ]  # fmt: skip
     assert [s.partition(": ")[2] for s in line.sentences] == [
         "90 °C on 0; it fires when this has lasted 6s",
@@ -184,3 +184,36 @@ def test_an_alert_whose_rule_is_gone_ends_with_a_sentence() -> None:
     assert (transition.before, transition.after) == (AlertState.FIRING, AlertState.INACTIVE)
     assert transition.instance.resolved_at == 50
     assert transition.sentence == "Hot went from firing to inactive: its rule is no longer configured"
+
+
+def test_earlier_changes_are_kept_while_the_alert_returns() -> None:
+    line = Timeline(rule(for_s=10))
+    seconds = ((0, 90), (10, 90), (20, None), (30, 90), (35, None), (40, 90), (50, 90), (60, None))
+    seen = []
+    for second, value in seconds:
+        state = line.at(second, value)
+        (one,) = line.instances
+        seen.append((state, one.fired_at, one.resolved_at, one.changes))
+    assert seen == [
+        ("pending", None, None, ()),
+        ("firing", 10, None, ()),
+        ("inactive", 10, 20, ()),
+        ("pending", None, None, (10, 20)),
+        ("inactive", 10, 20, ()),
+        ("pending", None, None, (10, 20)),
+        ("firing", 50, None, (10, 20)),
+        ("inactive", 50, 60, (10, 20)),
+    ]
+    assert line.sentences[4].endswith("over after 5s; it fires only after 10s (was: 90 °C on 0)")
+
+
+def test_an_alert_that_was_forgotten_begins_without_changes() -> None:
+    line = Timeline(rule())
+    line.at(0, 90)
+    line.at(10, None)
+    assert line.at(11 + RESOLVED_RETENTION_S, None) == "-"
+    line.at(2000, 90)
+    assert line.instances[0].changes == ()
+    pending = Timeline(rule(for_s=2000))
+    pending.instances = [replace(line.instances[0], state=AlertState.PENDING, fired_at=None, changes=(5.0, 10.0))]
+    assert pending.at(11 + RESOLVED_RETENTION_S, None) == "-", "it ended too long ago to be told"

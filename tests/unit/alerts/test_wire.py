@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from alerts.errors import NotReadable
-from alerts.interfaces import AlertInstance, AlertState, Button, Message, Notice
+from alerts.interfaces import Above, AlertInstance, AlertState, Button, Escalated, Message, Notice, OnCall
 from alerts.notify.card import SHOWN, render
+from alerts.notify.words import CHINESE
 from alerts.wire import instance_from_json, instance_to_json, message_from_json, message_to_json
 
 ALERT = AlertInstance(
@@ -30,6 +31,12 @@ MESSAGE = Message(
 def test_an_instance_survives_strict_json(value: float) -> None:
     instance = replace(ALERT, value=value)
     assert instance_from_json(json.loads(json.dumps(instance_to_json(instance), allow_nan=False))) == instance
+
+
+@pytest.mark.parametrize("changes", [[1.0], [1.0, 2.0, 3.0], [math.nan, 2.0], [1.0, math.inf], ["1", "2"], "12"])
+def test_changes_that_are_no_pairs_of_times_are_refused(changes: object) -> None:
+    with pytest.raises(NotReadable):
+        instance_from_json(instance_to_json(ALERT) | {"changes": changes})
 
 
 def test_nan_becomes_null_and_nan_again() -> None:
@@ -114,3 +121,28 @@ def test_what_an_earlier_version_wrote_is_read() -> None:
     content = instance_to_json(ALERT)
     del content["unknown_since"], content["away"], content["format"]
     assert instance_from_json(content) == ALERT
+
+
+ESCALATED = replace(MESSAGE, escalated=Escalated(2, 3, 2700.0, (Above("ops{}", 7),)))
+
+
+def test_an_escalation_survives_strict_json_and_is_the_first_thing_that_a_card_says() -> None:
+    content = json.loads(json.dumps(message_to_json(ESCALATED), allow_nan=False))
+    assert message_from_json(content) == ESCALATED
+    called = replace(ESCALATED, on_call=OnCall("primary", ("ann", "bo")))
+    assert message_from_json(json.loads(json.dumps(message_to_json(called)))) == called
+    assert ("On call", "ann, bo") in render(called).fields
+    assert ("值班", "primary 无人值班") in render(replace(called, on_call=OnCall("primary", ())), CHINESE).fields
+    card = render(ESCALATED)
+    assert card.fields[0] == ("Escalation", "step 2 of 3: nobody had acknowledged it after 45m")
+    assert card.text.endswith(" (step 2 of 3: nobody had acknowledged it after 45m)")
+    chinese = render(ESCALATED, CHINESE)
+    assert chinese.fields[0] == ("升级", "第 2 步（共 3 步）：45m 内无人确认")
+    content["escalated"]["step"] = "two"
+    with pytest.raises(NotReadable, match="step"):
+        message_from_json(content)
+
+
+def test_what_the_release_before_told_escalations_queued_is_none() -> None:
+    content = {k: v for k, v in message_to_json(MESSAGE).items() if k not in ("escalated", "on_call")} | {"format": 3}
+    assert message_from_json(content) == MESSAGE

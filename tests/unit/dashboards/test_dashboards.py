@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models import bargauge, stat, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from alerts.packs import EXAMPLE, load_pack
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from controlplane.api.backups.metrics import GAUGES
 from dashboards.generate import all_dashboards, write_dashboards
 

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from alerts.packs import BUILTIN, EXAMPLE, load_pack, pack_variables
 from alerts.rules import AlertingRule
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from collectors.durations import format_duration
 from controlplane.app.check import inspect_file
 from controlplane.cli.verbs.tree import GROUPS, VERBS
@@ -137,7 +137,7 @@ def choices(annotation: Any) -> Iterator[str]:
 
 def test_the_examples_of_the_page_are_a_fleet_yaml_together(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", read("fleet-yaml.md"), re.DOTALL)
-    assert len(blocks) == 16
+    assert len(blocks) == 18
     fleet = parse_fleet("".join(blocks), tmp_path / "fleet.yaml")
     assert {m.name for m in fleet.models} == {"model", "chat"}
 

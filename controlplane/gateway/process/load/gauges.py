@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from collectors.catalogue import Catalogue, CatalogueSource
-from collectors.engines import BACKENDS
+from collectors.catalogue.model import Catalogue, CatalogueSource
+from collectors.engines.kinds import BACKENDS
 
 WAITING, CACHE = "llm_requests_waiting", "llm_kv_cache_usage_ratio"
 FULL_QUEUE = 5.0

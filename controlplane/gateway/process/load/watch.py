@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
-from collectors.catalogue import load_catalogue
-from collectors.engines import BACKENDS
+from collectors.catalogue.model import load_catalogue
+from collectors.engines.kinds import BACKENDS
 from collectors.target import Auth
 from controlplane.errors import Unavailable
 from controlplane.gateway.desired.document import BackendSpec, Desired

@@ -69,6 +69,21 @@ def test_the_zone_decides_the_day_and_the_hour() -> None:
     assert not any(berlin.has(at("2026-03-29T00:30:00") + hour * 3600) for hour in range(4))
 
 
+@pytest.mark.parametrize("location", ["location: ''", "location: null", "location: Etc/UTC", ""])
+def test_without_a_zone_it_is_utc(location: str) -> None:
+    found = interval(f"times: [{{start_time: '09:00', end_time: '10:00'}}], {location}".rstrip(", "))
+    assert found.has(at("2026-11-28T09:00:00")) and not found.has(at("2026-11-28T10:00:00"))
+
+
+def test_the_zone_decides_the_month_and_its_last_day() -> None:
+    auckland = interval("days_of_month: ['-1'], months: [february], years: ['2027'], location: Pacific/Auckland")
+    inside = ("2027-02-27T11:00:00", "2027-02-28T10:59:59")  # 13 hours ahead
+    assert [auckland.has(at(moment) + late) for moment in inside for late in (-1, 0, 1)] == [
+        *(False, True, True),
+        *(True, True, False),
+    ]
+
+
 def test_an_interval_without_fields_is_always() -> None:
     assert TimeInterval().has(0.0)
 

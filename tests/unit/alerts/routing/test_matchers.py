@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alerts.errors import MatcherError
-from alerts.routing.matchers import Matcher, Op, parse_matchers
+from alerts.routing.matchers import Matcher, Op, parse_labels, parse_matchers
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,10 @@ def test_a_missing_label_is_empty_and_patterns_match_the_whole_value(
 def test_a_matcher_prints_as_it_is_read() -> None:
     for matcher in (Matcher("a b", Op.EQUAL, 'x"\n\\'), Matcher("a", Op.MATCHES_NOT, "b.*")):
         assert parse_matchers(str(matcher)) == (matcher,)
+
+
+def test_labels_are_spelt_as_matchers_that_compare_for_equality() -> None:
+    assert parse_labels('{a=b, "of any text"="x, y"}') == (("a", "b"), ("of any text", "x, y"))
+    for text in ("a", "a!=b", "a=~b", "a!~b", "a=b c=d, e"):
+        with pytest.raises(MatcherError, match="expected = and a value"):
+            parse_labels(text)

@@ -163,20 +163,20 @@ BOMB = gzip.compress(b"0" * 10_000_000)
         (
             answering(b"", f"Location: http://other.example:81/x?token={SECRET}", status="302 Found"),
             UnexpectedStatus,
-            "answered 302 Found, expected 200: a redirect to host other.example, which is not followed;"
-            " configure the final address",
+            "answered 302 Found, expected 200: a redirect to other.example:81 over http, which is not followed"
+            " because it is another server; set the address to other.example:81",
         ),
         (
             answering(b"", f"Location: /login?{SECRET}", status="307 Temporary Redirect"),
             UnexpectedStatus,
-            "answered 307 Temporary Redirect, expected 200: a redirect to another path, which is not followed;"
-            " configure the final address",
+            "answered 307 Temporary Redirect, expected 200: a redirect, the scrape's number 4; 3 are followed;"
+            " set the final path",
         ),
         (
             answering(b"", "Location: http://[::1/", status="301 Moved Permanently"),
             UnexpectedStatus,
-            "answered 301 Moved Permanently, expected 200: a redirect to another path, which is not followed;"
-            " configure the final address",
+            "answered 301 Moved Permanently, expected 200: a redirect to a place that is no address;"
+            " set the final address",
         ),
         (answering(b"x" * 1001), BodyTooLarge, "the body has more than the 1000 bytes allowed"),
         (answering(b"", length=10**12), BodyTooLarge, "the body has more than the 1000 bytes allowed"),

@@ -42,6 +42,7 @@ from controlplane.fleet.holding.desk import desk_on
 from controlplane.fleet.log_ring import LogRing
 from controlplane.fleet.model_versions import ModelVersions
 from controlplane.fleet.reader import FleetReader
+from controlplane.fleet.rota.desk import RotaDesk, RotaState
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
@@ -60,6 +61,7 @@ from controlplane.rollout.service import RolloutService
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
+from controlplane.store.alerting.flaps import told_flapping
 from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
@@ -212,6 +214,7 @@ class Rig:
 
     def __init__(self, db: Database) -> None:
         self.db, self.clock, self.config = db, FakeClock(), CONFIG
+        self.rotas: dict[str, RotaState] = {}
         self.series_store, self.storage = SeriesStore(3600.0), StorageReport()
         self.ingest = Ingest(self.series_store, self.clock, 3600.0, max_series=1000)
         self.queries, self.rollouts = FakeQueries(self.series_store), self._rollouts()
@@ -253,12 +256,13 @@ class Rig:
             models=self.rollouts,
             alerts=self.alert_log,
             targets=lambda: self.targets,
+            blind=lambda _target: self.blind,
             clock=self.clock,
             unread=list,
             observe_only=False,
             gateways=self.gateways.attention,
         )
-        pipeline = Pipeline(self.stages, SqlGroupLog(self.db).read)
+        pipeline = Pipeline(self.stages, SqlGroupLog(self.db).read, told_flapping(self.db))
         return Services(
             version="0.1.0",
             clock=self.clock,
@@ -283,7 +287,8 @@ class Rig:
             pipeline=pipeline,
             holding=desk_on(self.db, pipeline, self.clock),
             heartbeats=HeartbeatStore(self.db),
-            explanations=Explanations(pipeline, self.outbox, History(self.db), self.clock.now),
+            rotas=RotaDesk(lambda: self.rotas, self.clock.now),
+            explanations=Explanations(pipeline, self.outbox, History(self.db), self.clock.now, self.queries),
             outbox=self.outbox,
             usage=self.usage,
             tokens=self.tokens,

@@ -58,6 +58,8 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/alerts/{fingerprint}"): VIEWER,
     ("GET", "/cp/v1/alerts/{fingerprint}/explanation"): VIEWER,
     ("GET", "/cp/v1/heartbeats"): VIEWER,
+    ("GET", "/cp/v1/rotas"): VIEWER,
+    ("GET", "/cp/v1/alerts/route"): VIEWER,
     ("POST", "/cp/v1/heartbeats/{name}"): SENDER,
     ("POST", "/cp/v1/alerts/{fingerprint}/acknowledge"): OPERATOR,
     ("POST", "/cp/v1/alerts/{fingerprint}/snooze"): OPERATOR,

@@ -229,8 +229,8 @@ async def test_alerts_by_state(rig: Any, viewer: httpx.AsyncClient) -> None:
     record(rig, over, back, before=AlertState.FIRING, at=now)
     record(rig, firing, pending, before=AlertState.INACTIVE, at=now)
 
-    async def names(state: str) -> list[tuple[str, str]]:
-        items = (await viewer.get("/cp/v1/alerts", params={"state": state})).json()["items"]
+    async def names(state: str, limit: int = 1000) -> list[tuple[str, str]]:
+        items = (await viewer.get("/cp/v1/alerts", params={"state": state, "limit": limit})).json()["items"]
         return [(a["name"], a["state"]) for a in items]
 
     default = (await viewer.get("/cp/v1/alerts")).json()["items"]
@@ -240,6 +240,8 @@ async def test_alerts_by_state(rig: Any, viewer: httpx.AsyncClient) -> None:
     assert await names("pending") == [("Slow", "pending")]
     assert await names("resolved") == [("Down", "resolved")]
     assert await names("all") == [("Hot", "firing"), ("Slow", "pending"), ("Down", "resolved")]
+    assert await names("all", 2) == [("Hot", "firing"), ("Slow", "pending")]
+    assert await names("active", 1) == [("Hot", "firing")]
 
 
 async def test_an_alert_whose_targets_are_away_is_unknown(rig: Any, viewer: httpx.AsyncClient) -> None:

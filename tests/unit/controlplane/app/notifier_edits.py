@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+RESPONDERS = [{"type": "team", "name": "a"}, {"type": "user", "username": "a@b.c"}, {"type": "user", "id": "u"}]
 RICH_NOTIFIERS: list[dict[str, Any]] = [
     {
         "name": "hook",
@@ -34,8 +35,9 @@ RICH_NOTIFIERS: list[dict[str, Any]] = [
     {"name": "teams", "type": "msteams", "url_env": "TEAMS"},
     {"name": "slackhook", "type": "slack_webhook", "url_env": "HOOK"},
     {"name": "duty", "type": "pagerduty", "routing_key_env": "DUTY"},
-    {"name": "genie", "type": "opsgenie", "api_key_env": "GENIE"},
+    {"name": "genie", "type": "opsgenie", "api_key_env": "GENIE", "responders": RESPONDERS},
     {"name": "program", "type": "command", "command": ["/bin/true", "a"]},
+    {"name": "second", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
 ]
 """They stand after the first two notifiers of RICH."""
 
@@ -79,7 +81,19 @@ NOTIFIER_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("notifiers[].routing_key_file", *_as("duty", "routing_key_env", routing_key_file="/key")),
     ("notifiers[].api_key_env", (*_at("genie"), "api_key_env"), "OTHER"),
     ("notifiers[].api_key_file", *_as("genie", "api_key_env", api_key_file="/key")),
+    ("notifiers[].channel", (*_at("second"), "channel"), "#another"),
+    ("notifiers[].token_env", (*_at("second"), "token_env"), "B"),
+    ("notifiers[].chart", (*_at("second"), "chart"), False),
     ("notifiers[].teams", (*_at("genie"), "teams"), ["gpu"]),
+    *(
+        (f"notifiers[].responders[].{name}", (*_at("genie"), "responders", at, name), value)
+        for at, name, value in (
+            (0, "type", "escalation"),
+            (0, "name", "day"),
+            (1, "username", "b@c.d"),
+            (2, "id", "u2"),
+        )
+    ),
     ("notifiers[].tags", (*_at("genie"), "tags"), ["llm"]),
     ("notifiers[].command", (*_at("program"), "command"), ["/bin/true", "b"]),
     ("notifiers[].timeout", (*_at("program"), "timeout"), "3s"),

@@ -7,7 +7,14 @@ from typing import Any
 from tests.unit.controlplane.app.backup_edits import RICH_BACKUP
 from tests.unit.controlplane.app.notifier_edits import RICH_NOTIFIERS
 from tests.unit.controlplane.app.rollout_edits import RICH_OPTIONS, RICH_SHARED
-from tests.unit.controlplane.app.route_edits import RICH_INHIBITIONS, RICH_INTERVALS, RICH_NOTIFICATIONS, RICH_ROUTE
+from tests.unit.controlplane.app.route_edits import (
+    RICH_INHIBITIONS,
+    RICH_INTERVALS,
+    RICH_NOTIFICATIONS,
+    RICH_PEOPLE,
+    RICH_ROTAS,
+    RICH_ROUTE,
+)
 
 RICH: dict[str, Any] = {
     "fleet": {"name": "test", "external_url": "https://a.example"},
@@ -37,9 +44,17 @@ RICH: dict[str, Any] = {
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",
     "thresholds": {"temperature": {"value": 80, "for": "1m"}},
+    "no_data": {"GPUTemperatureHigh": "fire after 10m"},
     "owners": {"gpu": "infra"},
     "notifiers": [
-        {"name": "ops", "type": "slack", "channel": "#ops", "token_env": "A", "base_url": "http://127.0.0.1:1/"},
+        {
+            "name": "ops",
+            "type": "slack",
+            "channel": "#ops",
+            "token_env": "A",
+            "base_url": "http://127.0.0.1:1/",
+            "on_call": "primary",
+        },
         {"name": "file", "type": "log"},
         *RICH_NOTIFIERS,
     ],
@@ -47,6 +62,8 @@ RICH: dict[str, Any] = {
     "inhibit_rules": RICH_INHIBITIONS,
     "time_intervals": RICH_INTERVALS,
     "notifications": RICH_NOTIFICATIONS,
+    "people": RICH_PEOPLE,
+    "rotas": RICH_ROTAS,
     "models": [
         {
             "name": "ranker",

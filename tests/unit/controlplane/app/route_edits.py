@@ -28,6 +28,12 @@ RICH_NOTIFICATIONS: dict[str, Any] = {
     "heartbeats": [{"name": "export", "within": "1d"}],
 }
 
+RICH_PEOPLE: dict[str, Any] = {"ann": {"slack": "U0ANN", "email": "ann@example.org"}, "bo": {"calendar": ["Bo B."]}}
+RICH_ROTAS: list[dict[str, Any]] = [
+    {"name": "primary", "ical_file": "rota.ics", "fallback": "log"},
+    {"name": "other", "ical_url_env": "ROTA_URL", "fallback": "log"},
+]
+
 _WATCHDOG = ("notifications", "watchdog")
 _AT: tuple[str | int, ...] = ("route", "routes", 1)
 _TIMES: tuple[str | int, ...] = ("time_intervals", 0, "time_intervals", 0)
@@ -67,6 +73,16 @@ ROUTE_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("notifications.watchdog.interval", (*_WATCHDOG, "interval"), "30s"),
     ("notifications.heartbeats[].name", ("notifications", "heartbeats", 0, "name"), "import"),
     ("notifications.heartbeats[].within", ("notifications", "heartbeats", 0, "within"), "2d"),
+    ("people.<name>.slack", ("people", "ann", "slack"), "U0OTHER"),
+    ("people.<name>.email", ("people", "ann", "email"), "a@example.org"),
+    ("people.<name>.calendar", ("people", "bo", "calendar"), ["B. B."]),
+    ("rotas[].name", ("rotas", 1, "name"), "spare"),
+    ("rotas[].ical_file", ("rotas", 0, "ical_file"), "other.ics"),
+    ("rotas[].ical_url_env", ("rotas", 1, "ical_url_env"), "OTHER_URL"),
+    ("rotas[].ical_url_file", ("rotas", 1), {"name": "other", "ical_url_file": "/rota-url", "fallback": "log"}),
+    ("rotas[].time_zone", ("rotas", 0, "time_zone"), "Europe/Berlin"),
+    ("rotas[].fallback", ("rotas", 0, "fallback"), "hook"),
+    ("notifiers[].on_call", ("notifiers", 0, "on_call"), "other"),
     _times("weekdays", ["monday:friday"]),
     _times("days_of_month", ["1:5"]),
     _times("months", ["march"]),

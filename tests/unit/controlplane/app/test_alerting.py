@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,8 +61,14 @@ class Bench:
     def __init__(self, db: Database, clock: Clock, holder: str) -> None:
         self.clock, self.store, self.box = clock, SeriesStore(), Box()
         self.querier = MetricsQuerier(PromqlEngine(self.store))
-        self.alerting = Alerting(db, self.querier, self.store, clock, holder)
+        self.woken: list[str] = []
+        self.waits: list[float] = []
+        self.alerting = Alerting(db, self.querier, self.store, clock, holder, wake=self._wake)
         self._layout = Layout((Series("temp", labels_of({"gpu": "0"})),))
+
+    def _wake(self, loop: str, after_s: float) -> None:
+        self.woken.append(loop)
+        self.waits.append(after_s)
 
     def heat(self, value: float) -> None:
         self.store.append("gpu", self._layout, round(self.clock.time * 1000), np.array([value]))
@@ -72,8 +79,10 @@ class Bench:
         *,
         settle_s: float = 0.0,
         console_url: str = "",
+        wait_s: float = ROUTE.group_wait_s,
     ) -> Sequence[str]:
-        told = alerting_settings(groups, 15.0, ROUTE, {"box": self.box}, settle_s, console_url)
+        route = replace(ROUTE, group_wait_s=wait_s)
+        told = alerting_settings(groups, 15.0, route, {"box": self.box}, settle_s, console_url)
         return await self.alerting.configure(told)
 
     async def beat(self, lease: Lease, temperature: float) -> None:
@@ -101,6 +110,37 @@ async def test_an_alert_goes_from_pending_to_firing_to_resolved_and_is_told(db: 
     pending, firing = [AlertState.PENDING], [AlertState.FIRING]
     assert states == [[], pending, pending, firing, [], []]
     assert [(m.status, len(m.firing), len(m.resolved)) for m in bench.box.got] == [("firing", 1, 0), ("resolved", 0, 1)]
+
+
+async def test_a_transition_wakes_dispatch_and_a_queued_message_wakes_delivery(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    await bench.configure(parse_rules(HOT % "5s", "f"))
+    await bench.beat(lease, 90)
+    await bench.beat(lease, 90)
+    assert bench.woken == ["dispatch"], "nothing changed at the second turn"
+    bench.woken.clear()
+    await bench.beat(lease, 90)
+    assert bench.woken == ["dispatch", "delivery", "delivery"], "the last one: the receiver is free again"
+    bench.woken.clear()
+    bench.clock.time += 1
+    await bench.alerting.beat(lease)
+    assert bench.woken == [], "no group was due"
+
+
+async def test_a_message_that_is_due_within_a_beat_wakes_dispatch_in_time(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    await bench.configure(parse_rules(HOT % "5s", "f"), wait_s=0.75)
+    for _ in range(3):  # it fires after ten seconds
+        bench.clock.time += 5
+        bench.heat(90)
+        await bench.alerting.beat(lease)
+    bench.woken.clear()
+    await bench.alerting.dispatch()
+    assert (bench.woken, bench.waits[-1]) == (["dispatch"], 0.75)
+    bench.woken.clear()
+    bench.clock.time += 0.75
+    await bench.alerting.dispatch()
+    assert bench.woken == ["delivery"]
 
 
 async def test_a_group_is_evaluated_at_its_own_interval(db: Database, lease: Lease) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from alerts.dispatch import Stages
+from alerts.routing.flapping import Flapping
+from alerts.routing.storms import CAUSES, Storms
 from collectors.samples import labels_of
 from controlplane.app.changes import stamps
 from controlplane.app.notifiers import notifier_recipes
@@ -59,6 +61,26 @@ def test_its_receivers_become_notifiers_and_its_routes_lead_to_them(load: Load) 
     assert notice_receiver(loaded) == both[0]
 
 
+def test_its_alerts_flap_only_where_fleet_yaml_says_so(load: Load) -> None:
+    assert stages_of(load(FLEET), "").routing.flapping is None
+    on = FLEET.replace("am.yml", "am.yml, flapping: {changes: 7}")
+    assert stages_of(load(on), "").routing.flapping == Flapping(7, 3600.0, 900.0)
+    off = FLEET.replace("am.yml", "am.yml, flapping: {enabled: false}")
+    assert stages_of(load(off), "").routing.flapping is None
+    own = "fleet: {name: t}\n"
+    assert stages_of(load(own), "").routing.flapping == Flapping(5, 3600.0, 900.0)
+    assert stages_of(load(own + "route: {receiver: log, flapping: {enabled: false}}\n"), "").routing.flapping is None
+
+
+def test_its_alerts_make_storms_only_where_fleet_yaml_says_so(load: Load) -> None:
+    assert stages_of(load(FLEET), "").routing.storms is None
+    on = FLEET.replace("am.yml", "am.yml, storms: {groups: 20, causes: [pdu]}")
+    assert stages_of(load(on), "").routing.storms == Storms(20, 60.0, 0.7, ("pdu",))
+    own = "fleet: {name: t}\n"
+    assert stages_of(load(own), "").routing.storms == Storms(10, 60.0, 0.7, CAUSES)
+    assert stages_of(load(own + "route: {receiver: log, storms: {enabled: false}}\n"), "").routing.storms is None
+
+
 def test_a_notifier_of_fleet_yaml_takes_the_place_of_a_receiver(load: Load) -> None:
     loaded = load(f"{FLEET}notifiers: [{{name: everyone, type: log}}]\n", CONFIG)
     assert notifiers(stages_of(loaded, ""), "warning") == ["everyone"]
@@ -93,3 +115,7 @@ def test_a_change_of_the_file_is_seen(load: Load, tmp_path: Path) -> None:
     before = stamps(loaded)
     (tmp_path / "am.yml").write_text(CONFIG + "\n")
     assert stamps(loaded) != before
+    templates = load(FLEET, CONFIG + 'templates: ["*.tmpl"]\n')
+    before = stamps(templates)
+    (tmp_path / "a.tmpl").write_text('{{ define "a" }}{{ end }}')
+    assert stamps(templates) != before

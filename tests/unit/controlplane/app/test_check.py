@@ -321,6 +321,30 @@ def test_thresholds_are_all_told_on_their_lines(check: Check) -> None:
     ]
 
 
+def test_policies_for_missing_data_are_all_told_on_their_lines(check: Check) -> None:
+    told = check(
+        ONE
+        + dedent("""\
+        rules: [builtin:gpu]
+        no_data:
+          GPUTemperatureHig: keep
+          LLMModelDown: fire
+          GPULost: fire after 1m
+        """)
+    )
+    rest = "`cp rules list` lists them, and a rule of a file has the annotation controlplane_no_data"
+    assert told == [
+        "fleet.yaml:5: no_data.GPUTemperatureHig: is no alert of the built-in packs in rules:; did you mean "
+        f"'GPUTemperatureHigh'? {rest}",
+        f"fleet.yaml:6: no_data.LLMModelDown: is no alert of the built-in packs in rules:; {rest}",
+    ]
+    told = check(ONE + "no_data: {GPUTemperatureHigh: page}\n")
+    assert told == [
+        "fleet.yaml:3: no_data.GPUTemperatureHigh: expected keep, fire, resolve, fire after 10m or resolve after 1h, "
+        "got 'page'"
+    ]
+
+
 def test_one_run_tells_what_is_wrong_in_every_part(check: Check, tmp_path: Path) -> None:
     """The file's own words, references, rules, discovery, probes, secrets and the database: no part hides another."""
     (tmp_path / "bad.yml").write_text(RULES + "  - {alert: A, expr: 'sum('}\n")

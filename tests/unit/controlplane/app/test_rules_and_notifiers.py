@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import DeliveryFailed
+from alerts.no_data import Action, NoData
 from alerts.notify.log import LogNotifier
-from alerts.notify.slack import SlackNotifier
+from alerts.notify.slack.notifier import SlackNotifier
 from alerts.packs import expanded, rule_files
 from controlplane.app.notifiers import notifier_recipes
 from controlplane.app.rules import describe_rules, fleet_rules
@@ -33,6 +34,21 @@ def test_thresholds_reach_the_rules(fleet: Write) -> None:
     rule = next(r for g in fleet_rules(loaded) for r in g.rules if r.name == "GPUTemperatureHigh")
     assert "70" in rule.expr
     assert rule.for_s == 7  # type: ignore[union-attr]  # an alerting rule
+
+
+def test_policies_for_missing_data_reach_the_rules(fleet: Write) -> None:
+    loaded = fleet("rules: [builtin:gpu]\nno_data: {GPUTemperatureHigh:  fire   after 600s}\n")
+    rule = next(r for g in fleet_rules(loaded) for r in g.rules if r.name == "GPUTemperatureHigh")
+    assert rule.no_data == NoData(Action.FIRE, 600.0)  # type: ignore[union-attr]  # an alerting rule
+
+
+def test_a_fault_in_policies_for_missing_data_has_its_line(fleet: Write) -> None:
+    with pytest.raises(ConfigErrors, match="did you mean 'GPUTemperatureHigh'") as caught:
+        fleet_rules(fleet("evaluation_interval: 5s\nno_data: {GPUTemperatureHig: keep}\n"))
+    assert (caught.value.errors[0].line, caught.value.errors[0].field) == (3, "no_data.GPUTemperatureHig")
+    for text, said in (("page", "expected keep, fire, resolve"), ("keep after 5m", "keep has no time")):
+        with pytest.raises(ConfigErrors, match=f"no_data.GPULost.*{said}"):
+            fleet(f"no_data: {{GPULost: {text}}}\n")
 
 
 def test_an_absolute_glob_names_its_files(fleet: Write, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.catalogue import load_catalogue
-from collectors.discovery import Discovery
+from collectors.catalogue.model import load_catalogue
+from collectors.discovery.discovery import Discovery
 from collectors.target import Target, TargetHealth
 from controlplane.app.parts.part import Configuration
 from controlplane.app.parts.scraping import Scraping
@@ -42,6 +42,8 @@ EDITS = {
     "scrape.timeout": ("timeout: 10s", "timeout: 3s"),
     "a probe's prompt": ("labels: {model: chat}", "labels: {model: chat}, prompt: 'Say hi.'"),
     "a probe's protocol": ("labels: {model: chat}", "labels: {model: chat}, protocol: openai"),
+    "a probe's parameters": ("labels: {model: chat}", "labels: {model: chat}, parameters: {max_tokens: 5}"),
+    "a probe's questions": ("labels: {model: chat}", "labels: {model: chat}, questions: [{prompt: a}, {prompt: b}]"),
     "a probe's model_name": ("labels: {model: chat}", "labels: {model: chat}, model_name: org/chat"),
     "a probe's labels": ("labels: {model: chat}", "labels: {model: other}"),
     "a probe's credentials": (

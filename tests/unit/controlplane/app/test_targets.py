@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from collectors.dcgm import DcgmSource
-from collectors.discovery import Discovery
+from collectors.discovery.discovery import Discovery
+from collectors.engines.readiness import ReadinessSource
+from collectors.gpu.dcgm import DcgmSource
+from collectors.gpu.nvml.source import NvmlSource
 from collectors.http.fetch import HttpSource
-from collectors.nvml.source import NvmlSource
-from collectors.probe import ProbeSource
-from collectors.readiness import ReadinessSource
+from collectors.probe.source import ProbeSource
 from collectors.target import Target
 from controlplane.app.sources import SourceFactory
 from controlplane.app.targets import plan_scraping
@@ -175,10 +175,20 @@ def test_gpu_targets_are_not_told_of_models(fleet: Write) -> None:
     ("text", "message"),
     [
         ('{engine: probe, urls: ["http://h/v1/chat/completions"]}', "set the model to ask"),
-        ('{engine: probe, urls: ["http://h/other"], labels: {model: m}}', "set protocol: openai or protocol: triton"),
+        ('{engine: probe, urls: ["http://h/other"], labels: {model: m}}', "set protocol: to one of openai"),
     ],
 )
 def test_a_probe_that_cannot_be_asked_is_a_fault_with_its_place(fleet: Write, text: str, message: str) -> None:
     with pytest.raises(ConfigErrors, match=message) as caught:
         plan_scraping(fleet(f"targets:\n  - {text}\n"))
     assert "targets[0]" in str(caught.value)
+
+
+def test_a_parameter_in_labels_is_asked_for_and_refused_where_it_has_no_effect(fleet: Write) -> None:
+    (target,) = targets(fleet('targets: [{engine: vllm, addresses: ["h:1"], labels: {__param_model: x}}]'))
+    assert (target.url, target.labels) == ("http://h:1/metrics?model=x", ())
+    probe = 'targets: [{engine: probe, urls: ["http://h:1/v1/completions"], model_name: m, labels: {__param_a: x}}]'
+    with pytest.raises(ConfigErrors, match=r"labels\.__param_a: has no effect on urls.*put the parameter into the URL"):
+        fleet(probe)
+    with pytest.raises(ConfigErrors, match=r"labels\.__scheme__: has no effect on a backend"):
+        fleet(TRITON.replace("{node: a}", "{__scheme__: https}"))

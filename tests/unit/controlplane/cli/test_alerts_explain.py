@@ -76,7 +76,7 @@ def test_each_leg_with_its_stage_its_reasons_and_its_delivery(current: Any, caps
         "  group: pager{alertname='Slow'}",
         "",
         "Around its start:",
-        "no rollout, no change of the configuration, no related alert",
+        "no rollout, no change of the configuration, no related alert, no change of a target or a GPU",
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controlplane.cli.main import run
-from controlplane.cli.watch import _change, _print_alert, _told
+from controlplane.cli.watch import _change, _kept_back, _print_alert, _told
 
 
 def shown(**fields: Any) -> dict[str, Any]:
@@ -94,3 +94,10 @@ def test_the_history_tells_each_change_once(capsys: pytest.CaptureFixture[str]) 
     _print_alert(shown(history=[event]))
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("2027"))
     assert line == "2027-01-15 08:00:00Z  firing -> resolved  over after firing for 30s (was: 91 °C)"
+
+
+def test_a_flapping_alert_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    alert = shown(flapping="flapping: 7 changes in the last 5 minutes", held_back=[])
+    assert _kept_back(alert) == ", flapping"
+    _print_alert(alert)
+    assert "flapping: 7 changes in the last 5 minutes\n" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
+from alerts.texts.templates import template_files
 from controlplane.app.notifying.recipes import recipe_of
 from controlplane.app.notifying.secrets import secrets_of
 from controlplane.config.notifications.alertmanager import Receivers, read_receivers
@@ -86,6 +87,7 @@ def test_each_receiver_becomes_its_notifiers(read: Read, tmp_path: Path) -> None
     teams, genie, duty = sections["pager"]
     assert isinstance(teams, MSTeamsSection)
     assert isinstance(genie, OpsgenieSection) and (genie.teams, genie.tags) == (("gpu",), ("llm", "gpu"))
+    assert [one.model_dump(exclude_none=True) for one in genie.responders] == [{"type": "user", "username": "a"}]
     assert isinstance(duty, PagerDutySection) and duty.url == "https://events.eu.pagerduty.com"
     (mail,) = sections["mail"]
     assert isinstance(mail, EmailSection)
@@ -129,23 +131,32 @@ async def test_notifiers_are_made(read: Read) -> None:
             await notifier.close()
 
 
+def test_resolved_alerts_are_sent_as_in_alertmanager(read: Read) -> None:
+    sections = [one for found in read(WHOLE).sections.values() for one in found]
+    assert {one.name: one.send_resolved for one in sections} == {
+        "team x/slack[0]": True,
+        "team x/slack[1]": False,
+        "team x/webhook[0]": True,
+        "team x/webhook[1]": True,
+        "pager/msteams[0]": True,
+        "pager/opsgenie[0]": True,
+        "pager/pagerduty[0]": True,
+        "mail": False,
+    }
+
+
 def test_what_is_not_taken_over_is_told_with_its_line(read: Read, tmp_path: Path) -> None:
     file = tmp_path / "alertmanager.yml"
     kinds = "email, msteams, msteamsv2, opsgenie, pagerduty, slack, webhook"
     assert [str(note).removeprefix(f"{file}:") for note in read(WHOLE).notes] == [
         "13: team x: slack_configs[0].channel is not taken over: an incoming webhook has a channel of its own",
-        "13: team x: slack_configs[0].title is not taken over",
         "19: team x: webhook_configs[1].http_config.proxy_url is not taken over",
-        "22: pager: pagerduty_configs[0].severity is not taken over",
-        "23: pager: opsgenie_configs[0].responders: a responder of type user is not taken over, only teams by name",
-        "27: mail: email_configs[0].headers.Subject is not taken over",
-        "27: mail: email_configs[0].send_resolved: false is not taken over: resolved alerts are sent",
         f"29: relay: telegram_configs[0]: receivers of kind telegram are not supported; supported are {kinds}; "
         "no route uses the receiver",
     ]
 
 
-def test_sections_of_the_file_that_are_not_taken_over_are_told(read: Read) -> None:
+def test_sections_of_the_file_that_are_not_taken_over_are_told(read: Read, tmp_path: Path) -> None:
     text = """\
 global:
   resolve_timeout: 5m
@@ -158,8 +169,148 @@ receivers: [{name: a}]
 """
     assert [str(note).rpartition("yml:")[2] for note in read(text).notes] == [
         "4: global.victorops_api_url is not taken over",
-        "5: templates is not taken over",
+        f"5: templates: *.tmpl matches no file; it is looked for in {tmp_path}",
         "6: tracing is not taken over",
+    ]
+
+
+def test_a_changed_template_makes_another_notifier(read: Read, tmp_path: Path) -> None:
+    text = WHOLE + 'templates: ["t/*.tmpl"]\n'
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a.tmpl").write_text('{{ define "x" }}1{{ end }}')
+    before, same = read(text).sections, read(text).sections
+    (tmp_path / "t" / "a.tmpl").write_text('{{ define "x" }}2{{ end }}')
+    after = read(text).sections
+    assert recipe_of(before["mail"][0]) == recipe_of(same["mail"][0]) != recipe_of(after["mail"][0])
+    assert recipe_of(before["pager"][0]) == recipe_of(after["pager"][0]), "it has no text of its own"
+    assert template_files(tmp_path / "alertmanager.yml") == (tmp_path / "t" / "a.tmpl",)
+
+
+def test_a_fault_in_a_template_is_told_with_file_and_line(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "a.tmpl").write_text('{{ define "x" }}\n{{ if .Alerts }}\n{{ end }}')
+    with pytest.raises(RuleError, match=r'a\.tmpl:1: {{ define "x" }} has no {{ end }}'):
+        read(WHOLE + 'templates: ["a.tmpl"]\n')
+
+
+TEMPLATED = """\
+route: {receiver: a}
+templates: ["*.tmpl"]
+receivers:
+  - name: a
+    slack_configs: [{api_url: http://a, title: '{{ template "CALLED" . }}'}]
+  - name: b
+    slack_configs: [{api_url: http://b, title: '{{ if true }}{{ template "outer" . }}{{ end }}'}]
+  - name: c
+    slack_configs: [{api_url: http://c, text: '{{ newer .Alerts }}'}, {api_url: http://d}]
+"""
+NEWER = """\
+{{ define "outer" }}{{ range .Alerts }}{{ template "inner" . }}{{ end }}{{ end }}
+{{ define "plain" }}{{ .Status }}{{ end }}
+{{ define "inner" }}{{ with .Labels }}
+{{ .node | (newer 1).x }}{{ end }}{{ end }}
+"""
+
+
+@pytest.mark.parametrize("called", ["outer", "inner"])
+def test_an_unknown_function_refuses_the_file_if_a_route_leads_to_it(called: str, read: Read, tmp_path: Path) -> None:
+    (tmp_path / "new.tmpl").write_text(NEWER)
+    with pytest.raises(RuleError) as failed:
+        read(TEMPLATED.replace("CALLED", called))
+    assert str(failed.value) == (
+        f"{tmp_path}/alertmanager.yml:5: a: slack_configs[0].title: it calls a template that cannot be executed, "
+        f"{tmp_path}/new.tmpl:4: {{{{ .node | (newer 1).x }}}}: newer is not a function of templates"
+    )
+
+
+def test_an_unknown_function_that_no_route_leads_to_is_told(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "new.tmpl").write_text(NEWER)
+    found = read(TEMPLATED.replace("CALLED", "plain"))
+    assert {name: [one.name for one in each] for name, each in found.sections.items()} == {
+        "a": ["a"],
+        "b": [],
+        "c": ["c/slack[1]"],
+    }
+    fault = "{{ .node | (newer 1).x }}: newer is not a function of templates"
+    assert [str(note).removeprefix(f"{tmp_path}/") for note in found.notes] == [
+        f"new.tmpl:4: the template inner cannot be executed: {fault}; no route leads to a text that calls it",
+        "alertmanager.yml:7: b: slack_configs[0].title: it calls a template that cannot be executed, "
+        f"{tmp_path}/new.tmpl:4: {fault}; no route uses the receiver",
+        "alertmanager.yml:9: c: slack_configs[0].text: {{ newer .Alerts }}: newer is not a function of templates; "
+        "no route uses the receiver",
+    ]
+
+
+def test_a_later_template_of_the_name_takes_the_place_of_one_with_an_unknown_function(
+    read: Read, tmp_path: Path
+) -> None:
+    (tmp_path / "new.tmpl").write_text(NEWER)
+    (tmp_path / "old.tmpl").write_text('{{ define "inner" }}{{ .Status }}{{ end }}')
+    found = read(TEMPLATED.replace("CALLED", "outer"))
+    assert [len(each) for each in found.sections.values()] == [1, 1, 1]
+    (tmp_path / "zero.tmpl").write_text('{{ define "slack.default.title" }}{{ newer }}{{ end }}')
+    with pytest.raises(RuleError, match=r"zero\.tmpl:1: {{ newer }}: newer is not a function"):
+        read(TEMPLATED.replace("CALLED", "slack.default.fallback"))
+
+
+UNDEFINED = """\
+route: {receiver: a}
+templates: ["*.tmpl", absent.tmpl]
+receivers:
+  - name: a
+    slack_configs: [{api_url: http://a, title: 'CALL'}]
+  - name: b
+    slack_configs: [{api_url: http://b, text: '{{ template "gone" . }}'}]
+"""
+OUTER = '{{ define "ops.title" }}\n{{ range .Alerts }}{{- template "ops.line" . }}{{ end }}{{ end }}'
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        ('{{ template "ops.titel" . }}', 'the template "ops.titel" is not defined; is "ops.title" meant?'),
+        (
+            '{{ if .Alerts }}{{ template "xyz" . }}{{ end }}',
+            'the template "xyz" is not defined; write {{ define "xyz" }} in a file of `templates:`',
+        ),
+        (
+            '{{ template "ops.title" . }}',
+            "it calls a template that cannot be executed, FOLDER/ops.tmpl:2: "
+            'the template "ops.line" is not defined; is "ops.title" meant?',
+        ),
+    ],
+)
+def test_a_template_that_is_not_defined_refuses_the_file_if_a_route_leads_to_it(
+    call: str, fault: str, read: Read, tmp_path: Path
+) -> None:
+    (tmp_path / "ops.tmpl").write_text(OUTER)
+    with pytest.raises(RuleError) as failed:
+        read(UNDEFINED.replace("CALL", call))
+    where = f"{tmp_path}/alertmanager.yml:5: a: slack_configs[0].title: "
+    assert str(failed.value) == where + fault.replace("FOLDER", str(tmp_path))
+
+
+def test_a_text_may_define_what_a_template_of_a_file_calls(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "ops.tmpl").write_text(OUTER)
+    found = read(UNDEFINED.replace("CALL", '{{ define "ops.line" }}x{{ end }}{{ template "ops.title" . }}'))
+    assert [len(each) for each in found.sections.values()] == [1, 0]
+
+
+def test_an_undefined_template_that_no_route_leads_to_and_a_pattern_without_files_are_told(
+    read: Read, tmp_path: Path
+) -> None:
+    (tmp_path / "ops.tmpl").write_text(OUTER)
+    assert [str(note).removeprefix(f"{tmp_path}/") for note in read(UNDEFINED.replace("CALL", "x")).notes] == [
+        f"alertmanager.yml:2: templates: absent.tmpl matches no file; it is looked for in {tmp_path}",
+        'ops.tmpl:2: the template ops.title cannot be executed: the template "ops.line" is not defined; '
+        'is "ops.title" meant?; no route leads to a text that calls it',
+        'alertmanager.yml:7: b: slack_configs[0].text: the template "gone" is not defined; '
+        'write {{ define "gone" }} in a file of `templates:`; no route uses the receiver',
+    ]
+    (tmp_path / "ops.tmpl").unlink()
+    found = read(UNDEFINED.replace("CALL", "x").replace("absent.tmpl", "/absent/*.tmpl")).notes
+    assert [note.text for note in found[:2]] == [
+        f"templates: *.tmpl matches no file; it is looked for in {tmp_path}",
+        "templates: /absent/*.tmpl matches no file; look at the path",
     ]
 
 
@@ -171,12 +322,28 @@ ROUTE = "route: {receiver: a}\nreceivers:\n  - name: a\n"
     [
         (ROUTE + "    discord_configs: [{webhook_url: s3cret}]\n", "receivers of kind discord are not supported"),
         (ROUTE + "    slack_configs: [{channel: c}]\n", ":4: a: slack_configs[0]: needs api_url or api_url_file"),
+        (
+            ROUTE + "    slack_configs: [{api_url: a, text: '{{ if .Status }}'}]\n",
+            ":4: a: slack_configs[0].text: {{ if .Status }} has no {{ end }}",
+        ),
+        (
+            ROUTE + "    email_configs: [{to: a@b, from: b@c, smarthost: 'm:1', headers: {Subject: '{{ x }}'}}]\n",
+            ":4: a: email_configs[0].headers.Subject: {{ x }}: x is not a function",
+        ),
         (ROUTE + "    webhook_configs: [{}]\n", "needs url or url_file"),
         (
             ROUTE + "    webhook_configs: [{url: 'http://{{ .x }}'}]\n",
             "webhook_configs[0].url: a template is not expanded",
         ),
         (ROUTE + "    webhook_configs: [{url: a, max_alerts: x}]\n", "max_alerts: expected "),
+        (
+            ROUTE + "    opsgenie_configs: [{api_key: s3cret, responders: [{type: somebody, name: x}]}]\n",
+            "responders.0.type: expected",
+        ),
+        (
+            ROUTE + "    opsgenie_configs: [{api_key: s3cret, responders: [{type: user}]}]\n",
+            "needs one of name:, username:",
+        ),
         (ROUTE + "    pagerduty_configs: [{service_key: s3cret}]\n", "version 1 of PagerDuty's Events API"),
         (ROUTE + "    email_configs: [{to: a, smarthost: 'm:25', from: b@c}]\n", "expected one address such as"),
         (ROUTE + "    email_configs: [{to: a@b, smarthost: m, from: b@c}]\n", "needs smarthost, as host:port"),

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic_core.core_schema import ErrorType
 from ruamel.yaml import YAML
 
-from collectors.discovery import Discovery, DiscoveryGroup
+from collectors.discovery.discovery import Discovery
+from collectors.discovery.group import DiscoveryGroup
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted, parse_document
 from controlplane.config.model import Fleet, TargetGroup
@@ -296,7 +297,8 @@ max_samples
 4: targets[0].engine: expected one of: triton, vllm, sglang, trtllm, tgi, lmdeploy, llamacpp, dcgm, nvml, probe, \
 gateway, custom; got 'tritn'; did you mean 'triton'?
 6: targets[1].addreses: unknown field; did you mean 'addresses'? known here: authorization, basic_auth, tls, engine, \
-addresses, file_sd, urls, labels, path, scheme, interval, timeout, prompt, protocol, model_name
+addresses, file_sd, urls, labels, path, scheme, interval, timeout, prompt, \
+max_tokens, parameters, expect, tensors, questions, protocol, model_name
 8: targets[2].addresses[0]: expected host:port such as 10.0.0.5:8000, or [::1]:8000; the port cannot be left out, \
 got 'a'
 8: targets[2].addresses[1]: expected a port from 1 to 65535, got 'b:99999'
@@ -339,6 +341,35 @@ def test_what_depends_on_a_field_that_is_wrong_is_not_told_too() -> None:
     text = "fleet: {name: a}\ntargets: [{engine: vllm, addresses: 5}]\nnotifiers: [{name: a b, type: log}]\n"
     text += "route: {receiver: nobody}\n"
     assert [error.field for error in errors(text)] == ["targets[0].addresses", "notifiers[0].name"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "route: {receiver: log, flapping: {settled_after: 2h}}",
+            "route.flapping.settled_after: must not be longer than window",
+        ),
+        (
+            "route: {receiver: log, flapping: {changes: 2}}",
+            "route.flapping.changes: expected 3 or more, got the number 2",
+        ),
+        ("route: {receiver: log, flapping: {window: 3h}}", "route.flapping.window: expected 2h or less, got '3h'"),
+        ("route: {receiver: log, storms: {groups: 3}}", "route.storms.groups: expected 4 or more, got the number 3"),
+        ("route: {receiver: log, storms: {causes: []}}", "route.storms.causes: expected at least 1 of them, got 0"),
+        (
+            "notifications: {storms: {}}",
+            "notifications.storms: is for the routes of an alertmanager_config: set route.storms",
+        ),
+        (
+            "notifications: {flapping: {}}",
+            "notifications.flapping: is for the routes of an alertmanager_config: set route.flapping",
+        ),
+    ],
+)
+def test_flapping_and_storms_have_bounds_and_one_place(text: str, fault: str) -> None:
+    (error,) = errors(f"fleet: {{name: a}}\n{text}\n")
+    assert str(error).endswith(fault)
 
 
 def test_a_merged_field_has_the_line_on_which_it_stands() -> None:
@@ -551,7 +582,10 @@ TYPE = "notifiers[0].type: is required"
         ),
         ("ops", ["notifiers[0]: expected a map of fields, got 'ops'"]),
         ("{7: ops, name: ops}", ["notifiers[0].7: expected a text as the field's name, got the number 7", TYPE]),
-        ("{name: ops, type: log, channel: c}", ["notifiers[0].channel: unknown field; known here: name, type"]),
+        (
+            "{name: ops, type: log, channel: c}",
+            ["notifiers[0].channel: unknown field; known here: name, on_call, send_resolved, type"],
+        ),
         ("{name: ops, type: slack, channel: c}", ["notifiers[0]: type slack needs one of token_env:, token_file:"]),
         ("{name: ops, type: slack, token_env: T}", ["notifiers[0].channel: is required"]),
     ],

@@ -44,6 +44,7 @@ def section(fields: str) -> NotifierSection:
         ("type: alertmanager, urls: []", "urls"),
         ("type: alertmanager, urls: ['http://u:p@a']", "expected an address without credentials"),
         ("type: alertmanager, urls: ['http://a'], ends_after: 4m", "ends_after"),
+        ("type: alertmanager, urls: ['http://a'], send_resolved: false", "an Alertmanager needs the end of each alert"),
         ("type: feishu", "type feishu needs one of url_env:, url_file:"),
         ("type: feishu, url: 'https://open.feishu.cn/secret'", "unknown field"),
         ("type: dingtalk, url_env: U, secret_env: A, secret_file: b", "takes one of secret_env:, secret_file:"),
@@ -120,7 +121,12 @@ def test_secrets_are_named_by_their_fields_and_read_at_every_use(
 def test_equal_sections_have_equal_recipes_and_others_do_not() -> None:
     one = "type: feishu, url_env: A, secret_env: B"
     assert recipe_of(section(one)) == recipe_of(section(one))
-    for other in ("type: feishu, url_env: A", one + ", language: zh", one + ", tls: {insecure_skip_verify: true}"):
+    for other in (
+        "type: feishu, url_env: A",
+        one + ", language: zh",
+        one + ", send_resolved: false",
+        one + ", tls: {insecure_skip_verify: true}",
+    ):
         assert recipe_of(section(one)) != recipe_of(section(other))
 
 

@@ -273,10 +273,13 @@ def test_target_view() -> None:
         "health": "up",
         "last_error": "",
         "last_error_reason": "",
+        "remark": "",
         "last_scrape_at": "2027-01-15T08:00:00.000Z",
         "duration_seconds": 0.01,
         "samples": 5,
         "missing": ("llm_requests_total",),
+        "blind": False,
+        "unknown_labels": (),
         "labels": {"model": "chat", "simulated": "true"},
         "simulated": True,
     }
@@ -332,6 +335,7 @@ def test_alert_view() -> None:
         "simulated": False,
         "held_back": (),
         "acknowledged": None,
+        "flapping": "",
     }
 
 

@@ -125,3 +125,12 @@ async def test_a_metrics_server_that_hangs_holds_nothing_up(monkeypatch: pytest.
     monkeypatch.setattr(reading, "LOOK_S", 0.05)
     found = await EvidenceReader(Hanging(), Alerts()).read(rollout(), SINCE, NOW)
     assert found == Evidence(unknown="they could not be read within 0.05 s")
+
+
+def test_a_request_that_did_not_fit_neither_verifies_nor_blames_a_candidate() -> None:
+    misfits = ({"source": "probe", "outcome": "invalid"}, 9.0)
+    good = ({"source": "probe", "outcome": "success"}, 1.0)
+
+    assert reading.evidence([misfits], [], []) == Evidence()
+    counted = reading.evidence([misfits, good], [], [])
+    assert (counted.requests, counted.failed) == (1.0, 0)

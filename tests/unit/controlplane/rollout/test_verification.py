@@ -93,3 +93,8 @@ def test_limits_and_how_long_it_is_watched() -> None:
     assert check.origin.startswith("the model's probe"), "limits alone leave the question to the probe"
     assert (of().watch_s, of(interval="15s").watch_s, of({"for": "1m"}).watch_s) == (5.0, 31.0, 60.0)
     assert of({"requests": 0}, PROBE).check.question is None
+
+
+def test_the_probes_parameters_and_budget_are_part_of_its_question() -> None:
+    probe = {**PROBE, "max_tokens": 8, "parameters": {"bad_words": ""}, "questions": [{"prompt": "a"}, {"prompt": "b"}]}
+    assert of(None, probe).check.question == Question("generate", {"text_input": "a", "max_tokens": 8, "bad_words": ""})

@@ -203,7 +203,7 @@ def test_a_finding_without_a_place_is_still_a_sentence() -> None:
 
 
 def test_a_histogram_of_the_catalogue_has_its_three_series_and_no_other() -> None:
-    from collectors.catalogue import load_catalogue
+    from collectors.catalogue.model import load_catalogue
 
     names = known_metrics(load_catalogue(), ())
     assert {"vllm:time_to_first_token_seconds_bucket", "llm_request_duration_seconds_count"} <= names

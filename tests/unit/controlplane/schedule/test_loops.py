@@ -100,6 +100,28 @@ async def test_news_wakes_a_loop_that_waits(clock: Clock) -> None:
         loops.wake("nobody")
 
 
+async def test_a_turn_may_be_asked_for_sooner_and_never_later(clock: Clock) -> None:
+    ends: list[float] = []
+    loop_now = asyncio.get_running_loop().time
+
+    async def tick() -> None:
+        ends.append(loop_now())
+        if len(ends) == 1:
+            loops.wake("dispatch", HOURLY + 1)  # no later than it is due anyway
+            loops.wake("dispatch", 0.02)  # from within its own turn: for the next one
+            loops.wake("dispatch", 0.5)  # what was asked for sooner stays
+
+    loop = PlainLoop("dispatch", HOURLY, tick, clock)
+    loops = Loops()
+    loops.add(loop)
+    loops.start()
+    await until(lambda: loop.stats.ticks == 2)
+    await loops.close()
+
+    assert len(ends) == 2
+    assert ends[1] - ends[0] >= 0.02
+
+
 async def test_news_during_a_turn_is_not_lost(clock: Clock) -> None:
     go = asyncio.Event()
     turns = 0
@@ -120,6 +142,28 @@ async def test_news_during_a_turn_is_not_lost(clock: Clock) -> None:
     await loops.close()
 
     assert turns == 2
+
+
+async def test_a_turn_that_was_asked_for_follows_one_that_lasts_longer(clock: Clock) -> None:
+    go = asyncio.Event()
+
+    async def tick() -> None:
+        await go.wait()
+
+    loop = PlainLoop("alerting", HOURLY, tick, clock)
+    loops = Loops()
+    loops.add(loop)
+    loops.start()
+    await until(lambda: loop.stats.ticks == 1)
+    loops.wake("alerting", 0.01)
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.01, passed.set)
+    await passed.wait()
+    go.set()
+    await until(lambda: loop.stats.ticks == 2)
+    await loops.close()
+
+    assert loop.stats.overruns == 0
 
 
 async def test_a_turn_that_shortens_its_interval_is_followed_sooner(clock: Clock) -> None:

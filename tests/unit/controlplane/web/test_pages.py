@@ -205,6 +205,16 @@ async def test_targets_that_are_down_come_first(console: Any) -> None:
     assert '<p class="warning">refused</p>' in page
 
 
+async def test_a_target_that_answers_with_nothing_expected_is_shown_as_blind(console: Any) -> None:
+    console.rig.blind = True
+    console.rig.targets = [replace(console.rig.targets[0], unknown_labels=("llm_requests_waiting: replica",))]
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/targets")
+    assert '<span class="state blind">blind</span>' in page
+    assert "It answers, and with none of the metrics of vllm." in page
+    assert "labels that the catalogue does not know keep series apart: llm_requests_waiting: replica" in page
+
+
 async def test_an_unknown_page_model_or_alert_is_a_page(console: Any) -> None:
     async with console.browser(Role.VIEWER) as browser:
         assert "<h1>Not Found</h1>" in await browser.page("/nowhere", 404)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from controlplane.gateway.request import Outcome
 from controlplane.gateway.seams import Area
 from controlplane.gateway.telemetry import families as f

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 import pytest
 
-from collectors import packed_series
-from collectors.interner import Interner
-from collectors.packed_series import packed
+from collectors.exposition import packed_series
+from collectors.exposition.interner import Interner
+from collectors.exposition.packed_series import packed
 from collectors.samples import Labels, Layout, Series, View
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.series import index as indexing

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from collectors.exposition import parse
+from collectors.exposition.parser import parse
 from collectors.samples import Layout, Series
 from controlplane.metrics.series import tidy as tidying
 from controlplane.metrics.series.series_store import SeriesStore, StoreLimits

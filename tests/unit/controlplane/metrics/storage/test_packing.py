@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.exposition import parse
+from collectors.exposition.parser import parse
 from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.storage import packing
 from controlplane.metrics.storage.errors import CorruptData

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.interner import Interner
-from collectors.packed_series import SeriesList, ViewList
+from collectors.exposition.interner import Interner
+from collectors.exposition.packed_series import SeriesList, ViewList
 from collectors.samples import Layout, Metadata, Series, View, labels_of
 from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.records import (

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
-from collectors.mapping import canonical_layout
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.parser import parse
 from collectors.samples import Layout, Series
 from collectors.target import Target
 from controlplane.gateway.request import Content, Finish, Outcome

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from collectors.catalogue import load_catalogue
+from collectors.catalogue.model import load_catalogue
 from controlplane.traffic.engines.counters import Counted, Counter
 from tests.fakes.openai_server import OpenAiServer
 

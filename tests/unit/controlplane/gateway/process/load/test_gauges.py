@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.catalogue import load_catalogue
-from collectors.exposition import parse
+from collectors.catalogue.model import load_catalogue
+from collectors.exposition.parser import parse
 from controlplane.gateway.process.load.gauges import Gauges, Load
 
 GAUGES = Gauges(load_catalogue())

@@ -1,0 +1,1 @@
+"""Texts of one's own for messages: Alertmanager's templates, rendered on the data that Alertmanager gives them."""

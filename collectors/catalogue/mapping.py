@@ -1,0 +1,271 @@
+"""Maps an engine's samples to canonical names: raw series as Prometheus stores them, canonical series as views.
+
+Pure, and run once per layout, without values. A view can therefore not leave out a value that stands for "no value".
+Such lines are removed from the body before it is parsed (see collectors.gpu.dcgm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from collectors.catalogue.model import SUFFIXES, Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
+from collectors.engines.kinds import ENGINES
+from collectors.exposition.interner import Interner
+from collectors.exposition.packed_series import packed
+from collectors.exposition.parser import normalised_float
+from collectors.samples import Labels, Layout, Metadata, Series, View
+from collectors.target import Target
+
+_FROM_TARGET = ("model", "version", "node", "source")
+"""Labels for which the configuration takes precedence over the engine."""
+
+
+class _Context(NamedTuple):
+    target: Target
+    metadata: Mapping[str, Metadata]
+    unknown: dict[str, set[str]]
+    """Filled by the mapping: raw labels that the catalogue does not know, by canonical metric."""
+    target_labels: Mapping[str, str]
+    """The configuration's labels without job."""
+    models: Mapping[str, str]
+    engine: Engine
+    interner: Interner
+
+
+class _Sample(NamedTuple):
+    column: int
+    labels: Mapping[str, str]
+
+
+def canonical_layout(
+    parsed_series: Sequence[Series],
+    metadata: Mapping[str, Metadata],
+    target: Target,
+    catalogue: Catalogue,
+    interner: Interner | None = None,
+) -> Layout:
+    """Return the layout of a parsed body: `raw[i]` is `parsed_series[i]` with its stored labels; views are canonical.
+
+    Raw series get job, instance and the target's labels. A scraped label of the same name becomes `exported_<name>`. A
+    sample that already has a canonical name is stored once, with the canonical labels added. An engine that is not in
+    the catalogue (`custom`) gets no views. Layouts made with one `interner` share equal names and labels; None makes a
+    new one for this layout.
+    """
+    interner = interner or Interner()
+    engine = catalogue.engines.get(target.engine)
+    target_labels = {name: value for name, value in target.labels if name != "job" and value}
+    stored = {**dict(target.labels), "job": target.job, "instance": target.instance}
+    unknown: dict[str, set[str]] = {}
+    context = (
+        _Context(target, metadata, unknown, target_labels, dict(target.models), engine, interner) if engine else None
+    )
+
+    raw: list[Series] = []
+    taken: set[Series] = set()
+    for series in parsed_series:
+        labels = _with_target_labels(series.labels, stored)
+        if context and catalogue.family(series.name):
+            labels = _native_labels(labels, dict(series.labels), context)
+        identity = _unique(Series(interner.shared(series.name), interner.labels(labels)), taken, interner)
+        taken.add(identity)
+        raw.append(identity)
+
+    views = tuple(_views(parsed_series, taken, context, catalogue)) if context else ()
+    names = {catalogue.family(view.series.name) or view.series.name for view in views}
+    described = {n: Metadata(catalogue.metrics[n].type, catalogue.metrics[n].help) for n in sorted(names)}
+    told = tuple(f"{name}: {', '.join(sorted(labels))}" for name, labels in sorted(unknown.items()))
+    return packed(Layout(tuple(raw), views, interner.metadata({**metadata, **described}), told), interner)
+
+
+def present(layout: Layout, catalogue: Catalogue) -> frozenset[str]:
+    """Return the canonical metrics with at least one series in the layout."""
+    names = {series.name for series in layout.raw} | {view.series.name for view in layout.views}
+    return frozenset(family for name in names if (family := catalogue.family(name)))
+
+
+def missing(layout: Layout, catalogue: Catalogue, engine: str) -> tuple[str, ...]:
+    """Return the canonical metrics of a default installation of `engine` that the layout lacks."""
+    found = present(layout, catalogue)
+    return tuple(name for name in catalogue.expected(engine) if name not in found)
+
+
+def _with_target_labels(scraped: Labels, stored: Mapping[str, str]) -> dict[str, str]:
+    labels = {name: value for name, value in stored.items() if value}
+    own = {name for name, _ in scraped}
+    for name, value in scraped:
+        while name in labels:
+            name = f"exported_{name}"
+            if name in own:
+                name = f"exported_{name}"
+        labels[name] = value
+    return labels
+
+
+def _unique(series: Series, taken: set[Series], interner: Interner) -> Series:
+    # Two scraped series can become equal by renaming ({job="x"} and {exported_job="x"}). Every column needs its own
+    # series, or the values of all later columns would shift by one.
+    identity, number = series, 1
+    while identity in taken:
+        number += 1
+        identity = Series(series.name, interner.labels({**dict(series.labels), "exported_duplicate": str(number)}))
+    return identity
+
+
+def _native_labels(stored: dict[str, str], scraped: Mapping[str, str], context: _Context) -> dict[str, str]:
+    canonical = _standing_labels(dict(scraped), context)
+    return {**canonical, **stored, **{n: canonical[n] for n in ("engine", *_FROM_TARGET) if n in canonical}}
+
+
+def _standing_labels(labels: dict[str, str], context: _Context) -> dict[str, str]:
+    """Add the labels of every canonical series: engine, instance, node, model, version, source."""
+    target, configured = context.target, context.target_labels
+    result = {**configured, **labels, "engine": target.engine, "instance": target.instance}
+    result.setdefault("source", ENGINES[target.engine].source if target.engine in ENGINES else "engine")
+    result.setdefault("node", _host(target.instance))
+    served = result.get("served_model", "")
+    model = context.models.get(served, served) or labels.get("model", "")
+    if model:
+        result["model"] = model
+    result.update({name: configured[name] for name in _FROM_TARGET if name in configured})
+    if instance := result.pop("gpu_instance", ""):
+        result["gpu"] = f"{result.get('gpu', '')}/GI{instance}"
+    return result
+
+
+def _host(instance: str) -> str:
+    """Return the host part of `host:port`, `[v6]:port` or a bare host."""
+    host, _, port = instance.rpartition(":")
+    return host.strip("[]") if host and port.isdigit() else instance.strip("[]")
+
+
+def _views(parsed: Sequence[Series], taken: set[Series], context: _Context, catalogue: Catalogue) -> Iterator[View]:
+    samples: dict[str, list[_Sample]] = {}
+    for column, series in enumerate(parsed):
+        name = context.engine.name_of(series.name)
+        samples.setdefault(name, []).append(_Sample(column, dict(series.labels)))
+    seen = set(taken)
+    for name, sources in context.engine.sources.items():
+        for source in sources:
+            for view in _source_views(name, catalogue.metrics[name], source, samples, context):
+                if view.series not in seen:
+                    seen.add(view.series)
+                    yield view
+
+
+def _source_views(
+    name: str, metric: Metric, source: CatalogueSource, samples: Mapping[str, list[_Sample]], context: _Context
+) -> Iterator[View]:
+    if source.sum:
+        yield from _summed(name, source, samples, context)
+        return
+    whole_histogram = metric.type == "histogram" and source.part is None
+    suffixes = SUFFIXES if whole_histogram else ("",)
+    for origin in source.from_:
+        if not any(origin + suffix in samples for suffix in suffixes):
+            continue
+        for suffix in suffixes:
+            target_name = name + (suffix if whole_histogram else f"_{source.part}" if source.part else "")
+            counts = suffix in ("_bucket", "_count") or source.part == "count"
+            help_text = _help_of(origin, context.metadata)
+            columns = _group(name, target_name, source, samples.get(origin + suffix, ()), context, help_text)
+            for series, group in columns.items():
+                yield View(series, context.interner.shared(tuple(group)), 1.0 if counts else source.factor)
+        return
+
+
+def _summed(
+    name: str, source: CatalogueSource, samples: Mapping[str, list[_Sample]], context: _Context
+) -> Iterator[View]:
+    """Yield sums of samples of several names with equal labels. If one sample is missing, the sum is absent."""
+    target_name = f"{name}_{source.part}" if source.part else name
+    terms = [
+        _group(name, target_name, source, samples.get(origin, ()), context, _help_of(origin, context.metadata))
+        for origin in source.sum
+    ]
+    for series, first in terms[0].items():
+        others = [term.get(series) for term in terms[1:]]
+        if all(others):
+            groups = [first, *(group for group in others if group)]
+            columns = context.interner.shared(tuple(column for group in groups for column in group))
+            yield View(series, columns, source.factor)
+
+
+def _group(
+    metric: str, name: str, source: CatalogueSource, samples: Sequence[_Sample], context: _Context, help_text: str
+) -> dict[Series, list[int]]:
+    """Return the columns of each canonical series. One column, or those that are added up."""
+    found: dict[Labels, list[_Sample]] = {}
+    for sample in samples:
+        if all(sample.labels.get(raw, "") in values for raw, values in source.where.items()):
+            labels = _own_labels(source, sample.labels, context.engine, help_text)
+            if "le" in sample.labels:
+                labels["le"] = _rescaled(sample.labels["le"], source.factor)
+            found.setdefault(context.interner.labels(_standing_labels(labels, context)), []).append(sample)
+    name = context.interner.shared(name)
+    groups: dict[Series, list[int]] = {}
+    for canonical, group in found.items():
+        apart = _without_repeats(group, context.engine) if len(group) > 1 else group
+        if len(apart) == 1 or source.combine == "sum":
+            groups[Series(name, canonical)] = [sample.column for sample in apart]
+            continue
+        telling = _telling(apart, context.engine)
+        context.unknown.setdefault(metric, set()).update(telling)
+        for sample in apart:
+            own = {raw: sample.labels[raw] for raw in telling if sample.labels.get(raw)}
+            with_own = context.interner.labels(_with_target_labels(tuple(own.items()), dict(canonical)))
+            groups.setdefault(Series(name, with_own), [sample.column])
+    return groups
+
+
+def _without_repeats(group: Sequence[_Sample], engine: Engine) -> list[_Sample]:
+    """Return the samples of a group without those that repeat another one's number: the first of each is taken."""
+    first: dict[Labels, _Sample] = {}
+    for sample in group:
+        first.setdefault(tuple((k, v) for k, v in sample.labels.items() if k not in engine.repeats), sample)
+    return list(first.values())
+
+
+def _telling(group: Sequence[_Sample], engine: Engine) -> list[str]:
+    """Return the raw labels by which the samples of a group differ."""
+    names = dict.fromkeys(name for sample in group for name in sample.labels if name not in engine.repeats)
+    return [name for name in names if len({sample.labels.get(name) for sample in group}) > 1]
+
+
+def _help_of(origin: str, metadata: Mapping[str, Metadata]) -> str:
+    """Return the HELP text of a sample's family."""
+    found = metadata.get(origin) or metadata.get(origin.removesuffix("_total"))
+    return found.help if found else ""
+
+
+def _own_labels(source: CatalogueSource, scraped: Mapping[str, str], engine: Engine, help_text: str) -> dict[str, str]:
+    labels = dict(source.set)
+    for name, values in source.by_help.items():
+        words = (value for word, value in values.items() if word != "*" and word in help_text)
+        labels[name] = next(words, values["*"])
+    for label_map in (engine.labels, source.labels):
+        _rename(labels, label_map, scraped)
+    for value_map in (engine.values, source.values):
+        _translate(labels, value_map)
+    return labels
+
+
+def _rename(labels: dict[str, str], label_map: LabelMap, scraped: Mapping[str, str]) -> None:
+    for raw_name, canonical_names in label_map.items():
+        if value := scraped.get(raw_name):
+            labels.update(dict.fromkeys(canonical_names, value))
+
+
+def _translate(labels: dict[str, str], value_map: ValueMap) -> None:
+    for name, values in value_map.items():
+        if name in labels:
+            value = labels[name]
+            labels[name] = values.get(value, values.get("*", "{}")).replace("{}", value)
+
+
+def _rescaled(le: str, factor: float) -> str:
+    """Return a rescaled bucket bound, rounded to 12 digits: 300 ms -> 0.3 s and not 0.30000000000000004."""
+    try:
+        return normalised_float(f"{float(le) * factor:.12g}") if factor != 1.0 else le
+    except ValueError:  # not a number, so not a bucket bound: unchanged
+        return le

@@ -1,0 +1,1 @@
+"""From configured addresses and files to targets."""

@@ -1,0 +1,69 @@
+"""The kinds of servers that can be targets, one record each: place of its metrics, API, and whether it serves models.
+
+To add an engine, add a record here and its names to `catalogue/catalogue.yaml`. All other code uses this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+
+class Api(StrEnum):
+    """An HTTP API of a server, for readiness checks and for probes."""
+
+    TRITON = "triton"
+    """KServe v2 with Triton's repository and generate extensions."""
+    OPENAI = "openai"
+    """`/health`, `/v1/models` and the completions."""
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """One kind of server. Paths and ports are the defaults in its own documentation."""
+
+    name: str
+    metrics_path: str = "/metrics"
+    metrics_port: int | None = None
+    """Default port of the metrics; None: the port of the API."""
+    api: Api | None = None
+    """API for readiness checks; None: servers of this kind serve no models."""
+    source: str = "engine"
+    """Label `source` of its canonical series: who counted."""
+
+    def metrics_of(self, url: str) -> str:
+        """Return the default address of a server's metrics, from the address of its API."""
+        if self.metrics_port is None:
+            return url.rstrip("/") + self.metrics_path
+        parts = urlsplit(url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}:{self.metrics_port}{self.metrics_path}"
+
+    @property
+    def serves(self) -> bool:
+        """Whether it serves models. Its metrics then have its own model names, which may differ from fleet.yaml's."""
+        return self.api is not None
+
+
+_KINDS = (
+    EngineKind("triton", metrics_port=8002, api=Api.TRITON),
+    EngineKind("vllm", api=Api.OPENAI),
+    EngineKind("sglang", api=Api.OPENAI),
+    # trtllm-serve's /metrics must not be read: a read empties a queue.
+    EngineKind("trtllm", metrics_path="/prometheus/metrics", api=Api.OPENAI),
+    EngineKind("tgi", api=Api.OPENAI),
+    EngineKind("lmdeploy", api=Api.OPENAI),
+    EngineKind("llamacpp", api=Api.OPENAI),
+    EngineKind("dcgm"),
+    EngineKind("nvml"),
+    EngineKind("probe", source="probe"),
+    EngineKind("gateway", source="gateway"),
+    EngineKind("custom"),
+)
+ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
+"""Kinds by name, as in `targets[].engine`."""
+BACKENDS: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS if kind.serves})
+"""Kinds that serve models, by name."""

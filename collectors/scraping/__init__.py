@@ -1,0 +1,1 @@
+"""One task a target: reads it on schedule and hands its samples on."""

@@ -1,0 +1,363 @@
+"""Scrapes targets, with one independent task per target, so that no target waits for another.
+
+    tick -> Source.read (one deadline) -> LayoutCache -> SampleSink, and the report series `up`, `scrape_…`
+
+The samples of a scrape have its scheduled time. A tick that could not start in time is skipped, never queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from collectors.errors import ScrapeError, ScrapeTimeout
+from collectors.exposition.layout_cache import LayoutCache, Shapes
+from collectors.exposition.parser import Limits, Parsed
+from collectors.samples import FloatArray, Layout, Metadata, SampleSink, Series, labels_of
+from collectors.target import Remarking, Source, SourceRecipe, Target, TargetHealth
+
+_log = logging.getLogger(__name__)
+
+_THREAD_BYTES = 256 * 1024
+"""Bodies above this size (some 3,000 samples, 15 ms for a full parse) are parsed in another thread."""
+_OVERRUN_S = 1.0
+"""Seconds after its deadline at which a source is cancelled. A source that ends earlier gives a better message."""
+_CLOSE_S = 5.0
+"""Maximum duration of closing a source, in seconds."""
+SLOTS = 16
+"""Number of moments per interval at which targets are scraped. Targets of one moment share the processor's caches: one
+by one, a scrape costs half as much again (docs/metrics-engine.md). With 3,000 targets, a moment takes some 30 ms."""
+
+REPORT: dict[str, Metadata] = {
+    "up": Metadata("gauge", "1 if the last scrape of the target succeeded, 0 if it failed."),
+    "scrape_duration_seconds": Metadata("gauge", "Duration of the scrape."),
+    "scrape_samples_scraped": Metadata("gauge", "Samples that the target exposed."),
+    "scrape_series_added": Metadata("gauge", "Series that the previous good scrape lacked."),
+    "scrape_body_size_bytes": Metadata("gauge", "Size of the body, inflated; 0 if none came."),
+}
+"""Series that every scrape yields, successful or not."""
+
+
+class Clock(Protocol):
+    """Wall-clock time. It is injected, so that tests can set it."""
+
+    def now(self) -> float:
+        """Return unix seconds."""
+        ...
+
+
+@dataclass
+class ScrapeCounters:
+    """Counters of scraping since its start, for the control plane's own metrics."""
+
+    scrapes: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    """Failed scrapes by reason. `internal` is a bug of ours."""
+    skipped_ticks: int = 0
+    duplicate_samples: int = 0
+    unstorable_samples: int = 0
+    """Samples left out because their names or labels hold a NUL, which no database stores."""
+
+
+def hashed_offset(target: Target) -> float:
+    """Return a target's offset within its interval, in seconds: one of SLOTS values, the same after a restart."""
+    digest = hashlib.blake2b(target.key.encode(), digest_size=8).digest()
+    return round(digest[0] % SLOTS / SLOTS * target.interval_s, 3)
+
+
+def next_tick(now: float, last: float | None, interval_s: float, offset_s: float) -> float:
+    """Return the first scheduled time after both `now` and `last`, the previous tick (None: no tick yet)."""
+    # A timer may wake a little early, so that `last` is after `now`. If it is much later, the clock was set back.
+    after = now if last is None or last - now > interval_s else max(now, last)
+    tick = offset_s + (math.floor((after - offset_s) / interval_s) + 1) * interval_s
+    return tick if tick > after else tick + interval_s
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Result of one scrape. It failed if there is no layout. `values` is float64 of shape (series,)."""
+
+    layout: Layout | None = None
+    values: FloatArray | None = None
+    body_bytes: int = 0
+    error: str = ""
+    reason: str = ""
+
+
+class _Setup(NamedTuple):
+    """Everything that determines how a target is scraped. A change of any part restarts the target's task."""
+
+    target: Target
+    recipe: SourceRecipe
+    limits: Limits
+
+
+class _Scraper:
+    """Scrapes one target. Keeps the state that the next scrape is compared with."""
+
+    def __init__(self, setup: _Setup, manager: ScrapeManager, *, live: bool) -> None:
+        self.setup, self.target = setup, (target := setup.target)
+        self.health = TargetHealth(target)
+        self._key, self._report_key = target.key, report_key(target)
+        self.live = live
+        """Whether the sink holds series of this target without staleness markers."""
+        self._manager = manager
+        self._source: Source | None = None
+        self._cache = LayoutCache(partial(manager.layout_builder, target), setup.limits, manager.shapes)
+        self._layout: Layout | None = None
+        self._missing: tuple[str, ...] = ()
+        labels = labels_of({**dict(target.labels), "job": target.job, "instance": target.instance})
+        self._report_layout = Layout(tuple(Series(name, labels) for name in REPORT), metadata=REPORT)
+        self._body_bytes = 0
+        self._logged: set[str] = set()
+        self._busy = asyncio.Lock()
+
+    async def scrape(self, at: float) -> None:
+        """Scrape once, for the scheduled time `at`. Raises only CancelledError."""
+        async with self._busy:
+            try:
+                await self._scrape(at)
+            except Exception as bug:  # noqa: BLE001 - the task boundary: one target's bug must not end its scraping
+                self._manager.counters.failures["internal"] += 1
+                kind = type(bug).__name__
+                self._log_once(kind, logging.ERROR, f"internal error ({kind}); logged once", exc_info=bug)
+
+    async def close(self) -> None:
+        """Release the source."""
+        if self._source:
+            await self._source.close()
+
+    async def _scrape(self, at: float) -> None:
+        started, moved_s = self._manager.monotonic(), self._manager.moved_s
+        # Recorded when an unexpected error is raised: the target must not look alive then.
+        outcome: _Outcome | None = _Outcome(error="internal error, see the log of the control plane", reason="internal")
+        self._body_bytes = 0
+        try:
+            outcome = await self._read()
+        except ScrapeError as error:
+            outcome = _Outcome(body_bytes=self._body_bytes, error=str(error), reason=error.reason)
+            self._manager.counters.failures[error.reason] += 1
+        except asyncio.CancelledError:
+            outcome = None
+            raise
+        finally:
+            if outcome:
+                # If the clock was set during the read, the row gets the time on the new clock.
+                at += self._manager.moved_s - moved_s
+                self._record(at, self._manager.monotonic() - started, outcome)
+
+    async def _read(self) -> _Outcome:
+        self._source = self._source or self.setup.recipe.made()
+        try:
+            async with asyncio.timeout(self.target.timeout_s + _OVERRUN_S):
+                body = await self._source.read(self.target.timeout_s)
+        except TimeoutError:
+            raise ScrapeTimeout(f"timed out after {self.target.timeout_s:g}s") from None
+        self._body_bytes = len(body)
+        if len(body) > _THREAD_BYTES:
+            # A parse in a thread yields the interpreter to the event loop every few milliseconds. On the loop itself
+            # it would stall all other targets and their deadlines until its end.
+            layout, values = await self._manager.in_thread(self._cache.read, body)
+        else:
+            layout, values = self._cache.read(body)
+        return _Outcome(layout, values, len(body))
+
+    def _record(self, at: float, duration_s: float, outcome: _Outcome) -> None:
+        sink, timestamp_ms = self._manager.sink, round(at * 1000)
+        samples = added = 0
+        self._manager.counters.scrapes += 1
+        up = outcome.layout is not None
+        if outcome.layout is not None and outcome.values is not None:
+            samples, added = len(outcome.values), self._adopt(outcome.layout)
+            sink.append(self._key, outcome.layout, timestamp_ms, outcome.values)
+            self.live = True
+            self._note_what_is_left_out()
+        elif self.live:
+            sink.end(self._key, timestamp_ms)
+            self.live = False
+        row = np.array([up, duration_s, samples, added, outcome.body_bytes], dtype=np.float64)
+        sink.append(self._report_key, self._report_layout, timestamp_ms, row)
+        health, before = "up" if up else "down", self.health
+        missing = self._missing if up else ()
+        same = before.health == health and before.missing == missing and bool(before.samples) == bool(samples)
+        worse_before = before.health == "down" or before.samples == 0 or bool(set(before.missing) - set(missing))
+        remark = self._source.remark if up and isinstance(self._source, Remarking) else ""
+        if remark and remark != before.remark:
+            _log.warning("target %s: %s", _name(self.target), remark)
+        if before.health != health:
+            _log.info("target %s is %s", _name(self.target), health if up else f"down: {outcome.error}")
+        self.health = TargetHealth(
+            self.target,
+            health,
+            last_error=outcome.error,
+            last_error_reason=outcome.reason,
+            remark=remark,
+            last_scrape_at=at,
+            duration_s=duration_s,
+            samples=samples if up else None,
+            missing=missing,
+            unknown_labels=self._layout.unknown_labels if up and self._layout else (),
+            unstorable=len(self._cache.unstorable) if up else 0,
+            since=before.since if same else at,
+            known_since=before.known_since if same else self._manager.now(),
+            recovered=up and (before.recovered if same else worse_before),
+        )
+
+    def _adopt(self, layout: Layout) -> int:
+        """Store this layout for the next comparison; return the number of series that the last one lacked."""
+        if layout is self._layout:
+            return 0
+        known = set(self._layout.raw) if self._layout else set()
+        self._layout = layout
+        self._missing = self._manager.find_missing(self.target, layout)
+        return len(set(layout.raw) - known)
+
+    def _note_what_is_left_out(self) -> None:
+        if lines := self._cache.unstorable:
+            self._manager.counters.unstorable_samples += len(lines)
+            words = f"line {lines[0]} holds a NUL, which no database stores: it is left out, with {len(lines) - 1} more"
+            self._log_once("unstorable", logging.WARNING, words)
+        if repeated := self._cache.duplicates:
+            self._manager.counters.duplicate_samples += repeated
+            self._log_once("duplicates", logging.WARNING, f"repeats series on {repeated} lines; the first counts")
+
+    def _log_once(self, topic: str, level: int, text: str, exc_info: BaseException | None = None) -> None:
+        if topic not in self._logged:
+            self._logged.add(topic)
+            _log.log(level, "target %s: %s", _name(self.target), text, exc_info=exc_info)
+
+
+def report_key(target: Target) -> str:
+    """Return the source name of a target's report series (`up`, `scrape_…`)."""
+    return f"{target.key}#report"
+
+
+def _name(target: Target) -> str:
+    # For the log. The URL is left out because its parameters may hold a credential.
+    return f"{target.job}/{target.instance}"
+
+
+InThread = Callable[..., Awaitable[Any]]
+"""Runs a blocking call in another thread: (call, arguments…) -> its result."""
+
+
+class ScrapeManager:
+    """Runs one scraping task per target. All methods must be called on one event loop."""
+
+    def __init__(
+        self,
+        sink: SampleSink,
+        recipe_of: Callable[[Target], SourceRecipe],
+        layout_builder: Callable[[Target, Parsed], Layout],
+        clock: Clock,
+        limits: Limits | None = None,
+        *,
+        find_missing: Callable[[Target, Layout], tuple[str, ...]] = lambda _target, _layout: (),
+        offset: Callable[[Target], float] = hashed_offset,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        in_thread: InThread = asyncio.to_thread,
+    ) -> None:
+        """Nothing starts before `apply`.
+
+        `layout_builder` runs once per layout. For large bodies `in_thread` runs it in another thread, so it must not
+        share state. `find_missing` returns the canonical metrics that a layout lacks, for TargetHealth.
+        """
+        self.sink, self.layout_builder, self._recipe_of = sink, layout_builder, recipe_of
+        self.limits = limits or Limits()
+        self.find_missing, self.monotonic, self.in_thread = find_missing, monotonic, in_thread
+        self.counters = ScrapeCounters()
+        self.moved_s = 0.0
+        """Seconds by which the clock was set since the start."""
+        self.shapes = Shapes()
+        self._clock, self._offset, self._sleep = clock, offset, sleep
+        self._scrapers: dict[str, _Scraper] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changing = asyncio.Lock()
+
+    async def apply(self, targets: Iterable[Target]) -> None:
+        """Scrape exactly these targets from now on: start new targets, stop removed ones, keep unchanged ones.
+
+        A target whose settings, recipe or limits changed under the same key is restarted, and its series go on. The
+        series of a removed target get staleness markers. Of several targets with one key, the first counts.
+        """
+        # Before the first await, so that recipes and limits are of the same configuration as the targets.
+        wanted: dict[str, _Setup] = {}
+        for target in targets:
+            if target.key not in wanted:
+                wanted[target.key] = self._setup(target)
+        async with self._changing:
+            stopped = [s for key, s in self._scrapers.items() if wanted.get(key) != s.setup]
+            await asyncio.gather(*(self._stop(scraper) for scraper in stopped))
+            live = {scraper.target.key for scraper in stopped if scraper.live}
+            now_ms = round(self._clock.now() * 1000)
+            for scraper in stopped:
+                if scraper.target.key not in wanted:
+                    self.sink.end(scraper.target.key, now_ms)
+                    self.sink.end(report_key(scraper.target), now_ms)
+            for key, setup in wanted.items():
+                scraper = self._scrapers.get(key) or _Scraper(setup, self, live=key in live)
+                self._scrapers[key] = scraper
+                if key not in self._tasks:
+                    self._tasks[key] = asyncio.create_task(self._run(scraper), name=f"scrape {setup.target.job}")
+
+    def clock_was_set(self, by_s: float) -> None:
+        """Move stored times after `clock` was set forward by `by_s` seconds (negative: back)."""
+        self.moved_s += by_s
+        for scraper in self._scrapers.values():
+            scraper.health = scraper.health.moved_by(by_s)
+
+    def now(self) -> float:
+        """Return unix seconds."""
+        return self._clock.now()
+
+    def health(self) -> list[TargetHealth]:
+        """Return the health of every target, ordered by key."""
+        return [self._scrapers[key].health for key in sorted(self._scrapers)]
+
+    async def close(self) -> None:
+        """Stop all scraping. No series is marked stale: the end of the control plane says nothing about a target."""
+        async with self._changing:
+            await asyncio.gather(*(self._stop(scraper) for scraper in list(self._scrapers.values())))
+
+    def _setup(self, target: Target) -> _Setup:
+        return _Setup(target, self._recipe_of(target), self.limits)
+
+    async def _stop(self, scraper: _Scraper) -> None:
+        key = scraper.target.key
+        del self._scrapers[key]
+        if task := self._tasks.pop(key, None):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        # An error or a hang in close() must not affect other targets.
+        (fault,) = await asyncio.gather(asyncio.wait_for(scraper.close(), _CLOSE_S), return_exceptions=True)
+        if fault:
+            _log.warning("target %s: its source did not close: %s", _name(scraper.target), type(fault).__name__)
+
+    async def _run(self, scraper: _Scraper) -> None:
+        target, last = scraper.target, None
+        offset_s = self._offset(target)
+        while True:
+            now = self._clock.now()
+            at = next_tick(now, last, target.interval_s, offset_s)
+            if last is not None:
+                self.counters.skipped_ticks += max(0, round((at - last) / target.interval_s) - 1)
+            moved_s = self.moved_s
+            await self._sleep(at - now)
+            # If the clock was set meanwhile, the tick moves with it and is neither early nor late.
+            at += self.moved_s - moved_s
+            last = at
+            if self._clock.now() - at < target.interval_s:
+                await scraper.scrape(at)
+            else:  # woken far too late, such as after a suspend: the values would not be of the scheduled time
+                self.counters.skipped_ticks += 1

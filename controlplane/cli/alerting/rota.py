@@ -1,0 +1,50 @@
+"""The verb `alerts rota`: who is on call now and next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controlplane.cli.client import connect
+from controlplane.cli.errors import WrongUsage
+from controlplane.cli.render import clock, emit, say, tell
+from controlplane.telling import lasting
+
+OLD_S = 3600.0
+"""Age of a calendar, in seconds, from which on it is shown."""
+
+
+def alerts_rota(name: str | None, url: str | None, context: str | None, output: str) -> None:
+    """Show rotas, or one of them. Raises WrongUsage for an unknown name."""
+    with connect(url, context) as client:
+        found = client.get("/cp/v1/rotas")["items"]
+    if name is not None:
+        known = ", ".join(one["name"] for one in found) or "none"
+        found = [one for one in found if one["name"] == name]
+        if not found:
+            raise WrongUsage(f"no rota is called {name}; rotas: of fleet.yaml has {known}")
+    emit(found, output, lambda: _print(found))
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    if not found:
+        say("fleet.yaml has no rotas")
+    for rota in found:
+        people = ", ".join(rota["on_call"]) or f"nobody; {rota['fallback']} gets its messages"
+        until = f", until {clock(rota['until'])}" if rota["until"] else ""
+        tell(f"{rota['name']}: ", f"{people}{until}")
+        if following := rota["next"]:
+            tell("  next: ", f"{', '.join(following['people'])}, {_span(following)}")
+        for gap in rota["gaps"]:
+            tell("  nobody is on call: ", _span(gap))
+        for event in rota["unknown"]:
+            tell("  names nobody in people: ", f"{event['summary']!r} of {clock(event['starts_at'])}")
+        if rota["fault"]:
+            tell("  cannot be read: ", rota["fault"])
+        if rota["age_seconds"] is None:
+            say("  the calendar was never read")
+        elif rota["age_seconds"] > OLD_S:
+            say(f"  the calendar is as it was {lasting(rota['age_seconds'])} ago")
+
+
+def _span(turn: dict[str, Any]) -> str:
+    return f"from {clock(turn['starts_at'])}" + (f" to {clock(turn['ends_at'])}" if turn["ends_at"] else "")

@@ -1,0 +1,75 @@
+"""What `targets` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from controlplane.cli import look
+
+UP: dict[str, Any] = {
+    "engine": "vllm",
+    "job": "vllm",
+    "instance": "a:8000",
+    "health": "up",
+    "last_error": "",
+    "last_scrape_at": None,
+    "duration_seconds": 0.01,
+    "samples": 5,
+    "missing": [],
+    "blind": False,
+    "unknown_labels": [],
+    "labels": {},
+    "simulated": False,
+}
+
+
+class Client:
+    def __init__(self, *items: dict[str, Any]) -> None:
+        self.items = items
+
+    def get(self, path: str) -> dict[str, Any]:
+        assert path == "/cp/v1/targets"
+        return {"items": list(self.items)}
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *items: dict[str, Any]) -> list[str]:
+    @contextmanager
+    def connect(_url: str | None, _context: str | None) -> Iterator[Client]:
+        yield Client(*items)
+
+    monkeypatch.setattr(look, "connect", connect)
+    look.targets(None, None, "table")
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
+
+
+def test_a_blind_target_comes_first_and_says_what_to_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blind = {**UP, "instance": "b:8000", "blind": True, "missing": ["llm_requests_total"]}
+    first, second = printed(monkeypatch, capsys, UP, blind)
+    assert first == ("vllm b:8000 blind - 10 ms 5 answers with none of the metrics of vllm: check engine: and path:")
+    assert second == "vllm a:8000 up - 10 ms 5"
+
+
+def test_what_is_missing_or_unknown_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {**UP, "missing": ["llm_requests_total"], "unknown_labels": ["llm_requests_waiting: replica"]}
+    (line,) = printed(monkeypatch, capsys, one)
+    assert "does not report 1 expected metric(s): see -o json" in line
+    assert line.endswith("unknown labels keep series apart: llm_requests_waiting: replica")
+
+
+def test_an_older_server_says_less(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    older = {name: value for name, value in UP.items() if name not in ("missing", "blind", "unknown_labels")}
+    assert printed(monkeypatch, capsys, older) == ["vllm a:8000 up - 10 ms 5"]
+
+
+def test_a_probes_remark_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    remark = "the probe's question does not fit chat at http://a:8000/v1/rerank: the server answered 422: no query"
+    (line,) = printed(monkeypatch, capsys, {**UP, "remark": remark})
+    assert line.endswith(remark)
