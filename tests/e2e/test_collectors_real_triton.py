@@ -13,6 +13,7 @@ from collectors.engines.kinds import Api
 from collectors.engines.readiness import ReadinessSource
 from collectors.exposition.parser import Parsed, parse
 from collectors.http.fetch import HttpSource
+from collectors.probe.question import Question
 from collectors.probe.source import ProbeSource
 from collectors.samples import View
 from collectors.target import Source, Target
@@ -20,6 +21,7 @@ from controlplane.demo.repository import write_repository
 from tests.alive import real_triton
 
 SLOW_S = 30.0
+UNSTREAMED = Question(parameters={"stream": False})
 pytestmark = pytest.mark.needs("triton")
 
 
@@ -37,7 +39,7 @@ async def test_a_real_triton_is_probed_polled_and_mapped(tmp_path: Path) -> None
     write_repository(tmp_path / "models")
     async with real_triton(tmp_path / "models", tmp_path / "triton") as server:
         probe = ProbeSource(f"{server.http_url}/v2/models/model/generate_stream", model="model")
-        whole = ProbeSource(f"{server.http_url}/v2/models/model/generate", model="model", parameters={"stream": False})
+        whole = ProbeSource(f"{server.http_url}/v2/models/model/generate", model="model", questions=[UNSTREAMED])
         lost = ProbeSource(f"{server.http_url}/v2/models/nothing/generate_stream", model="nothing")
         readiness = ReadinessSource(Api.TRITON, server.http_url)
         metrics = HttpSource(server.metrics_url)
@@ -52,7 +54,7 @@ async def test_a_real_triton_is_probed_polled_and_mapped(tmp_path: Path) -> None
                 (total,) = values(seen, "llm_request_duration_seconds_sum").values()
                 assert 0 < first <= total < SLOW_S
             unknown = values(await read(lost), "llm_requests_total")
-            assert [k[0] for k, v in unknown.items() if v] == ["error"]
+            assert [k[0] for k, v in unknown.items() if v] == ["invalid"]
 
             assert values(await read(readiness), "llm_backend_ready") == {("model", "v1"): 1}
 
