@@ -49,8 +49,8 @@ class Crash(logging.Handler):
 logging.getLogger("controlplane").addHandler(Crash())
 main()
 """
-"""The thread holds the interpreter when it crashes. A signal from outside may come while other threads run, and then the
-reader of their stacks crashes itself."""
+"""The thread holds the interpreter when it crashes. A signal from outside may come while other threads run, and then
+the reader of their stacks crashes itself."""
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
