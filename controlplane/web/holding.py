@@ -30,10 +30,10 @@ from controlplane.web.render import Renderer
 PATH = "/silences"
 SILENCES = 500
 """Most rows of the page. Chosen: a browser redraws so many at every change without a delay."""
-MOST_MATCHERS_TEXT = 8000
 Typed = Annotated[str, Form(max_length=200)]
 Words = Annotated[str, Form(max_length=MOST_COMMENT)]
-MatchersText = Annotated[str, Form(max_length=MOST_MATCHERS_TEXT)]
+MatchersText = Annotated[str, Form()]
+"""Bounded by the desk of silences, whose refusal is shown in the form. A field that cuts a pasted text widens it."""
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
@@ -138,7 +138,7 @@ class HoldingPages:
         request: Request,
         services: ServicesDep,
         principal: PrincipalDep,
-        matchers: Annotated[str, Query(max_length=MOST_MATCHERS_TEXT)] = "",
+        matchers: str = "",
     ) -> Response:
         """Show what a silence with these matchers would hold back, as they are typed."""
         try:
@@ -248,7 +248,6 @@ class HoldingPages:
             comment=comment,
             faults=faults,
             most=MOST_COMMENT,
-            most_matchers=MOST_MATCHERS_TEXT,
             key=secrets.token_hex(16),
             new=new,
             extending=extending,

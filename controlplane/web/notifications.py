@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from fastapi import Query, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
 from alerts.errors import MatcherError
@@ -58,7 +58,7 @@ class NotificationsPage:
         self,
         request: Request,
         services: ServicesDep,
-        labels: Annotated[str, Query(max_length=MOST_LABELS_TEXT)] = "",
+        labels: str = "",
     ) -> Response:
         """Show who is on call and the messages. With labels, show where an alert with them would go, or what is wrong.
 
@@ -79,7 +79,6 @@ class NotificationsPage:
             notifications=found.items,
             rotas=services.rotas.all(),
             labels=labels,
-            most_labels=MOST_LABELS_TEXT,
             example=EXAMPLE,
             fault=fault,
             answer=answer,
@@ -89,8 +88,11 @@ class NotificationsPage:
 def labels_of(text: str) -> dict[str, str]:
     """Return the labels of a text such as `severity=critical, model="chat"`.
 
-    Raises ValueError, whose text is shown at the field, for what is no label, and for a label that is given twice.
+    Raises ValueError, whose text is shown at the field, for what is no label, for a label that is given twice, and for
+    more than MOST_LABELS_TEXT characters.
     """
+    if len(text) > MOST_LABELS_TEXT:
+        raise ValueError(f"{len(text)} characters: the most is {MOST_LABELS_TEXT}. Give only labels that routes match.")
     try:
         pairs = parse_labels(text)
     except MatcherError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -56,6 +57,10 @@ async def test_what_is_wrong_stays_in_the_form(console: Any) -> None:
         assert 'value="model=~"' in answer.text
         answer = await send(browser, "/silences/new", **NEW | {"matchers": 'node=~".+"'})
         assert "a silence without an equality matcher" in answer.text
+        long = f'model="{"m" * 9000}"'
+        answer = await send(browser, "/silences/new", **NEW | {"matchers": long})
+        assert "matchers: string should have at most 4096 characters" in answer.text
+        assert long in html.unescape(answer.text)
         assert rows(await browser.page("/silences?state=all")) == []
 
 
@@ -74,7 +79,7 @@ async def test_the_preview_follows_what_is_typed(console: Any) -> None:
     console.alert("Hot", model="chat")
     async with console.browser(Role.OPERATOR) as browser:
         found = await browser.dialog("/silences/preview?matchers=model%3Dchat")
-        assert "<strong>1</strong> alert that fire or are pending matches now" in found
+        assert "<strong>1</strong> firing or pending alert matches now" in found
         wide = await browser.dialog("/silences/preview?matchers=model%3D~.%2B")
         assert "needs an admin" in wide
         wrong = await browser.dialog("/silences/preview?matchers=model")
