@@ -27,14 +27,18 @@ def _print(found: dict[str, Any]) -> None:
         _print_leg(leg)
     print()
     say("Around its start:")
-    rows = [[clock(item["at"]), item["kind"], item["subject"], happened(item["sentence"])] for item in found["changes"]]
     columns(
-        ["AT", "KIND", "SUBJECT", ""],
-        rows,
+        ["AT", "WHAT", "SUBJECT", ""],
+        [[clock(item["at"]), item["what"], item["subject"], _story(item)] for item in found["changes"]],
         "no rollout, no change of the configuration, no related alert, no change of a target or a GPU",
     )
     if fault := found.get("metrics_fault"):
         tell("changes of targets and GPUs are not known: ", fault)
+
+
+def _story(item: dict[str, Any]) -> str:
+    by = f", by {item['ref']}" if item["kind"] == "audit" else ""
+    return happened(item["sentence"]) + by
 
 
 def _print_leg(leg: dict[str, Any]) -> None:

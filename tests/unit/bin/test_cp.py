@@ -294,6 +294,26 @@ def test_folders_of_ours_do_not_stop_the_verbs(cp: Run, work: Path) -> None:
     assert cp("dashboards", "generate", "--out", "x").stdout == "controlplane [dashboards] [generate] [--out] [x]\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["alerts", "explain"], ["alerts", "-h"], ["alerts", "explain", "--help"], ["backup", "diff"]],
+    ids=" ".join,
+)
+def test_a_folder_that_coreutils_would_omit_does_not_hide_the_usage_of_its_verb(
+    cp: Run, work: Path, words: list[str]
+) -> None:
+    (work / words[0]).mkdir()
+    assert cp(*words).stdout == "controlplane" + "".join(f" [{w}]" for w in words) + "\n"
+
+
+@pytest.mark.parametrize("words", [["alerts", "backup"], ["alerts", "show", "a", "b"]], ids=" ".join)
+def test_a_folder_among_words_that_are_no_verb_is_told_of_by_coreutils(cp: Run, work: Path, words: list[str]) -> None:
+    (work / "alerts").mkdir()
+    done = cp(*words)
+    assert "controlplane" not in done.stdout
+    assert done.returncode == 1
+
+
 def test_a_recursive_copy_of_such_a_folder_is_coreutils(cp: Run, work: Path) -> None:
     (work / "alerts" / "sub").mkdir(parents=True)
     assert cp("-r", "alerts", "list").returncode == 0

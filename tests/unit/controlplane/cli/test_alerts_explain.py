@@ -82,11 +82,12 @@ def test_each_leg_with_its_stage_its_reasons_and_its_delivery(current: Any, caps
 
 def test_changes_around_its_start_and_json(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
     change = {"at": "2026-01-31T12:34:00.000Z", "kind": "audit", "subject": "fleet/t", "ref": "ann", "sentence": "x"}
+    change["what"] = "config.load"
     nobody = {**LEG, "stage": "unrouted", "route": "", "receiver": "", "notifier": "", "group": "", "mutes": []}
     current.replies[f"GET /cp/v1/alerts/{ID}/explanation"] = (200, {**FOUND, "legs": [nobody], "changes": [change]})
     assert run(["alerts", "explain", ID]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "nobody: UNROUTED" in out
-    assert out[-1].split() == ["2026-01-31", "12:34:00Z", "audit", "fleet/t", "x"]
+    assert out[-1].split() == ["2026-01-31", "12:34:00Z", "config.load", "fleet/t", "x,", "by", "ann"]
     assert run(["alerts", "explain", ID, "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["legs"][0]["stage"] == "unrouted"
