@@ -19,8 +19,9 @@ def alerts_explain(alert: str, url: str | None, context: str | None, output: str
 
 def _print(found: dict[str, Any]) -> None:
     alert = found["alert"]
-    begun = alert["fired_at"] or alert["active_at"]
-    say(f"{alert['name']}: {alert['state']}, since {clock(begun)}")
+    begun = clock(alert["fired_at"] or alert["active_at"])
+    ended = alert["resolved_at"]
+    say(f"{alert['name']}: {alert['state']}, " + (f"fired from {begun} to {clock(ended)}" if ended else f"since {begun}"))
     tell("labels: ", ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     for leg in found["legs"]:
         print()

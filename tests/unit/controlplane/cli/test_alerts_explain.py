@@ -49,6 +49,7 @@ FOUND = {
         "state": "firing",
         "fired_at": "2026-01-31T12:34:46.000Z",
         "active_at": "2026-01-31T12:30:00.000Z",
+        "resolved_at": None,
         "labels": {"model": "chat", "alertname": "Slow\x1b[2J"},
     },
     "at": "2026-01-31T12:40:00.000Z",
@@ -78,6 +79,14 @@ def test_each_leg_with_its_stage_its_reasons_and_its_delivery(current: Any, caps
         "Around its start:",
         "no rollout, no change of the configuration, no related alert, no change of a target or a GPU",
     ]
+
+
+def test_an_alert_that_is_over_has_both_its_times(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    over = {**FOUND["alert"], "state": "resolved", "resolved_at": "2026-01-31T12:38:00.000Z"}
+    current.replies[f"GET /cp/v1/alerts/{ID}/explanation"] = (200, {**FOUND, "alert": over})
+    assert run(["alerts", "explain", ID]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "Slow: resolved, fired from 2026-01-31 12:34:46Z to 2026-01-31 12:38:00Z"
 
 
 def test_changes_around_its_start_and_json(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
