@@ -85,6 +85,11 @@ class ExpositionError(ScrapeError):
         super().__init__(f"line {line}: {message}" if line else message)
         self.line = line
         """Line of the body, from 1; 0: the body as a whole."""
+        self._message = message
+
+    def in_a(self, foreign: str) -> ExpositionError:
+        """Return the error with what the body is instead, in words; "" for an unknown body."""
+        return ExpositionError(f"{self._message} ({foreign})", self.line) if foreign else self
 
 
 class NvmlUnavailable(ScrapeError):

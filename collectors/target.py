@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from collectors.samples import Labels
 
@@ -47,6 +47,15 @@ class Target:
         return f"{self.job}/{self.instance}/{self.url}"
 
 
+class Lack(NamedTuple):
+    """What a layout lacks of the metrics that the catalogue expects of its engine."""
+
+    metrics: tuple[str, ...] = ()
+    """Canonical metrics."""
+    instead: str = ""
+    """What the target exposes, if it lacks all of them, and what to check. One sentence."""
+
+
 @dataclass(frozen=True)
 class TargetHealth:
     """Result of a target's last scrape. `health` is `unknown` before the first one."""
@@ -64,6 +73,8 @@ class TargetHealth:
     samples: int | None = None
     missing: tuple[str, ...] = field(default=())
     """Canonical metrics that the catalogue expects of this engine and the last scrape lacked."""
+    instead: str = ""
+    """What the target exposes, if it lacks all of them, and what to check. "": it is down, or has some of them."""
     unknown_labels: tuple[str, ...] = ()
     """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
     unstorable: int = 0

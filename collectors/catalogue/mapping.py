@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from collectors.catalogue.model import SUFFIXES, Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
+from collectors.catalogue.recognition import instead
 from collectors.engines.kinds import ENGINES
 from collectors.exposition.interner import Interner
 from collectors.exposition.packed_series import packed
 from collectors.exposition.parser import normalised_float
 from collectors.samples import Labels, Layout, Metadata, Series, View
-from collectors.target import Target
+from collectors.target import Lack, Target
 
 _FROM_TARGET = ("model", "version", "node", "source")
 """Labels for which the configuration takes precedence over the engine."""
@@ -88,6 +89,14 @@ def missing(layout: Layout, catalogue: Catalogue, engine: str) -> tuple[str, ...
     """Return the canonical metrics of a default installation of `engine` that the layout lacks."""
     found = present(layout, catalogue)
     return tuple(name for name in catalogue.expected(engine) if name not in found)
+
+
+def lack(layout: Layout, catalogue: Catalogue, engine: str) -> Lack:
+    """Return what the layout lacks of a default installation of `engine`."""
+    expected, lacks = catalogue.expected(engine), missing(layout, catalogue, engine)
+    if not expected or len(lacks) < len(expected):
+        return Lack(lacks)
+    return Lack(lacks, instead({series.name for series in layout.raw}, catalogue, engine))
 
 
 def _with_target_labels(scraped: Labels, stored: Mapping[str, str]) -> dict[str, str]:

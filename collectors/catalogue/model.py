@@ -92,12 +92,16 @@ class Engine(_Entry):
     sources: Mapping[str, tuple[CatalogueSource, ...]] = {}
 
     @cached_property
+    def raw_names(self) -> frozenset[str]:
+        """The raw names that the sources read."""
+        return frozenset(raw for sources in self.sources.values() for one in sources for raw in (*one.from_, *one.sum))
+
+    @cached_property
     def _aliases(self) -> Mapping[str, str]:
-        names = {raw for sources in self.sources.values() for one in sources for raw in (*one.from_, *one.sum)}
         return {
             other + name.removeprefix(prefix): name
             for prefix, others in self.prefixes.items()
-            for name in names
+            for name in self.raw_names
             if name.startswith(prefix)
             for other in others
         }

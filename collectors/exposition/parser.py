@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collectors.errors import BodyTooLarge, ExpositionError
+from collectors.exposition.foreign import foreign
 from collectors.samples import FloatArray, Metadata, Series, labels_of
 
 
@@ -123,8 +124,11 @@ class Reading:
         self._helps: dict[str, str] = {}
         self._floats: dict[str, str] = {}
         self._unstorable: list[int] = []
-        for index, raw in enumerate(lines):
-            self._read_line(index, raw)
+        try:
+            for index, raw in enumerate(lines):
+                self._read_line(index, raw)
+        except ExpositionError as error:
+            raise error.in_a(foreign(lines)) from None
         self.kept, self.duplicates = self._keep()
         """Indices of the samples that count, and the number of samples that repeat a series."""
 
@@ -218,8 +222,7 @@ class Reading:
                 raise ExpositionError(f"two metric names: {_quote(name)} and {_quote(quoted_name)}", number)
             name = name or quoted_name
         if not name:
-            hint = " (this looks like HTML or JSON, not metrics: check the path)" if line[0] in "<[{" else ""
-            raise ExpositionError(f"expected a metric name, got {_quote(line)}{hint}", number)
+            raise ExpositionError(f"expected a metric name, got {_quote(line)}", number)
         if len(name) > self.limits.max_name_chars:
             raise BodyTooLarge(f"line {number}: a metric name longer than {self.limits.max_name_chars} characters")
         return name, labels, end

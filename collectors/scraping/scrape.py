@@ -24,7 +24,7 @@ from collectors.errors import ScrapeError, ScrapeTimeout
 from collectors.exposition.layout_cache import LayoutCache, Shapes
 from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, Metadata, SampleSink, Series, labels_of
-from collectors.target import Remarking, Source, SourceRecipe, Target, TargetHealth
+from collectors.target import Lack, Remarking, Source, SourceRecipe, Target, TargetHealth
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class _Scraper:
         self._source: Source | None = None
         self._cache = LayoutCache(partial(manager.layout_builder, target), setup.limits, manager.shapes)
         self._layout: Layout | None = None
-        self._missing: tuple[str, ...] = ()
+        self._lack = Lack()
         labels = labels_of({**dict(target.labels), "job": target.job, "instance": target.instance})
         self._report_layout = Layout(tuple(Series(name, labels) for name in REPORT), metadata=REPORT)
         self._body_bytes = 0
@@ -188,7 +188,7 @@ class _Scraper:
         row = np.array([up, duration_s, samples, added, outcome.body_bytes], dtype=np.float64)
         sink.append(self._report_key, self._report_layout, timestamp_ms, row)
         health, before = "up" if up else "down", self.health
-        missing = self._missing if up else ()
+        missing, instead = self._lack if up else Lack()
         same = before.health == health and before.missing == missing and bool(before.samples) == bool(samples)
         worse_before = before.health == "down" or before.samples == 0 or bool(set(before.missing) - set(missing))
         remark = self._source.remark if up and isinstance(self._source, Remarking) else ""
@@ -206,6 +206,7 @@ class _Scraper:
             duration_s=duration_s,
             samples=samples if up else None,
             missing=missing,
+            instead=instead,
             unknown_labels=self._layout.unknown_labels if up and self._layout else (),
             unstorable=len(self._cache.unstorable) if up else 0,
             since=before.since if same else at,
@@ -219,7 +220,7 @@ class _Scraper:
             return 0
         known = set(self._layout.raw) if self._layout else set()
         self._layout = layout
-        self._missing = self._manager.find_missing(self.target, layout)
+        self._lack = self._manager.find_lack(self.target, layout)
         return len(set(layout.raw) - known)
 
     def _note_what_is_left_out(self) -> None:
@@ -262,7 +263,7 @@ class ScrapeManager:
         clock: Clock,
         limits: Limits | None = None,
         *,
-        find_missing: Callable[[Target, Layout], tuple[str, ...]] = lambda _target, _layout: (),
+        find_lack: Callable[[Target, Layout], Lack] = lambda _target, _layout: Lack(),
         offset: Callable[[Target], float] = hashed_offset,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -271,11 +272,11 @@ class ScrapeManager:
         """Nothing starts before `apply`.
 
         `layout_builder` runs once per layout. For large bodies `in_thread` runs it in another thread, so it must not
-        share state. `find_missing` returns the canonical metrics that a layout lacks, for TargetHealth.
+        share state. `find_lack` returns what a layout lacks, for TargetHealth.
         """
         self.sink, self.layout_builder, self._recipe_of = sink, layout_builder, recipe_of
         self.limits = limits or Limits()
-        self.find_missing, self.monotonic, self.in_thread = find_missing, monotonic, in_thread
+        self.find_lack, self.monotonic, self.in_thread = find_lack, monotonic, in_thread
         self.counters = ScrapeCounters()
         self.moved_s = 0.0
         """Seconds by which the clock was set since the start."""

@@ -240,8 +240,6 @@ class Services:
     """Returns the parts that are not ready, each with its reason. Blocking."""
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
-    blind: Callable[[TargetHealth], bool | None] = lambda _target: None
-    """Returns whether a target answers with nothing that its engine should expose; None: not known."""
     schedules: Callable[[], Sequence[ScheduleView]] = tuple
     """Returns the scheduled jobs. Blocking. Raises Unavailable."""
     backups: Callable[[], BackupDesk | None] = lambda: None

@@ -46,7 +46,7 @@ def target_metrics(services: Services) -> Iterable[Metric]:
         {_name(t): float(t.unstorable) for t in targets if t.unstorable},
     )
     # Every target that answers has a value, so that an alert on it resolves by a 0 and not by a missing series.
-    blind = {_name(t): float(found) for t in targets if (found := services.blind(t)) is not None}
+    blind = {_name(t): float(bool(t.instead)) for t in targets if t.health == "up"}
     help_text = "1 while a target answers with none of the metrics that its engine should expose."
     yield _gauge("controlplane_target_blind", help_text, TARGET, blind)
     refused = services.series_store.refused()

@@ -57,7 +57,6 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         storage=plane.metrics.embedded.report,
         querying=plane.metrics.embedded.querier.report,
         targets=plane.scraping.health,
-        blind=plane.scraping.blind,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
         versions=_versions(plane),
@@ -125,7 +124,6 @@ def _fleet(plane: ControlPlane, alerts: SqlAlertLog, unread: Callable[[], list[U
         observe_only=plane.observe_only,
         unread=unread,
         gateways=plane.gateways.attention,
-        blind=plane.scraping.blind,
     )
 
 

@@ -181,9 +181,7 @@ def _remark(target: Mapping[str, Any]) -> str:
     found = ["simulated"] if target["simulated"] else []
     if target.get("remark"):  # an older server does not say
         found.append(str(target["remark"]))
-    if target.get("blind"):  # an older server does not say
-        found.append(f"answers with none of the metrics of {target['engine']}: check engine: and path:")
-    elif target.get("missing"):
+    if target.get("missing") and not target.get("blind"):
         found.append(f"does not report {len(target['missing'])} expected metric(s): see -o json")
     if target.get("unknown_labels"):
         found.append(f"unknown labels keep series apart: {'; '.join(target['unknown_labels'])}")

@@ -112,8 +112,8 @@ def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
     return shares
 
 
-def target_view(health: TargetHealth, *, blind: bool = False) -> TargetView:
-    """Return the view of one target. `blind`: it answers with none of the metrics that its engine should expose."""
+def target_view(health: TargetHealth) -> TargetView:
+    """Return the view of one target."""
     target = health.target
     labels = dict(target.labels)
     return TargetView(
@@ -124,12 +124,12 @@ def target_view(health: TargetHealth, *, blind: bool = False) -> TargetView:
         health=health.health,
         last_error=health.last_error,
         last_error_reason=health.last_error_reason,
-        remark=health.remark,
+        remark=health.remark or health.instead,
         last_scrape_at=rfc3339(health.last_scrape_at),
         duration_seconds=finite(health.duration_s),
         samples=health.samples,
         missing=health.missing,
-        blind=blind,
+        blind=bool(health.instead),
         unknown_labels=health.unknown_labels,
         labels=labels,
         simulated=labels.get("simulated") == "true",

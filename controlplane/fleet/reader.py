@@ -94,13 +94,8 @@ class FleetReader:
         observe_only: bool,
         unread: Callable[[], Sequence[UnreadRow]],
         gateways: Callable[[], Sequence[AttentionView]] = tuple,
-        blind: Callable[[TargetHealth], bool | None] = lambda _target: None,
     ) -> None:
-        """`unread` returns stored rows that cannot be read, `gateways` those that need attention. Both may block.
-
-        `blind` says whether a target answers with none of the metrics that its engine should expose.
-        """
-        self._blind = blind
+        """`unread` returns stored rows that cannot be read, `gateways` those that need attention. Both may block."""
         self._unread, self._gateways = unread, gateways
         self._config, self._queries, self._models, self._alerts = config, queries, models, alerts
         self._targets, self._clock, self.observe_only = targets, clock, observe_only
@@ -139,7 +134,7 @@ class FleetReader:
 
     def targets(self) -> tuple[TargetView, ...]:
         """Return every scraped endpoint."""
-        return tuple(assemble.target_view(t, blind=bool(self._blind(t))) for t in self._targets())
+        return tuple(assemble.target_view(t) for t in self._targets())
 
     def forget(self) -> None:
         """Drop the cached snapshot after a change, so that the next read shows the change."""

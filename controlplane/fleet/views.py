@@ -72,14 +72,15 @@ class TargetView(View):
     last_error: str
     last_error_reason: str
     remark: str
-    """Sentence of a probe about a question that does not fit its server; empty: nothing."""
+    """What is wrong though the target answers, and what to check: a probe's question that does not fit its server, or
+    what a blind target exposes instead. Empty: nothing."""
     last_scrape_at: str | None
     duration_seconds: float | None
     samples: int | None
     missing: tuple[str, ...]
     """Canonical metrics that this engine should report and did not."""
     blind: bool
-    """Whether it is up and reported none of them."""
+    """Whether it is up and reported none of them: `remark` says what it exposes instead."""
     unknown_labels: tuple[str, ...]
     """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
     labels: dict[str, str]

@@ -20,14 +20,14 @@ from alerts.lookback import lookbacks
 from alerts.rules import RuleGroup, parse_rules
 from alerts.sender import MessageSender
 from alerts.template import Surroundings
-from collectors.catalogue.mapping import canonical_layout, missing
+from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import load_catalogue
 from collectors.errors import UnexpectedStatus
 from collectors.exposition.interner import Interner
 from collectors.exposition.parser import Parsed
 from collectors.samples import Layout
 from collectors.scraping.scrape import ScrapeManager
-from collectors.target import Source, Target
+from collectors.target import Lack, Source, Target
 from controlplane.metrics.origins import TargetOrigins
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query.querier import MetricsQuerier
@@ -101,7 +101,7 @@ class World:
     def start(self, blind_s: float = 0.0) -> None:
         """Start or restart the control plane. Only the database and the series remain from before."""
         self.scraping = ScrapeManager(
-            self.store, partial(MadeBy, self._source), self._layout, self, find_missing=self._missing
+            self.store, partial(MadeBy, self._source), self._layout, self, find_lack=self._lack
         )
         origins = TargetOrigins(
             self.store, self.scraping.health, is_canonical=lambda name: bool(CATALOGUE.family(name))
@@ -135,8 +135,8 @@ class World:
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
         return canonical_layout(parsed.series, parsed.metadata, target, CATALOGUE, Interner())
 
-    def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
-        return missing(layout, CATALOGUE, target.engine)
+    def _lack(self, target: Target, layout: Layout) -> Lack:
+        return lack(layout, CATALOGUE, target.engine)
 
     async def run(self, seconds: float, *, failing: bool = False, **bodies: str | None) -> None:
         """Scrape and evaluate; `failing`: rules may fail."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from collectors.catalogue.mapping import canonical_layout, missing
+from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import Catalogue
 from collectors.discovery.discovery import Discovery
 from collectors.exposition.interner import Interner
 from collectors.exposition.parser import Parsed
 from collectors.samples import Layout, SampleSink
 from collectors.scraping.scrape import ScrapeManager
-from collectors.target import Source, Target, TargetHealth
+from collectors.target import Lack, Source, Target, TargetHealth
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.parts.part import Configuration, Part, difference
@@ -74,7 +74,7 @@ class Scraping(Part[ScrapingSettings]):
             self._layout,
             clock,
             body_limits(self._scrape),
-            find_missing=self._missing,
+            find_lack=self._lack,
             in_thread=pools.parsing.run,
         )
         self._discovery: Discovery | None = None
@@ -171,15 +171,8 @@ class Scraping(Part[ScrapingSettings]):
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
         return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)
 
-    def blind(self, health: TargetHealth) -> bool | None:
-        """Return whether a target answers with none of its engine's expected metrics. None: it is down, or has none."""
-        expected = self._catalogue.expected(health.target.engine)
-        if health.health != "up" or not expected:
-            return None
-        return set(expected) <= set(health.missing)
-
-    def _missing(self, target: Target, layout: Layout) -> tuple[str, ...]:
-        return missing(layout, self._catalogue, target.engine)
+    def _lack(self, target: Target, layout: Layout) -> Lack:
+        return lack(layout, self._catalogue, target.engine)
 
 
 def _by_place(plan: ScrapePlan) -> dict[str, object]:

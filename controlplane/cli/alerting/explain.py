@@ -21,7 +21,10 @@ def _print(found: dict[str, Any]) -> None:
     alert = found["alert"]
     begun = clock(alert["fired_at"] or alert["active_at"])
     ended = alert["resolved_at"]
-    say(f"{alert['name']}: {alert['state']}, " + (f"fired from {begun} to {clock(ended)}" if ended else f"since {begun}"))
+    say(
+        f"{alert['name']}: {alert['state']}, "
+        + (f"fired from {begun} to {clock(ended)}" if ended else f"since {begun}")
+    )
     tell("labels: ", ", ".join(f"{k}={v}" for k, v in sorted(alert["labels"].items())))
     for leg in found["legs"]:
         print()

@@ -22,6 +22,9 @@ TIMEOUT_S = 20.0
 _MODULE = "controlplane.fleet.rota.expansion"
 _MAILTO = re.compile(r"mailto:", re.IGNORECASE)
 
+_TOO_LONG = "its events take too long to count; shorten its recurrences"
+"""Said for both limits, because it depends on the machine's load which of them a calendar meets first."""
+
 
 class CalendarError(ControlPlaneError):
     """A calendar that cannot be used. The message says why, and goes on after the calendar's name."""
@@ -91,11 +94,11 @@ def events_of(text: str, zone: str, start: float, end: float) -> list[Occurrence
     try:
         child = subprocess.run(command, input=request.encode(), capture_output=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise CalendarError("its events cannot be counted in time; shorten its recurrences") from None
+        raise CalendarError(_TOO_LONG) from None
     except OSError as error:
         raise CalendarError(f"no process can be started to read it: {error.strerror}") from None
     if child.returncode < 0:
-        raise CalendarError("its events take too much time to count; shorten its recurrences")
+        raise CalendarError(_TOO_LONG)
     if child.returncode:
         raise CalendarError("it cannot be read")
     answer = json.loads(child.stdout)

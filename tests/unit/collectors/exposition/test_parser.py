@@ -92,8 +92,7 @@ def test_not_a_number_is_a_value(text: str) -> None:
         ('up{__name__="x"} 1', 1, "label name '__name__' is repeated or reserved"),
         ("# TYPE up thing", 1, "unknown metric type 'thing'"),
         ("# TYPE up", 1, "unknown metric type ''"),
-        ("<html>", 1, "this looks like HTML or JSON, not metrics: check the path"),
-        ("[]", 1, "this looks like HTML or JSON"),
+        ("{} 1", 1, "expected a metric name, got '{} 1'"),
     ],
 )
 def test_a_malformed_line_is_named(body: str, line: int, message: str) -> None:

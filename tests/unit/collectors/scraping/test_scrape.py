@@ -16,7 +16,7 @@ from collectors.errors import ScrapeTimeout, UnexpectedStatus
 from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, Series
 from collectors.scraping.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick, report_key
-from collectors.target import Source, Target, TargetHealth
+from collectors.target import Lack, Source, Target, TargetHealth
 from tests.fakes.recipes import MadeBy
 from tests.fakes.scrape_once import scrape_once
 
@@ -120,7 +120,9 @@ class Bench:
             builder,
             self.time,
             Limits(max_samples=10_000),
-            find_missing=lambda target, layout: () if len(layout.raw) > 1 else ("llm_requests_total",),
+            find_lack=lambda target, layout: (
+                Lack() if len(layout.raw) > 1 else Lack(("llm_requests_total",), "answers")
+            ),
             offset=lambda _: 0.0,
             sleep=self.time.sleep,
             monotonic=lambda: 0.25,

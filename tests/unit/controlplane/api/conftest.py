@@ -230,7 +230,6 @@ class Rig:
         self.not_ready: dict[str, str] = {}
         self.shipping: list[ShippingReport] = []
         self.schedules: Sequence[ScheduleView] = ()
-        self.blind: bool | None = None
         self.backups: BackupDesk | None = None
         self.snapshots = SnapshotList()
         self.slack: SlackDoor | None = None
@@ -256,7 +255,6 @@ class Rig:
             models=self.rollouts,
             alerts=self.alert_log,
             targets=lambda: self.targets,
-            blind=lambda _target: self.blind,
             clock=self.clock,
             unread=list,
             observe_only=False,
@@ -296,7 +294,6 @@ class Rig:
             sessions=self.sessions,
             pools=self.pools,
             leases=lambda: {"alerting": True, "rollouts": False},
-            blind=lambda _target: self.blind,
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,

@@ -12,7 +12,7 @@ import pytest
 
 from collectors.catalogue.model import load_catalogue
 from collectors.discovery.discovery import Discovery
-from collectors.target import Target, TargetHealth
+from collectors.target import Target
 from controlplane.app.parts.part import Configuration
 from controlplane.app.parts.scraping import Scraping
 from controlplane.clock.system import SystemClock
@@ -164,23 +164,3 @@ async def test_targets_that_were_read_for_a_replaced_configuration_are_not_scrap
         await running.configure(replace(settings, discovery=slow))
         targets = await running.discover()
         assert [dict(t.labels) for t in targets if t.engine == "probe"] == [{"model": "other"}]
-
-
-@pytest.mark.parametrize(
-    ("engine", "health", "lacks", "blind"),
-    [
-        ("vllm", "up", 0, False),
-        ("vllm", "up", 1, False),
-        ("vllm", "up", 99, True),
-        ("vllm", "down", 99, None),
-        ("vllm", "unknown", 99, None),
-        ("custom", "up", 0, None),
-    ],
-)
-async def test_a_target_is_blind_when_it_answers_without_anything_expected(
-    fleet: Write, engine: str, health: str, lacks: int, blind: bool | None
-) -> None:
-    lacking = load_catalogue().expected(engine)[:lacks]
-    target = Target(engine, "http://a:1/metrics", engine, "a:1")
-    async with scraping(fleet(BASE)) as part:
-        assert part.blind(TargetHealth(target, health, missing=lacking)) is blind

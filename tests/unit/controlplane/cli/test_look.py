@@ -49,9 +49,10 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def test_a_blind_target_comes_first_and_says_what_to_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blind = {**UP, "instance": "b:8000", "blind": True, "missing": ["llm_requests_total"]}
+    words = "answers with an empty body, without the metrics of vllm: check engine: and path:"
+    blind = {**UP, "instance": "b:8000", "blind": True, "missing": ["llm_requests_total"], "remark": words}
     first, second = printed(monkeypatch, capsys, UP, blind)
-    assert first == ("vllm b:8000 blind - 10 ms 5 answers with none of the metrics of vllm: check engine: and path:")
+    assert first == f"vllm b:8000 blind - 10 ms 5 {words}"
     assert second == "vllm a:8000 up - 10 ms 5"
 
 

@@ -206,12 +206,13 @@ async def test_targets_that_are_down_come_first(console: Any) -> None:
 
 
 async def test_a_target_that_answers_with_nothing_expected_is_shown_as_blind(console: Any) -> None:
-    console.rig.blind = True
-    console.rig.targets = [replace(console.rig.targets[0], unknown_labels=("llm_requests_waiting: replica",))]
+    words = "answers with metrics of dcgm, not of vllm: correct engine: or the address"
+    unknown = ("llm_requests_waiting: replica",)
+    console.rig.targets = [replace(console.rig.targets[0], instead=words, unknown_labels=unknown)]
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/targets")
     assert '<span class="state blind">blind</span>' in page
-    assert "It answers, and with none of the metrics of vllm." in page
+    assert f'<p class="warning">{words}</p>' in page
     assert "labels that the catalogue does not know keep series apart: llm_requests_waiting: replica" in page
 
 

@@ -1,0 +1,91 @@
+"""Whose metrics an exposition holds, and what is said of a target that holds none of its engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collectors.catalogue.mapping import canonical_layout, lack
+from collectors.catalogue.model import load_catalogue
+from collectors.catalogue.recognition import Recognised, instead, recognised
+from collectors.exposition.parser import parse
+from collectors.target import Lack, Target
+
+CATALOGUE = load_catalogue()
+FIXTURES = Path(__file__).parents[3] / "fixtures"
+
+
+def names_of(path: Path) -> set[str]:
+    return {series.name for series in parse(path.read_bytes()).series}
+
+
+@pytest.mark.parametrize(
+    ("file", "engine"),
+    [
+        ("captures/llamacpp-b10434.prom", "llamacpp"),
+        ("captures/sglang-0.5.23-cpu.prom", "sglang"),
+        ("captures/triton-2.51-cache-seq-stream.prom", "triton"),
+        ("captures/vllm-0.32-cpu.prom", "vllm"),
+        ("dcgm-handwritten.prom", "dcgm"),
+        ("field/dcgm-1x-names.prom", "dcgm"),
+        ("field/ray-vllm.prom", "vllm"),
+        ("field/sglang-dp-attention.prom", "sglang"),
+        ("field/triton-ensemble.prom", "triton"),
+        ("field/triton-trtllm.prom", "triton"),
+        ("field/trtllm-1.2-unprefixed.prom", "trtllm"),
+        ("field/trtllm-1.3.prom", "trtllm"),
+    ],
+)
+def test_each_capture_is_recognised(file: str, engine: str) -> None:
+    assert recognised(names_of(FIXTURES / file), CATALOGUE) == Recognised(engine=engine)
+
+
+def test_triton_with_its_vllm_backend_is_triton() -> None:
+    of_vllm = {"vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:time_to_first_token_seconds_bucket"}
+    assert recognised(of_vllm | {"nv_inference_request_success"}, CATALOGUE) == Recognised(engine="triton")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((), "answers with an empty body, without the metrics of vllm: check engine: and path:"),
+        (
+            ("DCGM_FI_DEV_GPU_TEMP", "go_goroutines"),
+            "answers with metrics of dcgm, not of vllm: correct engine: or the address",
+        ),
+        (("node_load1", "go_goroutines"), "answers with metrics of node_exporter, not of vllm: correct the address"),
+        (
+            ("vllm:num_preemptions_total",),
+            "answers with few metrics of vllm, and none that is expected: its version may be too old or too new",
+        ),
+        (
+            ("process_cpu_seconds_total", "python_info"),
+            "answers with metrics of its process only: check whether vllm's statistics are off, engine: and path:",
+        ),
+        (
+            ("zebra_total", "myapp_jobs", "go_goroutines"),
+            "answers with metrics such as myapp_jobs, and none of vllm: check engine: and path:",
+        ),
+    ],
+)
+def test_what_a_blind_target_exposes_is_said_with_what_to_check(names: tuple[str, ...], words: str) -> None:
+    assert instead(names, CATALOGUE, "vllm") == words
+
+
+def test_a_target_is_blind_only_without_everything_that_is_expected() -> None:
+    def lacks(body: str, engine: str) -> Lack:
+        parsed = parse(body.encode())
+        target = Target(engine, "http://a:1/metrics", engine, "a:1")
+        return lack(canonical_layout(parsed.series, parsed.metadata, target, CATALOGUE), CATALOGUE, engine)
+
+    whole = (FIXTURES / "captures/vllm-0.32-cpu.prom").read_text()
+    expected = CATALOGUE.expected("vllm")
+    assert lacks(whole, "vllm") == Lack()
+    assert lacks("vllm:num_requests_running 1\n", "vllm") == Lack(
+        tuple(name for name in expected if name != "llm_requests_running")
+    )
+    assert lacks("up 1\n", "vllm") == Lack(
+        expected, "answers with metrics such as up, and none of vllm: check engine: and path:"
+    )
+    assert lacks("up 1\n", "custom") == Lack(), "nothing is expected of an engine that the catalogue does not know"
