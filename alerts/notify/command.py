@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import orjson
 
@@ -24,6 +25,8 @@ from alerts.notify.text import one_line, whole_lines
 
 FORM_STATUS = 65
 FINAL_STATUSES = frozenset({64, 77, 78})
+NOT_RUN_STATUSES = frozenset({126, 127})
+"""Exit statuses of a shell for a program that it cannot run or find."""
 SHOWN_OUTPUT = 400
 """Characters of a program's output that an error shows: the last ones."""
 KEPT_OUTPUT = 8192
@@ -96,7 +99,9 @@ class CommandNotifier:
 
     def _failure(self, status: int, output: bytearray) -> DeliveryFailed:
         how = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
-        sentence = f"{self.name}: {self._command[0]}: {how}{_told(output)}"
+        # A file that is no program is run by the shell on uvloop, as execvp(3) does.
+        cure = "; check command:" if status in NOT_RUN_STATUSES else ""
+        sentence = f"{self.name}: {self._command[0]}: {how}{_told(output)}{cure}"
         if status == FORM_STATUS:
             return FormRefused(sentence)
         return DeliveryFailed(sentence, permanent=status in FINAL_STATUSES)
@@ -121,8 +126,8 @@ class Program(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.SubprocessTransport)
-        self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.SubprocessTransport, transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Keep the last of the output."""
@@ -141,10 +146,10 @@ class Program(asyncio.SubprocessProtocol):
     async def run(self, content: bytes) -> int:
         """Write the content, as far as the program reads it. Return the exit status; -N for a signal."""
         assert self._transport is not None
-        pipe = self._transport.get_pipe_transport(0)
-        assert isinstance(pipe, asyncio.WriteTransport)
-        pipe.write(content)
-        pipe.write_eof()
+        pipe = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(0))
+        with contextlib.suppress(RuntimeError):  # on uvloop, when the program has closed its input
+            pipe.write(content)
+            pipe.write_eof()
         await self._exited.wait()
         # A child may hold the output open. What the program wrote before its end is in the pipe already.
         with contextlib.suppress(TimeoutError):

@@ -20,7 +20,6 @@ _EXPORTERS = {
     "envoy_": "Envoy",
     "haproxy_": "HAProxy",
     "nginx_": "nginx",
-    "litellm_": "LiteLLM",
 }
 """Exporters that are neighbours of an engine, by the prefix of their names."""
 

@@ -33,6 +33,8 @@ class EngineKind:
     """API for readiness checks; None: servers of this kind serve no models."""
     source: str = "engine"
     """Label `source` of its canonical series: who counted."""
+    names_models: bool = True
+    """Whether its metrics have its own model names, which may differ from fleet.yaml's."""
 
     def metrics_of(self, url: str) -> str:
         """Return the default address of a server's metrics, from the address of its API."""
@@ -44,7 +46,7 @@ class EngineKind:
 
     @property
     def serves(self) -> bool:
-        """Whether it serves models. Its metrics then have its own model names, which may differ from fleet.yaml's."""
+        """Whether a model of fleet.yaml can have it as a backend."""
         return self.api is not None
 
 
@@ -57,11 +59,17 @@ _KINDS = (
     EngineKind("tgi", api=Api.OPENAI),
     EngineKind("lmdeploy", api=Api.OPENAI),
     EngineKind("llamacpp", api=Api.OPENAI),
-    EngineKind("dcgm"),
-    EngineKind("nvml"),
-    EngineKind("probe", source="probe"),
-    EngineKind("gateway", source="gateway"),
-    EngineKind("custom"),
+    EngineKind("tfserving", metrics_path="/monitoring/prometheus/metrics"),
+    EngineKind("ray"),
+    EngineKind("kserve"),
+    EngineKind("litellm", source="proxy"),
+    EngineKind("sglang-router", source="proxy"),
+    EngineKind("vllm-router", source="proxy"),
+    EngineKind("dcgm", names_models=False),
+    EngineKind("nvml", names_models=False),
+    EngineKind("probe", source="probe", names_models=False),
+    EngineKind("gateway", source="gateway", names_models=False),
+    EngineKind("custom", names_models=False),
 )
 ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
 """Kinds by name, as in `targets[].engine`."""

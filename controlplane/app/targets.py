@@ -83,7 +83,7 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         urls=(LOCAL_NVML,) if local else group.urls,
         file_sd=group.file_sd,
         labels=labels_of(group.labels),
-        models=_served_names(loaded.fleet.models) if ENGINES[group.engine].serves else (),
+        models=_served_names(loaded.fleet.models) if ENGINES[group.engine].names_models else (),
         scheme=group.scheme,
         path=group.metrics_path,
         interval_s=interval,

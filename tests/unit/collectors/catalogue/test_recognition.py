@@ -35,6 +35,12 @@ def names_of(path: Path) -> set[str]:
         ("field/triton-trtllm.prom", "triton"),
         ("field/trtllm-1.2-unprefixed.prom", "trtllm"),
         ("field/trtllm-1.3.prom", "trtllm"),
+        ("tfserving-handwritten.prom", "tfserving"),
+        ("captures/ray-serve-2.60.prom", "ray"),
+        ("captures/kserve-0.21.prom", "kserve"),
+        ("captures/litellm-1.108.prom", "litellm"),
+        ("captures/sglang-router-0.3.2.prom", "sglang-router"),
+        ("captures/vllm-router-0.1.17.prom", "vllm-router"),
     ],
 )
 def test_each_capture_is_recognised(file: str, engine: str) -> None:

@@ -118,7 +118,10 @@ ONE = ("DTSTART:20261021T120000Z", "DTEND:20261021T130000Z")
     ("events", "reason"),
     [
         ([event(*ONE, "RRULE:FREQ=SECONDLY")], "recurs every second or minute; no shift is that short"),
-        ([event("DTSTART:00010101T000000", "DURATION:PT1M", "RRULE:FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=31")], "take too long"),
+        (
+            [event("DTSTART:00010101T000000", "DURATION:PT1M", "RRULE:FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=31")],
+            "take too long",
+        ),
         ([event(*ONE, uid=str(number)) for number in range(5001)], "it has more than 5000 events"),
         (
             [event(*ONE, "RRULE:FREQ=HOURLY", uid=str(number)) for number in range(9)],

@@ -1,0 +1,109 @@
+"""Servers and proxies that are no LLM engines: captures get canonical names, with the numbers that they reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.collectors.catalogue.test_mapping import Mapped, target
+
+STANDING = {"engine", "instance", "node", "source", "served_model", "model"}
+
+
+def mapped(fixtures: Path, engine: str, file: str) -> Mapped:
+    return Mapped((fixtures / file).read_bytes(), target(engine))
+
+
+def requests(found: Mapped) -> dict[tuple[str, ...], float]:
+    """Model, outcome and reason (or backend) to the number of requests."""
+    return {
+        tuple(dict(labels).get(name, "") for name in ("model", "outcome", "reason", "backend")): value
+        for labels, value in found.get("llm_requests_total").items()
+    }
+
+
+def test_tensorflow_serving_counts_by_status_and_its_microseconds_become_seconds(fixtures: Path) -> None:
+    found = mapped(fixtures, "tfserving", "tfserving-handwritten.prom")
+    assert requests(found) == {
+        ("half_plus_two", "success", "OK", ""): 95,
+        ("half_plus_two", "invalid", "INVALID_ARGUMENT", ""): 3,
+        ("half_plus_two", "timeout", "DEADLINE_EXCEEDED", ""): 2,
+    }
+    assert found.one("llm_request_duration_seconds_sum") == pytest.approx(0.25)
+    assert found.one("llm_request_duration_seconds_bucket", le="0.001") == 15, "REST and gRPC together"
+    assert found.one("llm_queue_duration_seconds_count") == 95
+
+
+def test_ray_serve_counts_what_its_proxies_answered(fixtures: Path) -> None:
+    found = mapped(fixtures, "ray", "captures/ray-serve-2.60.prom")
+    assert requests(found) == {
+        ("chat", "success", "200", ""): 59,
+        ("chat", "rejected", "503", ""): 29,
+        ("chat", "error", "500", ""): 3,
+        ("chat", "invalid", "404", ""): 1,
+    }
+    assert found.one("llm_request_duration_seconds_sum") == pytest.approx(142.575)
+    assert found.one("llm_request_duration_seconds_count") == 92
+    assert found.one("llm_requests_running") == 0
+    assert found.one("llm_requests_waiting") == 0
+
+
+def test_kserve_does_not_tell_errors_from_successes(fixtures: Path) -> None:
+    found = mapped(fixtures, "kserve", "captures/kserve-0.21.prom")
+    assert requests(found) == {("chat", "unknown", "", ""): 44}
+    assert found.one("llm_request_duration_seconds_count") == 44
+
+
+def test_litellm_adds_up_keys_teams_and_routes_and_keeps_refusals_without_a_model(fixtures: Path) -> None:
+    found = mapped(fixtures, "litellm", "captures/litellm-1.108.prom")
+    assert requests(found) == {
+        ("chat", "success", "200", ""): 46,
+        ("chat", "invalid", "400", ""): 2,
+        ("other", "invalid", "400", ""): 1,
+        ("", "invalid", "400", ""): 1,
+        ("dead", "error", "500", ""): 2,
+        ("", "error", "None", ""): 3,
+    }
+    assert found.one("llm_tokens_total", type="output") == 1297
+    assert found.one("llm_tokens_total", type="input_cached") == 1001
+    assert found.one("llm_request_duration_seconds_count") == 46
+    assert found.one("llm_time_to_first_token_seconds_count") == 24
+    assert {dict(labels)["source"] for labels in found.get("llm_requests_total")} == {"proxy"}
+
+
+def test_sglangs_router_counts_answers_of_workers_and_says_which_are_healthy(fixtures: Path) -> None:
+    found = mapped(fixtures, "sglang-router", "captures/sglang-router-0.3.2.prom")
+    assert requests(found) == {("", "success", "200", ""): 46, ("", "invalid", "400", ""): 1}
+    assert found.one("llm_request_duration_seconds_count", model="chat") == 45
+    assert found.one("llm_backend_ready", backend="http://127.0.0.1:18354") == 1
+
+
+def test_vllms_router_counts_by_worker(fixtures: Path) -> None:
+    found = mapped(fixtures, "vllm-router", "captures/vllm-router-0.1.17.prom")
+    assert requests(found) == {("", "success", "", "http://127.0.0.1:18354"): 47}
+    assert found.one("llm_request_duration_seconds_count") == 46
+    assert len(found.get("llm_backend_ready")) == 2
+
+
+@pytest.mark.parametrize(
+    ("engine", "file"),
+    [
+        ("tfserving", "tfserving-handwritten.prom"),
+        ("ray", "captures/ray-serve-2.60.prom"),
+        ("kserve", "captures/kserve-0.21.prom"),
+        ("litellm", "captures/litellm-1.108.prom"),
+        ("sglang-router", "captures/sglang-router-0.3.2.prom"),
+        ("vllm-router", "captures/vllm-router-0.1.17.prom"),
+    ],
+)
+def test_no_label_is_unknown_and_each_canonical_series_has_the_standing_labels(
+    fixtures: Path, engine: str, file: str
+) -> None:
+    layout = mapped(fixtures, engine, file).layout
+    assert layout.unknown_labels == ()
+    for view in layout.views:
+        labels = dict(view.series.labels)
+        assert labels["engine"] == engine
+        extra = set(labels) - STANDING - {"job", "outcome", "reason", "backend", "type", "le"}
+        assert not extra, view.series
