@@ -7,14 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.contract.notifiers.test_every_kind import OVER_HTTP, QUERIES
 from tests.contract.real_servers import ROOT, TOKEN, ControlPlane, alertmanager, control_plane
+from tests.fakes.mail_server import mail_server
 from tests.fakes.receiver import Receiver, receiving
+from tests.fakes.receivers import KEY, SECRET
+from tests.fakes.slack import running
 from tests.patience import HANG_S, PROCESS_S, wait_until
 
 RULES = """
@@ -62,6 +68,40 @@ async def test_the_verb_tests_a_notifier_and_resolves_what_it_opened(folder: Pat
             assert "hook-0123456789" not in failed.stderr + failed.stdout
             unknown = await asyncio.to_thread(notifiers_test, plane, "team x/slack[1]")
             assert "there is no notifier team x/slack[1]; fleet.yaml declares log, ops" in unknown.stderr
+
+
+async def test_the_verb_tests_every_kind_of_a_running_control_plane(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY", KEY)
+    monkeypatch.setenv("SECRET", SECRET)
+    monkeypatch.setenv("BOT", "xoxb-right")
+    notifiers, arrived = [], {}
+    async with AsyncExitStack() as stack:
+        for kind, (reply, fields) in OVER_HTTP.items():
+            receiver = await stack.enter_async_context(receiving(reply))
+            place = f"RECEIVER_{kind.upper()}"
+            monkeypatch.setenv(place, receiver.url + QUERIES.get(kind, f"/hook/{KEY}"))
+            where = fields.replace("RECEIVER", place).replace("URL", receiver.url)
+            notifiers.append(f"{{name: {kind}, type: {kind}, {where}}}")
+            arrived[kind] = partial(len, receiver.taken)
+        mail = await stack.enter_async_context(mail_server())
+        server = f"host: 127.0.0.1, port: {mail.port}, security: none, from: a@b, to: [c@d]"
+        notifiers.append(f"{{name: email, type: email, {server}}}")
+        arrived["email"] = partial(len, mail.mails)
+        program = f"command: [/bin/sh, -c, '{{ cat; echo; }} >> {folder}/program.log']"
+        notifiers.append(f"{{name: command, type: command, {program}}}")
+        arrived["command"] = lambda: len((folder / "program.log").read_text().splitlines())
+        slack = await stack.enter_async_context(running())
+        notifiers.append(f'{{name: slack, type: slack, channel: "#ops", token_env: BOT, base_url: "{slack.url}"}}')
+        arrived["slack"] = lambda: len(slack.messages)
+        fleet = FLEET.replace("NOTIFIER", "\n  - ".join(notifiers)).replace("receiver: ops", "receiver: log")
+        with control_plane(folder, fleet) as plane:
+            for kind, count in arrived.items():
+                done = await asyncio.to_thread(notifiers_test, plane, kind)
+                assert done.returncode == 0, done.stderr
+                assert done.stdout.startswith(f"{kind}: delivered")
+                assert count() >= 1, kind
 
 
 @pytest.mark.needs("alertmanager")
