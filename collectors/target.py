@@ -48,12 +48,12 @@ class Target:
 
 
 class Lack(NamedTuple):
-    """What a layout lacks of the metrics that the catalogue expects of its engine."""
+    """Metrics that the catalogue expects of an engine and a layout lacks."""
 
     metrics: tuple[str, ...] = ()
     """Canonical metrics."""
     instead: str = ""
-    """What the target exposes, if it lacks all of them, and what to check. One sentence."""
+    """One sentence about what the target exposes, if it lacks all of them, and what to check."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TargetHealth:
     missing: tuple[str, ...] = field(default=())
     """Canonical metrics that the catalogue expects of this engine and the last scrape lacked."""
     instead: str = ""
-    """What the target exposes, if it lacks all of them, and what to check. "": it is down, or has some of them."""
+    """One sentence about what it exposes, if it lacks all of them, and what to check. "": it is down, or has some."""
     unknown_labels: tuple[str, ...] = ()
     """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
     unstorable: int = 0

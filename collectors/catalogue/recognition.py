@@ -1,4 +1,4 @@
-"""Whose metrics an exposition holds, by their names. Pure."""
+"""Recognition of the program that exposes metrics, by their names. Pure."""
 
 from __future__ import annotations
 

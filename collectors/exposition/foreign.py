@@ -1,4 +1,4 @@
-"""What a body that is not in the exposition format is instead, with the likely cure. Pure."""
+"""Recognition of bodies that are not in the exposition format, with the likely cure. Pure."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class TargetView(View):
     last_error: str
     last_error_reason: str
     remark: str
-    """What is wrong though the target answers, and what to check: a probe's question that does not fit its server, or
+    """Sentence about what is wrong though the target answers, and what to check: a probe's question that does not fit its server, or
     what a blind target exposes instead. Empty: nothing."""
     last_scrape_at: str | None
     duration_seconds: float | None
