@@ -11,6 +11,7 @@ CollectorError
     │   └── Redirected      a redirect, with its place
     ├── BodyTooLarge        reason "too-large": bytes, lines, label sizes or samples beyond the limit
     ├── ExpositionError     reason "malformed": the body is not the text exposition format
+    ├── Relabelled          reason "relabelled": metric_relabel_configs leave a sample without a name
     └── NvmlUnavailable     reason "unavailable": no NVIDIA driver, or NVML does not start
 """
 
@@ -33,6 +34,10 @@ class DiscoveryError(CollectorError):
 
 class RelabelError(CollectorError):
     """A relabelling rule is one that Prometheus refuses. The message begins with the rule's field."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(f"{field}: {sentence}")
+        self.field, self.sentence = field, sentence
 
 
 class ScrapeError(CollectorError):
@@ -85,6 +90,12 @@ class ExpositionError(ScrapeError):
         super().__init__(f"line {line}: {message}" if line else message)
         self.line = line
         """Line of the body, from 1; 0: the body as a whole."""
+
+
+class Relabelled(ScrapeError):
+    """Rules of `metric_relabel_configs` leave a sample with labels, but without a name."""
+
+    reason = "relabelled"
 
 
 class NvmlUnavailable(ScrapeError):

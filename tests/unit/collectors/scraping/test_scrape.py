@@ -154,6 +154,7 @@ async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
             Series("up", REPORT_LABELS): 1.0,
             Series("scrape_duration_seconds", REPORT_LABELS): 0.0,
             Series("scrape_samples_scraped", REPORT_LABELS): 2.0,
+            Series("scrape_samples_post_metric_relabeling", REPORT_LABELS): 2.0,
             Series("scrape_series_added", REPORT_LABELS): 2.0,
             Series("scrape_body_size_bytes", REPORT_LABELS): 8.0,
         },
