@@ -72,7 +72,7 @@ class Layout:
     unknown_labels: tuple[str, ...] = ()
     """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
     picked: Picked | None = None
-    """Which samples of the body are columns; None: all of them."""
+    """The samples of the body that are columns; None: all of them."""
 
 
 class SampleSink(Protocol):

@@ -32,7 +32,7 @@ def check_label_names(labels: Mapping[str, str], where: str) -> None:
 
 
 Found = Target | DroppedTarget
-"""What an address becomes."""
+"""Result of an address."""
 
 
 def target_of(group: DiscoveryGroup, address: str, labels: Mapping[str, str], where: str) -> Found:

@@ -33,7 +33,7 @@ class Counted(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """What one entry of a group lists."""
+    """Targets and dropped endpoints of one entry of a group."""
 
     targets: list[Placed]
     dropped: int = 0
