@@ -55,7 +55,8 @@ class RelabelSection(Model):
     """One rule. Which fields it may have depends on its action."""
 
     source_labels: Annotated[
-        tuple[Annotated[Scalar, AfterValidator(_source_label)], ...], BeforeValidator(lambda value: value or ())
+        tuple[Annotated[Scalar, AfterValidator(_source_label)], ...],
+        BeforeValidator(lambda value: () if value is None else value),
     ] = ()
     separator: Scalar = ";"
     target_label: Scalar = ""

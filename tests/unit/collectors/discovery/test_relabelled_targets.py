@@ -143,3 +143,9 @@ def test_without_rules_a_target_has_no_discovered_labels_and_urls_are_as_written
     (plain,) = Discovery([group()]).refresh()
     (whole,) = Discovery([group(rule("drop"), addresses=(), urls=("http://h:1/v1",))]).refresh()
     assert (plain.discovered, whole.discovered, whole.url) == ((), (), "http://h:1/v1")
+
+
+def test_an_interval_of_the_address_shortens_the_timeout_that_rules_see() -> None:
+    seen = rule("replace", "__scrape_timeout__", target_label="timeout")
+    (found,) = Discovery([group(seen, labels=labels_of({"__scrape_interval__": "5s"}))]).refresh()
+    assert (dict(found.labels), found.interval_s, found.timeout_s) == ({"timeout": "5s"}, 5.0, 5.0)
