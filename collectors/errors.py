@@ -11,6 +11,7 @@ CollectorError
     │   └── Redirected      a redirect, with its place
     ├── BodyTooLarge        reason "too-large": bytes, lines, label sizes or samples beyond the limit
     ├── ExpositionError     reason "malformed": the body is not the text exposition format
+    ├── Relabelled          reason "relabelled": metric_relabel_configs leave a sample without a name
     └── NvmlUnavailable     reason "unavailable": no NVIDIA driver, or NVML does not start
 """
 
@@ -33,6 +34,10 @@ class DiscoveryError(CollectorError):
 
 class RelabelError(CollectorError):
     """A relabelling rule is one that Prometheus refuses. The message begins with the rule's field."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(f"{field}: {sentence}")
+        self.field, self.sentence = field, sentence
 
 
 class ScrapeError(CollectorError):
@@ -90,6 +95,12 @@ class ExpositionError(ScrapeError):
     def in_a(self, foreign: str) -> ExpositionError:
         """Return the error with what the body is instead, in words; "" for an unknown body."""
         return ExpositionError(f"{self._message} ({foreign})", self.line) if foreign else self
+
+
+class Relabelled(ScrapeError):
+    """Rules of `metric_relabel_configs` leave a sample with labels, but without a name."""
+
+    reason = "relabelled"
 
 
 class NvmlUnavailable(ScrapeError):

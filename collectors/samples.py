@@ -13,6 +13,7 @@ Labels = tuple[tuple[str, str], ...]
 """Label pairs sorted by name, without `__name__` and empty values. Hashable: part of a series' identity."""
 
 FloatArray = NDArray[np.float64]
+Int32Array = NDArray[np.int32]
 
 METRIC_NAME = "__name__"
 """The label that a metric's name is where a series' name and labels are one set."""
@@ -46,6 +47,15 @@ class Metadata(NamedTuple):
     help: str
 
 
+class Picked(NamedTuple):
+    """The samples of a body that relabelling leaves. The others are no columns."""
+
+    positions: Int32Array
+    """[columns] Position of each column among the samples of the body, ascending."""
+    left: int
+    """Samples that no rule drops. They are more than the columns where rules have made series equal."""
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """The series of one source, in the order of its values. The values are not part of it.
@@ -61,6 +71,8 @@ class Layout:
     metadata: Mapping[str, Metadata] = field(default_factory=dict)
     unknown_labels: tuple[str, ...] = ()
     """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
+    picked: Picked | None = None
+    """The samples of the body that are columns; None: all of them."""
 
 
 class SampleSink(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from collectors.relabel import RelabelRule
 from collectors.samples import Labels
 
 
@@ -40,6 +41,10 @@ class Target:
     interval_s: float = 15.0
     timeout_s: float = 10.0
     auth: Auth | None = None
+    metric_relabel: tuple[RelabelRule, ...] = ()
+    """Rules for the labels of each sample."""
+    discovered: Labels = ()
+    """Labels before the group's rules; empty where the group has none."""
 
     @property
     def key(self) -> str:
@@ -71,6 +76,7 @@ class TargetHealth:
     """Unix seconds."""
     duration_s: float | None = None
     samples: int | None = None
+    """Samples stored: those of the body that relabelling left."""
     missing: tuple[str, ...] = field(default=())
     """Canonical metrics that the catalogue expects of this engine and the last scrape lacked."""
     instead: str = ""
@@ -79,6 +85,8 @@ class TargetHealth:
     """Canonical metrics whose series are kept apart by labels that the catalogue does not know: `metric: label, …`."""
     unstorable: int = 0
     """Samples of the last scrape left out because their names or labels hold a NUL, which no database stores."""
+    duplicates: int = 0
+    """Samples of the last scrape left out because their series repeat, as exposed or after relabelling."""
     since: float | None = None
     """Unix seconds of the first scrape with the current `health` and `missing`."""
     known_since: float | None = field(default=None, compare=False)

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from collectors.catalogue.model import SUFFIXES, Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
 from collectors.catalogue.recognition import instead
 from collectors.engines.kinds import ENGINES
+from collectors.errors import Relabelled
 from collectors.exposition.interner import Interner
 from collectors.exposition.packed_series import packed
 from collectors.exposition.parser import normalised_float
-from collectors.samples import Labels, Layout, Metadata, Series, View
+from collectors.relabel import relabelled
+from collectors.samples import METRIC_NAME, Labels, Layout, Metadata, Picked, Series, View, labels_of
 from collectors.target import Lack, Target
 
 _FROM_TARGET = ("model", "version", "node", "source")
@@ -46,17 +50,17 @@ def canonical_layout(
     catalogue: Catalogue,
     interner: Interner | None = None,
 ) -> Layout:
-    """Return the layout of a parsed body: `raw[i]` is `parsed_series[i]` with its stored labels; views are canonical.
+    """Return the layout of a parsed body: its raw series are those of the body that stay; views are canonical.
 
-    Raw series get job, instance and the target's labels. A scraped label of the same name becomes `exported_<name>`. A
-    sample that already has a canonical name is stored once, with the canonical labels added. An engine that is not in
-    the catalogue (`custom`) gets no views. Layouts made with one `interner` share equal names and labels; None makes a
-    new one for this layout.
+    Raw series get job, instance and the target's labels. A scraped label of the same name becomes `exported_<name>`.
+    Then the target's `metric_relabel` applies, and the catalogue maps what it leaves: of series that it made equal, the
+    first. A sample that already has a canonical name is stored once, with the canonical labels added. An engine that is
+    not in the catalogue (`custom`) gets no views. Layouts made with one `interner` share equal names and labels; None
+    makes a new one for this layout. Raises Relabelled when a rule takes the name of a sample that it does not drop.
     """
     interner = interner or Interner()
     engine = catalogue.engines.get(target.engine)
     target_labels = {name: value for name, value in target.labels if name != "job" and value}
-    stored = {**dict(target.labels), "job": target.job, "instance": target.instance}
     unknown: dict[str, set[str]] = {}
     context = (
         _Context(target, metadata, unknown, target_labels, dict(target.models), engine, interner) if engine else None
@@ -64,19 +68,29 @@ def canonical_layout(
 
     raw: list[Series] = []
     taken: set[Series] = set()
-    for series in parsed_series:
-        labels = _with_target_labels(series.labels, stored)
+    mapped: list[Series] = []
+    positions: list[int] = []
+    left = 0
+    for position, series, labels in _left(parsed_series, target):
+        left += 1
         if context and catalogue.family(series.name):
             labels = _native_labels(labels, dict(series.labels), context)
-        identity = _unique(Series(interner.shared(series.name), interner.labels(labels)), taken, interner)
+        identity = Series(interner.shared(series.name), interner.labels(labels))
+        if identity in taken:
+            if target.metric_relabel:
+                continue
+            identity = _unique(identity, taken, interner)
         taken.add(identity)
         raw.append(identity)
+        mapped.append(series)
+        positions.append(position)
 
-    views = tuple(_views(parsed_series, taken, context, catalogue)) if context else ()
+    views = tuple(_views(mapped, taken, context, catalogue)) if context else ()
     names = {catalogue.family(view.series.name) or view.series.name for view in views}
     described = {n: Metadata(catalogue.metrics[n].type, catalogue.metrics[n].help) for n in sorted(names)}
     told = tuple(f"{name}: {', '.join(sorted(labels))}" for name, labels in sorted(unknown.items()))
-    return packed(Layout(tuple(raw), views, interner.metadata({**metadata, **described}), told), interner)
+    picked = None if len(positions) == len(parsed_series) else _picked(positions, left, interner)
+    return packed(Layout(tuple(raw), views, interner.metadata({**metadata, **described}), told, picked), interner)
 
 
 def present(layout: Layout, catalogue: Catalogue) -> frozenset[str]:
@@ -99,16 +113,63 @@ def lack(layout: Layout, catalogue: Catalogue, engine: str) -> Lack:
     return Lack(lacks, instead({series.name for series in layout.raw}, catalogue, engine))
 
 
+def _picked(positions: Sequence[int], left: int, interner: Interner) -> Picked:
+    # Targets that expose the same lines share the positions.
+    packed_positions = np.array(positions, np.int32).tobytes()
+    return Picked(np.frombuffer(interner.shared(packed_positions, len(packed_positions)), np.int32), left)
+
+
 def _with_target_labels(scraped: Labels, stored: Mapping[str, str]) -> dict[str, str]:
     labels = {name: value for name, value in stored.items() if value}
+    labels.update(zip(_stored_names(scraped, labels), (value for _, value in scraped), strict=True))
+    return labels
+
+
+def _stored_names(scraped: Labels, taken: Mapping[str, str]) -> list[str]:
+    """Return the name under which each scraped label is stored beside the labels of the target."""
     own = {name for name, _ in scraped}
-    for name, value in scraped:
-        while name in labels:
+    names: dict[str, None] = {}
+    for name, _ in scraped:
+        while name in taken or name in names:
             name = f"exported_{name}"
             if name in own:
                 name = f"exported_{name}"
-        labels[name] = value
-    return labels
+        names[name] = None
+    return list(names)
+
+
+def _left(parsed: Sequence[Series], target: Target) -> Iterator[tuple[int, Series, dict[str, str]]]:
+    """Yield the position of each sample that no rule drops, its series for the catalogue, and its stored labels."""
+    pairs = {**dict(target.labels), "job": target.job, "instance": target.instance}
+    stored = {name: value for name, value in pairs.items() if value}
+    for position, series in enumerate(parsed):
+        labels = _with_target_labels(series.labels, stored)
+        if not target.metric_relabel:
+            yield position, series, labels
+        elif found := _relabelled(series, labels, target, stored):
+            yield position, *found
+
+
+def _relabelled(
+    scraped: Series, labels: Mapping[str, str], target: Target, stored: Mapping[str, str]
+) -> tuple[Series, dict[str, str]] | None:
+    """Return a sample after the target's rules, and its stored labels. None: a rule drops it.
+
+    The series is for the catalogue, which knows the names of the engine: without the labels of the target that the
+    rules left alone, and without `exported_`.
+    """
+    found = relabelled({METRIC_NAME: scraped.name, **labels}, target.metric_relabel)
+    if not found:
+        return None
+    name = found.pop(METRIC_NAME, "")
+    if not name:
+        raise Relabelled(
+            f"metric_relabel_configs leave a sample of {scraped.name!r} without a name; keep its label {METRIC_NAME}"
+        )
+    scraped_names = dict(zip(_stored_names(scraped.labels, stored), (n for n, _ in scraped.labels), strict=True))
+    made = {n: value for n, value in found.items() if n not in scraped_names and stored.get(n) != value}
+    kept = {scraped_names[n]: value for n, value in found.items() if n in scraped_names}
+    return Series(name, labels_of({**made, **kept})), found
 
 
 def _unique(series: Series, taken: set[Series], interner: Interner) -> Series:

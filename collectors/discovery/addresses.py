@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qsl, quote, urlencode
 
-from collectors.discovery.group import DiscoveryGroup
-from collectors.durations import parse_duration
+from collectors.discovery.group import DiscoveryGroup, DroppedTarget
+from collectors.durations import format_duration, parse_duration
 from collectors.errors import DiscoveryError
+from collectors.relabel import relabelled
 from collectors.samples import labels_of
 from collectors.target import Target
 
@@ -29,8 +31,42 @@ def check_label_names(labels: Mapping[str, str], where: str) -> None:
             raise DiscoveryError(f"{where}: {name[:40]!r} is not a label name (letters, digits and _)")
 
 
-def target_of(group: DiscoveryGroup, address: str, labels: Mapping[str, str], where: str) -> Target:
-    """Return the target of an address with all its labels. Raises DiscoveryError, whose message begins with `where`."""
+Found = Target | DroppedTarget
+"""Result of an address."""
+
+
+def target_of(group: DiscoveryGroup, address: str, labels: Mapping[str, str], where: str) -> Found:
+    """Return the target of an address with all its labels, after the group's relabelling.
+
+    Raises DiscoveryError, whose message begins with `where`.
+    """
+    if not group.relabel:
+        return _addressed(group, address, labels, where)
+    discovered = _discovered(group, address, labels, where)
+    found = relabelled(discovered, group.relabel)
+    if found is None:
+        return DroppedTarget(discovered["job"], labels_of(discovered))
+    where = f"{where}: {address[:80]!r} after relabel_configs"
+    # A path that the rules have emptied is the root, and not the group's path.
+    found.setdefault("__metrics_path__", "/")
+    return replace(_addressed(group, found.get("__address__", ""), found, where), discovered=labels_of(discovered))
+
+
+def _discovered(group: DiscoveryGroup, address: str, labels: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return the labels that rules see: those of the address, and the group's settings where it has none."""
+    interval_s = _seconds(labels, "__scrape_interval__", group.interval_s, where=where)
+    return {
+        "job": group.engine,
+        "__scheme__": group.scheme,
+        "__metrics_path__": group.path,
+        "__scrape_interval__": format_duration(interval_s),
+        "__scrape_timeout__": format_duration(min(group.timeout_s, interval_s)),
+        **{name: value for name, value in labels.items() if value},
+        "__address__": address,
+    }
+
+
+def _addressed(group: DiscoveryGroup, address: str, labels: Mapping[str, str], where: str) -> Target:
     match = _ADDRESS.fullmatch(address)
     if not match or not 0 < int(match[1]) < 65536:
         raise DiscoveryError(f"{where}: {address[:80]!r} is not host:port (the port cannot be left out)")
@@ -79,6 +115,7 @@ def resolved(
         interval_s=group.interval_s if interval_s is None else interval_s,
         timeout_s=group.timeout_s if timeout_s is None else timeout_s,
         auth=group.auth,
+        metric_relabel=group.metric_relabel,
     )
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from collectors.discovery.addresses import check_label_names, resolved, target_of
+from collectors.discovery.addresses import Found, check_label_names, resolved, target_of
 from collectors.discovery.files import SdFile, for_group, read_again
-from collectors.discovery.group import DiscoveryGroup
+from collectors.discovery.group import DiscoveryGroup, DroppedTarget
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 
@@ -30,6 +31,7 @@ class Discovery:
         self._files: dict[tuple[int, Path], SdFile] = {}
         self._before: tuple[tuple[DiscoveryGroup, Path, SdFile], ...] = ()
         self._errors: tuple[DiscoveryError, ...] = ()
+        self._dropped: tuple[DroppedTarget, ...] = ()
 
     def follow(self, before: Discovery) -> None:
         """Take over the last good list of every file_sd file from the previous discovery.
@@ -49,6 +51,11 @@ class Discovery:
         return self._errors
 
     @property
+    def dropped(self) -> tuple[DroppedTarget, ...]:
+        """The addresses of the last refresh that relabelling drops."""
+        return self._dropped
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The file_sd files of the last refresh, readable or not."""
         return tuple(path for _, path in self._files)
@@ -57,7 +64,7 @@ class Discovery:
         """Read new and changed files and return all targets in the order of the groups, without repeats."""
         files: dict[tuple[int, Path], SdFile] = {}
         errors: list[DiscoveryError] = []
-        found: list[Target] = []
+        found: list[Found] = []
         for index, group in enumerate(self._groups):
             found += self._static[index]
             for path in self._paths(group, errors):
@@ -68,7 +75,8 @@ class Discovery:
                     errors.append(file.error)
         # As in Prometheus, a file that no glob matches any more is dropped with its targets.
         self._files, self._before = files, ()
-        targets = _without_repeats(found, errors)
+        targets = _without_repeats([each for each in found if isinstance(each, Target)], errors)
+        self._dropped = tuple(each for each in found if isinstance(each, DroppedTarget))
         self._errors = tuple(errors)
         return targets
 
@@ -95,7 +103,8 @@ def _without_repeats(found: Iterable[Target], errors: list[DiscoveryError]) -> l
     by_key: dict[str, Target] = {}
     for target in found:
         first = by_key.setdefault(target.key, target)
-        if first != target:
+        # As in Prometheus, addresses that relabelling makes equal are one target.
+        if first is not target and replace(first, discovered=()) != replace(target, discovered=()):
             errors.append(
                 DiscoveryError(
                     f"{target.url} is listed twice as job {target.job!r}, instance {target.instance!r}, with different"
@@ -105,7 +114,7 @@ def _without_repeats(found: Iterable[Target], errors: list[DiscoveryError]) -> l
     return list(by_key.values())
 
 
-def _static_targets(group: DiscoveryGroup) -> Iterator[Target]:
+def _static_targets(group: DiscoveryGroup) -> Iterator[Found]:
     where = f"targets of engine {group.engine}"
     labels = dict(group.labels)
     check_label_names(labels, where)

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from collectors.discovery.addresses import check_label_names, target_of
+from collectors.discovery.addresses import Found, check_label_names, target_of
 from collectors.discovery.group import DiscoveryGroup
 from collectors.errors import DiscoveryError
-from collectors.target import Target
 
 _CONTROL = frozenset(chr(code) for code in (*range(32), *range(127, 160)))
 MAX_FILE_BYTES = 4 * 2**20
@@ -35,7 +34,7 @@ class SdFile:
     """State of a file_sd file: its last good list, and the fault of its current content, if any."""
 
     stamp: _Stamp | None
-    targets: tuple[Target, ...] = ()
+    targets: tuple[Found, ...] = ()
     error: DiscoveryError | None = None
     entries: Sequence[Any] = ()
     """Entries of the last good list, for a group whose settings change while the file is bad."""
@@ -76,11 +75,11 @@ def for_group(path: Path, last: SdFile, group: DiscoveryGroup) -> SdFile | None:
         return None
 
 
-def _file_targets(path: Path, entries: Sequence[Any], group: DiscoveryGroup) -> Iterator[Target]:
+def _file_targets(path: Path, entries: Sequence[Any], group: DiscoveryGroup) -> Iterator[Found]:
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: entry {number}"
         addresses, own = _checked_entry(entry, where)
-        labels = {**dict(group.labels), **own}
+        labels = {**dict(group.labels), **own, "__meta_filepath": str(path)}
         check_label_names(labels, where)
         for address in addresses:
             yield target_of(group, address, labels, where)

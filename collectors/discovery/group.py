@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from collectors.relabel import RelabelRule
 from collectors.samples import Labels
 from collectors.target import Auth
 
@@ -28,3 +29,17 @@ class DiscoveryGroup:
     interval_s: float = 15.0
     timeout_s: float = 10.0
     auth: Auth | None = None
+    relabel: tuple[RelabelRule, ...] = ()
+    """Rules for the labels of an address, before it becomes a target. They do not apply to `urls`."""
+    metric_relabel: tuple[RelabelRule, ...] = ()
+    """Rules for the labels of each sample of the targets."""
+
+
+@dataclass(frozen=True)
+class DroppedTarget:
+    """An address that the rules of its group drop."""
+
+    job: str
+    """Its job before the rules."""
+    discovered: Labels
+    """Its labels before the rules."""

@@ -43,21 +43,27 @@ class LayoutCache:
         """Number of repeated series in the last body."""
         self.unstorable: tuple[int, ...] = ()
         """Numbers of the lines of the last body that were left out because they hold a NUL."""
+        self.samples = 0
+        """Number of samples of the last body, those that the layout leaves out included."""
 
     def read(self, body: bytes) -> tuple[Layout, FloatArray]:
-        """Return the body's layout and its row of values, float64 of shape (series,).
+        """Return the body's layout and its row of values, float64 of shape (columns of the layout,).
 
-        Raises BodyTooLarge and ExpositionError, as `parse` does.
+        Raises BodyTooLarge and ExpositionError, as `parse` does, and what the making of a layout raises.
         """
         lines = lines_of(body, self._limits)
         if self._shape and self._layout and (values := self._shape.values(lines)) is not None:
-            return self._layout, values
+            return self._row(self._layout, values)
         reading = Reading(lines, self._limits)
         parsed = reading.parsed()
         self._layout = self._layout_of(parsed)
         self._shape = self._shapes.of(lines, reading) if all(s.plain for s in reading.samples) else None
         self.duplicates, self.unstorable = parsed.duplicates, parsed.unstorable
-        return self._layout, parsed.values
+        return self._row(self._layout, parsed.values)
+
+    def _row(self, layout: Layout, values: FloatArray) -> tuple[Layout, FloatArray]:
+        self.samples = len(values)
+        return layout, values if layout.picked is None else values[layout.picked.positions]
 
     def _layout_of(self, parsed: Parsed) -> Layout:
         # A digest takes less memory than a second copy of the series.
@@ -65,8 +71,9 @@ class LayoutCache:
         if self._layout and self._said == said:
             return self._layout
         layout = self._build(parsed)
-        if len(layout.raw) != len(parsed.series):
-            raise ValueError(f"a layout of {len(layout.raw)} columns for {len(parsed.series)} series")
+        columns = len(parsed.series if layout.picked is None else layout.picked.positions)
+        if len(layout.raw) != columns:
+            raise ValueError(f"a layout of {len(layout.raw)} columns for {columns} series")
         self._said = said
         return layout
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
 from typing import overload
@@ -187,7 +187,7 @@ def packed(layout: Layout, interner: Interner) -> Layout:
         )
         views = ViewList(_packed([view.series for view in views], interner), shape)
     raw = _packed(layout.raw, interner) if len(layout.raw) >= LEAST else layout.raw
-    return Layout(raw, views, layout.metadata, layout.unknown_labels)
+    return replace(layout, raw=raw, views=views)
 
 
 def _packed(series: Sequence[Series], interner: Interner) -> SeriesList:

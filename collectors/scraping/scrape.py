@@ -42,6 +42,7 @@ REPORT: dict[str, Metadata] = {
     "up": Metadata("gauge", "1 if the last scrape of the target succeeded, 0 if it failed."),
     "scrape_duration_seconds": Metadata("gauge", "Duration of the scrape."),
     "scrape_samples_scraped": Metadata("gauge", "Samples that the target exposed."),
+    "scrape_samples_post_metric_relabeling": Metadata("gauge", "Samples that metric_relabel_configs left."),
     "scrape_series_added": Metadata("gauge", "Series that the previous good scrape lacked."),
     "scrape_body_size_bytes": Metadata("gauge", "Size of the body, inflated; 0 if none came."),
 }
@@ -65,6 +66,7 @@ class ScrapeCounters:
     """Failed scrapes by reason. `internal` is a bug of ours."""
     skipped_ticks: int = 0
     duplicate_samples: int = 0
+    """Samples left out because they repeat a series of the same body, as exposed or after relabelling."""
     unstorable_samples: int = 0
     """Samples left out because their names or labels hold a NUL, which no database stores."""
 
@@ -89,6 +91,8 @@ class _Outcome:
 
     layout: Layout | None = None
     values: FloatArray | None = None
+    scraped: int = 0
+    """Samples of the body."""
     body_bytes: int = 0
     error: str = ""
     reason: str = ""
@@ -170,22 +174,23 @@ class _Scraper:
             layout, values = await self._manager.in_thread(self._cache.read, body)
         else:
             layout, values = self._cache.read(body)
-        return _Outcome(layout, values, len(body))
+        return _Outcome(layout, values, self._cache.samples, len(body))
 
     def _record(self, at: float, duration_s: float, outcome: _Outcome) -> None:
         sink, timestamp_ms = self._manager.sink, round(at * 1000)
-        samples = added = 0
+        samples = left = added = 0
         self._manager.counters.scrapes += 1
         up = outcome.layout is not None
         if outcome.layout is not None and outcome.values is not None:
             samples, added = len(outcome.values), self._adopt(outcome.layout)
+            left = outcome.layout.picked.left if outcome.layout.picked else outcome.scraped
             sink.append(self._key, outcome.layout, timestamp_ms, outcome.values)
             self.live = True
-            self._note_what_is_left_out()
+            self._note_what_is_left_out(left - samples)
         elif self.live:
             sink.end(self._key, timestamp_ms)
             self.live = False
-        row = np.array([up, duration_s, samples, added, outcome.body_bytes], dtype=np.float64)
+        row = np.array([up, duration_s, outcome.scraped, left, added, outcome.body_bytes], dtype=np.float64)
         sink.append(self._report_key, self._report_layout, timestamp_ms, row)
         health, before = "up" if up else "down", self.health
         missing, instead = self._lack if up else Lack()
@@ -209,6 +214,7 @@ class _Scraper:
             instead=instead,
             unknown_labels=self._layout.unknown_labels if up and self._layout else (),
             unstorable=len(self._cache.unstorable) if up else 0,
+            duplicates=self._cache.duplicates + left - samples if up else 0,
             since=before.since if same else at,
             known_since=before.known_since if same else self._manager.now(),
             recovered=up and (before.recovered if same else worse_before),
@@ -223,7 +229,7 @@ class _Scraper:
         self._lack = self._manager.find_lack(self.target, layout)
         return len(set(layout.raw) - known)
 
-    def _note_what_is_left_out(self) -> None:
+    def _note_what_is_left_out(self, made_equal: int) -> None:
         if lines := self._cache.unstorable:
             self._manager.counters.unstorable_samples += len(lines)
             words = f"line {lines[0]} holds a NUL, which no database stores: it is left out, with {len(lines) - 1} more"
@@ -231,6 +237,10 @@ class _Scraper:
         if repeated := self._cache.duplicates:
             self._manager.counters.duplicate_samples += repeated
             self._log_once("duplicates", logging.WARNING, f"repeats series on {repeated} lines; the first counts")
+        if made_equal:
+            self._manager.counters.duplicate_samples += made_equal
+            words = f"metric_relabel_configs make {made_equal} series equal to others of the target; the first counts"
+            self._log_once("made equal", logging.WARNING, words)
 
     def _log_once(self, topic: str, level: int, text: str, exc_info: BaseException | None = None) -> None:
         if topic not in self._logged:

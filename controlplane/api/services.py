@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from alerts.evaluate import GroupReport
 from alerts.interfaces import Clock, Notifier
 from alerts.received import ReceivedAlert
+from collectors.discovery.group import DroppedTarget
 from collectors.target import TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
 from controlplane.access.gateway_keys import GatewayKeyStore
@@ -240,6 +241,8 @@ class Services:
     """Returns the parts that are not ready, each with its reason. Blocking."""
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
+    dropped_targets: Callable[[], Sequence[DroppedTarget]] = tuple
+    """Returns the endpoints that relabelling drops."""
     schedules: Callable[[], Sequence[ScheduleView]] = tuple
     """Returns the scheduled jobs. Blocking. Raises Unavailable."""
     backups: Callable[[], BackupDesk | None] = lambda: None

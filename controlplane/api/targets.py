@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from fastapi import APIRouter
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -17,6 +18,8 @@ from controlplane.fleet.views import TargetView
 
 router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
 
+Values = TypeVar("Values", tuple[str], tuple[str, str])
+"""Values of a metric's labels."""
 TARGET = ("target_job", "target_instance")
 
 
@@ -24,13 +27,15 @@ class TargetList(BaseModel):
     """Every target of the fleet."""
 
     items: tuple[TargetView, ...]
+    dropped: int
+    """Number of endpoints that `relabel_configs` drop."""
 
 
 @router.get("/cp/v1/targets")
 @requires(Role.VIEWER)
 async def targets(services: ServicesDep) -> TargetList:
     """List the scraped targets and their last scrape."""
-    return TargetList(items=services.fleet.targets())
+    return TargetList(items=services.fleet.targets(), dropped=len(services.dropped_targets()))
 
 
 def target_metrics(services: Services) -> Iterable[Metric]:
@@ -45,6 +50,16 @@ def target_metrics(services: Services) -> Iterable[Metric]:
         TARGET,
         {_name(t): float(t.unstorable) for t in targets if t.unstorable},
     )
+    yield _gauge(
+        "controlplane_target_samples_duplicate",
+        "Samples of a target's last scrape that were dropped because their series repeat, also after relabelling.",
+        TARGET,
+        {_name(t): float(t.duplicates) for t in targets if t.duplicates},
+    )
+    dropped = Tally(each.job for each in services.dropped_targets())
+    help_text = "Endpoints that relabel_configs drop, by their job before the rules."
+    counts_by_job = {(job,): float(count) for job, count in sorted(dropped.items())}
+    yield _gauge("controlplane_targets_dropped", help_text, ("target_job",), counts_by_job)
     # Every target that answers has a value, so that an alert on it resolves by a 0 and not by a missing series.
     blind = {_name(t): float(bool(t.instead)) for t in targets if t.health == "up"}
     help_text = "1 while a target answers with none of the metrics that its engine should expose."
@@ -63,7 +78,10 @@ def _name(health: TargetHealth) -> tuple[str, str]:
 
 
 def _gauge(
-    name: str, help_text: str, labels: Sequence[str], samples: Mapping[tuple[str, str], float]
+    name: str,
+    help_text: str,
+    labels: Sequence[str],
+    samples: Mapping[tuple[str, str], float] | Mapping[tuple[str], float],
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, help_text, labels=labels)
     for values, value in samples.items():

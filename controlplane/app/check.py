@@ -15,7 +15,7 @@ from controlplane.app.checks.rotas import check_rotas
 from controlplane.app.checks.routing import check_routing
 from controlplane.app.checks.rules import check_rules
 from controlplane.app.checks.surroundings import check_surroundings
-from controlplane.app.checks.targets import check_targets
+from controlplane.app.checks.targets import Counted, check_targets
 from controlplane.app.checks.verification import check_verification
 from controlplane.config.loader import LoadedFleet, read_fleet
 from controlplane.config.model import Fleet
@@ -29,7 +29,7 @@ class Report:
 
     loaded: LoadedFleet
     findings: tuple[Finding, ...]
-    targets: int
+    targets: Counted
     rules: int
 
     @property
@@ -46,7 +46,8 @@ class Report:
     def verdict(self) -> str:
         """The sentence for a file without errors, such as `fleet.yaml: good: 3 targets, 1 model, 20 rules`."""
         counts = [
-            (self.targets, "target"),
+            (self.targets.targets, "target"),
+            *([(self.targets.dropped, "dropped target")] if self.targets.dropped else []),
             (len(self.loaded.fleet.models), "model"),
             (self.rules, "rule"),
             *([(len(self.warnings), "warning")] if self.warnings else []),

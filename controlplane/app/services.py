@@ -57,6 +57,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         storage=plane.metrics.embedded.report,
         querying=plane.metrics.embedded.querier.report,
         targets=plane.scraping.health,
+        dropped_targets=plane.scraping.dropped,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
         versions=_versions(plane),

@@ -16,8 +16,10 @@ from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.gateway import GatewaySection
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import ScrapeSection, TargetGroup
+from controlplane.config.model import ScrapeSection
 from controlplane.config.models import ModelSection
+from controlplane.config.scraping.relabel import rules_of
+from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.traffic.base import Backend
 from controlplane.errors import ConfigErrors
 from controlplane.rollout.probe_questions import questions_of
@@ -89,6 +91,8 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         interval_s=interval,
         timeout_s=group.timeout or min(scrape.timeout_s, interval),
         auth=auth_of(group),
+        relabel=rules_of(group.relabel_configs),
+        metric_relabel=rules_of(group.metric_relabel_configs),
     )
 
 

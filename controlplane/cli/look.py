@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -191,7 +192,8 @@ def _remark(target: Mapping[str, Any]) -> str:
 def targets(url: str | None, context: str | None, output: str) -> None:
     """List the scrape targets and the result of their last scrape."""
     with connect(url, context) as client:
-        items = client.get("/cp/v1/targets")["items"]
+        answer = client.get("/cp/v1/targets")
+    items, dropped = answer["items"], answer.get("dropped", 0)
     rows = [
         [
             t["job"],
@@ -206,6 +208,8 @@ def targets(url: str | None, context: str | None, output: str) -> None:
     ]
     header = ["JOB", "INSTANCE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))
+    if dropped:  # not among the rows, which scripts read
+        print(f"{dropped} more dropped by relabel_configs", file=sys.stderr)
 
 
 def version(url: str | None, context: str | None, output: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ class Document:
             else:
                 break
         return line
+
+    def keep_as_written(self, path: tuple[str, ...], fields: Iterable[str]) -> None:
+        """Put the text of scalars in place of their value: YAML reads `1.10` as a number, and it becomes `1.10` again.
+
+        `path` leads to the maps that have the fields. In it, `*` stands for every item of a list.
+        """
+        names = tuple(fields)
+        for data, node in _maps_at(self.data, self._root, path):
+            for name in names:
+                found = _entry(node, name)
+                if found and name in data:
+                    data[name] = _as_written(data[name], found[1])
 
     def error(self, loc: Loc, sentence: str) -> ConfigError:
         """Return a ConfigError with this file, and the line and dotted name of the part."""
@@ -160,6 +173,27 @@ def _entry(node: MappingNode, part: int | str) -> tuple[Node, Node] | None:
         seen |= {id(each) for each in merged}
         waiting += merged
     return None
+
+
+def _maps_at(data: Any, node: Node, path: tuple[str, ...]) -> Iterator[tuple[dict[Any, Any], MappingNode]]:
+    if not path:
+        if isinstance(data, dict) and isinstance(node, MappingNode):
+            yield data, node
+    elif path[0] == "*":
+        if isinstance(data, list) and isinstance(node, SequenceNode):
+            for item, inner in zip(data, node.value, strict=True):
+                yield from _maps_at(item, inner, path[1:])
+    elif isinstance(data, dict) and isinstance(node, MappingNode) and path[0] in data:
+        found = _entry(node, path[0])
+        if found:
+            yield from _maps_at(data[path[0]], found[1], path[1:])
+
+
+def _as_written(value: Any, node: Node) -> Any:
+    if isinstance(value, list) and isinstance(node, SequenceNode):
+        return [_as_written(item, inner) for item, inner in zip(value, node.value, strict=True)]
+    scalar = isinstance(value, bool | int | float | datetime.date) and isinstance(node, ScalarNode)
+    return node.value if scalar else value
 
 
 def _repeated(root: Node | None) -> Iterator[tuple[int, str]]:

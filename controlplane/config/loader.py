@@ -13,6 +13,7 @@ from controlplane.config.checking import Loc
 from controlplane.config.document import Document, dotted, read_document
 from controlplane.config.model import Fleet
 from controlplane.config.reading import read_section
+from controlplane.config.scraping import relabel
 from controlplane.errors import ConfigError, ConfigErrors
 
 Found = TypeVar("Found", bound=BaseModel)
@@ -41,7 +42,7 @@ class ReadFleet:
 
 def read_fleet(path: Path) -> ReadFleet:
     """Read the readable part of a fleet.yaml. Raises ConfigErrors for a file that is not a YAML map."""
-    return _read(read_document(path))
+    return _read(_document(path))
 
 
 def load_fleet(path: Path) -> LoadedFleet:
@@ -54,7 +55,7 @@ def load_fleet(path: Path) -> LoadedFleet:
 
 def fleet_content(path: Path) -> dict[str, Any]:
     """Return the content of a valid fleet.yaml unchanged, for another process. Raises ConfigErrors for faults."""
-    document = read_document(path)
+    document = _document(path)
     _accepted(_read(document))
     return document.data
 
@@ -71,6 +72,13 @@ def in_order(errors: Iterable[ConfigError]) -> list[ConfigError]:
     """Return the faults of a file in the order of lines, without repeats."""
     each = {str(error): error for error in errors}
     return sorted(each.values(), key=lambda error: (error.line or 0, error.field, error.reason))
+
+
+def _document(path: Path) -> Document:
+    document = read_document(path)
+    for rules in relabel.FIELDS:
+        document.keep_as_written(("targets", "*", rules, "*"), relabel.TEXTS)
+    return document
 
 
 def _read(document: Document) -> ReadFleet:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from collectors.engines.kinds import ENGINES
 from controlplane.config import addresses
 from controlplane.config.backup.faults import backup_faults
 from controlplane.config.backup.section import BackupSection
 from controlplane.config.checking import Fault, check
-from controlplane.config.engine_names import EngineName
 from controlplane.config.gateway import GatewaySection
 from controlplane.config.models import ModelSection, circle
 from controlplane.config.notifications.people import PersonSection, RotaSection, rota_faults
@@ -26,25 +24,19 @@ from controlplane.config.notifications.routes import (
 from controlplane.config.notifications.slack import SlackAppSection
 from controlplane.config.notifiers import NotifierSection
 from controlplane.config.packs import NoDataPolicy, Owner, ThresholdSection
-from controlplane.config.probe import MAX_QUESTIONS, ExpectSection, ProtocolName, QuestionSection, TensorsSection
 from controlplane.config.remote import Query, RemoteWrite, ServerUrl, endpoint_name, query_address
 from controlplane.config.rollout.section import RolloutsSection
 from controlplane.config.schedules import HousekeepingSection, UsageReportSection
+from controlplane.config.scraping.targets import PathPattern, TargetGroup
 from controlplane.config.vocabulary import (
-    Access,
-    Address,
     Duration,
     HttpUrl,
     Interval,
-    LabelName,
     Model,
     Name,
     Network,
     Text,
-    json_data,
-    plain_path,
     size_bytes,
-    whole_text,
 )
 from controlplane.config.wording import not_one_of
 
@@ -75,68 +67,6 @@ class ScrapeSection(Model):
     def timeout_s(self) -> float:
         """Effective timeout, in seconds."""
         return min(10.0, self.interval) if self.timeout is None else self.timeout
-
-
-PathPattern = Annotated[str, BeforeValidator(plain_path)]
-"""A path, or a glob of paths."""
-
-
-class TargetGroup(Access):
-    """Targets of one engine kind that share labels and credentials."""
-
-    engine: EngineName
-    addresses: tuple[Address, ...] = ()
-    file_sd: tuple[PathPattern, ...] = ()
-    urls: tuple[HttpUrl, ...] = ()
-    labels: dict[LabelName, Text] = Field(default={})
-    path: Text | None = None
-    """Default: /metrics; for trtllm /prometheus/metrics."""
-    scheme: Literal["http", "https"] = "http"
-    interval: Interval | None = None
-    timeout: Interval | None = None
-    prompt: Annotated[str, AfterValidator(whole_text)] = "ping"
-    """probe only: the prompt of its requests."""
-    max_tokens: int | None = Field(default=None, ge=1)
-    """probe only: token budget of an answer. Default: 16; for Triton none is sent."""
-    parameters: Annotated[dict[str, Any], AfterValidator(json_data)] = Field(default={})
-    """probe only: added to the request's body. Null removes a field."""
-    expect: ExpectSection | None = None
-    """probe only: required properties of an answer."""
-    tensors: TensorsSection | None = None
-    """probe only: names of a Triton model's tensors."""
-    questions: tuple[QuestionSection, ...] = Field(default=(), max_length=MAX_QUESTIONS)
-    """probe only: several questions, asked in turn. Default: one of the fields above."""
-    protocol: ProtocolName | None = None
-    """probe only. Default: derived from the URL's path."""
-    model_name: Text | None = None
-    """probe only: the model to request. Default: the `model` label."""
-
-    @check
-    def _has_where(self) -> Iterator[Fault]:
-        if self.engine == "probe" and not self.urls:
-            yield Fault((), "engine probe needs urls: [...]")
-        if self.engine not in ("probe", "nvml") and not (self.addresses or self.file_sd):
-            yield Fault((), f"engine {self.engine} needs addresses: [host:port] or file_sd: [files]")
-
-    @check
-    def _urls_are_for_probes(self) -> Iterator[Fault]:
-        if self.engine != "probe" and self.urls:
-            yield Fault(("urls",), "is for engine probe; use addresses: [host:port]")
-        if self.engine == "probe" and (self.addresses or self.file_sd):
-            field = "addresses" if self.addresses else "file_sd"
-            yield Fault((field,), "is not for engine probe; use urls: [...]")
-
-    @check
-    def _special_labels_complete_addresses(self) -> Iterator[Fault]:
-        named = next((name for name in self.labels if name.startswith("__")), None)
-        if named and not (self.addresses or self.file_sd):
-            cure = "put the parameter into the URL" if named.startswith("__param_") else "remove it"
-            yield Fault(("labels", named), f"has no effect on urls: and on this host's GPUs; {cure}")
-
-    @property
-    def metrics_path(self) -> str:
-        """Effective path of the metrics."""
-        return self.path or ENGINES[self.engine].metrics_path
 
 
 class BudgetSection(Model):

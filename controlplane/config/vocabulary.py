@@ -80,7 +80,7 @@ def label_name(value: str) -> str:
     return value
 
 
-def _address(value: str) -> str:
+def address(value: str) -> str:
     """Return `host:port` unchanged. Raises ValueError if discovery would not accept it."""
     match = _ADDRESS.fullmatch(value)
     if not match or not value.isprintable():
@@ -165,7 +165,7 @@ ModelName = Annotated[str, AfterValidator(model_name)]
 """A name of a model that clients send or an engine has. It may have `/`, `:` and letters of any script."""
 LabelName = Annotated[str, AfterValidator(label_name)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(address)]
 FilePath = Annotated[Path, BeforeValidator(plain_path)]
 
 

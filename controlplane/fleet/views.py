@@ -72,8 +72,8 @@ class TargetView(View):
     last_error: str
     last_error_reason: str
     remark: str
-    """Sentence about what is wrong though the target answers, and what to check: a probe's question that does not fit its server, or
-    what a blind target exposes instead. Empty: nothing."""
+    """Sentence about what is wrong though the target answers, and what to check: a probe's question that does not fit
+    its server, or what a blind target exposes instead. Empty: nothing."""
     last_scrape_at: str | None
     duration_seconds: float | None
     samples: int | None

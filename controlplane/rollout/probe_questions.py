@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collectors.probe.question import Expectation, Question, Tensor, Tensors
-from controlplane.config.model import TargetGroup
-from controlplane.config.probe import ExpectSection, QuestionSection, TensorsSection
+from controlplane.config.scraping.probe import ExpectSection, QuestionSection, TensorsSection
+from controlplane.config.scraping.targets import TargetGroup
 
 
 def questions_of(group: TargetGroup) -> tuple[Question, ...]:

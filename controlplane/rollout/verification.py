@@ -12,8 +12,9 @@ from collectors.probe.dialects import dialect_for
 from collectors.probe.openai import OpenAI
 from collectors.probe.question import Question as Probed
 from collectors.probe.triton import TritonGenerate
-from controlplane.config.model import Fleet, TargetGroup
+from controlplane.config.model import Fleet
 from controlplane.config.models import ModelSection
+from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.verify import OF_OPENAI, Verify
 from controlplane.rollout.model import Check
 from controlplane.rollout.probe_questions import questions_of

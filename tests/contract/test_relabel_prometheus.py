@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from collectors.discovery.relabel import Action, RelabelRule, relabelled
+from collectors.relabel import Action, RelabelRule, relabelled
 from tests.contract.real_servers import prometheus
 from tests.patience import HANG_S
 

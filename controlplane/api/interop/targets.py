@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from collectors.discovery.group import DroppedTarget
 from collectors.target import Target, TargetHealth
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
@@ -39,7 +41,10 @@ def targets(services: ServicesDep, params: ParamsDep) -> Response:
     if state not in ("", "any", "active", "dropped"):
         raise bad("state", f'not supported value "{state}"')
     found = [] if state == "dropped" else [_target(t) for t in services.targets() if pool in ("", t.target.job)]
-    return success({"activeTargets": found, "droppedTargets": [], "droppedTargetCounts": {}})
+    dropped = [each for each in services.dropped_targets() if pool in ("", each.job)]
+    shown = [] if state == "active" else [_dropped(each) for each in dropped]
+    counts = dict(sorted(Counter(each.job for each in dropped).items()))
+    return success({"activeTargets": found, "droppedTargets": shown, "droppedTargetCounts": counts})
 
 
 @router.get("/api/v1/scrape_pools")
@@ -107,11 +112,15 @@ def _labels(target: Target) -> dict[str, str]:
     return {**dict(target.labels), "job": target.job, "instance": target.instance}
 
 
+def _dropped(target: DroppedTarget) -> dict[str, Any]:
+    return {"discoveredLabels": dict(target.discovered), "scrapePool": target.job}
+
+
 def _target(health: TargetHealth) -> dict[str, Any]:
     target = health.target
     labels = _labels(target)
     return {
-        "discoveredLabels": {**labels, **_address(target.url)},
+        "discoveredLabels": dict(target.discovered) or {**labels, **_address(target.url)},
         "labels": labels,
         "scrapePool": target.job,
         "scrapeUrl": target.url,

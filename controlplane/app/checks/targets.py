@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
@@ -14,28 +15,51 @@ from controlplane.app.targets import plan_scraping
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.model import Fleet, FleetSection, ScrapeSection, TargetGroup
+from controlplane.config.model import Fleet, FleetSection, ScrapeSection
 from controlplane.config.models import ModelSection
+from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.vocabulary import whole
 from controlplane.errors import ConfigErrors
 
 Placed = tuple[Loc, Target]
 
 
-def check_targets(loaded: LoadedFleet, findings: Findings) -> int:
-    """Add the faults of targets. Return the current number of targets. Blocking."""
+class Counted(NamedTuple):
+    """The current number of endpoints of a file."""
+
+    targets: int
+    dropped: int
+    """Those that `relabel_configs` drop."""
+
+
+class _Entry(NamedTuple):
+    """Targets and dropped endpoints of one entry of a group."""
+
+    targets: list[Placed]
+    dropped: int = 0
+
+
+def check_targets(loaded: LoadedFleet, findings: Findings) -> Counted:
+    """Add the faults of targets. Return their current number. Blocking."""
     fleet = loaded.fleet
     found: list[Placed] = []
+    dropped = 0
     for number, group in enumerate(fleet.targets if fleet.reads("targets") else ()):
         if whole(group):
-            found += _listed(loaded, group, ("targets", number), findings)
+            entries = list(_listed(loaded, group, ("targets", number), findings))
+            of_group = [placed for entry in entries for placed in entry.targets]
+            found += of_group
+            gone = sum(entry.dropped for entry in entries)
+            dropped += gone
+            if gone and not of_group:
+                findings.warn(("targets", number, "relabel_configs"), f"drops every target of this group: {gone}")
     for number, model in enumerate(fleet.models if fleet.reads("models") else ()):
         if whole(model):
             found += _backends(loaded, model, ("models", number), findings)
     if fleet.reads("targets", "models") and not fleet.targets and not any(_serving(m) for m in fleet.models):
         findings.warn(("targets",), "nothing is scraped: targets: is empty, and no model has backends")
     _compare(found, findings)
-    return len({target.key for _, target in found})
+    return Counted(len({target.key for _, target in found}), dropped)
 
 
 def _serving(model: ModelSection) -> bool:
@@ -51,40 +75,40 @@ def _planned(
     return plan_scraping(replace(loaded, fleet=some)).groups
 
 
-def _listed(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Findings) -> Iterator[Placed]:
+def _listed(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Findings) -> Iterator[_Entry]:
     for number, url in enumerate(group.urls):
-        yield from _one(loaded, group, {"urls": (url,)}, (*loc, "urls", number), findings)
+        yield _one(loaded, group, {"urls": (url,)}, (*loc, "urls", number), findings)
     for number, address in enumerate(group.addresses):
-        yield from _one(loaded, group, {"addresses": (address,)}, (*loc, "addresses", number), findings)
+        yield _one(loaded, group, {"addresses": (address,)}, (*loc, "addresses", number), findings)
     for number, pattern in enumerate(group.file_sd):
-        yield from _one(loaded, group, {"file_sd": (pattern,)}, (*loc, "file_sd", number), findings)
+        yield _one(loaded, group, {"file_sd": (pattern,)}, (*loc, "file_sd", number), findings)
     if group.engine == "nvml" and not (group.addresses or group.file_sd):
-        yield from _one(loaded, group, {}, loc, findings)
+        yield _one(loaded, group, {}, loc, findings)
 
 
 def _one(
     loaded: LoadedFleet, group: TargetGroup, only: dict[str, tuple[str, ...]], loc: Loc, findings: Findings
-) -> list[Placed]:
-    """Return the targets of one entry of a group."""
+) -> _Entry:
+    """Return what one entry of a group lists."""
     alone = group.model_copy(update={"urls": (), "addresses": (), "file_sd": ()} | only)
     try:
         discovery = Discovery(_planned(loaded, targets=(alone,)), loaded.path.parent)
     except ConfigErrors as error:
         for fault in error.errors:
             findings.error(loc, fault.reason)
-        return []
+        return _Entry([])
     except DiscoveryError as refused:
         findings.error(loc, str(refused))
-        return []
+        return _Entry([])
     targets = discovery.refresh()
     for problem in discovery.errors:
         findings.warn(loc, str(problem))
-    if not targets and not discovery.errors:
+    if not targets and not discovery.errors and not discovery.dropped:
         findings.warn(
             loc,
             "lists no targets" if discovery.files else "matches no file now; a file is read as soon as it exists",
         )
-    return [(loc, target) for target in targets]
+    return _Entry([(loc, target) for target in targets], len(discovery.dropped))
 
 
 def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Findings) -> list[Placed]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import Catalogue
 from collectors.discovery.discovery import Discovery
+from collectors.discovery.group import DroppedTarget
 from collectors.exposition.interner import Interner
 from collectors.exposition.parser import Parsed
 from collectors.samples import Layout, SampleSink
@@ -142,6 +143,10 @@ class Scraping(Part[ScrapingSettings]):
     def health(self) -> list[TargetHealth]:
         """Return the result of each target's last scrape."""
         return self._manager.health()
+
+    def dropped(self) -> Sequence[DroppedTarget]:
+        """Return the endpoints that the rules of their group drop."""
+        return self._discovery.dropped if self._discovery else ()
 
     def clock_was_set(self, by_s: float) -> None:
         """Follow a step of the clock."""

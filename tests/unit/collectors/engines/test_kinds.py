@@ -12,7 +12,7 @@ from collectors.engines.kinds import BACKENDS, ENGINES, Api
 from collectors.probe.dialects import PROTOCOLS
 from controlplane.app.targets import plan_scraping
 from controlplane.config.loader import load_fleet
-from controlplane.config.model import TargetGroup
+from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.traffic.base import Backend
 from controlplane.errors import ConfigErrors
 from dashboards.generate import all_dashboards

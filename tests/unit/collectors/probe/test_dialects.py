@@ -13,7 +13,7 @@ from collectors.probe.dialects import PROTOCOLS
 from collectors.probe.question import Expectation, Question, Tensor, Tensors
 from collectors.probe.source import ProbeSource
 from collectors.target import Auth
-from controlplane.config.probe import ProtocolName
+from controlplane.config.scraping.probe import ProtocolName
 from tests.unit.collectors.probe.test_source import DONE, SLOW_S, Read, ask, chat, serving, streaming
 
 FIELD = json.loads((Path(__file__).parents[3] / "fixtures/field/probe-request-fixed.json").read_text())

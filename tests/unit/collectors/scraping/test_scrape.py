@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.errors import ScrapeTimeout, UnexpectedStatus
 from collectors.exposition.parser import Limits, Parsed
-from collectors.samples import FloatArray, Layout, Series
+from collectors.samples import FloatArray, Layout, Picked, Series
 from collectors.scraping.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick, report_key
 from collectors.target import Lack, Source, Target, TargetHealth
 from tests.fakes.recipes import MadeBy
@@ -156,6 +157,7 @@ async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
             Series("up", REPORT_LABELS): 1.0,
             Series("scrape_duration_seconds", REPORT_LABELS): 0.0,
             Series("scrape_samples_scraped", REPORT_LABELS): 2.0,
+            Series("scrape_samples_post_metric_relabeling", REPORT_LABELS): 2.0,
             Series("scrape_series_added", REPORT_LABELS): 2.0,
             Series("scrape_body_size_bytes", REPORT_LABELS): 8.0,
         },
@@ -405,6 +407,27 @@ async def test_repeated_series_are_counted_and_logged_once(bench: Bench, caplog:
     assert bench.sink.of(A.key)[0] == (0.0, {"a": 1.0})
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
         "target vllm/a:1: repeats series on 2 lines; the first counts"
+    ]
+
+
+async def test_what_relabelling_leaves_is_counted_and_what_it_makes_equal_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def build(_target: Target, parsed: Parsed) -> Layout:
+        """Drop `b`, and store `a` once: three samples are left of four, of two series."""
+        kept = (parsed.series[0], parsed.series[3])
+        return Layout(kept, picked=Picked(np.array([0, 3], np.int32), 3))
+
+    bench = Bench(build)
+    bench.script(A, b'a{x="1"} 1\na{x="2"} 2\nb 3\nc 4\n', b'a{x="1"} 5\na{x="2"} 6\nb 7\nc 8\n')
+    health = [await scrape_once(bench.manager, A, T0 + at) for at in range(2)]
+    assert [row for _, row in bench.sink.of(A.key)] == [{"a": 1.0, "c": 4.0}, {"a": 5.0, "c": 8.0}]
+    for _, report in bench.sink.of(report_key(A)):
+        assert (report["scrape_samples_scraped"], report["scrape_samples_post_metric_relabeling"]) == (4.0, 3.0)
+    assert [(h.samples, h.duplicates) for h in health] == [(2, 1), (2, 1)]
+    assert bench.manager.counters.duplicate_samples == 2
+    assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
+        "target vllm/a:1: metric_relabel_configs make 1 series equal to others of the target; the first counts"
     ]
 
 

@@ -18,6 +18,7 @@ import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from alerts.dispatch import Stages
 from alerts.evaluate import GroupReport
 from alerts.interfaces import Message, MessageRef, VectorSample
+from collectors.discovery.group import DroppedTarget
 from collectors.samples import Labels, Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
 from controlplane.access.gatekeeper import Gatekeeper
@@ -223,6 +224,7 @@ class Rig:
         self.pools = make_pools()
         self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions, self.pools.access)
         self.alert_log, self.outbox, self.usage = SqlAlertLog(db), OutboxStore(db), UsageStore(db)
+        self.dropped_targets: list[DroppedTarget] = []
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
@@ -274,6 +276,7 @@ class Rig:
             series_store=self.series_store,
             ingest=self.ingest,
             storage=lambda: self.storage,
+            dropped_targets=lambda: self.dropped_targets,
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,

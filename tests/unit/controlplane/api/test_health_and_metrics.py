@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from alerts.evaluate import GroupReport, RuleHealth
 from alerts.rules import RecordingRule, RuleGroup
+from collectors.discovery.group import DroppedTarget
 from controlplane.access.roles import Role
 from controlplane.errors import Unavailable
 from controlplane.metrics.write.shipping.shipper import ShippingReport
@@ -74,7 +75,8 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
     rig.store("vllm/a", rig.clock.time, ("up", {"job": "vllm"}, 1.0))
     with rig.db.transaction() as session:
         enqueue(session, "alert", "ops", "m1", {}, rig.clock.time)
-    rig.targets[0] = replace(rig.targets[0], instead="answers with an empty body")
+    rig.targets[0] = replace(rig.targets[0], duplicates=3, instead="answers with an empty body")
+    rig.dropped_targets += [DroppedTarget("vllm", ()), DroppedTarget("vllm", ())]
     await viewer.get("/cp/v1/models/nope")
     await viewer.get("/no/such/path/1")
     await viewer.get("/no/such/path/2")
@@ -85,6 +87,12 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
         ("controlplane_build_info", "version=0.1.0"): 1.0,
         ("controlplane_targets", "engine=vllm", "health=up"): 1.0,
         ("controlplane_target_blind", f"target_instance={rig.targets[0].target.instance}", "target_job=vllm"): 1.0,
+        ("controlplane_targets_dropped", "target_job=vllm"): 2.0,
+        (
+            "controlplane_target_samples_duplicate",
+            f"target_instance={rig.targets[0].target.instance}",
+            "target_job=vllm",
+        ): 3.0,
         ("controlplane_store_series",): 1.0,
         ("controlplane_store_samples_appended_total",): 1.0,
         ("controlplane_rule_group_duration_seconds", "rule_group=f;g"): 0.5,

@@ -42,6 +42,37 @@ def test_a_good_file_has_one_line(check: Check) -> None:
     assert check(ONE + "rules: [builtin:gpu]\n") == [f"fleet.yaml: good: 1 target, 0 models, {rules} rules"]
 
 
+def test_dropped_targets_are_counted_and_a_group_that_loses_all_is_a_warning(check: Check) -> None:
+    text = """\
+        rules: []
+        targets:
+          - engine: dcgm
+            addresses: ["a:1", "b:1", "c:1"]
+            relabel_configs:
+              - {source_labels: [__address__], regex: "RULE", action: drop}
+        """
+    assert check(text.replace("RULE", "b.*|c.*")) == [
+        "fleet.yaml: good: 1 target, 2 dropped targets, 0 models, 0 rules"
+    ]
+    assert check(text.replace("RULE", ".*")) == [
+        "fleet.yaml:6: warning: targets[0].relabel_configs: drops every target of this group: 3",
+        "fleet.yaml: good: 0 targets, 3 dropped targets, 0 models, 0 rules, 1 warning",
+    ]
+
+
+def test_an_address_that_the_rules_leave_wrong_is_named(check: Check) -> None:
+    text = """\
+        targets:
+          - engine: dcgm
+            addresses: ["a:1", "b"]
+            relabel_configs: [{source_labels: [zone], target_label: zone}]
+        """
+    assert check(text) == [
+        "fleet.yaml:4: targets[0].addresses[1]: targets of engine dcgm: 'b' after relabel_configs: 'b' is not host:port"
+        " (the port cannot be left out)"
+    ]
+
+
 def test_nothing_to_watch_is_a_warning(check: Check) -> None:
     nothing = "warning: targets: nothing is scraped: targets: is empty, and no model has backends"
     assert check("rules: []\n") == [

@@ -37,6 +37,7 @@ from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
 from tests.unit.controlplane.app.notifier_edits import NOTIFIER_EDITS
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.probe_edits import PROBE_EDITS
+from tests.unit.controlplane.app.relabel_edits import RELABEL_EDITS
 from tests.unit.controlplane.app.rich_fleet import RICH
 from tests.unit.controlplane.app.rollout_edits import ROLLOUT_EDITS
 from tests.unit.controlplane.app.route_edits import ROUTE_EDITS
@@ -253,6 +254,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     *BACKUP_EDITS,
     *SLO_EDITS,
     *PROBE_EDITS,
+    *RELABEL_EDITS,
     *DRIVER_EDITS,
     *ROUTE_EDITS,
     ("models[].traffic.driver", SPLIT, {**RICH["models"][1], "name": "split"}),

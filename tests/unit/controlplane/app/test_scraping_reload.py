@@ -50,6 +50,14 @@ EDITS = {
         "labels: {model: chat}",
         "labels: {model: chat}, authorization: {credentials_file: /k}",
     ),
+    "a rule for targets": (
+        "{engine: vllm, file_sd",
+        "{engine: vllm, relabel_configs: [{target_label: a, replacement: b}], file_sd",
+    ),
+    "a rule for samples": (
+        "{engine: vllm, addr",
+        "{engine: vllm, metric_relabel_configs: [{action: labeldrop, regex: a}], addr",
+    ),
     "an address": ('127.0.0.1:1"]}', '127.0.0.1:3"]}'),
     "the stable version that readiness expects": ("stable: v1", "stable: v2"),
     "what Triton calls the model": ("driver: triton,", "driver: triton, model: rank,"),

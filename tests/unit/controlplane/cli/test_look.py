@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -28,12 +28,12 @@ UP: dict[str, Any] = {
 
 
 class Client:
-    def __init__(self, *items: dict[str, Any]) -> None:
-        self.items = items
+    def __init__(self, *items: dict[str, Any], dropped: int = 0) -> None:
+        self.items, self.dropped = items, dropped
 
     def get(self, path: str) -> dict[str, Any]:
         assert path == "/cp/v1/targets"
-        return {"items": list(self.items)}
+        return {"items": list(self.items), "dropped": self.dropped}
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *items: dict[str, Any]) -> list[str]:
@@ -63,6 +63,15 @@ def test_what_is_missing_or_unknown_is_told(
     (line,) = printed(monkeypatch, capsys, one)
     assert "does not report 1 expected metric(s): see -o json" in line
     assert line.endswith("unknown labels keep series apart: llm_requests_waiting: replica")
+
+
+def test_dropped_targets_are_told_beside_the_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(look, "connect", lambda _url, _context: nullcontext(Client(UP, dropped=3)))
+    look.targets(None, None, "table")
+    told = capsys.readouterr()
+    assert (len(told.out.splitlines()), told.err) == (2, "3 more dropped by relabel_configs\n")
 
 
 def test_an_older_server_says_less(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,8 +20,9 @@ from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted, parse_document
-from controlplane.config.model import Fleet, TargetGroup
+from controlplane.config.model import Fleet
 from controlplane.config.reading import read_section
+from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.wording import SENTENCES, nearest, shown, yaml_sentence
 from controlplane.errors import ConfigError, ConfigErrors
 from tests.fakes.fleet_text import parse_fleet

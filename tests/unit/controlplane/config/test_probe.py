@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from collectors.probe.question import Expectation, Question
-from controlplane.config.model import TargetGroup
+from controlplane.config.scraping.targets import TargetGroup
 from controlplane.rollout.probe_questions import questions_of
 
 URL = "http://h/v1/chat/completions"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from collectors.discovery.group import DroppedTarget
 from collectors.samples import Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
 from controlplane.api.interop import targets
@@ -47,6 +49,29 @@ async def test_targets(viewer: httpx.AsyncClient) -> None:
         found = (await viewer.get(f"/api/v1/targets{path}")).json()["data"]["activeTargets"]
         assert len(found) == count, path
     assert (await viewer.get("/api/v1/targets?state=up")).status_code == 400
+
+
+async def test_dropped_targets_and_the_labels_before_relabelling(rig: Any, viewer: httpx.AsyncClient) -> None:
+    before = labels_of({"__address__": "a:8000", "env": "prod", "job": "vllm"})
+    rig.targets[0] = replace(rig.targets[0], target=replace(rig.targets[0].target, discovered=before))
+    gone = labels_of({"__address__": "b:8000", "env": "dev", "job": "vllm"})
+    rig.dropped_targets += [DroppedTarget("vllm", gone), DroppedTarget("dcgm", labels_of({"__address__": "c:9400"}))]
+    data = (await viewer.get("/api/v1/targets")).json()["data"]
+    assert [target["discoveredLabels"] for target in data["activeTargets"]] == [dict(before)]
+    assert data["droppedTargets"] == [
+        {"discoveredLabels": dict(gone), "scrapePool": "vllm"},
+        {"discoveredLabels": {"__address__": "c:9400"}, "scrapePool": "dcgm"},
+    ]
+    assert data["droppedTargetCounts"] == {"dcgm": 1, "vllm": 1}
+    for query, active, dropped, counts in (
+        ("state=active", 1, 0, {"dcgm": 1, "vllm": 1}),
+        ("state=dropped", 0, 2, {"dcgm": 1, "vllm": 1}),
+        ("scrapePool=dcgm", 0, 1, {"dcgm": 1}),
+    ):
+        data = (await viewer.get(f"/api/v1/targets?{query}")).json()["data"]
+        assert (len(data["activeTargets"]), len(data["droppedTargets"])) == (active, dropped), query
+        assert data["droppedTargetCounts"] == counts, query
+    assert (await viewer.get("/cp/v1/targets")).json()["dropped"] == 2
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from collectors.discovery.relabel import Action, RelabelRule, relabelled
 from collectors.errors import RelabelError
+from collectors.relabel import Action, RelabelRule, relabelled
 
 LABELS = {"a": "Foo", "b": "bar-7", "c": "Foo", "__meta_zone": "eu"}
 

@@ -14,7 +14,7 @@ from collectors.errors import RelabelError
 from promql.errors import PatternError
 from promql.regex import Regex, compile_regex, expand
 
-_MAX_MODULUS = 2**64 - 1
+MAX_MODULUS = 2**64 - 1
 
 
 class Action(StrEnum):
@@ -61,21 +61,21 @@ class RelabelRule:
     def __post_init__(self) -> None:
         action, target = self.action, self.target_label
         if action in _NEEDS_TARGET and not target:
-            raise RelabelError(f"target_label: action {action} needs it")
+            raise RelabelError("target_label", f"action {action} needs it")
         if action is Action.LABELMAP and not self.replacement:
-            raise RelabelError("replacement: action labelmap needs it")
-        if action is Action.HASHMOD and not 0 < self.modulus <= _MAX_MODULUS:
-            raise RelabelError(f"modulus: action hashmod needs a whole number from 1 to {_MAX_MODULUS}")
+            raise RelabelError("replacement", "action labelmap needs it")
+        if action is Action.HASHMOD and not 0 < self.modulus <= MAX_MODULUS:
+            raise RelabelError("modulus", f"action hashmod needs a whole number from 1 to {MAX_MODULUS}")
         if action in (Action.LOWERCASE, Action.UPPERCASE) and self.replacement != "$1":
-            raise RelabelError(f"replacement: action {action} does not use it; remove it")
+            raise RelabelError("replacement", f"action {action} does not use it; remove it")
         used = _USED.get(action)
         for field in fields(self) if used else ():
             if used and field.name not in (*used, "action") and getattr(self, field.name) != field.default:
-                raise RelabelError(f"{field.name}: action {action} uses only {' and '.join(sorted(used))}; remove it")
+                raise RelabelError(field.name, f"action {action} uses only {' and '.join(sorted(used))}; remove it")
         try:
             compile_regex(self.regex)
         except PatternError as error:
-            raise RelabelError(f"regex: {error}") from error
+            raise RelabelError("regex", str(error)) from error
 
 
 def relabelled(labels: Mapping[str, str], rules: Iterable[RelabelRule]) -> dict[str, str] | None:

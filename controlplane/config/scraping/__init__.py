@@ -1,0 +1,1 @@
+"""`targets:` of fleet.yaml. `targets.py` has the groups; start there."""
