@@ -24,6 +24,7 @@ from alerts.packs import (
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup, as_prometheus, duplicates, parse_rules
 from alerts.template import Surroundings
 from collectors.catalogue.model import load_catalogue
+from collectors.engines.kinds import BACKENDS
 from collectors.durations import parse_duration
 from controlplane.ruletest.document import load_test_file
 from tests.fakes.override import Override
@@ -82,6 +83,15 @@ def test_packs_do_not_repeat_a_rule_and_docs_list_every_variable() -> None:
             assert variable.help
         for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
             assert f"`{rule.name}`" in page or f"[{rule.name}]" in page, f"docs/alerts.md lacks {rule.name}"
+
+
+def test_rules_match_the_kind_of_engine_and_never_the_name_of_a_job() -> None:
+    serving = "|".join(BACKENDS)
+    for pack in BUILTIN:
+        for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
+            assert not re.search(r"\bjob\s*(=|!)", rule.expr), rule.id
+            for kinds in re.findall(r'target_up\{engine=~"([^"]+)"', rule.expr):
+                assert kinds.removesuffix("|gateway") == serving, rule.id  # a new engine belongs into these rules
 
 
 def test_packs_use_canonical_metrics_only() -> None:
