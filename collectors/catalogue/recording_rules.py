@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from collectors.catalogue.model import SUFFIXES, Catalogue, CatalogueSource, Engine, Metric
+from collectors.catalogue.model import GUEST, SUFFIXES, Catalogue, CatalogueSource, Engine, Metric
 
 STANDING = ("instance", "node", "model", "version", "served_model", "source")
 """Labels of every canonical series, beside `engine`, which the rule sets."""
@@ -182,7 +182,7 @@ def _own_names(engine: Engine, metric: Metric, source: CatalogueSource) -> list[
 
 def _label_maps(engine: Engine, metric: Metric) -> Mapping[str, tuple[str, ...]]:
     """Return the part of the engine's label map that fits the metric: a GPU's metrics have no model and no rank."""
-    of_gpu = ("gpu", "gpu_instance", "node")
+    of_gpu = ("gpu", "node") if metric.board else ("gpu", "gpu_instance", "node")
     if "gpu" not in metric.labels:
         return engine.labels
     return {raw: kept for raw, tos in engine.labels.items() if (kept := tuple(t for t in tos if t in of_gpu))}
@@ -231,7 +231,7 @@ class _Terms:
     def _labels(self, *, bucket: bool) -> list[str]:
         """Return the steps from stored labels to canonical ones: calls without their first argument."""
         source, metric = self._source, self._metric
-        steps: list[str] = []
+        steps = [_replace(raw, "", raw, GUEST) for raw in self._engine.guests]
         values = {**self._engine.values, **source.values}
         produced: dict[str, list[str]] = {}
         for label_map in (_label_maps(self._engine, metric), source.labels):
