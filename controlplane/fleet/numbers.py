@@ -37,7 +37,7 @@ class BackendKey(NamedTuple):
 
 
 class GpuKey(NamedTuple):
-    """One GPU. Its UUID is its identity, for all exporters that report it; the node is a name that one of them gives."""
+    """One GPU. Its UUID is its identity, for all exporters that report it. One of them gives the node."""
 
     node: str
     gpu: str
