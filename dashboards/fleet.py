@@ -185,7 +185,8 @@ def _capacity() -> Section:
             title="GPU memory",
             queries=[
                 Query(
-                    "max by (node, gpu) (gpu_memory_used_bytes) / max by (node, gpu) (gpu_memory_total_bytes)",
+                    "max by (gpu) (gpu_memory_used_bytes) / max by (gpu) (gpu_memory_total_bytes)"
+                    " * on (gpu) group_left (node) gpu:node:info",
                     "{{node}} {{gpu}}",
                 )
             ],

@@ -6,15 +6,16 @@ from typing import Any
 
 from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Number, Query, Rows, Section, dashboard
 
-_SELECT = 'node=~"$node"'
+_NODE = '* on (gpu) group_left (node) gpu:node:info{node=~"$node"}'
+"""The node of each GPU, one whatever the exporters call it. The pack builtin:gpu records it."""
 _LEGEND = "{{node}} {{gpu}}"
 
 
 def _max(metric: str) -> str:
-    return f"max by (node, gpu) ({metric}{{{_SELECT}}})"
+    return f"max by (gpu) ({metric}) {_NODE}"
 
 
-_MEMORY = f"{_max('gpu_memory_used_bytes')} / {_max('gpu_memory_total_bytes')}"
+_MEMORY = f"max by (gpu) (gpu_memory_used_bytes) / max by (gpu) (gpu_memory_total_bytes) {_NODE}"
 
 
 def gpu() -> dict[str, Any]:
@@ -23,7 +24,7 @@ def gpu() -> dict[str, Any]:
         uid="llm-gpu",
         title="GPUs",
         description="From dcgm-exporter, NVML and Triton. A GPU that several of them report counts once.",
-        variables={"node": "label_values(gpu_utilization_ratio, node)"},
+        variables={"node": "label_values(gpu:node:info, node)"},
         sections=[_now(), _load(), _health()],
     )
 
@@ -38,7 +39,7 @@ def _now() -> Section:
         ),
         Number(
             title="Hottest",
-            queries=[Query(f"max(gpu_temperature_celsius{{{_SELECT}}})")],
+            queries=[Query(f"max({_max('gpu_temperature_celsius')})")],
             unit="celsius",
             limits=[Limit(75, YELLOW), Limit(85, RED)],
             width=4,
@@ -93,7 +94,7 @@ def _health() -> Section:
             title="Throttled now",
             queries=[
                 Query(
-                    f"max by (node, gpu, reason) (gpu_throttle_active{{{_SELECT}}}) > 0",
+                    f"max by (gpu, reason) (gpu_throttle_active) {_NODE} > 0",
                     _LEGEND + " {{reason}}",
                 )
             ],
@@ -105,7 +106,7 @@ def _health() -> Section:
             title="Errors in the last hour by type",
             queries=[
                 Query(
-                    f"max by (node, gpu, type) (increase(gpu_errors_total{{{_SELECT}}}[1h]))",
+                    f"max by (gpu, type) (increase(gpu_errors_total[1h])) {_NODE}",
                     _LEGEND + " {{type}}",
                 )
             ],
@@ -114,7 +115,7 @@ def _health() -> Section:
         ),
         Lines(
             title="Energy per hour",
-            queries=[Query(f"max by (node, gpu) (rate(gpu_energy_joules_total{{{_SELECT}}}[1h])) * 3600", _LEGEND)],
+            queries=[Query(f"max by (gpu) (rate(gpu_energy_joules_total[1h])) * 3600 {_NODE}", _LEGEND)],
             unit="joule",
             minimum=0,
             width=12,

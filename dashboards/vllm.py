@@ -8,6 +8,8 @@ from dashboards.panels import RED, YELLOW, Limit, Lines, Query, Section, dashboa
 
 _SELECT = 'model_name=~"$model_name", instance=~"$instance"'
 _LEGEND = "{{model_name}} {{instance}}"
+_MEMORY = 'process_resident_memory_bytes{instance=~"$instance"} and on (job, instance) target_up{engine="vllm"}'
+"""A metric that every process has: the engine's kind tells vLLM's."""
 
 
 def _rate(metric: str, by: str = "model_name, instance") -> str:
@@ -146,7 +148,7 @@ def _tokens() -> Section:
         ),
         Lines(
             title="Resident memory",
-            queries=[Query('process_resident_memory_bytes{job="vllm", instance=~"$instance"}', "{{instance}}")],
+            queries=[Query(_MEMORY, "{{instance}}")],
             unit="bytes",
             minimum=0,
             width=12,

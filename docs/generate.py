@@ -68,6 +68,10 @@ def _engine(name: str, engine: Engine, catalogue: Catalogue) -> str:
     lines = [f"### {name}\n", *([prose(engine.note) + "\n"] if engine.note else [])]
     lines += [f"Labels: {', '.join(renamed)}.\n"] if renamed else []
     lines += [f"Labels by which it repeats a number: {_codes(engine.repeats)}.\n"] if engine.repeats else []
+    if engine.slices:
+        lines.append(f"Labels of MIG instances, left out of a whole GPU's metrics: {_codes(engine.slices)}.\n")
+    if engine.guests:
+        lines.append(f"Not used where they name the exporter's pod or container: {_codes(engine.guests)}.\n")
     for prefix, others in engine.prefixes.items():
         named = " or ".join(f"`{other}`" if other else "none" for other in others)
         lines += [f"Instead of the prefix `{prefix}` names may have {named}.\n"]

@@ -6,12 +6,13 @@ Such lines are removed from the body before it is parsed (see collectors.gpu.dcg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from collectors.catalogue.model import SUFFIXES, Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
+from collectors.catalogue.model import GUEST, SUFFIXES, Catalogue, CatalogueSource, Engine, LabelMap, Metric, ValueMap
 from collectors.catalogue.recognition import instead
 from collectors.engines.kinds import ENGINES
 from collectors.errors import Relabelled
@@ -22,6 +23,7 @@ from collectors.relabel import relabelled
 from collectors.samples import METRIC_NAME, Labels, Layout, Metadata, Picked, Series, View, labels_of
 from collectors.target import Lack, Target
 
+_GUEST = re.compile(GUEST)
 _FROM_TARGET = ("model", "version", "node", "source")
 """Labels for which the configuration takes precedence over the engine."""
 
@@ -31,6 +33,8 @@ class _Context(NamedTuple):
     metadata: Mapping[str, Metadata]
     unknown: dict[str, set[str]]
     """Filled by the mapping: raw labels that the catalogue does not know, by canonical metric."""
+    boards: frozenset[str]
+    """Canonical metrics that describe a whole GPU."""
     target_labels: Mapping[str, str]
     """The configuration's labels without job."""
     models: Mapping[str, str]
@@ -62,8 +66,11 @@ def canonical_layout(
     engine = catalogue.engines.get(target.engine)
     target_labels = {name: value for name, value in target.labels if name != "job" and value}
     unknown: dict[str, set[str]] = {}
+    boards = frozenset(name for name, metric in catalogue.metrics.items() if metric.board)
     context = (
-        _Context(target, metadata, unknown, target_labels, dict(target.models), engine, interner) if engine else None
+        _Context(target, metadata, unknown, boards, target_labels, dict(target.models), engine, interner)
+        if engine
+        else None
     )
 
     raw: list[Series] = []
@@ -265,21 +272,25 @@ def _group(
     metric: str, name: str, source: CatalogueSource, samples: Sequence[_Sample], context: _Context, help_text: str
 ) -> dict[Series, list[int]]:
     """Return the columns of each canonical series. One column, or those that are added up."""
+    of_board = metric in context.boards
+    repeats = (*context.engine.repeats, *(context.engine.slices if of_board else ()))
     found: dict[Labels, list[_Sample]] = {}
     for sample in samples:
         if all(sample.labels.get(raw, "") in values for raw, values in source.where.items()):
             labels = _own_labels(source, sample.labels, context.engine, help_text)
+            if of_board:
+                labels.pop("gpu_instance", None)
             if "le" in sample.labels:
                 labels["le"] = _rescaled(sample.labels["le"], source.factor)
             found.setdefault(context.interner.labels(_standing_labels(labels, context)), []).append(sample)
     name = context.interner.shared(name)
     groups: dict[Series, list[int]] = {}
     for canonical, group in found.items():
-        apart = _without_repeats(group, context.engine) if len(group) > 1 else group
+        apart = _without_repeats(group, repeats) if len(group) > 1 else group
         if len(apart) == 1 or source.combine == "sum":
             groups[Series(name, canonical)] = [sample.column for sample in apart]
             continue
-        telling = _telling(apart, context.engine)
+        telling = _telling(apart, repeats)
         context.unknown.setdefault(metric, set()).update(telling)
         for sample in apart:
             own = {raw: sample.labels[raw] for raw in telling if sample.labels.get(raw)}
@@ -288,17 +299,17 @@ def _group(
     return groups
 
 
-def _without_repeats(group: Sequence[_Sample], engine: Engine) -> list[_Sample]:
+def _without_repeats(group: Sequence[_Sample], repeats: Sequence[str]) -> list[_Sample]:
     """Return the samples of a group without those that repeat another one's number: the first of each is taken."""
     first: dict[Labels, _Sample] = {}
     for sample in group:
-        first.setdefault(tuple((k, v) for k, v in sample.labels.items() if k not in engine.repeats), sample)
+        first.setdefault(tuple((k, v) for k, v in sample.labels.items() if k not in repeats), sample)
     return list(first.values())
 
 
-def _telling(group: Sequence[_Sample], engine: Engine) -> list[str]:
+def _telling(group: Sequence[_Sample], repeats: Sequence[str]) -> list[str]:
     """Return the raw labels by which the samples of a group differ."""
-    names = dict.fromkeys(name for sample in group for name in sample.labels if name not in engine.repeats)
+    names = dict.fromkeys(name for sample in group for name in sample.labels if name not in repeats)
     return [name for name in names if len({sample.labels.get(name) for sample in group}) > 1]
 
 
@@ -313,8 +324,9 @@ def _own_labels(source: CatalogueSource, scraped: Mapping[str, str], engine: Eng
     for name, values in source.by_help.items():
         words = (value for word, value in values.items() if word != "*" and word in help_text)
         labels[name] = next(words, values["*"])
+    named = {raw: value for raw, value in scraped.items() if raw not in engine.guests or not _GUEST.fullmatch(value)}
     for label_map in (engine.labels, source.labels):
-        _rename(labels, label_map, scraped)
+        _rename(labels, label_map, named)
     for value_map in (engine.values, source.values):
         _translate(labels, value_map)
     return labels

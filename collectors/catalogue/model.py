@@ -19,6 +19,9 @@ Part = Literal["sum", "count"]
 
 SUFFIXES = ("_bucket", "_sum", "_count")
 """Ends of the names of a histogram's samples."""
+GUEST = r"[0-9a-f]{12}|[0-9a-f]{64}|.*(?:dcgm|exporter).*-[bcdfghjklmnpqrstvwxz2456789]{5}"
+"""Pattern of a whole host name that is the id of a container, or the name of an exporter's pod. It is new at every
+start. Pods' random letters alone are no sign: machines of the Cluster API have them too."""
 _NAME = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
 _LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 SampleName = Annotated[str, Field(pattern=_NAME)]
@@ -49,6 +52,8 @@ class Metric(_Entry):
     help: str
     labels: tuple[LabelName, ...] = ()
     """Labels of this metric, beside those of every canonical series."""
+    board: bool = False
+    """Whether it describes a whole GPU. Exporters repeat the number for every MIG instance of the GPU."""
     semconv: str | None = None
     """OpenTelemetry name for export; None when there is no convention."""
 
@@ -85,6 +90,10 @@ class Engine(_Entry):
     values: ValueMap = {}
     repeats: tuple[LabelName, ...] = ()
     """Raw labels by which an engine repeats one number: tensor-parallel ranks, the pods of a shared GPU."""
+    slices: tuple[LabelName, ...] = ()
+    """Raw labels that tell the MIG instances of a GPU apart. Of metrics of the whole board they are repeats."""
+    guests: tuple[LabelName, ...] = ()
+    """Raw labels that may name a pod or a container (GUEST) instead of the node. Such a value is left out."""
     prefixes: Mapping[str, tuple[str, ...]] = {}
     """Prefix of raw names to other prefixes that some installations of the engine give them."""
     expected: tuple[str, ...] = ()

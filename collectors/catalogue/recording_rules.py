@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from collectors.catalogue.model import SUFFIXES, Catalogue, CatalogueSource, Engine, Metric
+from collectors.catalogue.model import GUEST, SUFFIXES, Catalogue, CatalogueSource, Engine, Metric
 
 STANDING = ("instance", "node", "model", "version", "served_model", "source")
 """Labels of every canonical series, beside `engine`, which the rule sets."""
@@ -53,6 +53,7 @@ class RecordingRules(NamedTuple):
 class _Rule(NamedTuple):
     record: str
     expr: str
+    engine: str
 
 
 def recording_rules(
@@ -63,8 +64,10 @@ def recording_rules(
     `jobs` maps an engine to the regular expression of its scrape jobs; by default the job has the engine's name.
     `labels` are the labels of targets that canonical series keep.
     """
-    groups: list[str] = []
-    count = 0
+    kinds = [name for name in catalogue.engines if name not in _UNSCRAPED]
+    reports = [_Rule("target_up", f"up{{{_of_job(name, jobs)}}}", name) for name in kinds]
+    groups = [_group("targets", reports)] if reports else []
+    count = len(reports)
     told = [_LARGEST, _NAMES, _BOUNDS, _TARGET_LABELS]
     for name, engine in catalogue.engines.items():
         if engine.native:
@@ -72,10 +75,10 @@ def recording_rules(
         for prefix, others in engine.prefixes.items():
             named = " or ".join(f"{other}…" if other else "no prefix" for other in others)
             told.append(Unexpressed(f"{name}: names with {named} instead of {prefix}", "they are not read"))
-        rules = list(_engine_rules(name, engine, catalogue, (jobs or {}).get(name), labels, told))
+        rules = list(_engine_rules(name, engine, catalogue, _of_job(name, jobs), labels, told))
         if rules:
             count += len(rules)
-            groups.append(_group(name, rules))
+            groups.append(_group(f"canonical-{name}", rules))
     head = [_HEAD, *(_comment(f"{what}: {reason}") for what, reason in told)]
     return RecordingRules("\n".join([*head, "groups:", *groups]) + "\n", count, tuple(told))
 
@@ -108,6 +111,8 @@ _TARGET_LABELS = Unexpressed(
     "a target's label with the name of an engine's label, on samples without the engine's label",
     "it is used as the engine's: of these names, give targets only model, version and node",
 )
+_UNSCRAPED = ("probe", "readiness", "controlplane")
+"""Kinds of targets that only the control plane reads. It has, and sends, their `target_up`."""
 _NATIVE = {
     "nvml": "nvml-exporter's samples have these names already; add the labels engine and source by scrape_configs",
     "probe": "only the control plane probes models; it can send the results: metrics.remote_write with send: [own]",
@@ -121,11 +126,10 @@ def _engine_rules(
     name: str,
     engine: Engine,
     catalogue: Catalogue,
-    job: str | None,
+    matcher: str,
     labels: Sequence[str],
     told: list[Unexpressed],
 ) -> Iterator[_Rule]:
-    matcher = f"job={_quoted(name)}" if job is None else f"job=~{_quoted(job)}"
     for metric_name, sources in engine.sources.items():
         metric = catalogue.metrics[metric_name]
         found: dict[str, list[str]] = {}
@@ -141,7 +145,13 @@ def _engine_rules(
             for suffix in _parts(metric, source):
                 found.setdefault(metric_name + suffix, []).append(terms.expression(suffix))
         for record, terms_of in found.items():
-            yield _Rule(record, f"\n{_INDENT}or\n{_INDENT}".join(terms_of))
+            yield _Rule(record, f"\n{_INDENT}or\n{_INDENT}".join(terms_of), name)
+
+
+def _of_job(engine: str, jobs: Mapping[str, str] | None) -> str:
+    """Return the matcher of an engine's scrape jobs."""
+    job = (jobs or {}).get(engine)
+    return f"job={_quoted(engine)}" if job is None else f"job=~{_quoted(job)}"
 
 
 def _inexpressible(engine: Engine, source: CatalogueSource, metric: Metric) -> str:
@@ -172,7 +182,7 @@ def _own_names(engine: Engine, metric: Metric, source: CatalogueSource) -> list[
 
 def _label_maps(engine: Engine, metric: Metric) -> Mapping[str, tuple[str, ...]]:
     """Return the part of the engine's label map that fits the metric: a GPU's metrics have no model and no rank."""
-    of_gpu = ("gpu", "gpu_instance", "node")
+    of_gpu = ("gpu", "node") if metric.board else ("gpu", "gpu_instance", "node")
     if "gpu" not in metric.labels:
         return engine.labels
     return {raw: kept for raw, tos in engine.labels.items() if (kept := tuple(t for t in tos if t in of_gpu))}
@@ -221,7 +231,7 @@ class _Terms:
     def _labels(self, *, bucket: bool) -> list[str]:
         """Return the steps from stored labels to canonical ones: calls without their first argument."""
         source, metric = self._source, self._metric
-        steps: list[str] = []
+        steps = [_replace(raw, "", raw, GUEST) for raw in self._engine.guests]
         values = {**self._engine.values, **source.values}
         produced: dict[str, list[str]] = {}
         for label_map in (_label_maps(self._engine, metric), source.labels):
@@ -315,9 +325,9 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def _group(engine: str, rules: Sequence[_Rule]) -> str:
-    lines = [f"  - name: canonical-{engine}", "    rules:"]
+def _group(name: str, rules: Sequence[_Rule]) -> str:
+    lines = [f"  - name: {name}", "    rules:"]
     for rule in rules:
-        lines += [f"      - record: {rule.record}", f"        labels: {{engine: {engine}}}", "        expr: |"]
+        lines += [f"      - record: {rule.record}", f"        labels: {{engine: {rule.engine}}}", "        expr: |"]
         lines.append(f"{_INDENT}{rule.expr}")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ import numpy as np
 from collectors.errors import ScrapeError, ScrapeTimeout
 from collectors.exposition.layout_cache import LayoutCache, Shapes
 from collectors.exposition.parser import Limits, Parsed
-from collectors.samples import FloatArray, Layout, Metadata, SampleSink, Series, labels_of
+from collectors.samples import FloatArray, Layout, Metadata, SampleSink, Series, View, labels_of
 from collectors.target import Lack, Remarking, Source, SourceRecipe, Target, TargetHealth
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ REPORT: dict[str, Metadata] = {
     "scrape_body_size_bytes": Metadata("gauge", "Size of the body, inflated; 0 if none came."),
 }
 """Series that every scrape yields, successful or not."""
+TARGET_UP = Metadata("gauge", "The value of up, with the target's kind of engine as the label engine.")
+"""`target_up`, a view of `up`. Raw series have an engine's own labels, so `up` cannot carry the kind (ADR 0034)."""
 
 
 class Clock(Protocol):
@@ -120,8 +122,7 @@ class _Scraper:
         self._cache = LayoutCache(partial(manager.layout_builder, target), setup.limits, manager.shapes)
         self._layout: Layout | None = None
         self._lack = Lack()
-        labels = labels_of({**dict(target.labels), "job": target.job, "instance": target.instance})
-        self._report_layout = Layout(tuple(Series(name, labels) for name in REPORT), metadata=REPORT)
+        self._report_layout = report_layout(target)
         self._body_bytes = 0
         self._logged: set[str] = set()
         self._busy = asyncio.Lock()
@@ -246,6 +247,14 @@ class _Scraper:
         if topic not in self._logged:
             self._logged.add(topic)
             _log.log(level, "target %s: %s", _name(self.target), text, exc_info=exc_info)
+
+
+def report_layout(target: Target) -> Layout:
+    """Return the layout of a target's report: the series of REPORT in that order, and the view `target_up`."""
+    named = {**dict(target.labels), "job": target.job, "instance": target.instance}
+    raw = tuple(Series(name, labels_of(named)) for name in REPORT)
+    kind = View(Series("target_up", labels_of({**named, "engine": target.engine})), (0,))
+    return Layout(raw, (kind,), {**REPORT, "target_up": TARGET_UP})
 
 
 def report_key(target: Target) -> str:

@@ -3,6 +3,7 @@
 A control plane that stops ends only the series about itself. The series of targets stay, and so do the alerts on them.
 A target or a rule that was removed from the configuration while no control plane ran has stored series without an end.
 They end as soon as the next control plane has read all targets and rules.
+Servers that get the samples are told too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from controlplane.config.remote import RemoteWrite, endpoint_name
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.syntax.metric_names import metric_names
 from controlplane.metrics.remote.remote_querier import RemoteQuerier
-from controlplane.metrics.write.shipping.queue import ShipQueue
+from controlplane.metrics.write.shipping.queue import Former, ShipQueue
 from controlplane.metrics.write.shipping.selection import Selection
 from controlplane.metrics.write.shipping.sender import Policy, RowSender
 from controlplane.metrics.write.shipping.shipper import Shipper
@@ -51,15 +51,25 @@ def _folder_of(endpoint: RemoteWrite) -> str:
     return quote(endpoint_name(endpoint), safe="")
 
 
-def shipper_to(endpoint: RemoteWrite, data_dir: Path, catalogue: Catalogue, clock: Clock) -> Shipper:
-    """Return the shipper of an endpoint of `remote_write`. It opens nothing yet."""
+def shipper_to(
+    endpoint: RemoteWrite,
+    data_dir: Path,
+    catalogue: Catalogue,
+    clock: Clock,
+    former: Mapping[str, Former] | None = None,
+) -> Shipper:
+    """Return the shipper of an endpoint of `remote_write`. It opens nothing yet.
+
+    `former` are the sources of earlier runs without an end, by name.
+    """
     folder = data_dir / QUEUES
     name, config = endpoint_name(endpoint), endpoint.queue_config
     client = RemoteClient(
         endpoint.url, auth_of(endpoint), endpoint.headers, max_reply_bytes=MAX_REPLY_BYTES, whole=False
     )
     policy = Policy(endpoint.remote_timeout, config.min_backoff, config.max_backoff, config.sample_age_limit)
-    queue = ShipQueue(folder / _folder_of(endpoint), Selection(endpoint.send, catalogue.family), config.max_bytes)
+    selection = Selection(endpoint.send, catalogue.family)
+    queue = ShipQueue(folder / _folder_of(endpoint), selection, config.max_bytes, former)
     return Shipper(
         name,
         queue,

@@ -37,7 +37,7 @@ class BackendKey(NamedTuple):
 
 
 class GpuKey(NamedTuple):
-    """Identity of one GPU, the same for all exporters that report it."""
+    """One GPU. Its UUID is its identity, for all exporters that report it. One of them gives the node."""
 
     node: str
     gpu: str
@@ -81,6 +81,8 @@ GPU_GAUGES = {
     "temperature_celsius": "gpu_temperature_celsius",
 }
 """Canonical metric of each gauge field of GpuView."""
+NODE_SOURCES = ("nvml", "dcgm")
+"""Kinds of exporters by how well they know their node's name, best first. builtin:gpu has the same order."""
 
 
 def queries(scrape_interval_s: float) -> dict[str, str]:
@@ -102,7 +104,7 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
         "gpu_index.dcgm": 'max by (UUID, gpu) ({__name__=~"DCGM_FI_DEV_GPU_TEMP|DCGM_FI_DEV_FB_USED"})',
     }
     for name, metric in GPU_GAUGES.items():
-        found[f"gpu.{name}"] = f"max by (node, gpu, simulated) ({metric})"
+        found[f"gpu.{name}"] = f"max by (node, gpu, engine, simulated) ({metric})"
     return found
 
 
@@ -208,16 +210,21 @@ def _largest(samples: Sequence[VectorSample]) -> dict[Key, float]:
 
 
 def _gpus(results: Mapping[str, Sequence[VectorSample]]) -> dict[GpuKey, GpuNumbers]:
-    values: dict[GpuKey, dict[str, float]] = {}
-    simulated: set[GpuKey] = set()
+    values: dict[str, dict[str, float]] = {}
+    nodes: dict[str, tuple[int, str]] = {}
+    simulated: set[str] = set()
     for name in GPU_GAUGES:
         for labels, value in _finite(results.get(f"gpu.{name}", ())):
-            key = GpuKey(labels.get("node", ""), labels.get("gpu", ""))
-            gauges = values.setdefault(key, {})
+            gpu, engine = labels.get("gpu", ""), labels.get("engine", "")
+            rank = NODE_SOURCES.index(engine) if engine in NODE_SOURCES else len(NODE_SOURCES)
+            named = rank, labels.get("node", "")
+            nodes[gpu] = min(named, nodes.get(gpu, named))
+            gauges = values.setdefault(gpu, {})
             gauges[name] = max(value, gauges.get(name, value))
             if labels.get("simulated") == "true":
-                simulated.add(key)
-    return {key: GpuNumbers(gauges, key in simulated) for key, gauges in sorted(values.items())}
+                simulated.add(gpu)
+    found = {GpuKey(nodes[gpu][1], gpu): GpuNumbers(gauges, gpu in simulated) for gpu, gauges in values.items()}
+    return dict(sorted(found.items()))
 
 
 def _gpu_index(results: Mapping[str, Sequence[VectorSample]]) -> dict[str, str]:

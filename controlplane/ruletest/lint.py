@@ -21,7 +21,7 @@ from controlplane.ruletest.result_labels import LabelNames, result_labels, selec
 RUNBOOK = "runbook_url"
 """Annotation with the URL of the runbook."""
 
-ALWAYS_KNOWN = ("up", "ALERTS", "ALERTS_FOR_STATE")
+ALWAYS_KNOWN = ("up", "target_up", "ALERTS", "ALERTS_FOR_STATE")
 PREFIXES_KNOWN = ("scrape_", "controlplane_")
 """Prefixes of metrics that every scrape adds, and of the control plane's own metrics."""
 

@@ -67,6 +67,11 @@ class Fleet:
         self.series[series] = value if not per_second else self.series.get(series, value)
         self.growth[series] = per_second
 
+    def answers(self, up: bool, engine: str, **labels: str) -> None:
+        """Set what every scrape reports of a target: `up`, and `target_up` with its kind of engine."""
+        self.set("up", float(up), **labels)
+        self.set("target_up", float(up), engine=engine, **labels)
+
     async def run(self, seconds: float) -> None:
         end = self.at + seconds
         while self.at < end:
@@ -141,15 +146,15 @@ async def test_a_hot_gpu_survives_a_restart_of_the_control_plane(fleet: Fleet) -
 
 
 async def test_an_engine_goes_away_and_returns_without_a_verdict_on_what_it_serves(fleet: Fleet) -> None:
-    fleet.set("up", 1.0, job="vllm", instance="b:8000", model="chat")
+    fleet.answers(True, engine="vllm", job="chat-pool", instance="b:8000", model="chat")
     fleet.set("llm_kv_cache_usage_ratio", 0.5, engine="vllm", instance="b:8000", model="chat")
     await fleet.run(30)
-    fleet.set("up", 0.0, job="vllm", instance="b:8000", model="chat")
+    fleet.answers(False, engine="vllm", job="chat-pool", instance="b:8000", model="chat")
     kv = next(s for s in fleet.series if s.name == "llm_kv_cache_usage_ratio")
     del fleet.series[kv], fleet.growth[kv]
     await fleet.run(45)
     assert fleet.states() == {"LLMEngineDown": "firing"}
-    fleet.set("up", 1.0, job="vllm", instance="b:8000", model="chat")
+    fleet.answers(True, engine="vllm", job="chat-pool", instance="b:8000", model="chat")
     await fleet.run(5)
     assert fleet.states() == {}
     assert len(fleet.story("LLMEngineDown")) == 3
@@ -168,7 +173,7 @@ async def test_a_model_is_missing_then_down_then_fine(fleet: Fleet) -> None:
 
 
 async def test_an_alert_of_a_rule_that_moved_to_another_pack_goes_on(fleet: Fleet) -> None:
-    fleet.set("up", 0.0, job="gateway", instance="g:9100")
+    fleet.answers(False, engine="gateway", job="edge", instance="g:9100")
     fleet.set("llm_budget_spent_usd", 900.0, model="chat")
     fleet.set("llm_budget_prorated_usd", 100.0, model="chat")
     await fleet.run(40)

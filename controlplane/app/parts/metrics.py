@@ -18,6 +18,7 @@ from controlplane.config.remote import RemoteWrite, endpoint_name
 from controlplane.errors import ConfigError
 from controlplane.metrics.query.queries import Queries
 from controlplane.metrics.write.ingest import Ingest
+from controlplane.metrics.write.shipping.queue import Former
 from controlplane.metrics.write.shipping.shipper import Shipper, ShippingReport
 from controlplane.metrics.write.tee import TeeSink
 from controlplane.pools import ThreadPool
@@ -70,8 +71,10 @@ class MetricsPart(Part[Endpoints]):
         before, self._endpoints = self._endpoints, settings
         stay = kept(self._shippers, before, settings)
         gone = [shipper for name, shipper in self._shippers.items() if name not in stay]
+        # At the first configuration all sources are of earlier runs. Later ones write on, or have ended in the queue.
+        former = {} if self._started else self._former()
         new = {
-            name: shipper_to(endpoint, self._data_dir, self._catalogue, self._clock)
+            name: shipper_to(endpoint, self._data_dir, self._catalogue, self._clock, former)
             for name, endpoint in settings.items()
             if name not in stay
         }
@@ -126,6 +129,14 @@ class MetricsPart(Part[Endpoints]):
         if self.remote:
             self.remote.close()
             await self.remote.disconnect()
+
+    def _former(self) -> dict[str, Former]:
+        store = self.embedded.store
+        return {
+            source.name: Former(store.table.layout_of(source.current), source.last_ms)
+            for source in store.sources.values()
+            if source.current and source.last_ms is not None and not source.ended
+        }
 
     def _use(self, shippers: dict[str, Shipper]) -> None:
         self._shippers = shippers

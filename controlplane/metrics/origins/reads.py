@@ -10,13 +10,13 @@ from alerts.rules import RecordingRule
 from collectors.samples import Labels
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.syntax.metric_names import parts, selectors
-from controlplane.metrics.promql.syntax.tree import Aggregate, Call, Node, String, parse
+from controlplane.metrics.promql.syntax.tree import Aggregate, Binary, Call, Node, String, parse
 from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 
 _MAKERS = {"label_replace": 1, "label_join": 1}
 """Functions that set a label, each with the index of the argument that names it. The operator count_values also sets
-one."""
+one, and group_left and group_right take labels from the other side."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def _reads(
 
 def _made(node: Any) -> Iterator[str]:
     label: Node | None = None
+    if isinstance(node, Binary) and node.matching is not None:
+        yield from node.matching.include
     if isinstance(node, Call) and node.name in _MAKERS:
         label = node.args[_MAKERS[node.name]]
     elif isinstance(node, Aggregate) and node.op == "count_values":

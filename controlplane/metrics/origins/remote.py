@@ -22,6 +22,8 @@ FRESH_S = 75.0
 """Maximum age of a target's last `up`, in seconds, to conclude that a series without samples is gone. Chosen: a scrape
 interval of one minute, and a reserve."""
 
+_REPORTS = ("up", "target_up")
+"""Series about a target that say whether it answers. A target is not blind that only lacks one of them."""
 _LEGACY_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 Name = tuple[str, str]
@@ -82,7 +84,7 @@ class RemoteOrigins:
         `had` has the targets that had a metric, by its name. Any other target lacks its data when it has none of the
         metrics.
         """
-        metrics = sorted({read.metric for read in self._own.read_by(rule)} - {"", "up"})
+        metrics = sorted({read.metric for read in self._own.read_by(rule)} - {"", *_REPORTS})
         if not asked or not metrics:
             return {}
         having: dict[str, set[Name]] = {}

@@ -94,6 +94,10 @@ class SeriesTable:
         number = int(self._known([series]).numbers[0])
         return None if number == NONE else number
 
+    def layout_of(self, block: Block) -> Layout:
+        """Return the layout of a block of this table."""
+        return self._placed[block.number].layout
+
     def find(self, layout: Layout) -> Found:
         """Return the hashes and the numbers of a layout's series."""
         return self._known(series_of(layout))

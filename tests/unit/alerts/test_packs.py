@@ -25,6 +25,7 @@ from alerts.rules import AlertingRule, RecordingRule, RuleGroup, as_prometheus, 
 from alerts.template import Surroundings
 from collectors.catalogue.model import load_catalogue
 from collectors.durations import parse_duration
+from collectors.engines.kinds import BACKENDS
 from controlplane.ruletest.document import load_test_file
 from tests.fakes.override import Override
 
@@ -82,6 +83,15 @@ def test_packs_do_not_repeat_a_rule_and_docs_list_every_variable() -> None:
             assert variable.help
         for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
             assert f"`{rule.name}`" in page or f"[{rule.name}]" in page, f"docs/alerts.md lacks {rule.name}"
+
+
+def test_rules_match_the_kind_of_engine_and_never_the_name_of_a_job() -> None:
+    serving = "|".join(BACKENDS)
+    for pack in BUILTIN:
+        for rule in (rule for group in load_pack(pack, options=EXAMPLE) for rule in group.rules):
+            assert not re.search(r"\bjob\s*(=|!)", rule.expr), rule.id
+            for kinds in re.findall(r'target_up\{engine=~"([^"]+)"', rule.expr):
+                assert kinds.removesuffix("|gateway") == serving, rule.id  # a new engine belongs into these rules
 
 
 def test_packs_use_canonical_metrics_only() -> None:
@@ -155,8 +165,7 @@ def test_an_unknown_pack_is_refused_with_those_there_are() -> None:
 
 def test_runbooks_may_be_served_elsewhere() -> None:
     (group,) = (g for g in load_pack("gpu", options=PackOptions("https://runbooks.example/")) if g.name == "gpu")
-    rule = group.rules[0]
-    assert isinstance(rule, AlertingRule)
+    rule = next(rule for rule in group.rules if isinstance(rule, AlertingRule))
     assert dict(rule.annotations)["runbook_url"].text == "https://runbooks.example/GPUMemoryHigh.md"
 
 
@@ -166,11 +175,11 @@ def test_sources_are_packs_and_files(tmp_path: Path) -> None:
         text = f"groups: [{{name: {name}, rules: [{{record: 'x:{name}', expr: up}}]}}]"
         (tmp_path / "rules" / f"{name}.yml").write_text(text)
     groups = load_sources(["builtin:gpu", "rules/*.yml", "none/*.yml"], tmp_path, {"temperature": Override(value=70)})
-    assert [g.name for g in groups] == ["gpu-recording", "gpu", "a", "b"]
-    assert isinstance(groups[2].rules[0], RecordingRule)
-    assert groups[2].key == f"{tmp_path}/rules/a.yml;a"
+    assert [g.name for g in groups] == ["gpu", "a", "b"]
+    assert isinstance(groups[1].rules[0], RecordingRule)
+    assert groups[1].key == f"{tmp_path}/rules/a.yml;a"
     twice = load_sources(["rules/a.yml", "rules/*.yml", "builtin:gpu", "builtin:gpu"], tmp_path)
-    assert [g.name for g in twice] == ["a", "b", "gpu-recording", "gpu"]
+    assert [g.name for g in twice] == ["a", "b", "gpu"]
     absolute = load_sources([f"{tmp_path}/rules/a*.yml"], Path("/nowhere"))
     assert [g.name for g in absolute] == ["a"]
 

@@ -19,9 +19,9 @@ from collectors.catalogue.model import load_catalogue
 from controlplane.api.backups.metrics import GAUGES
 from dashboards.generate import all_dashboards, write_dashboards
 
-OWN = {"up", "ALERTS", *(f"controlplane_backup_{name}" for name, *_ in GAUGES)}
+OWN = {"up", "target_up", "ALERTS", *(f"controlplane_backup_{name}" for name, *_ in GAUGES)}
 """Metrics that scraping and rule evaluation write, as in Prometheus, and those of the control plane's backups."""
-RECORDED = {rule.name for group in load_pack("slo", options=EXAMPLE) for rule in group.rules}
+RECORDED = {rule.name for pack in ("slo", "gpu") for group in load_pack(pack, options=EXAMPLE) for rule in group.rules}
 """Series that the rules of SLOs record."""
 NAMES = sorted(all_dashboards())
 

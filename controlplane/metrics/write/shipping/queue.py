@@ -13,6 +13,7 @@ import os
 import threading
 import zlib
 from collections import Counter, deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,14 @@ class _Writer(NamedTuple):
     live: bool
 
 
+class Former(NamedTuple):
+    """A source that an earlier process left without an end."""
+
+    layout: Layout
+    last_ms: int
+    """Unix milliseconds of its last row."""
+
+
 class _InFlight(NamedTuple):
     """The end and the parameters of a window. The same parameters make the same requests from the same rows."""
 
@@ -76,7 +85,12 @@ class _InFlight(NamedTuple):
 class ShipQueue:
     """One endpoint's rows, in a folder of its own. Memory and disk are bounded: the oldest rows are dropped."""
 
-    def __init__(self, folder: Path, selection: Selection, max_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, selection: Selection, max_bytes: int, former: Mapping[str, Former] | None = None
+    ) -> None:
+        """`former` are an earlier process's sources, by name. If the folder is of an earlier process too, their series
+        end as if this process had written them. Otherwise none of their rows was sent.
+        """
         self.dropped: Counter[str] = Counter()
         """Number of dropped samples by reason: `buffer`, `size`, `age`."""
         self.pending = 0
@@ -89,6 +103,8 @@ class ShipQueue:
         self._buffered = 0
         self._lock = threading.Lock()
         self._writers: dict[str, _Writer] = {}
+        self._former = dict(former or {})
+        """Sources of the earlier process that have had no event yet."""
         self._next_id = 0
         self._file: int | None = None
         self._number = 0
@@ -135,7 +151,10 @@ class ShipQueue:
         Raises OSError when the folder cannot be used.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for number in numbers_in(self._folder):
+        numbers = numbers_in(self._folder)
+        if not numbers and not (self._folder / _POSITION).exists():
+            self._former = {}
+        for number in numbers:
             self._sizes[number] = path_of(self._folder, number).stat().st_size
         self._number = max(self._sizes, default=0)
         self._acknowledged, in_flight = self._stored_positions()
@@ -207,7 +226,7 @@ class ShipQueue:
         """Write events to one segment until it is full. Return their number. Raises OSError if none was written."""
         if self._file is None:
             self._begin_segment()
-        writers = dict(self._writers)
+        writers, former = dict(self._writers), dict(self._former)
         out: list[bytes] = []
         written, size, count = 0, self._sizes[self._number], 0
         for event in events[first:]:
@@ -222,7 +241,7 @@ class ShipQueue:
             self._put(b"".join(out))
         except OSError:
             # Restore the state before. The next attempt begins a new segment, in which no layout is defined.
-            self._writers = writers
+            self._writers, self._former = writers, former
             self._close_file()
             raise
         self.pending += written
@@ -233,7 +252,7 @@ class ShipQueue:
     def _records(self, event: _Event) -> tuple[list[bytes], int]:
         source, layout, at, values = event
         shard = zlib.crc32(source.encode())
-        before = self._writers.get(source)
+        before = self._writers.get(source) or self._going_on(source)
         if layout is None or values is None:
             if before is None or not before.live:
                 return [], 0
@@ -247,8 +266,7 @@ class ShipQueue:
         writer = before
         if writer is None or writer.shipped.layout is not layout:
             shipped = self._selection.of(source, layout)
-            writer = _Writer(shipped, self._next_id, packed_labels(shipped.labels), at, True)
-            self._next_id += 1
+            writer = self._writer(shipped, at)
             if before and before.live:
                 kept = set(shipped.labels)
                 gone = [i for i, labels in enumerate(before.shipped.labels) if labels not in kept]
@@ -260,6 +278,14 @@ class ShipQueue:
         out.append(row_record(writer.id, shard, at, writer.shipped.values(values)))
         self.newest_ms = max(self.newest_ms, at)
         return out, samples + len(writer.shipped.labels)
+
+    def _writer(self, shipped: Shipped, last_ms: int) -> _Writer:
+        self._next_id += 1
+        return _Writer(shipped, self._next_id - 1, packed_labels(shipped.labels), last_ms, True)
+
+    def _going_on(self, source: str) -> _Writer | None:
+        former = self._former.pop(source, None)
+        return self._writer(self._selection.of(source, former.layout), former.last_ms) if former else None
 
     def _ended(self, writer: _Writer, shard: int, at: int, gone: range | list[int]) -> tuple[list[bytes], int]:
         if not gone:

@@ -27,6 +27,59 @@ def test_data_parallel_ranks_of_sglang_have_numbers_of_their_own(field: Path) ->
     assert mapped.layout.unknown_labels == ()
 
 
+UUID = "GPU-00000000-0000-0000-0000-00000000000a"
+
+
+def test_the_name_of_an_exporters_pod_is_not_the_name_of_a_node(field: Path) -> None:
+    body = (field / "dcgm-pod-hostname.prom").read_bytes()
+    mapped = Mapped(body, target("dcgm", instance="10.0.0.9:9400"))
+    assert mapped.one("gpu_temperature_celsius", gpu=UUID, node="10.0.0.9") == 93
+    renamed = Mapped(body.replace(b"exporter-x7k2p", b"exporter-cwbcm"), target("dcgm", instance="10.0.0.9:9400"))
+    canonical = {view.series for view in mapped.layout.views}
+    assert {view.series for view in renamed.layout.views} == canonical
+    named = Mapped(body, target("dcgm", {"node": "gpu-a"}, instance="10.0.0.9:9400"))
+    assert named.one("gpu_temperature_celsius", gpu=UUID, node="gpu-a") == 93
+
+
+def test_three_exporters_give_one_gpu_the_same_identity(field: Path) -> None:
+    bodies = {"dcgm": "dcgm-pod-hostname", "nvml": "nvml-one-gpu", "triton": "triton-gpu"}
+    for engine, body in bodies.items():
+        mapped = Mapped((field / f"{body}.prom").read_bytes(), target(engine))
+        (labels,) = (dict(labels) for labels in mapped.get("gpu_memory_total_bytes"))
+        assert (labels["gpu"], labels["engine"]) == (UUID, engine)
+
+
+@pytest.mark.parametrize(
+    ("hostname", "node"),
+    [
+        ("nvidia-dcgm-exporter-cwbcm", "10.0.0.5"),
+        ("gpu-exporter-7f9c8d7b6d-x7k2p", "10.0.0.5"),
+        ("3f2a9c0d1e4b", "10.0.0.5"),
+        ("prod-md-0-7f9c8d7b6d-x7k2p", "prod-md-0-7f9c8d7b6d-x7k2p"),
+        ("dcgm-exporter-host", "dcgm-exporter-host"),
+        ("gpu-a", "gpu-a"),
+    ],
+)
+def test_names_of_pods_and_containers_are_told_from_names_of_machines(hostname: str, node: str) -> None:
+    mapped = Mapped(f'DCGM_FI_DEV_GPU_TEMP{{UUID="G",Hostname="{hostname}"}} 50\n'.encode(), target("dcgm"))
+    assert mapped.one("gpu_temperature_celsius", node=node) == 50
+
+
+def test_a_boards_values_are_counted_once_however_many_mig_instances_it_has() -> None:
+    lines = (
+        f'{name}{{UUID="GPU-1",GPU_I_PROFILE="1g.10gb",GPU_I_ID="{instance}",pod="p{instance}"}} {value}\n'
+        for name, value in (("DCGM_FI_DEV_GPU_TEMP", 91), ("DCGM_FI_DEV_POWER_USAGE", 300), ("DCGM_FI_DEV_FB_USED", 5))
+        for instance in (7, 8, 9)
+    )
+    mapped = Mapped("".join(lines).encode(), target("dcgm"))
+    assert mapped.one("gpu_temperature_celsius", gpu="GPU-1") == 91
+    assert mapped.one("gpu_power_watts", gpu="GPU-1") == 300
+    assert len(mapped.get("gpu_temperature_celsius")) == len(mapped.get("gpu_power_watts")) == 1
+    memory = {dict(labels)["gpu"] for labels in mapped.get("gpu_memory_used_bytes")}
+    assert memory == {"GPU-1/GI7", "GPU-1/GI8", "GPU-1/GI9"}, "each instance has memory of its own"
+    assert mapped.layout.unknown_labels == ()
+
+
 def test_tensor_parallel_ranks_repeat_one_number_which_is_counted_once() -> None:
     body = b"".join(
         b'sglang:%s{model_name="m",tp_rank="%d",dp_rank="0"} 7\n' % (name, rank)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from collectors.catalogue.model import Catalogue, load_catalogue
+from collectors.catalogue.model import GUEST, Catalogue, load_catalogue
 from collectors.catalogue.recording_rules import recording_rules
 
 CATALOGUE = load_catalogue()
@@ -49,9 +49,19 @@ def test_every_raw_name_is_read_from_the_engines_own_job() -> None:
                 for raw in (*source.from_, *source.sum):
                     assert re.search(rf"(?<![\w:]){re.escape(raw)}(_bucket|_sum|_count)?\{{", text), raw
         chosen = r', (request_type="(waiting|scheduled)"|kv_cache_block_type="fraction")(?=})'
+        text = text.replace(GUEST, "")
         assert set(re.findall(r"\{(.+?)\}", re.sub(chosen, "", text))) <= {
             'job=~"vllm-.*|chat"' if name == "vllm" else f'job="{name}"', "1", "1,6", "3", "6"
         }  # fmt: skip
+
+
+def test_whether_a_target_answers_is_recorded_with_its_kind_of_engine() -> None:
+    rules = parsed(recording_rules(CATALOGUE, {"vllm": "vllm-.*|chat"}).text)["targets"]
+    kinds = {rule["labels"]["engine"]: rule["expr"].strip() for rule in rules}
+    assert {rule["record"] for rule in rules} == {"target_up"}
+    assert kinds["vllm"] == 'up{job=~"vllm-.*|chat"}'
+    assert kinds["gateway"] == 'up{job="gateway"}'
+    assert CATALOGUE.engines.keys() - kinds.keys() == {"probe", "readiness", "controlplane"}  # it sends these itself
 
 
 def test_what_is_native_and_what_differs_is_said_in_the_file() -> None:
@@ -80,7 +90,7 @@ def test_a_label_that_is_translated_twice_is_left_out_and_said() -> None:
         "sources": {"b_total": [{"from": ["n"], "values": values}]},
     }
     exported = recording_rules(of(engine))
-    assert exported.rules == 0
+    assert parsed(exported.text).keys() == {"targets"}
     assert ("x: b_total", "outcome is translated twice") in exported.unexpressed
 
 

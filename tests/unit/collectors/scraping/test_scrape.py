@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from collectors.errors import ScrapeTimeout, UnexpectedStatus
 from collectors.exposition.parser import Limits, Parsed
-from collectors.samples import FloatArray, Layout, Picked, Series
+from collectors.samples import FloatArray, Layout, Picked, Series, View, labels_of
 from collectors.scraping.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick, report_key
 from collectors.target import Lack, Source, Target, TargetHealth
 from tests.fakes.recipes import MadeBy
@@ -162,6 +162,8 @@ async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
             Series("scrape_body_size_bytes", REPORT_LABELS): 8.0,
         },
     )
+    of_its_kind = labels_of({**dict(REPORT_LABELS), "engine": "vllm"})
+    assert bench.sink.layouts[1].views == (View(Series("target_up", of_its_kind), (0,)),)
     assert bench.sink.layouts[1].metadata["up"].type == "gauge"
     assert health == TargetHealth(A, "up", last_scrape_at=T0, duration_s=0.0, samples=2, since=T0)
     assert bench.sources[A.url].reads == [5]

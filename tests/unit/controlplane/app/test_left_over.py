@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,10 +20,12 @@ from controlplane.app.itself import own_target
 from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.wiring import ControlPlane, running
 from controlplane.config.loader import LoadedFleet
+from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
+from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.store.alert_log import SqlAlertLog
 from tests.patience import until
 
@@ -125,12 +128,42 @@ async def gpu(temperature: float) -> AsyncIterator[str]:
         await server.close()
 
 
+class Receiver:
+    """A server that takes samples by remote write."""
+
+    def __init__(self) -> None:
+        self.last: dict[tuple[str, str], bool] = {}
+        """Whether the last sample of a series was a value, by name and instance. It was an end otherwise."""
+
+    async def take(self, request: web.Request) -> web.Response:
+        for labels, samples in decode(await request.read()).series:
+            named = dict(labels)
+            (bits,) = struct.unpack("<Q", struct.pack("<d", samples[-1][1]))
+            self.last[named["__name__"], named.get("instance", "")] = bits != STALE_BITS
+        return web.Response(status=204)
+
+    def alive(self, name: str) -> set[str]:
+        return {instance for (metric, instance), value in self.last.items() if metric == name and value}
+
+
 @asynccontextmanager
-async def started(fleet: Write, folder: Path, address: str, listen: str) -> AsyncIterator[ControlPlane]:
+async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
+    made, app = Receiver(), web.Application()
+    app.router.add_post("/write", made.take)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        yield made, str(server.make_url("/write"))
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def started(fleet: Write, folder: Path, address: str, listen: str, more: str = "") -> AsyncIterator[ControlPlane]:
     (folder / "rules.yml").write_text(RULES)
     text = (
         "evaluation_interval: 1s\nscrape: {interval: 1s, timeout: 1s}\nrules: [rules.yml]\n"
-        f'targets: [{{engine: custom, addresses: ["{address}"]}}]\n'
+        f'targets: [{{engine: custom, addresses: ["{address}"]}}]\n' + more
     )
     async with running(fleet(text), folder, None, listen, observe_only=False) as (plane, _):
         plane.watch_itself(lambda: b"controlplane_answer 42\n")
@@ -168,6 +201,16 @@ async def test_a_restart_with_other_ports_shows_everything_once(fleet: Write, tm
             assert seen["controlplane_answer"] == [own]
             await until(lambda: log.active() == [])
             assert "no longer configured" in log.recent()[0].sentence or "removed" in log.recent()[0].sentence
+
+
+async def test_a_server_that_gets_the_samples_is_told_too(fleet: Write, tmp_path: Path) -> None:
+    async with gpu(90.0) as hot, gpu(50.0) as cool, receiver() as (far, url):
+        more = f"metrics: {{remote_write: [{{url: '{url}', queue_config: {{batch_send_deadline: 100ms}}}}]}}\n"
+        async with started(fleet, tmp_path, hot, "127.0.0.1:8080", more):
+            await until(lambda: far.alive("temperature") == {hot} and hot in far.alive("up"))
+        async with started(fleet, tmp_path, cool, "127.0.0.1:8080", more):
+            await until(lambda: far.alive("temperature") == {cool} and cool in far.alive("up"))
+            assert hot not in far.alive("up") | far.alive("target_up")
 
 
 async def test_a_target_that_a_reload_drops_is_gone_at_once(fleet: Write, tmp_path: Path) -> None:

@@ -168,3 +168,11 @@ def test_one_gpu_that_two_exporters_report_is_one_gpu() -> None:
     assert dict(numbers.gpus) == {
         n.GpuKey("a", "GPU-1"): n.GpuNumbers({"utilization_ratio": 0.7, "temperature_celsius": 60.0}, True)
     }
+
+
+def test_exporters_that_name_the_node_differently_report_one_gpu_on_the_node_as_its_own_exporter_names_it() -> None:
+    gpu = "GPU-1"
+    named = [("10.0.0.5", "triton", 90.0), ("gpu-a", "nvml", 91.0), ("gpu-a.example", "dcgm", 92.0)]
+    samples = [sample(value, node=node, engine=engine, gpu=gpu) for node, engine, value in named]
+    numbers = n.read({"gpu.temperature_celsius": samples})
+    assert dict(numbers.gpus) == {n.GpuKey("gpu-a", gpu): n.GpuNumbers({"temperature_celsius": 92.0}, False)}

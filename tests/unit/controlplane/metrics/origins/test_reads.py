@@ -37,6 +37,10 @@ def shown(found: tuple[Read, ...]) -> list[tuple[str, dict[str, str], list[str]]
         ('rate(a{b=~"c|d"}[5m]) > 1', [('{__name__="a",b=~"c|d"}', {}, [])]),
         ("max_over_time((a + b)[1h:1m] offset 5m)", [('{__name__="a"}', {}, []), ('{__name__="b"}', {}, [])]),
         ('label_replace(a, "node", "$1", "instance", "(.*):.*")', [('{__name__="a"}', {}, ["node"])]),
+        (
+            "max by (gpu) (a) * on (gpu) group_left (node) b",
+            [('{__name__="a"}', {}, ["node"]), ('{__name__="b"}', {}, ["node"])],
+        ),
         ('count_values("version", a)', [('{__name__="a"}', {}, ["version"])]),
         (
             'm:errors:ratio{source="gateway",kind="ratio"} > 0.1',

@@ -26,6 +26,12 @@ groups:
   - {alert: Deep, expr: "max by (model) (depth) > 10", labels: {severity: "{{ $labels.model }}"}}
   - {alert: Busy, expr: "sum by (model) (rate(requests[2m])) > 5"}
 """
+AWAY = """
+groups:
+- name: g
+  rules:
+  - {alert: Away, expr: 'up == 0 unless ignoring (engine) target_up{engine="triton"}'}
+"""
 STEP_S = 15.0
 
 
@@ -47,7 +53,7 @@ class Log:
 class Far:
     """Another server, which scrapes two targets, and a control plane that asks it."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: str = RULES) -> None:
         self.at = 1_000_000.0
         self.store, self.log = SeriesStore(), Log()
         self.querier = MetricsQuerier(PromqlEngine(self.store))
@@ -59,7 +65,7 @@ class Far:
         self.removed: set[str] = set()
         self.renamed: set[str] = set()
         """Instances that expose `depth` under another name."""
-        groups = parse_rules(RULES, "f")
+        groups = parse_rules(rules, "f")
         own = TargetOrigins(SeriesStore(), list)
         own.configure(groups, lookbacks(groups))
         self.evaluator = GroupEvaluator(
@@ -199,3 +205,17 @@ async def test_a_metric_that_its_exporter_renames_is_no_good_news(far: Far) -> N
     far.depth["a:1"] = 2.0
     await far.run(STEP_S)
     assert far.states() == {"Busy": FIRING}
+
+
+async def test_a_target_of_a_job_that_is_no_engine_is_believed_without_target_up() -> None:
+    far = Far(AWAY)
+    far.up = {"a:1": 1}
+    far.put("t", "target_up", 1.0, "other:1")
+    await far.run(60)
+    far.up["a:1"] = 0
+    await far.run(60)
+    assert far.states() == {"Away": FIRING}
+    far.up["a:1"] = 1
+    await far.run(STEP_S)
+    assert far.states() == {}
+    far.querier.close()

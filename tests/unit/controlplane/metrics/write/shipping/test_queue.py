@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from controlplane.metrics.arrays import STALE_BITS
 from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.metrics.write.shipping import queue as queue_module
 from controlplane.metrics.write.shipping import window as window_module
-from controlplane.metrics.write.shipping.queue import ShipQueue
+from controlplane.metrics.write.shipping.queue import Former, ShipQueue
 from controlplane.metrics.write.shipping.segments import numbers_in, path_of
 from controlplane.metrics.write.shipping.selection import Selection
 from controlplane.metrics.write.shipping.window import Window
@@ -32,8 +32,10 @@ ENDED = "ended"
 T = 1_700_000_000_000
 
 
-def opened(folder: Path, max_bytes: int = 2**30, send: Sequence[str] = ALL) -> ShipQueue:
-    made = ShipQueue(folder, Selection(send, lambda name: name.startswith("llm_")), max_bytes)
+def opened(
+    folder: Path, max_bytes: int = 2**30, send: Sequence[str] = ALL, former: Mapping[str, Former] | None = None
+) -> ShipQueue:
+    made = ShipQueue(folder, Selection(send, lambda name: name.startswith("llm_")), max_bytes, former)
     made.open()
     return made
 
@@ -91,6 +93,31 @@ def test_rows_come_out_as_they_went_in(tmp_path: Path) -> None:
     queue.append("s", layout, T + 9, np.array([7.0, 8.0]))
     queue.flush()
     assert drained(queue) == [("a", 9, 7), ("b", 9, 8)]
+    queue.close()
+
+
+def test_sources_of_a_killed_process_end_and_go_on_as_if_it_had_stayed(tmp_path: Path) -> None:
+    queue, layout = opened(tmp_path / "q"), layout_of("a", "b")
+    for source in ("gone", "kept", "quiet"):
+        queue.append(source, layout, T, np.array([1.0, 2.0]))
+    queue.flush()
+    drained(queue)
+    kill(queue)
+    former = {source: Former(layout, T) for source in ("gone", "kept", "quiet")}
+    queue = opened(tmp_path / "q", former=former)
+    queue.end("gone", T + 5)
+    queue.end("gone", T + 6)
+    queue.append("kept", layout_of("b", "c"), T + 5, np.array([3.0, 4.0]))
+    queue.flush()
+    assert drained(queue) == [("a", 5, ENDED), ("b", 5, ENDED), ("a", 5, ENDED), ("b", 5, 3), ("c", 5, 4)]
+    queue.close()
+
+
+def test_a_new_queue_does_not_end_what_was_never_sent(tmp_path: Path) -> None:
+    queue = opened(tmp_path / "q", former={"gone": Former(layout_of("a"), T)})
+    queue.end("gone", T + 5)
+    queue.flush()
+    assert drained(queue) == []
     queue.close()
 
 
