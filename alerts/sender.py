@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from alerts.dispatch import GroupLog
 from alerts.errors import DeliveryFailed, NotReadable
 from alerts.interfaces import Clock, Message, MessageRef, Notifier
-from alerts.sending import MAX_RETRY_AFTER_S, Entry, Fate, Outbox, Outcome, Recorder
-from alerts.wire import message_from_json
+from alerts.sending import MAX_RETRY_AFTER_S, Entry, Fate, Outbox, Outcome, Recorder, Substitute
+from alerts.wire import message_from_json, message_to_json
 
 KIND = "alert"
 """Kind of this module's messages in the outbox."""
@@ -232,10 +232,12 @@ class MessageSender:
             raise
         else:
             self._well.add(turn.receiver)
-            place = (_group(job.message), ref) if ref and ref.place and ref.place != _place(job.root) else None
-            await self._recorder.record(Outcome(entry, Fate.SENT, self.clock.now(), result=_result(ref)), place)
+            others: tuple[Substitute, ...] = ()
             if entry.after_given_up and job.message.resolved:
-                await self._tell_others(job, f"{entry.receiver} could not deliver an earlier message of these alerts")
+                why = f"{entry.receiver} could not deliver an earlier message of these alerts"
+                others = self._substitutes(job, why)
+            outcome = Outcome(entry, Fate.SENT, self.clock.now(), result=_result(ref), substitutes=others)
+            await self._recorder.record(outcome, _new_place(job, ref))
 
     async def _by(
         self, notifier: Notifier, message: Message, root: MessageRef | None, timeout_s: float
@@ -248,31 +250,29 @@ class MessageSender:
             self._in_use[id(notifier)] -= 1
             self._in_use += Counter()  # drops the counts of zero
 
-    async def _tell_others(self, job: _Job, why: str) -> None:
-        """Send a message to every other receiver, once each: its own refused it, so that people still see it.
+    def _substitutes(self, job: _Job, why: str) -> tuple[Substitute, ...]:
+        """Return a message for every other receiver: its own refused it, so that people still see it.
 
-        Who was told in this way that alerts fire is told of their end too, also when the receiver works again by then.
-        A refused edit is sent to nobody: the others have no message that it could change. Neither is an unreadable
-        message, which has no content to pass on.
+        Who is told in this way that alerts fire is told of their end too, also when the receiver works again by then.
+        A refused edit goes to nobody: the others have no message that it could change. Neither does an unreadable
+        message, which has no content to pass on, nor a substitute, which every other receiver has already.
         """
-        if job.message is None or job.message.edit:
-            return
-        entry = job.entry
-        message = replace(job.message, repeat=False, overtaken=False, undelivered=why)
-        others = [notifier for name, notifier in self.notifiers.items() if name != entry.receiver]
-        for notifier in others:
-            try:
-                await self._by(notifier, message, None, self.limits.send_s / max(1, len(others)))
-            except (TimeoutError, DeliveryFailed) as error:
-                _log.error("notification %s could not be sent to %s either: %s", entry.message_id, notifier.name, error)
+        if job.message is None or job.message.edit or job.message.undelivered:
+            return ()
+        entry, payload = job.entry, message_to_json(replace(job.message, above=(), undelivered=why))
+        return tuple(
+            Substitute(f"{entry.message_id}~{name}", name, f"{entry.lane}~{name}", payload)
+            for name in self.notifiers
+            if name != entry.receiver
+        )
 
     async def _failed(self, turn: _Turn, job: _Job, failure: DeliveryFailed) -> None:
         now, limits, entry = self.clock.now(), self.limits, job.entry
         self._well.discard(turn.receiver)
         if failure.permanent:
             _log.error("notification to %s given up (%s): %s", entry.receiver, entry.message_id, failure)
-            await self._recorder.record(Outcome(entry, Fate.DEAD, now, str(failure)))
-            await self._tell_others(job, f"{entry.receiver} could not deliver it: {failure}")
+            substitutes = self._substitutes(job, f"{entry.receiver} could not deliver it: {failure}")
+            await self._recorder.record(Outcome(entry, Fate.DEAD, now, str(failure), substitutes=substitutes))
             return
         # The exponent is bounded because attempts are not: 2**attempts would overflow.
         wait = min(limits.first_backoff_s * 2 ** min(entry.attempts - 1, 30), limits.most_backoff_s)
@@ -298,7 +298,9 @@ def _job(entry: Entry, message: Message | None, fault: str, roots: Mapping[tuple
     if message.escalated is not None:
         places = (roots.get((one.group_key, one.generation)) for one in message.escalated.above)
         message = replace(message, above=tuple(ref for ref in places if ref is not None))
-    return _Job(entry, message, fault, roots.get(_group(message)))
+    # The group's message is in the place of another receiver.
+    root = None if message.undelivered else roots.get(_group(message))
+    return _Job(entry, message, fault, root)
 
 
 def _read(entry: Entry) -> tuple[Message | None, str]:
@@ -315,8 +317,11 @@ def _group(message: Message) -> tuple[str, int]:
     return message.group_key, message.generation
 
 
-def _place(ref: MessageRef | None) -> str:
-    return "" if ref is None else ref.place
+def _new_place(job: _Job, ref: MessageRef | None) -> tuple[tuple[str, int], MessageRef] | None:
+    """Return the place of a group's message, if it is to be remembered."""
+    if job.message is None or job.message.undelivered or ref is None or not ref.place:
+        return None
+    return None if job.root is not None and job.root.place == ref.place else (_group(job.message), ref)
 
 
 def _result(ref: MessageRef | None) -> dict[str, str] | None:

@@ -61,8 +61,20 @@ def _message_to_5(content: Document) -> Document:
     return {"moved": 0, **content}
 
 
+def _message_to_6(content: Document) -> Document:
+    """Add why another receiver gets a message, which format 5 did not have."""
+    return {"undelivered": "", **content}
+
+
 _INSTANCE_UPGRADES: tuple[Upgrade, ...] = (_instance_to_1, _instance_to_2)
-_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (_unchanged, _message_to_2, _message_to_3, _message_to_4, _message_to_5)
+_MESSAGE_UPGRADES: tuple[Upgrade, ...] = (
+    _unchanged,
+    _message_to_2,
+    _message_to_3,
+    _message_to_4,
+    _message_to_5,
+    _message_to_6,
+)
 INSTANCE_FORMAT, MESSAGE_FORMAT = len(_INSTANCE_UPGRADES), len(_MESSAGE_UPGRADES)
 """Current formats. When you add or rename a key, add an upgrade to the list above."""
 _INSTANCE_KEYS = frozenset(field.name for field in fields(AlertInstance))
@@ -154,6 +166,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
         "moved": message.moved,
         "escalated": None if message.escalated is None else asdict(message.escalated),
         "on_call": None if message.on_call is None else asdict(message.on_call),
+        "undelivered": message.undelivered,
     }
 
 
@@ -185,6 +198,7 @@ def message_from_json(content: Document) -> Message:
                 moved=found["moved"],
                 escalated=None if found["escalated"] is None else _escalated_from_json(found["escalated"]),
                 on_call=None if found["on_call"] is None else _on_call_from_json(found["on_call"]),
+                undelivered=found["undelivered"],
             )
         )
 

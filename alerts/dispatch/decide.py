@@ -141,7 +141,7 @@ def _go_on(
     """Return how an open group changes, if it does."""
     outlet = outlet_of(stages, group, members)
     if outlet is None:
-        return wind_up(stages, group, found, at)
+        return wind_up(stages, group, found, at, is_dead=group.key in deliveries.dead)
     if not group.recalled:
         group = _recall(stages, outlet, group, members, found)
         if not members.firing and not group.notified:

@@ -49,13 +49,15 @@ def wound_up_at(stages: Stages, group: GroupState, found: Sorted, *, any_gone: b
     return math.inf if 0 < len(group.notified) == len(stranded(stages, group, found)) else -math.inf
 
 
-def wind_up(stages: Stages, group: GroupState, found: Sorted, at: float) -> GroupStep | None:
+def wind_up(stages: Stages, group: GroupState, found: Sorted, at: float, *, is_dead: bool = False) -> GroupStep | None:
     """Return how a group changes whose alerts take other routes now, if it does.
 
-    It ends the alerts that are over. Those that fire are handed over, or stay until they end.
+    It ends the alerts that are over. Those that fire are handed over, or stay until they end. `is_dead`: its last
+    message was given up, so that every other receiver has it. They are told of the end, also when the group's own
+    receiver is gone: the message of the end is given up, too, and passed on as the one before.
     """
     words = f"{group.key} closed: the receiver or the grouping has changed"
-    if all(group.receiver not in names for names in stages.notifiers.values()):
+    if not is_dead and all(group.receiver not in names for names in stages.notifiers.values()):
         return GroupStep(closed(group), None, words)
     told = {instance.labels: instance for instance in group.notified}
     gone, kept = told.keys() - found.firing, stranded(stages, group, found)

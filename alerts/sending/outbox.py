@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 MAX_RETRY_AFTER_S = 600.0
 """Maximum wait that a receiver can ask for, in seconds. An absurd Retry-After must not hold back an alert."""
@@ -22,6 +22,11 @@ class Entry(Protocol):
     @property
     def receiver(self) -> str:
         """Name of the notifier."""
+        ...
+
+    @property
+    def lane(self) -> str:
+        """Name of the queue in which messages are sent in order."""
         ...
 
     @property
@@ -57,6 +62,15 @@ class Fate(StrEnum):
     """It is given up."""
 
 
+class Substitute(NamedTuple):
+    """A message for another receiver, because its own could not deliver it."""
+
+    message_id: str
+    receiver: str
+    lane: str
+    payload: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of one claim."""
@@ -69,6 +83,8 @@ class Outcome:
     error: str | None = None
     result: Mapping[str, Any] | None = None
     """Record of the delivery of a sent message."""
+    substitutes: tuple[Substitute, ...] = ()
+    """Messages that are queued in the same transaction."""
 
 
 E_co = TypeVar("E_co", bound=Entry, covariant=True)

@@ -137,18 +137,18 @@ def enqueue(
     lane: str = "",
 ) -> bool:
     """Queue a message (see Queued) in the caller's transaction, due at once. False when its id is already stored."""
-    new = _insert(session).returning(col(OutboxRow.id))
+    new = _insert(is_sqlite=session.get_bind().dialect.name == "sqlite").returning(col(OutboxRow.id))
     return session.execute(new, _row(Queued(message_id, kind, receiver, lane, payload), at)).first() is not None
 
 
 def enqueue_all(session: Session, messages: Iterable[Queued], at: float) -> None:
     """Queue messages as `enqueue` does, with one statement."""
     if rows := [_row(message, at) for message in messages]:
-        session.connection().execute(_insert(session), rows)
+        session.connection().execute(_insert(is_sqlite=session.get_bind().dialect.name == "sqlite"), rows)
 
 
-def _insert(session: Session) -> sqlite.Insert | postgresql.Insert:
-    if session.get_bind().dialect.name == "sqlite":
+def _insert(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
+    if is_sqlite:
         return sqlite.insert(OutboxRow).on_conflict_do_nothing(index_elements=["message_id"])
     return postgresql.insert(OutboxRow).on_conflict_do_nothing(index_elements=["message_id"])
 
@@ -211,10 +211,19 @@ class OutboxStore:
             return _with_neighbours(session, entries)
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[OutboxEntry]:
-        """Record the ends of claims in one transaction. Return the entries whose claims were not held any more."""
+        """Record the ends of claims in one transaction, and queue their substitutes.
+
+        Return the entries whose claims were not held any more.
+        """
+        lost = []
         with self._db.changing() as connection:
-            found = [(one.entry, connection.execute(_SETTLE, _values(one)).rowcount) for one in outcomes]
-        return [entry for entry, changed in found if not changed]
+            for one in outcomes:
+                if not connection.execute(_SETTLE, _values(one)).rowcount:
+                    lost.append(one.entry)
+                elif one.substitutes:
+                    more = [_row(Queued(s.message_id, one.entry.kind, *s[1:]), one.at) for s in one.substitutes]
+                    connection.execute(_insert(is_sqlite=self._db.is_sqlite), more)
+        return lost
 
     def done(self, entry: OutboxEntry, result: Mapping[str, Any] | None, at: float) -> None:
         """Record that a claimed message was sent. Raises LeaseLost when the claim is no longer held."""

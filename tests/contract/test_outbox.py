@@ -7,10 +7,18 @@ from threading import Barrier
 
 import pytest
 
-from alerts.sending import Fate, Outcome
-from controlplane.errors import LeaseLost
+from alerts.sending import Fate, Outcome, Substitute
+from controlplane.errors import LeaseLost, Unavailable
+from controlplane.store.backlog.backlog import Backlog
+from controlplane.store.backlog.outbox import EnduringOutbox
+from controlplane.store.backlog.write_back import write_back
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
+
+
+class Clock:
+    def now(self) -> float:
+        return 102.0
 
 
 def put(db: Database, *ids: str, at: float = 0.0, lane: str = "") -> list[bool]:
@@ -246,6 +254,38 @@ def test_many_results_are_one_transaction_and_lost_claims_are_returned(database:
         "dead": ("dead", 1, 0.0, "invalid_auth"),
         "late": ("sent", 1, 0.0, None),
     }
+
+
+def test_substitutes_are_queued_with_the_end_of_their_message_and_only_if_its_claim_is_ours(database: Database) -> None:
+    outbox = OutboxStore(database)
+    put(database, "m1", "m2")
+    first, late = outbox.claim("one", 100.0, 60.0, 9)
+    outbox.done(late, None, 101.0)
+    more = [Substitute(f"{entry.message_id}~pager", "pager", "lane~pager", {"to": "all"}) for entry in (first, late)]
+    outcomes = [
+        Outcome(e, Fate.DEAD, 102.0, "refused", substitutes=(s,)) for e, s in zip((first, late), more, strict=True)
+    ]
+    assert outbox.settle(outcomes) == [late]
+    (queued,) = outbox.claim("two", 102.0, 60.0, 9)
+    assert (queued.message_id, queued.kind, queued.receiver, queued.lane, queued.payload, queued.created_at) == (
+        "m1~pager", "alert", "pager", "lane~pager", {"to": "all"}, 102.0
+    )  # fmt: skip
+
+
+def test_substitutes_wait_in_memory_while_the_database_is_away_and_are_stored_then(database: Database) -> None:
+    backlog = Backlog(Clock())
+    outbox = EnduringOutbox(OutboxStore(database), backlog)
+    put(database, "m1")
+    (entry,) = outbox.claim("one", 100.0, 60.0, 9)
+    backlog.pause(Unavailable("the disk is full"))
+    substitute = Substitute("m1~pager", "pager", "lane~pager", {"to": "all"})
+    assert outbox.settle([Outcome(entry, Fate.DEAD, 102.0, "refused", substitutes=(substitute,))]) == ()
+    (waiting,) = outbox.claim("one", 102.0, 60.0, 9)
+    assert (waiting.message_id, waiting.receiver, waiting.payload) == ("m1~pager", "pager", {"to": "all"})
+    assert outbox.settle([Outcome(waiting, Fate.RETRY, 104.0, "away")]) == ()
+    assert write_back(database, backlog, lambda: None, "one")
+    found = {e.message_id: (e.status.value, e.receiver) for e in OutboxStore(database).recent(9)}
+    assert found == {"m1": ("dead", "ops"), "m1~pager": ("queued", "pager")}
 
 
 def test_a_receiver_that_asked_to_wait_gets_nothing_until_then_also_after_a_restart(database: Database) -> None:

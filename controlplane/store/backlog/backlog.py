@@ -257,8 +257,8 @@ class Backlog:
                 self.seen.underway.discard(entry.lane)
                 (self.seen.dead.add if status is OutboxStatus.DEAD else self.seen.dead.discard)(entry.lane)
 
-    def settle(self, entry: Held | OutboxEntry, change: Callable[[Held], None]) -> bool:
-        """Settle a message in memory. False when it is a row and the database can be written again."""
+    def settle(self, entry: Held | OutboxEntry, change: Callable[[Held], None], more: Iterable[Held]) -> bool:
+        """Settle a message in memory, and queue more. False when it is a row and the database can be written again."""
         with self.lock:
             if isinstance(entry, Held):
                 held = entry
@@ -269,6 +269,8 @@ class Backlog:
                 self._claimed.discard(entry.message_id)
             held.claimed_until = 0.0
             change(held)
+            for one in more:
+                self.messages.setdefault(one.message_id, one)
             finished = [h for h in self.messages.values() if h.status is not OutboxStatus.QUEUED and not h.leaving]
             for old in finished[: max(0, len(finished) - MAX_FINISHED)]:
                 del self.messages[old.message_id]

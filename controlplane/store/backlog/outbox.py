@@ -37,7 +37,7 @@ class EnduringOutbox:
 
     def settle(self, outcomes: Sequence[Outcome]) -> Sequence[Entry]:
         """Record the ends of claims, in the database or in the backlog. Return the entries whose rows are not ours."""
-        while rows := [one for one in outcomes if not self._backlog.settle(one.entry, partial(_change, one))]:
+        while rows := [one for one in outcomes if not self._settle_in_memory(one)]:
             try:
                 lost = self._outbox.settle(rows)
             except Unavailable as error:
@@ -51,6 +51,10 @@ class EnduringOutbox:
                     self._backlog.settled(one.entry, OutboxStatus.QUEUED if is_lost else status)
                 return lost
         return ()
+
+    def _settle_in_memory(self, outcome: Outcome) -> bool:
+        substitutes = [Held(*one, outcome.at, outcome.at) for one in outcome.substitutes]
+        return self._backlog.settle(outcome.entry, partial(_change, outcome), substitutes)
 
     def hold(self, receiver: str, until: float) -> None:
         """Claim no message of a receiver before unix second `until`. While writing is paused this is in memory only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from alerts.dispatch import GroupState, Picture, Stages, decide
+from alerts.dispatch import Deliveries, GroupState, Picture, Stages, decide
 from alerts.holds import Holds
 from alerts.interfaces import AlertInstance, AlertState, Message
 from collectors.samples import labels_of
@@ -27,6 +27,7 @@ class Timeline:
     groups: dict[str, GroupState] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
     holds: Holds = field(default_factory=Holds)
+    deliveries: Deliveries = field(default_factory=Deliveries)
 
     def at(self, second: float, *alerts: AlertInstance) -> list[str]:
         """Return `notifier: alerts` of each message that notifies somebody."""
@@ -34,7 +35,7 @@ class Timeline:
 
     def messages(self, second: float, *alerts: AlertInstance) -> list[Message]:
         """Return each message that notifies somebody."""
-        steps = decide(self.stages, Picture(alerts, self.groups, holds=self.holds), second)
+        steps = decide(self.stages, Picture(alerts, self.groups, self.deliveries, self.holds), second)
         self.groups |= {step.state.key: step.state for step in steps}
         self.sentences += [step.sentence for step in steps]
         return [step.message for step in steps if step.message and not step.message.edit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from alerts.dispatch import Picture, Stages, next_due
+from alerts.dispatch import Deliveries, Picture, Stages, next_due
 from alerts.holds import Acknowledgement, Holds
 from alerts.interfaces import Above, Escalated
 from alerts.routing.config import read_alertmanager
@@ -155,6 +155,18 @@ def test_a_receiver_that_is_gone_is_told_nothing() -> None:
     line.stages = replace(stages(TREE.replace("ops", "new")), notifiers={"new": ("new",)})
     assert line.at(100, ended(slow, 90)) == []
     assert "ops{alertname='Slow'} closed: the receiver or the grouping has changed" in line.sentences
+
+
+def test_a_receiver_that_is_gone_and_could_not_deliver_is_told_of_the_end_which_its_substitutes_get() -> None:
+    line, slow = timeline(), alert("Slow")
+    line.at(0, slow)
+    assert line.at(10, slow) == ["ops: Slow"]
+    line.stages = replace(stages(TREE.replace("ops", "new")), notifiers={"new": ("new",)})
+    line.deliveries = Deliveries(dead={"ops{alertname='Slow'}"})
+    assert line.at(100, slow) == []
+    assert line.at(110, slow) == ["new: Slow"]
+    assert line.at(200, ended(slow, 190)) == ["new: - over Slow", "ops: - over Slow"]
+    assert line.at(1000, ended(slow, 190)) == []
 
 
 def test_a_group_whose_route_is_gone_tells_of_ends_only() -> None:

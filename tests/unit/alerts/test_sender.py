@@ -33,6 +33,7 @@ class FakeEntry:
     receiver: str
     payload: Mapping[str, Any]
     attempts: int = 1
+    lane: str = "lane"
     followed_by: str = ""
     after_given_up: bool = False
 
@@ -61,6 +62,7 @@ class FakeOutbox:
         if any(self.unstorable and outcome.result == {"place": self.unstorable} for outcome in outcomes):
             raise ValueError("the database cannot hold it")
         for one in outcomes:
+            self.due += [FakeEntry(s.message_id, s.receiver, s.payload, lane=s.lane) for s in one.substitutes]
             if one.fate is Fate.SENT:
                 self.outcomes.append(("done", one.entry.message_id, one.result))
             else:
@@ -219,9 +221,16 @@ async def test_what_a_receiver_refuses_for_good_is_told_to_everybody_else(post: 
     log, pager = FakeNotifier("log"), FakeNotifier("pager", failures=[DeliveryFailed("away")])
     post.sender.notifiers = {"ops": post.notifier, "pager": pager, "log": log}
     post.notifier.failures = [DeliveryFailed("is_archived", permanent=True)]
+    post.groups.refs[("ops{}", 1)] = REF
     assert await post.send(message()) == [("dead", "is_archived", 1000.0)]
+    assert [(e.message_id, e.lane) for e in post.outbox.due] == [
+        ("ops{}/1/1~pager", "lane~pager"),
+        ("ops{}/1/1~log", "lane~log"),
+    ]
     told = replace(message(), undelivered="ops could not deliver it: is_archived")
-    assert (pager.sent, log.sent) == ([(told, None)], [(told, None)])
+    assert await post.send() == [("retry", "away", 1002.0), ("done", "ops{}/1/1~log", {"place": REF.place})]
+    assert (pager.sent, log.sent) == ([(told, None)], [(told, None)]), "the group's place is one of another receiver"
+    assert post.groups.refs == {("ops{}", 1): REF}
     assert render(told).text == "FIRING: alerts (1 firing): A: value 1 (ops could not deliver it: is_archived)"
     assert ("Sent here because", "ops could not deliver it: is_archived") in render(told).fields
 
@@ -235,10 +244,21 @@ async def test_the_others_that_were_told_of_an_alert_are_told_of_its_end_though_
     firing = message()
     over = replace(firing, status="resolved", firing=(), resolved=firing.firing, sequence=2)
     post.outbox.due = [FakeEntry(over.id, "ops", message_to_json(over), after_given_up=after_given_up)]
-    await post.sender.tick()
+    while await post.sender.tick():
+        pass
     why = "ops could not deliver an earlier message of these alerts"
     assert [one.undelivered for one, _ in post.notifier.sent] == [""]
     assert [(one.status, one.undelivered) for one, _ in other.sent] == [("resolved", why)][: int(after_given_up)]
+
+
+async def test_a_substitute_that_is_refused_goes_to_nobody_else(post: Post) -> None:
+    pager = FakeNotifier("pager", failures=[DeliveryFailed("wrong key", permanent=True)])
+    post.sender.use({"ops": post.notifier, "pager": pager})
+    passed_on = replace(message(), undelivered="ops could not deliver it: is_archived")
+    post.outbox.due = [FakeEntry("ops{}/1/1~pager", "pager", message_to_json(passed_on), after_given_up=True)]
+    await post.sender.tick()
+    assert post.outbox.outcomes == [("dead", "wrong key", 1000.0)]
+    assert (post.outbox.due, post.notifier.sent) == ([], [])
 
 
 async def test_the_others_are_not_told_again_of_what_fires(post: Post) -> None:
