@@ -16,6 +16,7 @@ MAX_S = 15 * 60.0
 """Upper bound of a lookback, in seconds (chosen). A rule over days would otherwise keep yesterday's alert for days."""
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_INFO = re.compile(r"[_:]info$")
 
 
 class _Recorded(NamedTuple):
@@ -29,11 +30,13 @@ def lookbacks(groups: Sequence[RuleGroup], interval_s: float = 0.0) -> dict[str,
 
     The lookbacks of the recorded series that it reads count too. A series recorded by another group adds that group's
     interval (`interval_s` when the group has none). Ranges with an offset do not count: they cover an earlier time.
+    Neither do those of recorded info series (`gpu:node:info`): these keep names for a time, and have them from their
+    first sample on.
     """
     recorded: dict[str, list[_Recorded]] = {}
     for group in groups:
         for rule in group.rules:
-            if isinstance(rule, RecordingRule):
+            if isinstance(rule, RecordingRule) and not _INFO.search(rule.record):
                 made = _Recorded(without_strings(rule.expr), group.key, group.interval_s or interval_s)
                 recorded.setdefault(rule.record, []).append(made)
     return {

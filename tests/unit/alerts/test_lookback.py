@@ -60,6 +60,19 @@ def test_a_series_of_another_group_is_as_old_as_that_groups_interval() -> None:
     assert found == {"Same": 240, "Other": 300, "Chain": 315}
 
 
+def test_a_recorded_info_series_is_not_waited_for() -> None:
+    found = of("""
+        groups:
+          - name: g
+            rules:
+              - {record: 'gpu:node:info', expr: 'max_over_time(names[1h])'}
+              - {record: 'gpu:node:infos', expr: 'max_over_time(names[5m])'}
+              - {alert: Hot, expr: 'temperature > 85 and on (gpu) gpu:node:info'}
+              - {alert: Many, expr: 'temperature > 85 and on (gpu) gpu:node:infos'}
+        """)
+    assert found == {"Hot": 0, "Many": 300}
+
+
 def test_nothing_is_waited_for_longer_than_the_limit() -> None:
     assert of("groups: [{name: g, rules: [{alert: A, expr: 'changes(a[7d]) > 3'}]}]") == {"A": MAX_S}
 
