@@ -20,7 +20,8 @@ from collectors.durations import format_duration
 from collectors.samples import Labels
 
 UNROUTED_SEVERITY = "none"
-"""Severity of alerts that only a route with matchers gets, never the root. The Watchdog has it: it is for machines."""
+"""Severity of alerts that only a route with matchers gets, and not the root of fleet.yaml. The Watchdog has it: it is
+for machines."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Stages:
     def nodes(self, labels: Mapping[str, str]) -> list[Node]:
         """Return the routes that an alert takes, in the order of the file."""
         nodes = self.routing.root.find(labels)
-        if labels.get("severity") == UNROUTED_SEVERITY:
+        if labels.get("severity") == UNROUTED_SEVERITY and not self.routing.root_sends_none:
             nodes = [node for node in nodes if node.matchers]
         return nodes
 

@@ -48,7 +48,7 @@ def read_alertmanager(text: str, file: str) -> Routing:
     )
     root = _Routes(receivers, intervals).root(fields["route"])
     rules = tuple(_inhibit_rule(item) for item in _listed(fields, "inhibit_rules"))
-    return Routing(root, receivers, rules, intervals)
+    return Routing(root, receivers, rules, intervals, root_sends_none=True)
 
 
 class _Routes:

@@ -140,6 +140,8 @@ class Routing:
     """None: every begin and every end of an alert is sent, as Alertmanager does."""
     storms: Storms | None = None
     """None: every group sends its own messages, as Alertmanager does."""
+    root_sends_none: bool = False
+    """Whether the root sends alerts of the severity `none`, as Alertmanager does. Routes with matchers always do."""
 
     def held_back(self, node: Node, at: float) -> str:
         """Return why a route sends nothing at unix second `at`; "" when it sends."""

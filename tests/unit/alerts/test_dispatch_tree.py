@@ -38,7 +38,7 @@ GPU = 'gpu/{severity=~"critical|warning",team="gpu"}'
 
 
 def stages(text: str = TREE, **notifiers: tuple[str, ...]) -> Stages:
-    routing = read_alertmanager(text, "am.yml")
+    routing = replace(read_alertmanager(text, "am.yml"), root_sends_none=False)  # as the root of fleet.yaml
     return Stages(routing, {name: (name,) for name in routing.receivers} | notifiers, "http://c")
 
 

@@ -48,6 +48,14 @@ def notifiers(stages: Stages, severity: str) -> list[str]:
     return [outlet.notifier for outlet in stages.outlets(labels_of({"alertname": "A", "severity": severity}))]
 
 
+def test_its_root_sends_the_severity_none_too_as_alertmanager_does(load: Load) -> None:
+    config = CONFIG.replace('    - {matchers: [severity="none"], receiver: "null"}\n', "")
+    assert notifiers(stages_of(load(FLEET, config), "http://c"), "none") == [
+        "everyone/webhook[0]",
+        "everyone/webhook[1]",
+    ]
+
+
 def test_its_receivers_become_notifiers_and_its_routes_lead_to_them(load: Load) -> None:
     loaded = load(FLEET, CONFIG)
     stages = stages_of(loaded, "http://c")
