@@ -98,6 +98,8 @@ def _parsed(scan: _Scan) -> tuple[Matcher, ...]:
 
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_BARE_NAME = re.compile(r"""[^\s{}!=~,\\"'`]+""")
+"""A name without quotes: Alertmanager's parser for UTF-8 reserves these characters only."""
 _OPS, _EQUAL = re.compile(r"=~|!~|!=|="), re.compile(r"=(?!~)")
 _ESCAPED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\", "t": "\t", "r": "\r"}
@@ -140,7 +142,7 @@ class _Scan:
 
     def matcher(self, *, braces: bool) -> Matcher:
         """Read `name op value`. A value without quotes ends at a comma, and in braces at the closing one."""
-        name = self._string() if self.peek('"') else self._found(_NAME, "the name of a label")
+        name = self._string() if self.peek('"') else self._found(_BARE_NAME, "the name of a label")
         op = Op(self._found(self._ops, self._which))
         if self.peek('"'):
             return Matcher(name, op, self._string())

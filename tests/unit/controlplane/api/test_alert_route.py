@@ -28,7 +28,7 @@ inhibit_rules:
 
 @pytest.fixture
 def stages(rig: Any, monkeypatch: pytest.MonkeyPatch) -> Stages:
-    routing = read_alertmanager(TREE, "am.yml")
+    routing = replace(read_alertmanager(TREE, "am.yml"), root_sends_none=False)
     (child,) = routing.root.routes
     child = replace(child, escalation=(Escalation(900.0, "pager"),))
     rosters = {"primary": Roster((Shift(NOW - 10, NOW + 10, ("ann",)),), NOW + 99)}
