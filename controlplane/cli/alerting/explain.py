@@ -40,6 +40,14 @@ def _print(found: dict[str, Any]) -> None:
         tell("changes of targets and GPUs are not known: ", fault)
 
 
+def _delivered(delivery: dict[str, Any]) -> str:
+    when = clock(delivery["at"])
+    if not delivery.get("next_at"):  # an older server does not say
+        return f"{delivery['status']} at {when}"
+    tried = f"{delivery['attempts']} attempt" + ("s" if delivery["attempts"] != 1 else "")
+    return f"{delivery['status']} since {when}, {tried}, the next one at {clock(delivery['next_at'])}"
+
+
 def _story(item: dict[str, Any]) -> str:
     by = f", by {item['ref']}" if item["kind"] == "audit" else ""
     return happened(item["sentence"]) + by
@@ -56,6 +64,6 @@ def _print_leg(leg: dict[str, Any]) -> None:
         tell("  group: ", leg["group"])
     if delivery := leg["delivery"]:
         error = f": {delivery['error']}" if delivery["error"] else ""
-        tell("  last message: ", f"{delivery['status']} at {clock(delivery['at'])}{error}")
+        tell("  last message: ", f"{_delivered(delivery)}{error}")
     if leg["due_at"]:
         tell("  next message: ", f"not before {clock(leg['due_at'])}")

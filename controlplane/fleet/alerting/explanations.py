@@ -24,7 +24,7 @@ MAX_CHANGES = 50
 SHARED = ("model", "node", "gpu", "instance", "rollout")
 """Labels that tie another alert to this one."""
 
-ACCESS = ("token.", "key.")
+NO_CAUSE = ("token.", "key.", "alert.", "silence.")
 """Begin of the names of acts that cannot change how the fleet serves."""
 
 
@@ -35,6 +35,9 @@ class DeliveryView(View):
     status: str
     attempts: int
     at: str
+    """Time at which it was sent or given up; of a message that waits, the time at which it was queued."""
+    next_at: str | None
+    """Time of the next attempt, if it is tried again."""
     error: str | None
     """Error of the last failed attempt; for a sent message, the change that was needed to deliver it."""
 
@@ -151,7 +154,7 @@ class Explanations:
         def concerns(item: HistoryItem) -> bool:
             if item.kind == "rollout":
                 return model is None or item.subject == model
-            return item.kind == "alert" or not item.what.startswith(ACCESS)
+            return item.kind == "alert" or not item.what.startswith(NO_CAUSE)
 
         found = self._history.between(start - BEFORE_S, start + AFTER_S, 10 * MAX_CHANGES, related)
         return [item for item in found if concerns(item)][-MAX_CHANGES:]
@@ -168,5 +171,6 @@ def _delivery(entry: OutboxEntry) -> DeliveryView:
         status=entry.progress,
         attempts=entry.attempts,
         at=instant(entry.finished_at or entry.created_at),
+        next_at=rfc3339(entry.next_attempt_at) if entry.progress == "retrying" else None,
         error=entry.remark,
     )

@@ -81,6 +81,17 @@ def test_each_leg_with_its_stage_its_reasons_and_its_delivery(current: Any, caps
     ]
 
 
+def test_a_message_that_is_tried_again_says_how_often_and_when(
+    current: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = {"status": "retrying", "attempts": 9, "error": "HTTP 503", "next_at": "2026-01-31T12:44:56.000Z"}
+    leg = {**SENT, "stage": "underway", "delivery": {**SENT["delivery"], **tried}}
+    current.replies[f"GET /cp/v1/alerts/{ID}/explanation"] = (200, {**FOUND, "legs": [leg]})
+    assert run(["alerts", "explain", ID]) == 0
+    told = "retrying since 2026-01-31 12:34:56Z, 9 attempts, the next one at 2026-01-31 12:44:56Z: HTTP 503"
+    assert f"  last message: {told}" in capsys.readouterr().out.splitlines()
+
+
 def test_an_alert_that_is_over_has_both_its_times(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
     over = {**FOUND["alert"], "state": "resolved", "resolved_at": "2026-01-31T12:38:00.000Z"}
     current.replies[f"GET /cp/v1/alerts/{ID}/explanation"] = (200, {**FOUND, "alert": over})
