@@ -101,7 +101,7 @@ class Evaluators:
         One that `configure` replaced meanwhile has recorded on after its end, so its series end again, and the new one
         stays due.
         """
-        if not any(evaluator is current for current in self._all):
+        if evaluator not in self._all:
             evaluator.close(self._clock.now())
             return
         self._due[evaluator.group.key] = next_turn(now, self._interval_of(evaluator))

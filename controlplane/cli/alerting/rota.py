@@ -9,9 +9,6 @@ from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import clock, emit, say, tell
 from controlplane.telling import lasting
 
-OLD_S = 3600.0
-"""Age of a calendar, in seconds, from which on it is shown."""
-
 
 def alerts_rota(name: str | None, url: str | None, context: str | None, output: str) -> None:
     """Show rotas, or one of them. Raises WrongUsage for an unknown name."""
@@ -38,12 +35,16 @@ def _print(found: list[dict[str, Any]]) -> None:
             tell("  nobody is on call: ", _span(gap))
         for event in rota["unknown"]:
             tell("  names nobody in people: ", f"{event['summary']!r} of {clock(event['starts_at'])}")
+        tell("  calendar: ", _read(rota))
         if rota["fault"]:
             tell("  cannot be read: ", rota["fault"])
-        if rota["age_seconds"] is None:
-            say("  the calendar was never read")
-        elif rota["age_seconds"] > OLD_S:
-            say(f"  the calendar is as it was {lasting(rota['age_seconds'])} ago")
+
+
+def _read(rota: dict[str, Any]) -> str:
+    if rota["age_seconds"] is None:
+        return "never read"
+    read = f"last read {lasting(rota['age_seconds'])} ago, at {clock(rota['fetched_at'])}"
+    return read + ("; shifts that changed since then are not known" if rota["too_old"] else "")
 
 
 def _span(turn: dict[str, Any]) -> str:
