@@ -15,16 +15,17 @@ def alerts_rota(name: str | None, url: str | None, context: str | None, output: 
     with connect(url, context) as client:
         found = client.get("/cp/v1/rotas")["items"]
     if name is not None:
-        known = ", ".join(one["name"] for one in found) or "none"
+        known = ", ".join(one["name"] for one in found)
         found = [one for one in found if one["name"] == name]
         if not found:
-            raise WrongUsage(f"no rota is called {name}; rotas: of fleet.yaml has {known}")
+            there = f"those of fleet.yaml are {known}" if known else "fleet.yaml declares none under `rotas:`"
+            raise WrongUsage(f"no rota is called {name}; {there}")
     emit(found, output, lambda: _print(found))
 
 
 def _print(found: list[dict[str, Any]]) -> None:
     if not found:
-        say("fleet.yaml has no rotas")
+        say("fleet.yaml declares no rotas (`rotas:`)")
     for rota in found:
         people = ", ".join(rota["on_call"]) or f"nobody; {rota['fallback']} gets its messages"
         until = f", until {clock(rota['until'])}" if rota["until"] else ""

@@ -55,4 +55,7 @@ def test_one_rota_by_its_name(current: Any, capsys: pytest.CaptureFixture[str]) 
     assert run(["alerts", "rota", "new", "-o", "json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["new"]
     assert run(["alerts", "rota", "old"]) == 2
-    assert "no rota is called old; rotas: of fleet.yaml has primary, new" in capsys.readouterr().err
+    assert "no rota is called old; those of fleet.yaml are primary, new" in capsys.readouterr().err
+    current.replies["GET /cp/v1/rotas"] = (200, {"items": []})
+    assert run(["alerts", "rota", "old"]) == 2
+    assert "no rota is called old; fleet.yaml declares none under `rotas:`" in capsys.readouterr().err
