@@ -270,6 +270,7 @@ def asked(folder: Path, alerts: int, groups: int, repeats: int) -> dict[str, flo
                 command, env=environment, check=True, capture_output=True
             ),
             "GET /api/v2/alerts, all": get("/api/v2/alerts"),
+            "GET /api/v2/alerts, of a team": get("/api/v2/alerts?filter=team%3Dt1"),
         }
         return {name: statistics.median(_seconds(way) for _ in range(repeats)) for name, way in ways.items()}
 

@@ -96,7 +96,14 @@ class Evaluators:
         return [e for e in ordered if not now < self._due.get(e.group.key, 0.0) <= now + self._interval_of(e)]
 
     def done(self, evaluator: GroupEvaluator, now: float) -> None:
-        """Note that a group's turn of unix second `now` is over."""
+        """Note that a group's turn of unix second `now` is over.
+
+        One that `configure` replaced meanwhile has recorded on after its end, so its series end again, and the new one
+        stays due.
+        """
+        if evaluator not in self._all:
+            evaluator.close(self._clock.now())
+            return
         self._due[evaluator.group.key] = next_turn(now, self._interval_of(evaluator))
 
     def reset(self) -> None:

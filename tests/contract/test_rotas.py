@@ -12,8 +12,10 @@ def test_a_calendar_from_its_first_fetch_to_its_end(database: Database) -> None:
     first = StoredCalendar("a", "BEGIN:VCALENDAR", '"1"', 100.0)
     store.put("primary", first)
     store.put("other", first)
-    store.confirm("primary", 400.0)
-    store.confirm("unknown", 400.0)
+    assert store.confirm("primary", "a", '"1"', 400.0)
+    assert not store.confirm("unknown", "a", '"1"', 500.0)
+    assert not store.confirm("primary", "b", '"1"', 500.0), "the calendar of another address"
+    assert not store.confirm("primary", "a", '"2"', 500.0), "another version"
     second = StoredCalendar("b", "X" * (1 << 20), "", 700.0)
     store.put("other", second)
     assert store.all() == {"primary": StoredCalendar("a", "BEGIN:VCALENDAR", '"1"', 400.0), "other": second}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import controlplane.store.tables
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
 from alerts.dispatch import Dispatcher
 from alerts.evaluate import GroupEvaluator
-from alerts.interfaces import AlertState, VectorSample
+from alerts.interfaces import AlertState, Message, MessageRef, VectorSample
 from alerts.notify.slack.notifier import SlackNotifier
 from alerts.rules import parse_rules
 from alerts.sender import MessageSender
@@ -78,16 +79,41 @@ class Crashing:
 
 
 @dataclass
+class Watched:
+    """Wraps an object and notes its calls, by their names and ordinals. One that finds nothing to do is not noted."""
+
+    inner: Any
+    part: str
+    seen: set[tuple[str, str, int]]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.inner, name)
+
+        def note(result: Any) -> Any:
+            self.counts[name] += 1
+            if not (name in POLLS and not result):
+                self.seen.add((self.part, name, self.counts[name]))
+            return result
+
+        async def call_async(*args: Any) -> Any:
+            return note(await attribute(*args))
+
+        return call_async if name == "send" else lambda *args: note(attribute(*args))
+
+
+@dataclass
 class Gpu:
     """Querier and clock of this world. The GPU is hot from 20 s to 150 s."""
 
     at: float = 0.0
+    hot: tuple[tuple[float, float], ...] = ((20, 150),)
 
     def now(self) -> float:
         return self.at
 
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
-        return [VectorSample((("gpu", "0"),), 91.0)] if 20 <= at < 150 else []
+        return [VectorSample((("gpu", "0"),), 91.0)] if any(start <= at < end for start, end in self.hot) else []
 
 
 @dataclass
@@ -98,10 +124,12 @@ class World:
     slack: FakeSlack
     gpu: Gpu = field(default_factory=Gpu)
     starts: int = 0
+    step_s: float = STEP_S
+    end_s: float = END_S
 
     async def run(self, wrap: Callable[[str, Any], Any] = lambda _name, inner: inner) -> None:
-        """Run processes, a new one after each crash, until END_S."""
-        while self.gpu.at < END_S:
+        """Run processes, a new one after each crash, until `end_s`."""
+        while self.gpu.at < self.end_s:
             self.starts += 1
             notifier = SlackNotifier(
                 "ops", "#ops", lambda: TOKEN, base_url=self.slack.url, timeout_s=2.0, monotonic=self.gpu.now
@@ -109,7 +137,7 @@ class World:
             try:
                 await self._process(wrap, notifier)
             except Crash:
-                self.gpu.at += STEP_S
+                self.gpu.at += self.step_s
             finally:
                 await notifier.close()
 
@@ -120,11 +148,11 @@ class World:
         dispatcher = Dispatcher(stages(ROUTE), groups, self.gpu)
         outbox = wrap("outbox", OutboxStore(self.db))
         sender = MessageSender(outbox, groups, {"ops": wrap("notifier", notifier)}, self.gpu, holder=f"p{self.starts}")
-        while self.gpu.at < END_S:
+        while self.gpu.at < self.end_s:
             await evaluator.evaluate()
             await dispatcher.tick()
             await sender.tick()
-            self.gpu.at += STEP_S
+            self.gpu.at += self.step_s
 
     def transitions(self) -> list[tuple[AlertState, AlertState]]:
         return [(e.before, e.after) for e in reversed(SqlAlertLog(self.db).recent())]
@@ -150,6 +178,11 @@ def assert_told_once(world: World) -> None:
     assert line["text"] == (
         "RESOLVED: Hot (1 resolved): ended at 1970-01-01 00:02:30 UTC, after firing for 2m 0s (was: 91 °C on 0)"
     )
+    assert_queued_once(world)
+
+
+def assert_queued_once(world: World) -> None:
+    """Assert that both messages of the story were queued once and sent."""
     entries = OutboxStore(world.db).recent(10)
     assert [(e.status, e.message_id.split("/")[-1]) for e in entries] == [
         (OutboxStatus.SENT, "2"),
@@ -166,19 +199,40 @@ async def test_a_day_without_crashes(db: Database) -> None:
         assert world.transitions() == WHOLE_STORY
 
 
+SENDING = [
+    ("notifier", "send", 1),
+    ("notifier", "send", 2),
+    ("groups", "remember", 1),
+    ("outbox", "settle", 1),
+    ("outbox", "settle", 2),
+    ("groups", "roots", 1),
+    ("groups", "roots", 2),
+]
+DECIDING = [
+    ("log", "load", 1),
+    ("log", "record", 1),
+    ("log", "record", 2),
+    ("log", "record", 3),
+    ("groups", "advance", 7),
+    ("groups", "advance", 8),
+    ("groups", "advance", 31),
+    ("outbox", "claim", 8),
+    ("outbox", "claim", 31),
+]
+"""Calls with their ordinals, before and after each of which a process dies."""
+POLLS = {"advance", "claim"}
+"""Calls of every turn, most of which find nothing to do."""
+
+
+async def test_a_process_dies_at_each_call_that_does_something(db: Database) -> None:
+    seen: set[tuple[str, str, int]] = set()
+    async with running() as slack:
+        await World(db, slack).run(lambda name, inner: Watched(inner, name, seen))
+    assert seen - {("groups", "advance", 7)} == {*SENDING, *DECIDING} - {("groups", "advance", 7)}
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(
-    ("part", "method", "nth"),
-    [
-        ("notifier", "send", 1),
-        ("notifier", "send", 2),
-        ("groups", "remember", 1),
-        ("outbox", "settle", 1),
-        ("outbox", "settle", 2),
-        ("groups", "roots", 1),
-        ("groups", "roots", 2),
-    ],
-)
+@pytest.mark.parametrize(("part", "method", "nth"), SENDING)
 async def test_a_crash_while_sending_repeats_at_most_and_loses_nothing(
     db: Database, part: str, method: str, when: str, nth: int
 ) -> None:
@@ -192,19 +246,7 @@ async def test_a_crash_while_sending_repeats_at_most_and_loses_nothing(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize(
-    ("part", "method", "nth"),
-    [
-        ("log", "record", 1),
-        ("log", "record", 2),
-        ("log", "record", 3),
-        ("groups", "advance", 7),
-        ("groups", "advance", 8),
-        ("groups", "advance", 31),
-        ("outbox", "claim", 8),
-        ("outbox", "claim", 31),
-    ],
-)
+@pytest.mark.parametrize(("part", "method", "nth"), DECIDING)
 async def test_a_crash_while_deciding_loses_nothing(db: Database, part: str, method: str, nth: int, when: str) -> None:
     crash = Crashing(None, method, when, nth)
     async with running() as slack:
@@ -212,7 +254,7 @@ async def test_a_crash_while_deciding_loses_nothing(db: Database, part: str, met
         await world.run(lambda name, inner: _put(crash, inner) if name == part else inner)
         assert world.starts == 2
         assert [m["blocks"][0]["text"]["text"][-13:] for m in slack.roots()] == ["RESOLVED: Hot"]
-        assert {e.status for e in OutboxStore(db).recent(10)} == {OutboxStatus.SENT}
+        assert_queued_once(world)
         assert world.transitions() == WHOLE_STORY
 
 
@@ -233,6 +275,38 @@ async def test_an_outage_longer_than_the_alert_ends_in_its_whole_story(db: Datab
         world = World(db, slack)
         await world.run()
         assert_told_once(world)
+
+
+@dataclass
+class Down:
+    """A notifier whose Slack answers 500 until `back_s`."""
+
+    inner: SlackNotifier
+    world: World
+    back_s: float
+    tried: list[float]
+    name: str = "ops"
+
+    async def send(self, message: Message, root: MessageRef | None) -> MessageRef | None:
+        self.tried.append(self.world.gpu.at)
+        if self.world.gpu.at < self.back_s:
+            self.world.slack.misbehave("500", "chat.postMessage")
+        return await self.inner.send(message, root)
+
+
+async def test_a_receiver_that_is_down_for_an_hour_loses_nothing_and_gets_nothing_twice(db: Database) -> None:
+    """The alert ends and fires again meanwhile. The receiver is asked again every five minutes at least."""
+    async with running() as slack:
+        world = World(db, slack, Gpu(hot=((20, 600), (2000, 4500))), step_s=20.0, end_s=5000.0)
+        tried: list[float] = []
+        await world.run(lambda name, inner: Down(inner, world, 3620.0, tried) if name == "notifier" else inner)
+        assert tried[:9] == [60, 80, 100, 120, 140, 180, 260, 400, 660]
+        assert tried[9:] == [*range(960, 3961 - 300, 300), 4500]
+        (shown,) = slack.roots()
+        assert shown["blocks"][0]["text"]["text"] == ":large_green_circle: RESOLVED: Hot"
+        (end,) = slack.thread(shown["ts"])
+        assert end["text"].startswith("RESOLVED: Hot (1 resolved): ended at 1970-01-01 01:15:00 UTC")
+        assert_queued_once(world)
 
 
 async def test_a_wrong_token_is_recorded_as_dead_with_its_cure(db: Database) -> None:

@@ -200,3 +200,19 @@ async def test_ends_that_come_twice_or_before_their_start_page_nobody(plane: Pla
         await plane.send("Hot", ends_in=0)
         await plane.run(1)
     assert plane.told() == ["firing", "resolved"]
+
+
+async def test_a_start_that_comes_after_its_end_fires_until_nobody_repeats_it(plane: Plane) -> None:
+    """As in Alertmanager: nothing tells a late request from an alert that fires again."""
+    await plane.restart()
+    start = plane.at
+    await plane.send("Hot", start)
+    await plane.run(60)
+    await plane.send("Hot", start, ends_in=0)
+    await plane.run(60)
+    assert plane.told() == ["firing", "resolved"]
+    await plane.send("Hot", start)
+    await plane.run(10)
+    assert plane.firing() == ["Hot"]
+    await plane.run(300)
+    assert plane.told() == ["firing", "resolved", "firing", "resolved"]

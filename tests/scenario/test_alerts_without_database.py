@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.schedule import EnduringLoop
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
-from controlplane.store.database import Database
+from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LeaseStore
 from controlplane.store.migrate import migrate
 from controlplane.store.outbox import OutboxStatus, OutboxStore
@@ -189,6 +190,28 @@ async def test_an_alert_comes_and_goes_is_told_and_is_written_when_there_is_room
     assert open_groups(SqlGroupLog(db)) == []
     await world.run(60, 50)
     assert statuses(world) == ["firing", "resolved"]
+
+
+async def test_a_database_that_another_program_has_locked_delays_no_message(tmp_path: Path) -> None:
+    made = Breakable(f"sqlite:///{tmp_path}/cp.db", Patience(lock_s=0))
+    migrate(made)
+    world = World(made)
+    await world.run(2, 50)
+    with closing(sqlite3.connect(tmp_path / "cp.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await world.run(18, 91)
+        await world.run(20, 50)
+        assert statuses(world) == ["firing", "resolved"]
+        assert "locked" in world.alerting.fault
+        other.execute("ROLLBACK")
+    await world.alerting.write_back()
+    assert world.alerting.fault == ""
+    assert world.history() == WHOLE
+    assert world.messages() == [("firing", "sent", 1), ("resolved", "sent", 1)]
+    await world.run(60, 50)
+    assert statuses(world) == ["firing", "resolved"]
+    world.querier.close()
+    made.close()
 
 
 async def test_what_fires_on_through_the_outage_goes_on_as_if_nothing_had_been(world: World, db: Breakable) -> None:

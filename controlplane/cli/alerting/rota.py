@@ -9,25 +9,23 @@ from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import clock, emit, say, tell
 from controlplane.telling import lasting
 
-OLD_S = 3600.0
-"""Age of a calendar, in seconds, from which on it is shown."""
-
 
 def alerts_rota(name: str | None, url: str | None, context: str | None, output: str) -> None:
     """Show rotas, or one of them. Raises WrongUsage for an unknown name."""
     with connect(url, context) as client:
         found = client.get("/cp/v1/rotas")["items"]
     if name is not None:
-        known = ", ".join(one["name"] for one in found) or "none"
+        known = ", ".join(one["name"] for one in found)
         found = [one for one in found if one["name"] == name]
         if not found:
-            raise WrongUsage(f"no rota is called {name}; rotas: of fleet.yaml has {known}")
+            there = f"those of fleet.yaml are {known}" if known else "fleet.yaml declares none under `rotas:`"
+            raise WrongUsage(f"no rota is called {name}; {there}")
     emit(found, output, lambda: _print(found))
 
 
 def _print(found: list[dict[str, Any]]) -> None:
     if not found:
-        say("fleet.yaml has no rotas")
+        say("fleet.yaml declares no rotas (`rotas:`)")
     for rota in found:
         people = ", ".join(rota["on_call"]) or f"nobody; {rota['fallback']} gets its messages"
         until = f", until {clock(rota['until'])}" if rota["until"] else ""
@@ -38,12 +36,16 @@ def _print(found: list[dict[str, Any]]) -> None:
             tell("  nobody is on call: ", _span(gap))
         for event in rota["unknown"]:
             tell("  names nobody in people: ", f"{event['summary']!r} of {clock(event['starts_at'])}")
+        tell("  calendar: ", _read(rota))
         if rota["fault"]:
             tell("  cannot be read: ", rota["fault"])
-        if rota["age_seconds"] is None:
-            say("  the calendar was never read")
-        elif rota["age_seconds"] > OLD_S:
-            say(f"  the calendar is as it was {lasting(rota['age_seconds'])} ago")
+
+
+def _read(rota: dict[str, Any]) -> str:
+    if rota["age_seconds"] is None:
+        return "never read"
+    read = f"last read {lasting(rota['age_seconds'])} ago, at {clock(rota['fetched_at'])}"
+    return read + ("; shifts that changed since then are not known" if rota["too_old"] else "")
 
 
 def _span(turn: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ def alerts_route(
     """
     names = [name for name, _ in labels]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise WrongUsage(f"label {twice[0]} is given twice")
+        raise WrongUsage(f"label {twice[0]} is given twice; an alert has one value of each label, so leave one out")
     if alertmanager_config is None:
         with connect(url, context) as client:
             found = client.get("/cp/v1/alerts/route", label=[f"{name}={value}" for name, value in labels])

@@ -58,7 +58,7 @@ def rules_test(files: list[Path], run: list[str] | None, output: str) -> None:
     if unread:
         raise WrongUsage(f"test files that could not be run: {unread}")
     if run and not any(outcome.tests for outcome in outcomes):
-        raise WrongUsage("--run matches the name of no test")
+        raise WrongUsage(f"--run: no test of these files has a name that matches {' or '.join(map(repr, run))}")
     failed = sum(outcome.failed for outcome in outcomes)
     if failed:
         raise VerdictNegative(f"cases failed: {failed}")

@@ -9,6 +9,8 @@ from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import clock, columns, counted, emit, say, say_all, tell
 from controlplane.cli.watch import short
 
+LEAST_ID = 4
+"""Fewest characters that stand for an id."""
 SHOWN = 20
 """Most alerts that a preview prints."""
 
@@ -54,8 +56,10 @@ def silences_add(
     output: str,
 ) -> None:
     """Make a silence. Raises WrongUsage unless one of `for_` and `until` is given."""
-    if (for_ is None) == (until is None):
-        raise WrongUsage("say either --for, how long, or --until, until when")
+    if for_ is None and until is None:
+        raise WrongUsage("the silence needs an end: give --for, such as 2h, or --until, such as 2026-12-05T06:00:00Z")
+    if for_ is not None and until is not None:
+        raise WrongUsage("--for and --until both name the end of the silence; leave one out")
     body: dict[str, Any] = {"matchers": matchers, "comment": comment}
     body |= {"for": for_} if for_ is not None else {"ends_at": until}
     if from_ is not None:
@@ -96,8 +100,10 @@ def _id(client: ApiClient, text: str) -> str:
     """Return the id of the one silence that begins with a text. Raises WrongUsage for none or several."""
     if len(text) == 36:
         return quoted(text)
+    if len(text) < LEAST_ID:
+        raise WrongUsage(f"{text} is too short for the id of a silence; give its first {LEAST_ID} characters or more")
     items = client.get("/cp/v1/silences", state="all")["items"]
-    begun = [one["id"] for one in items if len(text) >= 4 and one["id"].startswith(text)]
+    begun = [one["id"] for one in items if one["id"].startswith(text)]
     if len(begun) > 1:
         raise WrongUsage(f"{len(begun)} silences have an id that begins with {text}; name one by its id", tuple(begun))
     if not begun:

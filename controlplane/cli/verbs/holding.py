@@ -77,7 +77,7 @@ HOLDING = (
             Option("for_", "How long, such as 2h.", "DURATION"),
             Option("until", "Its end: RFC 3339 or unix seconds. Instead of --for.", "TIME"),
             Option("from_", "Its begin: RFC 3339, unix seconds, or a duration from now; by default now.", "TIME"),
-            Option("comment", "Why; people read it wherever the alert is missed.", "TEXT", required=True),
+            Option("comment", "The reason, such as 'new driver': alerts and reminders show it.", "TEXT", required=True),
             *LISTING,
         ),
         examples=(

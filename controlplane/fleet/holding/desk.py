@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -237,10 +237,11 @@ class HoldingDesk:
         detail = _name(found) + (f": {comment}" if comment else "")
         self._acknowledgements.remove(fingerprint, actor.name, detail, self._clock.now())
 
-    def firing(self) -> list[Standing]:
-        """Return every firing alert with its receivers and all reasons that hold it back."""
+    def firing(self, matching: Callable[[Mapping[str, str]], bool] = lambda _labels: True) -> list[Standing]:
+        """Return the firing alerts whose labels are `matching`, with their receivers and what holds them back."""
         now = self._clock.now()
-        found = self._steadied(self._alerts.active(AlertState.FIRING), now)
+        alerts = [one for one in self._alerts.active(AlertState.FIRING) if matching(dict(one.labels))]
+        found = self._steadied(alerts, now)
         return self._standings(found.picture.instances, found.picture.holds, now)
 
     def standings(self, alerts: Sequence[AlertInstance]) -> dict[str, AlertHold]:

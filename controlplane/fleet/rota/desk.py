@@ -13,6 +13,8 @@ from controlplane.fleet.view import View, instant, rfc3339
 
 GAPS_S = 14 * 86_400.0
 """Span after now in which gaps are shown and warned of. Chosen: a rota is planned two weeks ahead at least."""
+OLD_S = 3600.0
+"""Age of a calendar, in seconds, from which on it is old: twelve fetches have failed. RotaCalendarOld has the same."""
 MAX_SHOWN = 20
 """Gaps, and events that name nobody, that are shown of a rota."""
 
@@ -74,7 +76,9 @@ class RotaView(View):
     """The first events that name nobody in `people:`."""
     fetched_at: str | None
     age_seconds: float | None
-    """Seconds since the calendar was known to be current."""
+    """Seconds since the calendar was known to be current; null: it was never read."""
+    too_old: bool
+    """Whether it has not been read for an hour: shifts may have changed, and nobody knows."""
     fault: str | None
     """Why the last attempt to read the calendar failed."""
 
@@ -114,11 +118,17 @@ def gaps(roster: Roster, now: float) -> list[Turn]:
 
 
 def _reading(state: RotaState, now: float) -> RotaReading:
+    age_s = _age_s(state, now)
     if state.fetched_at is None:
-        return RotaReading(state.name, max(0.0, now - state.awaited_since), None, None)
+        return RotaReading(state.name, age_s, None, None)
     last = max((shift.ends_at for shift in state.roster.shifts), default=now)
     people = len(state.roster.on_call(now))
-    return RotaReading(state.name, max(0.0, now - state.fetched_at), people, max(0.0, last - now))
+    return RotaReading(state.name, age_s, people, max(0.0, last - now))
+
+
+def _age_s(state: RotaState, now: float) -> float:
+    """Return the seconds since the last good reading; without one, since this process waits for it."""
+    return max(0.0, now - (state.awaited_since if state.fetched_at is None else state.fetched_at))
 
 
 def _view(state: RotaState, now: float) -> RotaView:
@@ -141,7 +151,8 @@ def _view(state: RotaState, now: float) -> RotaView:
             for one in state.unknown[:MAX_SHOWN]
         ),
         fetched_at=rfc3339(state.fetched_at),
-        age_seconds=None if state.fetched_at is None else max(0.0, now - state.fetched_at),
+        age_seconds=None if state.fetched_at is None else _age_s(state, now),
+        too_old=_age_s(state, now) > OLD_S,
         fault=state.fault or None,
     )
 

@@ -82,8 +82,12 @@ class ReceivedStore:
 
     def generator_urls(self, fingerprints: Collection[str]) -> Mapping[str, str]:
         """Return the senders' pages about alerts, by fingerprint."""
+        found: dict[str, str] = {}
         with self._db.reading() as session:
-            return {key: row.generator_url for key, row in _rows(session, fingerprints).items()}
+            for keys in slices(sorted(fingerprints)):
+                query = select(ReceivedAlertRow.fingerprint, ReceivedAlertRow.generator_url)
+                found |= session.exec(query.where(col(ReceivedAlertRow.fingerprint).in_(keys))).all()
+        return found
 
     def prune(self, before: float) -> None:
         """Delete alerts that were over before a time. The one that changed last stays: `seq` must never go back."""

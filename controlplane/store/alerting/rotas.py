@@ -47,12 +47,18 @@ class RotaStore:
             row.fetched_at = calendar.fetched_at
             session.add(row)
 
-    def confirm(self, rota: str, at: float) -> None:
-        """Note that the stored calendar of a rota is still current."""
+    def confirm(self, rota: str, source: str, etag: str, at: float) -> bool:
+        """Note that the stored calendar of a rota is still current.
+
+        Return False, and change nothing, if another one is stored than that of this source and ETag, or none.
+        """
         with self._db.transaction() as session:
-            if row := session.get(RotaCalendarRow, rota, with_for_update=True):
-                row.fetched_at = at
-                session.add(row)
+            row = session.get(RotaCalendarRow, rota, with_for_update=True)
+            if row is None or (row.source, row.etag) != (source, etag):
+                return False
+            row.fetched_at = at
+            session.add(row)
+            return True
 
     def keep_only(self, rotas: Collection[str]) -> None:
         """Forget the calendars of all other rotas."""

@@ -36,10 +36,21 @@ async def test_who_is_on_call_now_and_next_and_the_gaps(rig: Any, viewer: httpx.
         "unknown": [{"summary": "Zoe", "starts_at": "2027-01-15T08:00:00.000Z", "ends_at": "2027-01-16T08:00:00.000Z"}],
         "fetched_at": "2027-01-15T07:59:00.000Z",
         "age_seconds": 60.0,
+        "too_old": False,
         "fault": "no answer",
     }
     assert (second["on_call"], second["until"], second["next"], second["fetched_at"]) == ([], None, None, None)
     assert [gap["ends_at"] for gap in second["gaps"]] == ["2027-01-29T08:00:00.000Z"]
+
+
+async def test_a_calendar_is_too_old_after_an_hour_without_a_good_reading(rig: Any, viewer: httpx.AsyncClient) -> None:
+    rig.rotas = {
+        "fresh": RotaState("fresh", "url", "UTC", "ops", fetched_at=NOW - 3600),
+        "old": RotaState("old", "url", "UTC", "ops", fetched_at=NOW - 90_000),
+        "awaited": RotaState("awaited", "url", "UTC", "ops", awaited_since=NOW - 3601),
+    }
+    items = (await viewer.get("/cp/v1/rotas")).json()["items"]
+    assert [(one["age_seconds"], one["too_old"]) for one in items] == [(3600, False), (90_000, True), (None, True)]
 
 
 async def test_metrics_of_calendars(rig: Any, viewer: httpx.AsyncClient) -> None:

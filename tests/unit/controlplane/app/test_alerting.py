@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from alerts.errors import DeliveryFailed, QueryFailed
-from alerts.interfaces import AlertState, Message, MessageRef, Querier, VectorSample
+from alerts.interfaces import AlertState, Message, MessageRef, Querier, Transition, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from collectors.samples import Layout, Series, labels_of
 from controlplane.app.parts.alerting import Alerting
@@ -500,6 +500,46 @@ async def test_what_was_found_after_a_look_at_the_groups_is_told_at_the_next_one
     await bench.alerting.dispatch()
     await bench.alerting.deliver()
     assert [m.status for m in bench.box.got] == ["firing"]
+
+
+async def test_a_rule_that_changes_while_its_group_is_evaluated_is_evaluated_next(db: Database, lease: Lease) -> None:
+    bench = Bench(db, Clock(), "one")
+    hanging = Hanging(bench.querier)
+    bench.alerting = Alerting(db, hanging, bench.store, bench.clock, "one")
+    group = "groups: [{name: g, interval: 1h, rules: [{record: hot, expr: hangs}, {alert: A, expr: %s}]}]"
+    await bench.configure(parse_rules(group % "temp > 95", "f"))
+    bench.heat(90)
+    beat = asyncio.create_task(bench.alerting.beat(lease))
+    await hanging.asked.wait()
+    await bench.configure(parse_rules(group.replace("{record: hot, expr: hangs}, ", "") % "temp > 80", "f"))
+    bench.clock.time += 1
+    hanging.let.set()
+    await beat
+    assert await bench.querier.instant("hot", bench.clock.time) == [], "the recorded series has ended"
+    await bench.beat(lease, 90)
+    assert [m.status for m in bench.box.got] == ["firing"]
+
+
+async def test_alerts_of_a_rule_that_goes_while_others_are_ended_end_too(
+    db: Database, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(db, Clock(), "one")
+    await bench.configure(parse_rules(HOT % "5s", "f"))
+    for _ in range(3):
+        await bench.beat(lease, 90)
+    loop, retire = asyncio.get_running_loop(), SqlAlertLog.retire
+
+    def reload_meanwhile(self: SqlAlertLog, rules: Collection[str], at: float) -> list[Transition]:
+        monkeypatch.undo()
+        found = retire(self, rules, at)
+        asyncio.run_coroutine_threadsafe(bench.configure(()), loop).result(5)
+        return found
+
+    monkeypatch.setattr(SqlAlertLog, "retire", reload_meanwhile)
+    await bench.configure(parse_rules(HOT % "5s", "f"))
+    await bench.beat(lease, 90)
+    await bench.beat(lease, 90)
+    assert [m.status for m in bench.box.got] == ["firing", "resolved"]
 
 
 async def test_only_who_evaluated_under_the_lease_dispatches(db: Database, lease: Lease) -> None:

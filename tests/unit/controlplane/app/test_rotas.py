@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,19 @@ from controlplane.app.check import inspect_file
 from controlplane.app.notifiers import notifier_recipes
 from controlplane.app.rotas import part
 from controlplane.app.rotas.fetching import Fetched
-from controlplane.app.rotas.part import Rotas, rota_settings
+from controlplane.app.rotas.part import LATE, Rotas, RotaSettings, rota_settings
 from controlplane.config.loader import load_fleet
-from controlplane.errors import ConfigErrors
+from controlplane.errors import ConfigErrors, Unavailable
 from controlplane.fleet.alerting.route import stages_of
-from controlplane.fleet.rota.calendar import CalendarError
+from controlplane.fleet.rota.calendar import CalendarError, Names, Reading
 from controlplane.fleet.rota.desk import RotaDesk, RotaReading
-from controlplane.store.alerting.rotas import RotaStore
+from controlplane.store.alerting.rotas import RotaStore, StoredCalendar
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 
 BEGIN = 1_800_000_000.0
 """15 January 2027, 08:00 UTC."""
+SECOND = "{name: second, ical_url_env: ROTA_URL, fallback: ops}"
 FLEET = """\
 fleet: {name: t}
 targets: [{engine: vllm, addresses: ["127.0.0.1:1"]}]
@@ -59,11 +61,33 @@ class FakeClock:
         return self.time
 
 
+class Store(RotaStore):
+    """A store whose database the test takes away."""
+
+    away = False
+
+    def put(self, rota: str, calendar: StoredCalendar) -> None:
+        self._asked()
+        super().put(rota, calendar)
+
+    def confirm(self, rota: str, source: str, etag: str, at: float) -> bool:
+        self._asked()
+        return super().confirm(rota, source, etag, at)
+
+    def keep_only(self, rotas: Collection[str]) -> None:
+        self._asked()
+        super().keep_only(rotas)
+
+    def _asked(self) -> None:
+        if self.away:
+            raise Unavailable("the database is locked")
+
+
 class World:
     """A server with a calendar, and processes that read it."""
 
     def __init__(self, folder: Path, db: Database, place: str = "ical_url_env: ROTA_URL") -> None:
-        self.folder, self.store, self.clock = folder, RotaStore(db), FakeClock()
+        self.folder, self.store, self.clock = folder, Store(db), FakeClock()
         (folder / "fleet.yaml").write_text(FLEET.replace("PLACE", place))
         self.fleet = load_fleet(folder / "fleet.yaml").fleet
         self.asked: list[tuple[str, str]] = []
@@ -233,6 +257,124 @@ async def test_a_copy_whose_shifts_cannot_be_read_any_more_counts_as_read_when_t
     await rotas.beat()
     state = rotas.states["primary"]
     assert (state.fetched_at, state.fault) == (BEGIN + 4200, "")
+
+
+async def test_a_calendar_that_cannot_be_stored_is_used_and_is_fetched_whole_until_it_is_stored(world: World) -> None:
+    rotas = await world.process()
+    await rotas.beat()
+    world.answer, world.store.away = Fetched(calendar("bo"), '"2"'), True
+    world.clock.time += 300
+    with pytest.raises(Unavailable):
+        await rotas.beat()
+    assert rotas.rosters["primary"].on_call(world.clock.now()) == ("bo",)
+    assert (rotas.states["primary"].fetched_at, rotas.states["primary"].fault) == (BEGIN + 300, "")
+    assert world.store.all()["primary"].text == calendar("ann", "bo")
+    world.store.away = False
+    world.clock.time += 300
+    await rotas.beat()
+    assert [etag for _url, etag in world.asked] == ["", '"1"', ""]
+    stored = world.store.all()["primary"]
+    assert (stored.text, stored.etag, stored.fetched_at) == (calendar("bo"), '"2"', BEGIN + 600)
+    world.clock.time += 300
+    await rotas.beat()
+    assert world.asked[-1][1] == '"2"'
+    assert world.store.all()["primary"].fetched_at == BEGIN + 900
+
+
+async def test_a_current_calendar_whose_copy_is_gone_is_stored_again(world: World) -> None:
+    rotas = await world.process()
+    await rotas.beat()
+    world.store.keep_only([])
+    world.clock.time += 300
+    await rotas.beat()
+    assert world.asked[-1][1] == '"1"', "the server says that it has not changed"
+    stored = world.store.all()["primary"]
+    assert (stored.text, stored.etag, stored.fetched_at) == (calendar("ann", "bo"), '"1"', BEGIN + 300)
+
+
+async def test_files_are_read_and_addresses_fetched_while_the_database_is_away(world: World) -> None:
+    (world.folder / "rota.ics").write_text(calendar("ann"))
+    fleet = FLEET.replace(
+        "{name: primary, PLACE, fallback: ops}", f"{{name: primary, ical_file: rota.ics, fallback: ops}}, {SECOND}"
+    )
+    (world.folder / "fleet.yaml").write_text(fleet)
+    world.fleet, world.store.away = load_fleet(world.folder / "fleet.yaml").fleet, True
+    rotas = await world.process()
+    with pytest.raises(Unavailable):
+        await rotas.beat()
+    assert {name: one.on_call(BEGIN) for name, one in rotas.rosters.items()} == {
+        "primary": ("ann",),
+        "second": ("ann",),
+    }
+
+
+async def test_names_that_change_while_a_calendar_is_read_count_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotas = await world.process()
+    settings = rota_settings(world.fleet)
+    names = replace(settings.names, by_name={"ann": "bo"})
+    _during_the_first_reading(monkeypatch, rotas, replace(settings, names=names))
+    assert await world.on_call(rotas) == ("bo",)
+
+
+async def test_a_calendar_that_cannot_be_read_does_not_put_off_the_next_expansion(
+    world: World,
+) -> None:
+    rotas = await world.process()
+    await rotas.beat()
+    world.answer = Fetched("<html>please sign in</html>", '"2"')
+    for _fetch in range(12):
+        world.clock.time += 300
+        await rotas.beat()
+    assert rotas.rosters["primary"].known_until == BEGIN + 3600 + 35 * 86_400
+
+
+async def test_a_rota_keeps_its_calendar_when_its_fallback_or_time_zone_changes(world: World) -> None:
+    rotas = await world.process()
+    await rotas.beat()
+    settings = rota_settings(world.fleet)
+    other = replace(settings.sources[0], fallback="boss", time_zone="Pacific/Kiritimati")
+    told = await rotas.configure(replace(settings, sources=(other,)))
+    assert told == ["rotas: 1 changed (primary), 0 kept"]
+    state = rotas.states["primary"]
+    assert (state.fetched_at, state.fallback, state.time_zone) == (BEGIN, "boss", "Pacific/Kiritimati")
+    assert rotas.rosters["primary"].on_call(BEGIN) == ("ann",)
+    world.clock.time += 5
+    assert await world.on_call(rotas) == ("ann",)
+    assert [shift.starts_at for shift in rotas.rosters["primary"].shifts] == [BEGIN - 22 * 3600, BEGIN + 2 * 3600]
+    assert len(world.asked) == 1
+
+
+async def test_a_process_that_does_not_fetch_says_when_the_other_one_cannot(world: World) -> None:
+    leader, follower = await world.process(), await world.process()
+    await leader.beat()
+    world.leads = False
+    world.clock.time += 660
+    assert await world.on_call(follower) == ("ann",)
+    assert follower.states["primary"].fault == ""
+    world.clock.time += 60
+    await follower.beat()
+    state = follower.states["primary"]
+    assert (state.fetched_at, state.fault) == (BEGIN, LATE)
+    world.store.keep_only([])
+    never = await world.process()
+    world.clock.time += 661
+    assert await world.on_call(never) == ()
+    assert (never.states["primary"].fetched_at, never.states["primary"].fault) == (None, LATE)
+
+
+def _during_the_first_reading(monkeypatch: pytest.MonkeyPatch, rotas: Rotas, settings: RotaSettings) -> None:
+    """Apply settings to a process while the first calendar is read from now on."""
+    loop, read, first = asyncio.get_running_loop(), part.read_calendar, [True]
+
+    def reading(text: str, zone: str, names: Names, now: float) -> Reading:
+        found = read(text, zone, names, now)
+        if first.pop() if first else False:
+            asyncio.run_coroutine_threadsafe(rotas.configure(settings), loop).result(5)
+        return found
+
+    monkeypatch.setattr(part, "read_calendar", reading)
 
 
 async def test_a_calendar_that_was_never_read_is_as_old_as_the_wait_for_it(world: World) -> None:

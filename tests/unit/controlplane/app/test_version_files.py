@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -64,12 +64,23 @@ class CountingReader(ContentReader):
         self.heads: list[Head] | None = None
         self.fault: BackupError | None = None
         self.damaged: set[str] = set()
+        self.meanwhile: list[Callable[[], Awaitable[None]]] = []
+        """Happen while the disk, or the repository, is looked at next."""
 
     async def read(self, root: Path) -> Content:
         self.read_paths.append(root)
         return await super().read(root)
 
+    async def existing(self, globs: Sequence[str]) -> list[Path]:
+        await self._meanwhile()
+        return await super().existing(globs)
+
+    async def _meanwhile(self) -> None:
+        if self.meanwhile:
+            await self.meanwhile.pop()()
+
     async def snapshots(self, place: Place) -> list[Head]:
+        await self._meanwhile()
         if self.fault is not None:
             raise self.fault
         return await super().snapshots(place) if self.heads is None else self.heads
@@ -171,6 +182,16 @@ async def test_a_reload_forgets_places_that_are_not_named_any_more(plane: Plane)
     found = await plane.look()
     assert [one.place for one in found] == [f"{plane.models}/chat/v1", f"{plane.models}/chat/v2"]
     assert all(one.fault for one in found)
+
+
+async def test_a_reload_while_the_disk_is_listed_is_followed_by_another_list(plane: Plane) -> None:
+    write_files(plane.models, {"chat/v1/model.onnx": b"1", "chat/v7/model.onnx": b"1"})
+    renamed = FLEET.replace("{{number}}", "v{{number}}")
+    await plane.configure()
+    plane.reader.meanwhile.append(lambda: plane.configure(renamed))
+    await plane.look()
+    found = await plane.look(1)
+    assert [one.place for one in found if one.fault == UNDECLARED] == [f"{plane.models}/chat/v7"]
 
 
 async def test_versions_are_found_in_snapshots_of_their_repository_and_of_themselves(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,6 +143,24 @@ async def test_heartbeats_are_expected_from_their_declaration_on(service: Servic
     assert await service.watchdog.configure(two) == ["expects backup"]
     await service.seconds(1)
     assert service.store.all() == [Heartbeat("backup", 1003.0, "ann", 1)]
+
+
+async def test_heartbeats_that_are_declared_while_others_are_stored_are_expected(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = configured(tmp_path, "{heartbeats: [{name: backup, within: 1d}]}")
+    second = configured(tmp_path, "{heartbeats: [{name: batch, within: 1d}]}")
+    loop, expect = asyncio.get_running_loop(), service.store.expect
+
+    def reload_meanwhile(names: Sequence[str], at: float) -> None:
+        expect(names, at)
+        if "backup" in names:
+            asyncio.run_coroutine_threadsafe(service.watchdog.configure(second), loop).result(5)
+
+    monkeypatch.setattr(service.store, "expect", reload_meanwhile)
+    await service.watchdog.configure(first)
+    await service.seconds(2)
+    assert [one.name for one in service.store.all()] == ["batch"]
 
 
 def test_trouble() -> None:

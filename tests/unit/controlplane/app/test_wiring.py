@@ -74,6 +74,7 @@ async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tm
         ("targets: [{engine: vllm}]\n", "needs addresses"),
         ("thresholds: {nope: {value: 1}}\n", "thresholds.nope: is not known"),
         ("rules: [missing.yml]\n", "missing.yml: cannot be read: No such file or directory"),
+        ("notifications: {alertmanager_config: am.yml}\n", "am.yml:3: route: receiver nobody is not in"),
     ],
 )
 async def test_a_bad_file_keeps_the_running_configuration(
@@ -81,6 +82,7 @@ async def test_a_bad_file_keeps_the_running_configuration(
 ) -> None:
     async with started(fleet("evaluation_interval: 5s\n"), tmp_path) as (plane, _):
         groups = plane.alerting.groups
+        (tmp_path / "am.yml").write_text("receivers: [{name: a}]\nroute:\n  receiver: nobody\n")
         (tmp_path / "fleet.yaml").write_text("fleet: {name: test}\n" + bad)
         with pytest.raises(ConfigErrors, match=message):
             await plane.reload("test")

@@ -11,7 +11,9 @@ import pytest
 from alerts.dispatch import Stages
 from alerts.routing.tree import Node, Receiver, Routing
 from controlplane.access.roles import Role
+from controlplane.fleet.rota.desk import RotaState
 from controlplane.web.notifications import labels_of
+from tests.unit.controlplane.api.conftest import NOW
 from tests.unit.controlplane.api.test_alert_route import stages
 
 __all__ = ["stages"]
@@ -106,3 +108,19 @@ async def test_an_empty_field_leads_to_the_messages(console: Any) -> None:
 
 def test_labels_may_be_in_braces_and_in_quotes() -> None:
     assert labels_of('{severity=critical, "a b"="x, y"}') == {"severity": "critical", "a b": "x, y"}
+
+
+async def test_the_age_of_a_calendar_and_the_last_error(console: Any) -> None:
+    console.rig.rotas = {
+        "fresh": RotaState("fresh", "url", "UTC", "ops", fetched_at=NOW - 3600),
+        "old": RotaState("old", "url", "UTC", "ops", fetched_at=NOW - 90_000, fault="no answer from <host>"),
+        "awaited": RotaState("awaited", "url", "UTC", "ops", awaited_since=NOW - 3601),
+    }
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/notifications")
+    assert "<p>Calendar last read 1 h ago, at 2027-01-15 07:00:00.</p>" in page
+    assert (
+        '<p class="warning">Calendar last read 25 h ago, at 2027-01-14 07:00:00; shifts that changed since then are '
+        'not known.</p><p class="warning">The calendar cannot be read: no answer from &lt;host&gt;</p>'
+    ) in page
+    assert '<p class="warning">The calendar was never read.</p>' in page

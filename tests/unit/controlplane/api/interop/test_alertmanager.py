@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.responses import JSONResponse
 
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from alerts.routing.config import read_alertmanager
 from collectors.samples import labels_of
+from controlplane.api.interop.alertmanager import GettableAlert
 from controlplane.config.model import Fleet
 from tests.unit.controlplane.api.conftest import NOW
 
@@ -57,6 +59,17 @@ async def test_a_firing_alert_has_alertmanagers_fields(rig: Any) -> None:
         "status": {"state": "active", "silencedBy": [], "inhibitedBy": [], "mutedBy": []},
         "generatorURL": f"https://cp.example.com/alerts/{fingerprint}",
     }
+
+
+async def test_the_answer_is_byte_for_byte_what_its_model_writes(rig: Any) -> None:
+    three(rig)
+    fire(rig, alertname="Zeichen", model='"ä"\u2028\x01\x7f\\/😀', severity="warning")
+    async with rig.client() as client:
+        answer = await client.get("/api/v2/alerts")
+    assert answer.headers["content-type"] == "application/json"
+    models = [GettableAlert.model_validate(one).model_dump(by_alias=True) for one in answer.json()]
+    assert len(models) == 3
+    assert answer.content == JSONResponse(models).body
 
 
 @pytest.mark.parametrize(

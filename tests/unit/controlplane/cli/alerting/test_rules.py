@@ -47,7 +47,7 @@ def test_run_chooses_tests_by_name(test_file: str, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.splitlines()[-1] == "1 passed, 0 failed in 1 file"
     assert run(["rules", "test", test_file, "--run", "nothing", "--run", "ad$"]) == 1
     assert run(["rules", "test", test_file, "--run", "neither"]) == 2
-    assert "--run matches the name of no test" in capsys.readouterr().err
+    assert "--run: no test of these files has a name that matches 'neither'" in capsys.readouterr().err
     assert run(["rules", "test", test_file, "--run", "("]) == 2
     assert "--run: error parsing regexp: missing closing )" in capsys.readouterr().err
 
