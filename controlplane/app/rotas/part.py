@@ -1,7 +1,7 @@
 """Rotas: reads their calendars, and keeps who is on call.
 
 Only the process that leads fetches addresses, every five minutes. It stores each calendar, so that the others, and this
-one after a restart, go on with the last good copy. Files are read by every process.
+one after a restart, go on with the last good copy. Files are read by every process, and stored by the one that leads.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class _Kept:
     expand: Every
     text: str | None = None
     etag: str = ""
-    """Name of the stored copy at the server; "" while `text` is not stored, so that it is fetched whole."""
+    """Name of the stored copy at the server, or digest of a file; "" while `text` is not stored, so that it is fetched
+    or stored whole."""
     broken: bool = False
     """Whether the shifts of `text` could not be read the last time, though they could before."""
     warned: str = ""
@@ -171,7 +172,7 @@ class Rotas(Part[RotaSettings]):
         if self._forgotten or not self._leading():
             return
         settings = self._settings
-        await asyncio.to_thread(self._store.keep_only, [one.source.name for one in kept if one.source.address])
+        await asyncio.to_thread(self._store.keep_only, [one.source.name for one in kept])
         self._forgotten = self._settings is settings
 
     async def _read_stored(self, kept: Sequence[_Kept]) -> None:
@@ -205,14 +206,41 @@ class Rotas(Part[RotaSettings]):
         try:
             if one.source.file is not None:
                 if one.read.take(now):
-                    text = await asyncio.to_thread(content_of, one.source.file)
-                    await self._take(one, text, self._clock.now())
+                    await self._read_file(one, one.source.file)
             elif self._leading() and one.fetch.take(now):
                 await self._fetch_one(one)
         except (CalendarError, DeliveryFailed) as error:
             one.state = replace(one.state, fault=str(error))
         finally:
             self._warn(one)
+
+    async def _read_file(self, one: _Kept, file: Path) -> None:
+        """Read a calendar, use it, and store it. One that was never good here is replaced by the stored copy.
+
+        Raises CalendarError and Unavailable.
+        """
+        try:
+            text = await asyncio.to_thread(content_of, file)
+            await self._take(one, text, self._clock.now())
+        except CalendarError as error:
+            if one.text is None:
+                copy = (await asyncio.to_thread(self._store.all)).get(one.source.name)
+                if copy is not None and copy.source == _digest(one.source):
+                    await self._take(one, copy.text, copy.fetched_at, str(error))
+            raise
+        if self._leading():
+            await self._store_file(one, text)
+
+    async def _store_file(self, one: _Kept, text: str) -> None:
+        """Store a calendar that was read from a file, or note that it is current. Raises Unavailable."""
+        name, source, version = one.source.name, _digest(one.source), hashlib.sha256(text.encode()).hexdigest()[:16]
+        is_due, now = one.fetch.take(self._monotonic()), self._clock.now()
+        if version == one.etag and not is_due:
+            return
+        one.etag = ""
+        if not await asyncio.to_thread(self._store.confirm, name, source, version, now):
+            await asyncio.to_thread(self._store.put, name, StoredCalendar(source, text, version, now))
+        one.etag = version
 
     async def _fetch_one(self, one: _Kept) -> None:
         """Fetch a calendar, use it, and store it. What cannot be stored is used all the same. Raises Unavailable."""
@@ -313,8 +341,11 @@ def _fresh(source: RotaSource, now: float) -> _Kept:
 
 
 def _digest(source: RotaSource) -> str:
-    """Return the identity of an address: of the place where it stands. A new secret there is fetched within minutes."""
-    return hashlib.sha256(repr(source.address).encode()).hexdigest()[:16]
+    """Return the identity of a file or of an address: of the place where it stands.
+
+    A new secret there is fetched within minutes.
+    """
+    return hashlib.sha256(repr(source.file or source.address).encode()).hexdigest()[:16]
 
 
 def content_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
@@ -216,6 +217,42 @@ async def test_a_file_is_read_again_every_minute(world: World) -> None:
     (world.folder / "rota.ics").write_bytes(b"\xff")
     world.clock.time += 60
     assert (await world.on_call(rotas), rotas.states["primary"].fault) == (("bo",), "it is not UTF-8 text")
+
+
+async def test_the_last_good_copy_of_a_file_counts_after_a_restart(world: World) -> None:
+    (world.folder / "rota.ics").write_text(calendar("ann", "bo"))
+    world.fleet = _fleet(world, "ical_file: rota.ics")
+    first = await world.process()
+    assert await world.on_call(first) == ("ann",)
+    (world.folder / "rota.ics").write_text("garbage")
+    restarted = await world.process()
+    world.clock.time += 30
+    assert await world.on_call(restarted) == ("ann",)
+    state = restarted.states["primary"]
+    assert (state.fetched_at, "it is no calendar" in state.fault) == (BEGIN, True)
+    other = _fleet(world, "ical_file: other.ics")
+    world.fleet = other
+    moved = await world.process()
+    assert await world.on_call(moved) == (), "the copy is one of another file"
+
+
+async def test_a_file_is_stored_once_and_again_when_it_changed_or_its_row_is_gone(world: World) -> None:
+    (world.folder / "rota.ics").write_text(calendar("ann"))
+    world.fleet = _fleet(world, "ical_file: rota.ics")
+    rotas = await world.process()
+    seen = []
+    for minute in range(8):
+        if minute == 2:
+            world.store.away = True
+            (world.folder / "rota.ics").write_text(calendar("bo"))
+        if minute == 3:
+            world.store.away = False
+        with contextlib.suppress(Unavailable):
+            await rotas.beat()
+        copy = world.store.all()["primary"]
+        seen.append((copy.text == calendar("ann"), copy.fetched_at - BEGIN))
+        world.clock.time += 60
+    assert seen == [(True, 0), (True, 0), (True, 0), *[(False, 180)] * 2, *[(False, 300)] * 3]
 
 
 async def test_a_file_that_is_no_calendar_any_more_replaces_nothing_and_its_copy_grows_old(world: World) -> None:
