@@ -108,6 +108,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/api/v1/rules"): VIEWER,
     ("GET", "/api/v1/alerts"): VIEWER,
     ("GET", "/api/v2/alerts"): VIEWER,
+    ("GET", "/api/v2/alerts/groups"): VIEWER,
     ("GET", "/api/v2/receivers"): VIEWER,
     ("GET", "/api/v2/silences"): VIEWER,
     ("POST", "/api/v2/silences"): OPERATOR,

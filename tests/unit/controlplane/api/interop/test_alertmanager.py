@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from alerts.routing.config import read_alertmanager
 from collectors.samples import labels_of
-from controlplane.api.interop.alertmanager import GettableAlert
+from controlplane.api.interop.alertmanager import AlertGroup, GettableAlert
 from controlplane.config.model import Fleet
 from tests.unit.controlplane.api.conftest import NOW
 
@@ -91,6 +91,50 @@ async def test_alerts_are_filtered(rig: Any, params: dict[str, Any], names: list
         found = (await client.get("/api/v2/alerts", params=params)).json()
     assert sorted(alert["labels"]["alertname"] for alert in found) == names
     assert [alert["fingerprint"] for alert in found] == sorted(alert["fingerprint"] for alert in found)
+
+
+ROUTES = [
+    {"receiver": "pager", "matchers": ['severity="critical"'], "group_by": ["node"], "continue": True},
+    {"receiver": "ops", "matchers": ['model="chat"'], "group_by": ["severity"]},
+]
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        (
+            {},
+            [
+                ({}, "ops", ["Slow"]),
+                ({"node": "n1"}, "pager", ["Down"]),
+                ({"node": "n2"}, "pager", ["Lost"]),
+                ({"severity": "critical"}, "ops", ["Down", "Lost"]),
+            ],
+        ),
+        ({"receiver": "p.*"}, [({"node": "n1"}, "pager", ["Down"]), ({"node": "n2"}, "pager", ["Lost"])]),
+        ({"filter": "node=n2"}, [({"node": "n2"}, "pager", ["Lost"]), ({"severity": "critical"}, "ops", ["Lost"])]),
+        ({"active": "false"}, []),
+    ],
+)
+async def test_groups_are_those_of_the_routes_that_alerts_take(
+    rig: Any, params: dict[str, str], expected: list[tuple[dict[str, str], str, list[str]]]
+) -> None:
+    pager = {"name": "pager", "type": "log"}
+    route = {"receiver": "ops", "group_by": ["model"], "routes": ROUTES}
+    rig.config = Fleet.model_validate({**FLEET, "notifiers": [*FLEET["notifiers"], pager], "route": route})
+    for name, node in (("Down", "n1"), ("Lost", "n2")):
+        fire(rig, alertname=name, severity="critical", model="chat", node=node)
+    fire(rig, alertname="Slow", severity="warning")
+    fire(rig, alertname="Watchdog", severity="none")
+    async with rig.client() as client:
+        answer = await client.get("/api/v2/alerts/groups", params=params)
+        alerts = {one["fingerprint"]: one for one in (await client.get("/api/v2/alerts")).json()}
+    found = answer.json()
+    names = [sorted(alert["labels"]["alertname"] for alert in group["alerts"]) for group in found]
+    assert [(g["labels"], g["receiver"]["name"], n) for g, n in zip(found, names, strict=True)] == expected
+    assert all(alert == alerts[alert["fingerprint"]] for group in found for alert in group["alerts"])
+    models = [AlertGroup.model_validate(one).model_dump(by_alias=True) for one in found]
+    assert answer.content == JSONResponse(models).body
 
 
 @pytest.mark.parametrize(
