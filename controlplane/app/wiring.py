@@ -312,8 +312,9 @@ async def running(
         await asyncio.to_thread(bootstrap, TokenStore(db), data_dir, given_token, clock.now())
         embedded = await asyncio.to_thread(Embedded.open, loaded.fleet.metrics, data_dir, clock)
         stack.push_async_callback(embedded.close)
-        if db.lies_in(data_dir):  # this process holds the folder's lock, so every holder of a lease is dead
+        if db.lies_in(data_dir):  # this process holds the folder's lock, so whoever holds a lease or a message is dead
             await asyncio.to_thread(LeaseStore(db).take_over)
+            await asyncio.to_thread(OutboxStore(db).take_over)
         plane = ControlPlane(loaded, db, embedded, clock, listen, data_dir, pools, observe_only=observe_only, held=held)
         stack.push_async_callback(plane.close)
         await plane.start()

@@ -113,6 +113,16 @@ def test_the_claim_of_a_sender_that_died_runs_out(database: Database) -> None:
     assert (entry.claimed_by, entry.attempts) == ("p2", 2)
 
 
+def test_a_process_that_knows_the_other_senders_dead_claims_their_messages_at_once(database: Database) -> None:
+    outbox = OutboxStore(database)
+    put(database, "m1", "m2", "m3")
+    sent, *_ = outbox.claim("dead", 100.0, 60.0, 2)
+    outbox.done(sent, None, 101.0)
+    assert outbox.claim("new", 102.0, 60.0, 9)[0].message_id == "m3"
+    assert outbox.take_over() == 2
+    assert [(one.message_id, one.attempts) for one in outbox.claim("new", 103.0, 60.0, 9)] == [("m2", 2), ("m3", 2)]
+
+
 @pytest.mark.parametrize("holder", ["p2", "p1"])
 def test_a_sender_that_wakes_late_is_refused(database: Database, holder: str) -> None:
     put(database, "m1")

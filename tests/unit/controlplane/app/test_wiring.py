@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from controlplane.metrics.write.remote_write_codec import decode
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database, Patience
 from controlplane.store.lease import LeaseStore
+from controlplane.store.migrate import migrate
+from controlplane.store.outbox import OutboxStatus, OutboxStore, enqueue
 from controlplane.store.revision import RevisionStore
 from tests.patience import until
 
@@ -47,6 +50,24 @@ async def test_it_starts_ready_with_leases_and_a_token_and_gives_the_leases_back
     after = Database(f"sqlite:///{tmp_path / 'controlplane.db'}")
     assert all(lease.holder == "" for lease in LeaseStore(after).list())
     after.close()
+
+
+async def test_a_message_that_a_killed_process_was_sending_is_sent_at_once_at_the_next_start(
+    fleet: Write, tmp_path: Path
+) -> None:
+    before = Database(f"sqlite:///{tmp_path / 'controlplane.db'}")
+    migrate(before)
+    with before.transaction() as session:
+        enqueue(session, "alert", "nobody", "m1", {}, 0.0)
+    (claimed,) = OutboxStore(before).claim("killed", time.time(), 3000.0, 1)
+    before.close()
+    async with started(fleet(""), tmp_path) as (_, db):
+
+        def tried() -> bool:
+            entry = OutboxStore(db).get(claimed.message_id)
+            return entry is not None and entry.attempts == 2 and entry.status is OutboxStatus.DEAD
+
+        await until(tried)
 
 
 async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tmp_path: Path) -> None:
