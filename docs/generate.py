@@ -13,10 +13,32 @@ from ruamel.yaml import YAML
 
 from alerts.packs import BUILTIN, EXAMPLE, Variable, load_pack, pack_variables
 from alerts.rules import AlertingRule, RecordingRule
+from collectors.catalogue.mapping import canonical_layout, present
 from collectors.catalogue.model import Catalogue, CatalogueSource, Engine, load_catalogue
 from collectors.durations import format_duration
+from collectors.exposition.parser import parse
+from collectors.gpu.dcgm import without_blanks
+from collectors.target import Target
 
 REFERENCE = Path(__file__).parent / "reference"
+FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
+CAPTURES: Mapping[str, tuple[str, ...]] = {
+    "triton": ("triton-2.51-llm.prom", "captures/triton-2.51-cache-seq-stream.prom"),
+    "vllm": ("vllm-0.32-llm.prom", "captures/vllm-0.32-cpu.prom"),
+    "sglang": ("captures/sglang-0.5.23-cpu.prom",),
+    "llamacpp": ("captures/llamacpp-b10434.prom",),
+    "ray": ("captures/ray-serve-2.60.prom",),
+    "kserve": ("captures/kserve-0.21.prom",),
+    "litellm": ("captures/litellm-1.108.prom",),
+    "sglang-router": ("captures/sglang-router-0.3.2.prom",),
+    "vllm-router": ("captures/vllm-router-0.1.17.prom",),
+    "nvml": ("nvml-h200-idle.prom", "nvml-h200-busy.prom"),
+}
+"""Expositions that real servers printed, by kind of engine."""
+OURS = ("probe", "gateway", "readiness", "controlplane")
+"""Sources whose numbers the control plane makes itself."""
+SHOWN, WRITTEN = "●", "○"
+"""Marks of a cell: seen at a real server, and mapped from documentation."""
 RUNBOOKS = "../runbooks"
 """Path of the runbooks from the reference pages."""
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
@@ -55,6 +77,46 @@ def engine_sources() -> str:
     """Return, for each engine, a table of the canonical metrics and their raw metrics."""
     catalogue = load_catalogue()
     return "\n".join(_engine(name, engine, catalogue) for name, engine in catalogue.engines.items())
+
+
+def engine_matrix() -> str:
+    """Return two tables of engines and canonical metrics: which cells a real server has shown."""
+    found = []
+    for prefix in ("llm_", "gpu_"):
+        header, *rows = _matrix_of(prefix)
+        found.append(table(header, rows))
+    return "\n".join(found)
+
+
+def _shown(engine: str, catalogue: Catalogue) -> frozenset[str]:
+    """Return the canonical metrics that captures of an engine have."""
+    found: frozenset[str] = frozenset()
+    for name in CAPTURES.get(engine, ()):
+        parsed = parse(without_blanks((FIXTURES / name).read_bytes()))
+        target = Target(engine, "http://127.0.0.1:1/metrics", engine, "127.0.0.1:1")
+        found |= present(canonical_layout(parsed.series, parsed.metadata, target, catalogue), catalogue)
+    return found
+
+
+def _cells() -> Mapping[str, Mapping[str, str]]:
+    """Return the mark of each engine's canonical metrics, by engine and metric."""
+    catalogue = load_catalogue()
+    marks = {}
+    for name, engine in catalogue.engines.items():
+        if name not in OURS:
+            seen, mapped = _shown(name, catalogue), {*engine.sources, *engine.native}
+            marks[name] = {m: SHOWN if m in seen else WRITTEN for m in catalogue.metrics if m in seen or m in mapped}
+    return marks
+
+
+def _matrix_of(prefix: str) -> Iterable[list[str]]:
+    """Yield the header and the rows of the matrix of metrics with a prefix. Engines without any are left out."""
+    found = _cells()
+    engines = [name for name, marks in found.items() if any(metric.startswith(prefix) for metric in marks)]
+    yield ["canonical metric", *engines]
+    for metric in load_catalogue().metrics:
+        if metric.startswith(prefix) and any(metric in found[name] for name in engines):
+            yield [f"`{metric}`", *(found[name].get(metric, "") for name in engines)]
 
 
 def _engine(name: str, engine: Engine, catalogue: Catalogue) -> str:
@@ -170,6 +232,7 @@ def _uses(pack: str) -> Mapping[str, list[str]]:
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "canonical-metrics": canonical_metrics,
+    "engine-matrix": engine_matrix,
     "engine-sources": engine_sources,
     "own-metrics": own_metrics,
     "rule-packs": rule_packs,

@@ -247,10 +247,18 @@ def generator() -> Any:
     return module
 
 
-@pytest.mark.parametrize("page", ["metrics.md", "rules.md"])
+@pytest.mark.parametrize("page", ["engine-matrix.md", "metrics.md", "rules.md"])
 def test_the_generated_parts_are_current(page: str) -> None:
     text = read(page)
     assert generator().rendered(text) == text, "run: python docs/generate.py"
+
+
+def test_every_capture_of_an_engine_is_in_the_matrix() -> None:
+    module = generator()
+    named = {name for names in module.CAPTURES.values() for name in names}
+    assert {f"captures/{path.name}" for path in (module.FIXTURES / "captures").glob("*.prom")} <= named
+    assert all((module.FIXTURES / name).is_file() for name in named)
+    assert set(module.CAPTURES) <= set(load_catalogue().engines)
 
 
 def test_every_generated_part_is_on_a_page() -> None:
