@@ -59,6 +59,8 @@ class Lack(NamedTuple):
     """Canonical metrics."""
     instead: str = ""
     """One sentence about what the target exposes, if it lacks all of them, and what to check."""
+    expected: tuple[str, ...] = ()
+    """Canonical metrics that a default installation of the engine exposes."""
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,8 @@ def lack(layout: Layout, catalogue: Catalogue, engine: str) -> Lack:
     """Return what the layout lacks of a default installation of `engine`."""
     expected, lacks = catalogue.expected(engine), missing(layout, catalogue, engine)
     if not expected or len(lacks) < len(expected):
-        return Lack(lacks)
-    return Lack(lacks, instead({series.name for series in layout.raw}, catalogue, engine))
+        return Lack(lacks, expected=expected)
+    return Lack(lacks, instead({series.name for series in layout.raw}, catalogue, engine), expected)
 
 
 def _picked(positions: Sequence[int], left: int, interner: Interner) -> Picked:

@@ -23,7 +23,8 @@ import numpy as np
 from collectors.errors import ScrapeError, ScrapeTimeout
 from collectors.exposition.layout_cache import LayoutCache, Shapes
 from collectors.exposition.parser import Limits, Parsed
-from collectors.samples import FloatArray, Layout, Metadata, SampleSink, Series, View, labels_of
+from collectors.samples import FloatArray, Layout, SampleSink
+from collectors.scraping.report import report_key, report_layout
 from collectors.target import Lack, Remarking, Source, SourceRecipe, Target, TargetHealth
 
 _log = logging.getLogger(__name__)
@@ -37,18 +38,6 @@ _CLOSE_S = 5.0
 SLOTS = 16
 """Number of moments per interval at which targets are scraped. Targets of one moment share the processor's caches: one
 by one, a scrape costs half as much again (docs/metrics-engine.md). With 3,000 targets, a moment takes some 30 ms."""
-
-REPORT: dict[str, Metadata] = {
-    "up": Metadata("gauge", "1 if the last scrape of the target succeeded, 0 if it failed."),
-    "scrape_duration_seconds": Metadata("gauge", "Duration of the scrape."),
-    "scrape_samples_scraped": Metadata("gauge", "Samples that the target exposed."),
-    "scrape_samples_post_metric_relabeling": Metadata("gauge", "Samples that metric_relabel_configs left."),
-    "scrape_series_added": Metadata("gauge", "Series that the previous good scrape lacked."),
-    "scrape_body_size_bytes": Metadata("gauge", "Size of the body, inflated; 0 if none came."),
-}
-"""Series that every scrape yields, successful or not."""
-TARGET_UP = Metadata("gauge", "The value of up, with the target's kind of engine as the label engine.")
-"""`target_up`, a view of `up`. Raw series have an engine's own labels, so `up` cannot carry the kind (ADR 0034)."""
 
 
 class Clock(Protocol):
@@ -122,6 +111,8 @@ class _Scraper:
         self._cache = LayoutCache(partial(manager.layout_builder, target), setup.limits, manager.shapes)
         self._layout: Layout | None = None
         self._lack = Lack()
+        self._present: tuple[bool, ...] = ()
+        """Whether the last good scrape had each of the expected metrics."""
         self._report_layout = report_layout(target)
         self._body_bytes = 0
         self._logged: set[str] = set()
@@ -191,10 +182,11 @@ class _Scraper:
         elif self.live:
             sink.end(self._key, timestamp_ms)
             self.live = False
-        row = np.array([up, duration_s, outcome.scraped, left, added, outcome.body_bytes], dtype=np.float64)
+        report = (up, duration_s, outcome.scraped, left, added, outcome.body_bytes, *self._present)
+        row = np.array(report, dtype=np.float64)
         sink.append(self._report_key, self._report_layout, timestamp_ms, row)
         health, before = "up" if up else "down", self.health
-        missing, instead = self._lack if up else Lack()
+        missing, instead, _ = self._lack if up else Lack()
         same = before.health == health and before.missing == missing and bool(before.samples) == bool(samples)
         worse_before = before.health == "down" or before.samples == 0 or bool(set(before.missing) - set(missing))
         remark = self._source.remark if up and isinstance(self._source, Remarking) else ""
@@ -227,7 +219,11 @@ class _Scraper:
             return 0
         known = set(self._layout.raw) if self._layout else set()
         self._layout = layout
-        self._lack = self._manager.find_lack(self.target, layout)
+        lack, before = self._manager.find_lack(self.target, layout), self._lack
+        self._lack = lack
+        self._present = tuple(name not in lack.metrics for name in lack.expected)
+        if lack.expected != before.expected:
+            self._report_layout = report_layout(self.target, lack.expected)
         return len(set(layout.raw) - known)
 
     def _note_what_is_left_out(self, made_equal: int) -> None:
@@ -247,19 +243,6 @@ class _Scraper:
         if topic not in self._logged:
             self._logged.add(topic)
             _log.log(level, "target %s: %s", _name(self.target), text, exc_info=exc_info)
-
-
-def report_layout(target: Target) -> Layout:
-    """Return the layout of a target's report: the series of REPORT in that order, and the view `target_up`."""
-    named = {**dict(target.labels), "job": target.job, "instance": target.instance}
-    raw = tuple(Series(name, labels_of(named)) for name in REPORT)
-    kind = View(Series("target_up", labels_of({**named, "engine": target.engine})), (0,))
-    return Layout(raw, (kind,), {**REPORT, "target_up": TARGET_UP})
-
-
-def report_key(target: Target) -> str:
-    """Return the source name of a target's report series (`up`, `scrape_…`)."""
-    return f"{target.key}#report"
 
 
 def _name(target: Target) -> str:

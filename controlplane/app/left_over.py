@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Iterable
 
 from collectors.samples import SampleSink
-from collectors.scraping.scrape import report_key
+from collectors.scraping.report import report_key
 from collectors.target import Target
 from controlplane.metrics.series.source import RECORDED, RULES, WRITTEN, SeriesSource
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collectors.scraping.scrape import ScrapeManager, _Scraper, report_key
+from collectors.scraping.report import report_key
+from collectors.scraping.scrape import ScrapeManager, _Scraper
 from collectors.target import Target, TargetHealth
 
 

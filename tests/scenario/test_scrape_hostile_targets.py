@@ -22,7 +22,8 @@ import pytest
 from collectors.exposition.parser import Limits, Parsed
 from collectors.http.fetch import HttpSource
 from collectors.samples import FloatArray, Layout
-from collectors.scraping.scrape import ScrapeManager, report_key
+from collectors.scraping.report import report_key
+from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Source, Target
 from tests.fakes.recipes import MadeBy
 from tests.patience import HANG_S

@@ -87,11 +87,11 @@ def test_a_target_is_blind_only_without_everything_that_is_expected() -> None:
 
     whole = (FIXTURES / "captures/vllm-0.32-cpu.prom").read_text()
     expected = CATALOGUE.expected("vllm")
-    assert lacks(whole, "vllm") == Lack()
+    assert lacks(whole, "vllm") == Lack(expected=expected)
     assert lacks("vllm:num_requests_running 1\n", "vllm") == Lack(
-        tuple(name for name in expected if name != "llm_requests_running")
+        tuple(name for name in expected if name != "llm_requests_running"), expected=expected
     )
     assert lacks("up 1\n", "vllm") == Lack(
-        expected, "answers with metrics such as up, and none of vllm: check engine: and path:"
+        expected, "answers with metrics such as up, and none of vllm: check engine: and path:", expected
     )
     assert lacks("up 1\n", "custom") == Lack(), "nothing is expected of an engine that the catalogue does not know"

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from collectors.errors import ScrapeTimeout, UnexpectedStatus
 from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, Picked, Series, View, labels_of
-from collectors.scraping.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick, report_key
+from collectors.scraping.report import report_key
+from collectors.scraping.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick
 from collectors.target import Lack, Source, Target, TargetHealth
 from tests.fakes.recipes import MadeBy
 from tests.fakes.scrape_once import scrape_once
@@ -24,6 +25,7 @@ from tests.fakes.scrape_once import scrape_once
 T0 = 1_700_000_000.0
 A = Target("vllm", "http://a:1/metrics", "vllm", "a:1", labels=(("model", "chat"),), interval_s=10, timeout_s=5)
 B = Target("triton", "http://b:1/metrics", "triton", "b:1", interval_s=10, timeout_s=5)
+EXPECTED = ("llm_requests_total", "llm_tokens_total")
 REPORT_LABELS = (("instance", "a:1"), ("job", "vllm"), ("model", "chat"))
 
 
@@ -104,6 +106,10 @@ class ScriptedSource:
         self.closed = True
 
 
+def present(metric: str) -> Series:
+    return Series("collector_metric_present", labels_of({**dict(REPORT_LABELS), "metric": metric}))
+
+
 def plain_layout(_target: Target, parsed: Parsed) -> Layout:
     return Layout(parsed.series, metadata=parsed.metadata)
 
@@ -122,7 +128,7 @@ class Bench:
             self.time,
             Limits(max_samples=10_000),
             find_lack=lambda target, layout: (
-                Lack() if len(layout.raw) > 1 else Lack(("llm_requests_total",), "answers")
+                Lack(expected=EXPECTED) if len(layout.raw) > 1 else Lack(EXPECTED[:1], "answers", EXPECTED)
             ),
             offset=lambda _: 0.0,
             sleep=self.time.sleep,
@@ -160,6 +166,7 @@ async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
             Series("scrape_samples_post_metric_relabeling", REPORT_LABELS): 2.0,
             Series("scrape_series_added", REPORT_LABELS): 2.0,
             Series("scrape_body_size_bytes", REPORT_LABELS): 8.0,
+            **{present(metric): 1.0 for metric in EXPECTED},
         },
     )
     of_its_kind = labels_of({**dict(REPORT_LABELS), "engine": "vllm"})
@@ -167,6 +174,21 @@ async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
     assert bench.sink.layouts[1].metadata["up"].type == "gauge"
     assert health == TargetHealth(A, "up", last_scrape_at=T0, duration_s=0.0, samples=2, since=T0)
     assert bench.sources[A.url].reads == [5]
+
+
+async def test_which_expected_metrics_a_target_has_is_known_from_its_last_good_scrape(bench: Bench) -> None:
+    bench.script(A, UnexpectedStatus(503), b"a 1\nb 1\n", b"a 1\n", UnexpectedStatus(503), b"a 1\nb 1\n")
+    await bench.manager.apply([A])
+    await bench.time.to(50.5)
+    await bench.manager.close()
+    reports = [row for source, _, row in bench.sink.rows if source == report_key(A)]
+    assert [[row.get(present(metric)) for metric in EXPECTED] for row in reports] == [
+        [None, None],
+        [1.0, 1.0],
+        [0.0, 1.0],
+        [0.0, 1.0],
+        [1.0, 1.0],
+    ]
 
 
 async def test_targets_are_scraped_at_their_ticks_with_the_scheduled_time(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from alerts.interfaces import AlertState
 from collectors.samples import Layout, Series
-from collectors.scraping.scrape import report_key
+from collectors.scraping.report import report_key
 from collectors.target import Target
 from controlplane.app.itself import own_target
 from controlplane.app.left_over import end_left_over, end_own
