@@ -98,6 +98,9 @@ class Bare:
     def targets(self) -> list[Any]:
         return []
 
+    def dropped_targets(self) -> list[Any]:
+        return []
+
     def active(self) -> list[Any]:
         return []
 
