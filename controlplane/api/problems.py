@@ -172,11 +172,19 @@ def _invalid(fault: Mapping[str, Any]) -> str:
     where, *path = fault["loc"]
     name = ".".join(str(part) for part in path) or ("the body" if where == "body" else str(where))
     if fault["type"] == "string_pattern_mismatch":
-        return f"{name}: {str(fault['input'])[:80]!r} does not have the form {fault['ctx']['pattern']}"
+        return f"{name}: {_form(str(fault['input']), fault['ctx']['pattern'])}"
     if fault["type"] == "literal_error":
         return f"{name}: {choice(fault)}"
     words = str(fault["msg"]).removeprefix("Value error, ")
     return f"{name}: {words.replace('Input should be', 'expected')}"
+
+
+def _form(text: str, pattern: str) -> str:
+    if r"\x00-\x1f" not in pattern:
+        return f"{text[:80]!r} does not have the form {pattern}"
+    # Such a pattern admits any single line. Nobody should have to read it.
+    breaks = any(char < " " or char == "\x7f" for char in text)
+    return "expected one line without control characters" if breaks else "expected a text that is not blank"
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -82,6 +82,19 @@ async def test_bad_input_names_every_field(operator: httpx.AsyncClient) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("x\ny", "comment: expected one line without control characters"),
+        ("  ", "comment: expected a text that is not blank"),
+    ],
+)
+async def test_what_is_no_single_line_is_told_in_words(operator: httpx.AsyncClient, comment: str, said: str) -> None:
+    body = {"matchers": ["model=chat"], "for": "1h", "comment": comment}
+    answer = await operator.post("/cp/v1/silences", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (400, said)
+
+
 async def test_every_fault_of_a_configuration_is_told(rig: Any, admin: httpx.AsyncClient) -> None:
     faults = [errors.ConfigError("expected a name", file="fleet.yaml", line=3, field="fleet.name")]
     rig.reload_error = errors.ConfigErrors(faults)
