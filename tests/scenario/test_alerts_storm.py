@@ -138,11 +138,12 @@ async def test_a_node_that_dies_is_one_message_whatever_dies_with_it(tmp_path: P
         # While the control plane is away, a thirteenth engine is placed on the dead node.
         async with up(tmp_path, fleet + node.targets(13)) as (_, port):
             await until(lambda: "13 alerts of 13 groups" in text_of(slack.roots()[0]), PROCESS_S)
-            assert shown(slack) == ("FIRING: storm, node n1", ["FIRING"])
+            grown = ("FIRING: storm, node n1", ["FIRING"])
+            await until(lambda: shown(slack) == grown, PROCESS_S)  # the line in its thread follows the edit
             assert {one["fingerprint"] for one in firing} < {o["fingerprint"] for o in await alerts(port, "firing")}
             node.dead = False
             over = ("RESOLVED: storm, node n1", ["FIRING", "RESOLVED"])
-            await until(lambda: shown(slack) == over, PROCESS_S)  # the line in its thread follows its title
+            await until(lambda: shown(slack) == over, PROCESS_S)
             assert await alerts(port, "firing") == []
             ended = await alerts(port, "resolved")
             assert {one["labels"]["model"] for one in ended} == {f"n1-m{n}" for n in range(13)}
