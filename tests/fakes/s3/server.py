@@ -324,6 +324,11 @@ def s3_server() -> Iterator[S3Server]:
         server.url = f"http://{host}:{port}"
         ready.set()
         await stop.wait()
+        # asyncio's server breaks a connection that it is just accepting when it is closed.
+        for one in listening.sockets:
+            loop.remove_reader(one.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         listening.close()
         await server.end()
 
