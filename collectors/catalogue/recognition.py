@@ -39,7 +39,7 @@ def recognised(names: Collection[str], catalogue: Catalogue) -> Recognised:
     Names that every process exposes do not count. Triton with its vLLM backend exposes metrics of both, and is Triton,
     because Triton's sources read all that vLLM's do there.
     """
-    telling = [name for name in names if not name.startswith(_OF_EVERY_PROCESS)]
+    telling = _telling(names)
     counts = {kind: sum(_reads(engine, name) for name in telling) for kind, engine in catalogue.engines.items()}
     kind = max(counts, key=lambda one: counts[one], default="")
     if kind and counts[kind]:
@@ -60,12 +60,16 @@ def instead(names: Collection[str], catalogue: Catalogue, engine: str) -> str:
         return f"answers with metrics of {found.exporter}, not of {engine}: correct the address"
     if found.engine:
         return f"answers with few metrics of {engine}, and none that is expected: its version may be too old or too new"
-    if all(name.startswith(_OF_EVERY_PROCESS) for name in names):
+    telling = _telling(names)
+    if not telling:
         return (
             f"answers with metrics of its process only: check whether {engine}'s statistics are off, engine: and path:"
         )
-    example = min(name for name in names if not name.startswith(_OF_EVERY_PROCESS))
-    return f"answers with metrics such as {example[:80]}, and none of {engine}: check engine: and path:"
+    return f"answers with metrics such as {min(telling)[:80]}, and none of {engine}: check engine: and path:"
+
+
+def _telling(names: Collection[str]) -> list[str]:
+    return [name for name in names if not name.startswith(_OF_EVERY_PROCESS)]
 
 
 def _reads(engine: Engine, name: str) -> bool:

@@ -137,18 +137,18 @@ def enqueue(
     lane: str = "",
 ) -> bool:
     """Queue a message (see Queued) in the caller's transaction, due at once. False when its id is already stored."""
-    new = _insert(is_sqlite=session.get_bind().dialect.name == "sqlite").returning(col(OutboxRow.id))
+    new = _insert(session.get_bind().dialect.name).returning(col(OutboxRow.id))
     return session.execute(new, _row(Queued(message_id, kind, receiver, lane, payload), at)).first() is not None
 
 
 def enqueue_all(session: Session, messages: Iterable[Queued], at: float) -> None:
     """Queue messages as `enqueue` does, with one statement."""
     if rows := [_row(message, at) for message in messages]:
-        session.connection().execute(_insert(is_sqlite=session.get_bind().dialect.name == "sqlite"), rows)
+        session.connection().execute(_insert(session.get_bind().dialect.name), rows)
 
 
-def _insert(*, is_sqlite: bool) -> sqlite.Insert | postgresql.Insert:
-    if is_sqlite:
+def _insert(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    if dialect == "sqlite":
         return sqlite.insert(OutboxRow).on_conflict_do_nothing(index_elements=["message_id"])
     return postgresql.insert(OutboxRow).on_conflict_do_nothing(index_elements=["message_id"])
 
@@ -232,7 +232,7 @@ class OutboxStore:
                     lost.append(one.entry)
                 elif one.substitutes:
                     more = [_row(Queued(s.message_id, one.entry.kind, *s[1:]), one.at) for s in one.substitutes]
-                    connection.execute(_insert(is_sqlite=self._db.is_sqlite), more)
+                    connection.execute(_insert(connection.dialect.name), more)
         return lost
 
     def done(self, entry: OutboxEntry, result: Mapping[str, Any] | None, at: float) -> None:

@@ -107,14 +107,10 @@ def alerts(
     matchers = filter_matchers(filter)
     pattern = _pattern(receiver)
     shown = _Shown(active=active, silenced=silenced, inhibited=inhibited)
-    firing = services.holding.firing(lambda labels: all_match(matchers, labels))
+    firing = _firing(services, matchers, shown)
     names = _matching(pattern, {name for one in firing for name in one.receivers})
-    found = [
-        (one.instance.fingerprint, one)
-        for one in firing
-        if (pattern is None or not names.isdisjoint(one.receivers)) and shown.has(one.mutes)
-    ]
-    return _json(_content(services, found))
+    found = [one for one in firing if pattern is None or not names.isdisjoint(one.receivers)]
+    return _json(_content(services, _by_fingerprint(found)))
 
 
 @router.get("/api/v2/alerts/groups", response_model=tuple[AlertGroup, ...])
@@ -136,16 +132,13 @@ def groups(
     pattern = _pattern(receiver)
     shown = _Shown(active=active, silenced=silenced, inhibited=inhibited, muted=muted)
     stages = services.pipeline.stages()
-    found = [one for one in services.holding.firing(lambda labels: all_match(matchers, labels)) if shown.has(one.mutes)]
-    content = _content(services, [(one.instance.fingerprint, one) for one in found])
-    shapes = {shape["fingerprint"]: shape for shape in content}
+    found = _by_fingerprint(_firing(services, matchers, shown))
     by_group: dict[tuple[Labels, str, str], list[dict[str, object]]] = {}
-    for one in found:
+    for (_, one), shape in zip(found, _content(services, found), strict=True):
         for node in stages.nodes(dict(one.instance.labels)):
             if pattern is None or pattern.matches(node.receiver):
                 labels = Outlet(node, "").group_labels(one.instance.labels)
-                members = by_group.setdefault((labels, node.receiver, node.path), [])
-                members.append(shapes[one.instance.fingerprint])
+                by_group.setdefault((labels, node.receiver, node.path), []).append(shape)
     return _json(
         [
             {"alerts": members, "labels": dict(labels), "receiver": {"name": name}}
@@ -208,9 +201,18 @@ def _route(node: Node) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value or name == "group_by"}
 
 
-def _content(services: Services, found: Iterable[tuple[str, Standing]]) -> list[dict[str, object]]:
-    """Return alerts, given with their fingerprints, in the shape of GettableAlert and in the order of fingerprints."""
-    found = sorted(found, key=itemgetter(0))
+def _firing(services: Services, matchers: Sequence[Matcher], shown: _Shown) -> list[Standing]:
+    firing = services.holding.firing(lambda labels: all_match(matchers, labels))
+    return [one for one in firing if shown.has(one.mutes)]
+
+
+def _by_fingerprint(found: Iterable[Standing]) -> list[tuple[str, Standing]]:
+    """Return alerts with their fingerprints, which take time to compute, in the order of these."""
+    return sorted(((one.instance.fingerprint, one) for one in found), key=itemgetter(0))
+
+
+def _content(services: Services, found: Sequence[tuple[str, Standing]]) -> list[dict[str, object]]:
+    """Return alerts, given with their fingerprints, in the shape of GettableAlert."""
     now, url = services.clock.now(), services.config().fleet.external_url
     ends_at, updated_at = instant(now + ENDS_AFTER_S), instant(now)
     own = f"{url.rstrip('/')}/alerts/" if url else ""
