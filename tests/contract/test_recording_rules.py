@@ -6,7 +6,6 @@ import functools
 import http.server
 import json
 import math
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from collectors.gpu.dcgm import without_blanks
 from collectors.samples import labels_of
 from collectors.target import Target
 from tests.fakes.metrics_servers import prometheus
+from tests.fakes.on_a_thread import serving
 from tests.patience import HANG_S
 
 pytestmark = pytest.mark.needs("prometheus")
@@ -155,14 +155,8 @@ def served(bodies: dict[str, Body], tmp_path_factory: pytest.TempPathFactory) ->
     for name, body in bodies.items():
         (folder / name).write_bytes(body.text)
     handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(handler) as address:
+        yield address
 
 
 def instance_of(name: str) -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import http.server
 import json
 import subprocess
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from controlplane.clock.system import SystemClock
 from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigErrors
 from tests.contract.real_servers import prometheus
+from tests.fakes.on_a_thread import serving
 from tests.fakes.scrape_once import scrape_once
 from tests.patience import HANG_S, PROCESS_S
 
@@ -116,18 +115,6 @@ class Quiet(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
-
-
-@contextmanager
-def page_server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def written(job: str, server: str) -> tuple[str, str]:
@@ -216,7 +203,7 @@ def without_failed(series: dict[Key, float], failed: str) -> dict[Key, float]:
 
 
 async def test_the_same_rules_make_the_same_targets_and_series(tmp_path: Path) -> None:
-    with page_server() as server:
+    with serving(Quiet) as server:
         listed = [
             {"targets": [server], "labels": {"zone": "eu", "__meta_rack": "r1"}},
             {"targets": [server.replace("127.0.0.1", "localhost")], "labels": {"zone": "us", "__meta_rack": "r2"}},
