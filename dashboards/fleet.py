@@ -46,6 +46,7 @@ def _now() -> Section:
         Number(
             title="Requests per second",
             queries=[Query(f"sum(rate(llm_requests_total{{{_ENGINE}}}[$__rate_interval]))")],
+            description="As the engines count. A request to a Triton ensemble counts there and in each of its steps.",
             unit="reqps",
             width=4,
             height=5,

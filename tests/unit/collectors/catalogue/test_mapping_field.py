@@ -148,6 +148,13 @@ def test_tritons_tensorrt_llm_backend_says_what_waits_and_runs_and_how_full_its_
     assert mapped.layout.unknown_labels == ()
 
 
+def test_a_failure_of_an_ensemble_which_triton_counts_twice_is_one_error(field: Path) -> None:
+    mapped = Mapped((field / "triton-ensemble.prom").read_bytes(), target("triton"))
+    assert mapped.one("llm_requests_total", model="ens", outcome="error", reason="OTHER") == 7
+    assert mapped.one("llm_requests_total", model="ens", outcome="success") == 10
+    assert mapped.one("llm_requests_total", model="llm", outcome="error", reason="BACKEND") == 3
+
+
 def test_failures_without_a_reason_are_errors(field: Path) -> None:
     mapped = Mapped((field / "triton-failure-without-reason.prom").read_bytes(), target("triton"))
     assert mapped.one("llm_requests_total", outcome="error") == 10
