@@ -204,8 +204,11 @@ def _cost() -> Section:
         Lines(
             title="Spent against budget so far",
             queries=[
-                Query(f"sum by (model) (llm_budget_spent_usd{{{_MODEL}}})", "{{model}} spent"),
-                Query(f"sum by (model) (llm_budget_prorated_usd{{{_MODEL}}})", "{{model}} budget so far"),
+                Query(f"sum by (model, account) (llm_budget_spent_usd{{{_MODEL}}})", "{{model}}{{account}} spent"),
+                Query(
+                    f"sum by (model, account) (llm_budget_prorated_usd{{{_MODEL}}})",
+                    "{{model}}{{account}} budget so far",
+                ),
             ],
             unit="currencyUSD",
             minimum=0,
@@ -214,11 +217,40 @@ def _cost() -> Section:
         Lines(
             title="Forecast for the month",
             queries=[
-                Query(f"sum by (model) (llm_budget_forecast_usd{{{_MODEL}}})", "{{model}} forecast"),
-                Query(f"sum by (model) (llm_budget_limit_usd{{{_MODEL}}})", "{{model}} budget"),
+                Query(
+                    f"sum by (model, account) (llm_budget_forecast_usd{{{_MODEL}}})", "{{model}}{{account}} forecast"
+                ),
+                Query(f"sum by (model, account) (llm_budget_limit_usd{{{_MODEL}}})", "{{model}}{{account}} budget"),
             ],
             unit="currencyUSD",
             minimum=0,
+            width=12,
+        ),
+        Lines(
+            title="Charges of providers today",
+            queries=[
+                Query(
+                    f'sum by (job, model, project) (llm_account_cost_usd{{window="day", {_MODEL}}})',
+                    "{{job}} {{model}} {{project}}",
+                )
+            ],
+            description="As the providers' reports say, since midnight UTC. They come hours late.",
+            unit="currencyUSD",
+            minimum=0,
+            width=12,
+        ),
+        Lines(
+            title="Rate limits left at hosted APIs",
+            queries=[
+                Query(
+                    f"min by (instance, model, type) (llm_ratelimit_remaining{{{_MODEL}}}) "
+                    f"/ min by (instance, model, type) (llm_ratelimit_limit{{{_MODEL}}})",
+                    "{{instance}} {{model}} {{type}}",
+                )
+            ],
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
             width=12,
         ),
     ]

@@ -33,6 +33,8 @@ class EngineKind:
     """API for readiness checks; None: servers of this kind serve no models."""
     source: str = "engine"
     """Label `source` of its canonical series: who counted."""
+    hosted: bool = False
+    """Whether it is an account at a provider, whose address is known and whose API needs a key."""
     names_models: bool = True
     """Whether its metrics have its own model names, which may differ from fleet.yaml's."""
 
@@ -65,6 +67,8 @@ _KINDS = (
     EngineKind("litellm", source="proxy"),
     EngineKind("sglang-router", source="proxy"),
     EngineKind("vllm-router", source="proxy"),
+    EngineKind("openai", source="account", hosted=True),
+    EngineKind("anthropic", source="account", hosted=True),
     EngineKind("dcgm", names_models=False),
     EngineKind("nvml", names_models=False),
     EngineKind("probe", source="probe", names_models=False),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from collectors.probe.protocol import BadAnswer, Dialect, Event, message_of
@@ -16,6 +16,8 @@ _VERSION = "2023-06-01"
 class Anthropic(Dialect):
     """POST …/v1/messages with stream=true."""
 
+    key_header: str = field(default="x-api-key", kw_only=True)
+
     def body(self) -> dict[str, Any]:
         """Return the request body."""
         made = {"model": self.model, "messages": self.messages, "stream": True, "max_tokens": self.max_tokens}
@@ -23,8 +25,7 @@ class Anthropic(Dialect):
 
     def headers(self, authorization: str) -> dict[str, str]:
         """Return the API's version, and a bearer token as the key that the API reads instead."""
-        scheme, _, key = authorization.partition(" ")
-        return {"anthropic-version": _VERSION, **({"x-api-key": key} if scheme == "Bearer" and key else {})}
+        return {"anthropic-version": _VERSION, **super().headers(authorization)}
 
     def event(self, data: str) -> Event:
         """Read one event, or a whole message. Raises BadAnswer for any other text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from collectors.errors import CollectorError
@@ -29,6 +30,8 @@ _PATHS = (
     ("/messages", "anthropic"),
 )
 """Ends of paths, and the protocols that they stand for. The first that fits counts."""
+_AZURE = "/openai/deployments/"
+"""Part of the paths where Azure OpenAI reads a key from the header `api-key`. At `/openai/v1/` it is a bearer token."""
 
 
 def dialect_for(url: str, protocol: str | None, model: str, question: Question) -> Dialect:
@@ -48,7 +51,7 @@ def dialect_for(url: str, protocol: str | None, model: str, question: Question) 
         raise CollectorError(f"probe {url}: set the model to ask (model_name:, or a model label)")
     if isinstance(made, Infer) and not question.tensors.inputs:
         raise CollectorError(f"probe {url}: infer needs tensors: with inputs:")
-    return made
+    return replace(made, key_header="api-key") if _AZURE in path else made
 
 
 def _made(name: str, path: str, model: str, question: Question) -> Dialect:

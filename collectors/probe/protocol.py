@@ -42,6 +42,8 @@ class Dialect(ABC):
 
     model: str = ""
     question: Question = field(default_factory=Question)
+    key_header: str = field(default="", kw_only=True)
+    """Header for the API's key, where the API reads it from another one than Authorization."""
     generates: ClassVar[bool] = True
     """Whether the answer consists of tokens, so that there is a time to the first one."""
     lines: ClassVar[bool] = False
@@ -69,7 +71,8 @@ class Dialect(ABC):
 
     def headers(self, authorization: str) -> dict[str, str]:
         """Return headers beside the usual ones. `authorization` is the value of that header, or ""."""
-        return {}
+        scheme, _, key = authorization.partition(" ")
+        return {self.key_header: key} if self.key_header and scheme == "Bearer" and key else {}
 
 
 def message_of(data: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from collectors.probe.dialects import dialect_for
 from collectors.probe.misfit import DENIED, MISFITS, Misfit, refused, remark_of, secrets_of, shown_url
 from collectors.probe.protocol import BadAnswer, Dialect, Event, EventStream, LineStream
 from collectors.probe.question import Question
+from collectors.probe.rate_limits import rate_limits
 from collectors.probe.tally import Asked, Tally
 from collectors.target import Auth
 
@@ -50,6 +51,7 @@ class ProbeSource:
         timeout_s: float | None = None,
         auth: Auth | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         if not questions:
             raise CollectorError(f"probe {shown_url(url)}: there is no question")
@@ -59,7 +61,7 @@ class ProbeSource:
         self._remarks = [""] * len(questions)
         self._next = 0
         self._timeout_s = timeout_s
-        self._clock = clock
+        self._clock, self._wall = clock, wall
         self._client = HttpClient(auth)
         self._tally = Tally(model)
 
@@ -116,6 +118,7 @@ class ProbeSource:
         session = self._client.session()
         async with session.post(self._url, json=dialect.body(), **options) as response:
             progress.answering = True
+            self._tally.limited(rate_limits(response.headers, self._wall()))
             if response.status in _REJECTED:
                 return "rejected", f"http_{response.status}"
             if response.status in MISFITS | DENIED:

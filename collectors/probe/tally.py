@@ -8,10 +8,11 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.utils import floatToGoString
 
 from collectors.probe.misfit import MISFITS
+from collectors.probe.rate_limits import RateLimit
 
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0)
 """Bucket bounds in seconds. They are the same for every probe, because one sum by (le) needs equal buckets. 2.0 s is
@@ -64,6 +65,7 @@ class Tally:
         self._outcomes: dict[tuple[str, str], int] = dict.fromkeys(_DECLARED, 0)
         self._duration = _Buckets(DURATION_BUCKETS)
         self._first_token = _Buckets(FIRST_TOKEN_BUCKETS)
+        self._limits: tuple[RateLimit, ...] = ()
 
     def add(self, asked: Asked, *, generates: bool = True) -> None:
         """Count one request. Refusals and errors are left out of the latencies: they are fast, and no answers.
@@ -82,6 +84,10 @@ class Tally:
         elif timed_out:
             self._first_token.observe(asked.duration_s, unfinished=True)
 
+    def limited(self, limits: tuple[RateLimit, ...]) -> None:
+        """Remember the rate limits of an answer. An answer that states none changes nothing."""
+        self._limits = limits or self._limits
+
     def families(self) -> Iterator[Metric]:
         """Yield the metric families. None of them has a `_created` sample."""
         names = ["source", "served_model"]
@@ -99,3 +105,17 @@ class Tally:
             family = HistogramMetricFamily(name, text, labels=names)
             family.add_metric(own, buckets.cumulative(), buckets.sum)
             yield family
+        yield from self._limit_families()
+
+    def _limit_families(self) -> Iterator[Metric]:
+        for name, text, values in (
+            ("llm_ratelimit_limit", "What the API's rate limit allows in its window.", [x.limit for x in self._limits]),
+            ("llm_ratelimit_remaining", "What is left of it.", [x.remaining for x in self._limits]),
+            ("llm_ratelimit_reset_seconds", "Time until it is whole again.", [x.reset_s for x in self._limits]),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["source", "served_model", "type"])
+            for limit, value in zip(self._limits, values, strict=True):
+                if value is not None:
+                    family.add_metric(["probe", self._model, limit.kind], value)
+            if family.samples:
+                yield family

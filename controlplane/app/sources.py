@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collectors.clouds.providers import PROVIDERS
+from collectors.clouds.source import AccountSource
 from collectors.engines.readiness import ReadinessSource
 from collectors.gpu.dcgm import DcgmSource
 from collectors.gpu.nvml.source import NvmlSource
@@ -31,6 +33,8 @@ class SourceFactory:
         if target.engine == "readiness":
             ready = self._plan.readiness[target.url]
             return Recipe(ReadinessSource, (ready.api, target.url), {"expected": ready.expected, "auth": target.auth})
+        if target.engine in PROVIDERS:
+            return Recipe(AccountSource, (PROVIDERS[target.engine], target.url, target.auth), bounded)
         return Recipe(_dcgm if target.engine == "dcgm" else HttpSource, (target.url, target.auth), bounded)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from collectors.clouds.providers import PROVIDERS
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
 from collectors.engines.kinds import BACKENDS, ENGINES, Api, EngineKind
@@ -56,7 +57,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
     for number, group in enumerate(fleet.targets):
         made = _listed(group, loaded)
         groups.append(made)
-        for url in group.urls:
+        for url in group.urls if group.engine == "probe" else ():
             probes[url, made.labels] = group
             _check_probe(url, group, loaded, ("targets", number))
     engines, readiness = _backends(fleet.models)
@@ -78,11 +79,10 @@ def _own_gateway(section: GatewaySection, scrape: ScrapeSection) -> DiscoveryGro
 def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
     scrape = loaded.fleet.scrape
     interval = group.interval or scrape.interval
-    local = group.engine == "nvml" and not (group.addresses or group.file_sd)
     return DiscoveryGroup(
         engine=group.engine,
         addresses=group.addresses,
-        urls=(LOCAL_NVML,) if local else group.urls,
+        urls=_urls(group),
         file_sd=group.file_sd,
         labels=labels_of(group.labels),
         models=_served_names(loaded.fleet.models) if ENGINES[group.engine].names_models else (),
@@ -94,6 +94,13 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         relabel=rules_of(group.relabel_configs),
         metric_relabel=rules_of(group.metric_relabel_configs),
     )
+
+
+def _urls(group: TargetGroup) -> tuple[str, ...]:
+    if group.engine == "nvml" and not (group.addresses or group.file_sd):
+        return (LOCAL_NVML,)
+    provider = PROVIDERS.get(group.engine)
+    return group.urls or ((provider.url,) if provider else ())
 
 
 def _served_names(models: tuple[ModelSection, ...]) -> Labels:

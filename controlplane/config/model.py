@@ -70,10 +70,17 @@ class ScrapeSection(Model):
 
 
 class BudgetSection(Model):
-    """Monthly budget of a model."""
+    """Monthly budget of a model, or of an account at a provider."""
 
-    model: Text
+    model: Text | None = None
+    account: Text | None = None
+    """Job of a target that reads an account."""
     monthly_usd: float = Field(gt=0)
+
+    @check
+    def _is_of_one(self) -> Iterator[Fault]:
+        if bool(self.model) == bool(self.account):
+            yield Fault((), "needs one of model:, account:")
 
 
 class Cost(Model):
@@ -302,15 +309,27 @@ class Fleet(Model):
     def _budgets_have_models(self) -> Iterator[Fault]:
         names = sorted({model.name for model in self.models})
         for number, budget in enumerate(self.cost.budgets if self.cost else ()):
-            if budget.reads("model") and budget.model not in names:
+            if budget.reads("model") and budget.model and budget.model not in names:
                 place = ("cost", "budgets", number, "model")
                 yield Fault(place, not_one_of(budget.model, "models", names))
 
     @check
+    def _budgets_have_accounts(self) -> Iterator[Fault]:
+        if not all(group.reads("engine") and group.reads("labels") for group in self.targets):
+            return
+        accounts = sorted({group.account for group in self.targets if group.account})
+        for number, budget in enumerate(self.cost.budgets if self.cost else ()):
+            if budget.reads("account") and budget.account and budget.account not in accounts:
+                place = ("cost", "budgets", number, "account")
+                kinds = "accounts (targets with the engine openai or anthropic)"
+                yield Fault(place, not_one_of(budget.account, kinds, accounts))
+
+    @check
     def _budgets_differ(self) -> Iterator[Fault]:
         budgets = self.cost.budgets if self.cost else ()
-        models = [budget.model if budget.reads("model") else None for budget in budgets]
-        yield from (Fault(("cost", *f.loc[:-1], "model"), f.sentence) for f in _taken("budgets", models))
+        for field in ("model", "account"):
+            names = [getattr(budget, field) if budget.reads(field) else None for budget in budgets]
+            yield from (Fault(("cost", *f.loc[:-1], field), f.sentence) for f in _taken("budgets", names))
 
 
 def _taken(field: str, names: Iterable[str | None]) -> Iterator[Fault]:

@@ -21,7 +21,7 @@ class CostLedger:
 
     def __init__(self, db: Database, cost: Cost, max_gap_s: float = MAX_GAP_S) -> None:
         self._db, self._cost, self._max_gap_s = db, cost, max_gap_s
-        self._limits = {budget.model: budget.monthly_usd for budget in cost.budgets}
+        self._limits = {budget.model: budget.monthly_usd for budget in cost.budgets if budget.model}
 
     def tick(self, now: float, gpus_up: Mapping[str, float | None], lease: Lease | None = None) -> None:
         """Account for the time since the last tick of any process.
@@ -56,12 +56,14 @@ class CostLedger:
 
     def samples(self, now: float) -> list[tuple[Series, float]]:
         """Return `llm_budget_{spent,limit,prorated,forecast}_usd{model}`. An unknown value has no sample."""
-        samples = []
-        for r in self.reports(now):
-            values = {"spent": r.spent, "limit": r.limit, "prorated": r.prorated, "forecast": r.forecast}
-            labels = labels_of({"model": r.model})
-            samples += [(Series(f"llm_budget_{n}_usd", labels), v) for n, v in values.items() if v is not None]
-        return samples
+        return [sample for r in self.reports(now) for sample in budget_samples(r, "model")]
+
+
+def budget_samples(r: BudgetReport, label: str) -> list[tuple[Series, float]]:
+    """Return `llm_budget_{spent,limit,prorated,forecast}_usd` with the report's name as the value of `label`."""
+    values = {"spent": r.spent, "limit": r.limit, "prorated": r.prorated, "forecast": r.forecast}
+    labels = labels_of({label: r.model})
+    return [(Series(f"llm_budget_{name}_usd", labels), value) for name, value in values.items() if value is not None]
 
 
 def _latest(session: Session) -> dict[str, LedgerEntry]:

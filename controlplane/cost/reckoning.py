@@ -41,9 +41,13 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class BudgetReport:
-    """A model's month so far, in US dollars. None: no budget is set, or nothing was observed yet."""
+    """The month of a model or of a provider's account so far, in US dollars.
+
+    None: no budget is set, or nothing was observed yet.
+    """
 
     model: str
+    """Name of the model, or of the account."""
     month: str
     spent: float
     limit: float | None
@@ -103,6 +107,17 @@ def report(entry: LedgerEntry, limit: float | None) -> BudgetReport:
     return BudgetReport(
         entry.model, entry.month, entry.spent_usd, limit, prorated, forecast, observed, entry.unobserved_seconds
     )
+
+
+def account_report(account: str, spent: float, limit: float, now: float) -> BudgetReport:
+    """Compare what a provider charges for an account this month with its budget of `limit` dollars a month.
+
+    The provider's number is of the whole month, so the elapsed part of the month is what was observed.
+    """
+    month = month_of(now)
+    elapsed, whole = now - month.start, month.end - month.start
+    forecast = spent / elapsed * whole if elapsed > 0 else None
+    return BudgetReport(account, month.name, spent, limit, limit * elapsed / whole, forecast, elapsed, 0.0)
 
 
 def _spend(entry: LedgerEntry, gpus: float | None, to: float, gpu_hour_usd: float) -> LedgerEntry:

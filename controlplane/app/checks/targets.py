@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
+from collectors.engines.kinds import ENGINES, EngineKind
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
@@ -22,6 +23,8 @@ from controlplane.config.vocabulary import whole
 from controlplane.errors import ConfigErrors
 
 Placed = tuple[Loc, Target]
+_ANY = EngineKind("readiness")
+"""Kind of targets that are no engine of the table."""
 
 
 class Counted(NamedTuple):
@@ -82,7 +85,8 @@ def _listed(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Finding
         yield _one(loaded, group, {"addresses": (address,)}, (*loc, "addresses", number), findings)
     for number, pattern in enumerate(group.file_sd):
         yield _one(loaded, group, {"file_sd": (pattern,)}, (*loc, "file_sd", number), findings)
-    if group.engine == "nvml" and not (group.addresses or group.file_sd):
+    by_default = group.engine == "nvml" or ENGINES[group.engine].hosted
+    if by_default and not (group.urls or group.addresses or group.file_sd):
         yield _one(loaded, group, {}, loc, findings)
 
 
@@ -129,7 +133,7 @@ def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Find
 def _compare(found: list[Placed], findings: Findings) -> None:
     """Add a warning for addresses that are scraped twice, and for targets whose series have the same labels."""
     keys: dict[str, Placed] = {}
-    urls: dict[str, Placed] = {}
+    urls: dict[tuple[object, ...], Placed] = {}
     names: dict[tuple[object, ...], Placed] = {}
     for loc, target in found:
         first, other = keys.setdefault(target.key, (loc, target))
@@ -137,7 +141,7 @@ def _compare(found: list[Placed], findings: Findings) -> None:
             if not _of_a_model(first, loc) or replace(other, models=()) != replace(target, models=()):
                 findings.warn(loc, _repeated(target, other, first))
             continue
-        first, other = urls.setdefault(target.url, (loc, target))
+        first, other = urls.setdefault(_scraped(target), (loc, target))
         if other is not target and "readiness" not in (other.engine, target.engine):
             findings.warn(
                 loc,
@@ -152,6 +156,11 @@ def _compare(found: list[Placed], findings: Findings) -> None:
                 f"{target.url} has the same labels as {other.url} {_at(first)}, so their series would be"
                 " mixed; give one of them its own label instance:",
             )
+
+
+def _scraped(target: Target) -> tuple[object, ...]:
+    """Return what two targets have in common that read the same numbers. At a provider the key decides the account."""
+    return target.url, target.auth if ENGINES.get(target.engine, _ANY).hosted else None
 
 
 def _of_a_model(first: Loc, second: Loc) -> bool:

@@ -14,7 +14,7 @@ from controlplane.app.parts.part import Configuration, Part
 from controlplane.config.model import Cost
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Backend
-from controlplane.cost import CostLedger
+from controlplane.cost import CostLedger, account_report, budget_samples, month_of
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.query.queries import Queries
@@ -23,7 +23,8 @@ from controlplane.store.database import Database
 from controlplane.store.lease import Lease
 
 READY = "max by (model, version, backend) (llm_backend_ready)"
-
+CHARGED = 'sum by (job) (llm_account_cost_usd{window="month"})'
+READ_AT = "max by (job) (llm_account_read_timestamp_seconds)"
 
 CHARGE_S = 30.0
 PUBLISH_S = 15.0
@@ -36,6 +37,11 @@ class AccountsSettings(NamedTuple):
     cost: Cost | None
 
 
+class _Charged(NamedTuple):
+    month: str
+    usd: float
+
+
 class Accounts(Part[AccountsSettings]):
     """Keeps the cost ledger and writes `llm_budget_*` and `llm_backends_expected`."""
 
@@ -44,6 +50,8 @@ class Accounts(Part[AccountsSettings]):
     def __init__(self, db: Database, querier: Queries, sink: SampleSink, clock: Clock) -> None:
         self._db, self._querier, self._sink, self._clock = db, querier, sink, clock
         self._layouts: dict[str, Layout] = {}
+        self._charged: dict[str, _Charged] = {}
+        """Charges of providers for this month by account, as they were last known."""
         self._settings = AccountsSettings((), None)
 
     def settings(self, config: Configuration) -> AccountsSettings:
@@ -76,6 +84,35 @@ class Accounts(Part[AccountsSettings]):
         if cost is not None:
             samples = await asyncio.to_thread(CostLedger(self._db, cost).samples, self._clock.now())
             self._write("ledger:budgets", samples)
+            await self._compare_accounts(cost)
+
+    async def _compare_accounts(self, cost: Cost) -> None:
+        """Write the budgets of accounts whose charges are known.
+
+        While a provider does not answer, its last charges of the month stand: an alert about them has not ended.
+        """
+        limits = {budget.account: budget.monthly_usd for budget in cost.budgets if budget.account}
+        if not limits:
+            return
+        now = self._clock.now()
+        month = month_of(now)
+        self._charged = {name: known for name, known in self._charged.items() if known.month == month.name}
+        try:
+            charges, read_at = await self._by_job(CHARGED, now), await self._by_job(READ_AT, now)
+        except QueryError:
+            return
+        # Series of the last month are still there for a moment. An account that was read and has no costs has spent 0.
+        for job, at in read_at.items():
+            if at >= month.start:
+                self._charged[job] = _Charged(month.name, charges.get(job, 0.0))
+        for account, limit in limits.items():
+            if known := self._charged.get(account):
+                report = account_report(account, known.usd, limit, now)
+                self._write(f"ledger:account/{account}", budget_samples(report, "account"))
+
+    async def _by_job(self, query: str, now: float) -> dict[str, float]:
+        value = await self._querier.instant_value(query, now)
+        return {dict(s.labels).get("job", ""): s.value for s in value.samples} if isinstance(value, Vector) else {}
 
     def _write(self, source: str, samples: Sequence[tuple[Series, float]]) -> None:
         series = tuple(s for s, _ in samples)

@@ -71,18 +71,28 @@ class TargetGroup(Access):
 
     @check
     def _has_where(self) -> Iterator[Fault]:
+        listed = self.addresses or self.file_sd
         if self.engine == "probe" and not self.urls:
             yield Fault((), "engine probe needs urls: [...]")
-        if self.engine not in ("probe", "nvml") and not (self.addresses or self.file_sd):
+        if not (self.engine in ("probe", "nvml") or ENGINES[self.engine].hosted or listed):
             yield Fault((), f"engine {self.engine} needs addresses: [host:port] or file_sd: [files]")
 
     @check
-    def _urls_are_for_probes(self) -> Iterator[Fault]:
-        if self.engine != "probe" and self.urls:
+    def _urls_are_for_probes_and_accounts(self) -> Iterator[Fault]:
+        takes_urls = self.engine == "probe" or ENGINES[self.engine].hosted
+        if self.urls and not takes_urls:
             yield Fault(("urls",), "is for engine probe; use addresses: [host:port]")
-        if self.engine == "probe" and (self.addresses or self.file_sd):
+        if takes_urls and (self.addresses or self.file_sd):
             field = "addresses" if self.addresses else "file_sd"
-            yield Fault((field,), "is not for engine probe; use urls: [...]")
+            yield Fault((field,), f"is not for engine {self.engine}; use urls: [...]")
+
+    @check
+    def _accounts_have_keys(self) -> Iterator[Fault]:
+        if ENGINES[self.engine].hosted and not self.authorization:
+            yield Fault(
+                (),
+                f"engine {self.engine} needs a key: authorization: with credentials_file: or credentials_env:",
+            )
 
     @check
     def _special_labels_complete_addresses(self) -> Iterator[Fault]:
@@ -108,6 +118,11 @@ class TargetGroup(Access):
                 ("relabel_configs",),
                 "has no effect on urls: and on this host's GPUs, which are complete; write labels: instead",
             )
+
+    @property
+    def account(self) -> str | None:
+        """Name of the account that the target reads, which is its job. None: the engine is not a provider."""
+        return (self.labels.get("job") or self.engine) if ENGINES[self.engine].hosted else None
 
     @property
     def metrics_path(self) -> str:

@@ -40,6 +40,10 @@ RICH: dict[str, Any] = {
             "protocol": "openai",
             "model_name": "org/chat",
         },
+        *(
+            {"engine": name, "urls": ["http://127.0.0.1:1"], "authorization": {"credentials_file": "/k1"}}
+            for name in ("openai", "anthropic")
+        ),
     ],
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",
@@ -129,7 +133,10 @@ RICH: dict[str, Any] = {
         "tls": {"cert_file": "/c1", "key_file": "/k5"},
         "tenants": {"research": {"tokens_per_minute": 1000}},
     },
-    "cost": {"gpu_hour_usd": 2.5, "budgets": [{"model": "chat", "monthly_usd": 900}]},
+    "cost": {
+        "gpu_hour_usd": 2.5,
+        "budgets": [{"model": "chat", "monthly_usd": 900}, {"account": "openai", "monthly_usd": 50}],
+    },
     "metrics": {
         "remote_write": [
             {

@@ -65,6 +65,13 @@ class Bench:
         values = np.array([backends["a"], backends["b"]])
         self.store.append("readiness", Layout(tuple(series)), round(self.clock.time * 1000), values)
 
+    def charge(self, *usd: float, read_at: float | None = None) -> None:
+        """Store what a scrape of the account says: costs of the month by model, and when they were read."""
+        at = self.clock.time if read_at is None else read_at
+        costs = [account_series("llm_account_cost_usd", window="month", model=f"m{n}") for n in range(len(usd))]
+        layout = Layout((*costs, account_series("llm_account_read_timestamp_seconds")))
+        self.store.append("openai", layout, round(self.clock.time * 1000), np.array([*usd, at]))
+
     def query(self, expr: str) -> dict[str, float]:
         value = self.engine.instant(expr, self.clock.time)
         assert isinstance(value, Vector)
@@ -72,7 +79,11 @@ class Bench:
 
 
 def _short(sample: VectorSample) -> str:
-    return " ".join(v for k, v in sample.labels if k in ("model", "simulated"))
+    return " ".join(v for k, v in sample.labels if k in ("model", "simulated", "account"))
+
+
+def account_series(name: str, **labels: str) -> Series:
+    return Series(name, labels_of({"job": "openai", **labels}))
 
 
 @pytest.fixture
@@ -117,3 +128,55 @@ async def test_without_costs_nothing_is_kept(db: Database, fleet: Write, lease: 
     await bench.accounts.charge(lease)
     await bench.accounts.publish()
     assert bench.query('{__name__=~"llm_.+"}') == {}
+
+
+ACCOUNT = """
+targets: [{engine: openai, authorization: {credentials_env: KEY}}]
+cost: {gpu_hour_usd: 3, budgets: [{account: openai, monthly_usd: 3000}]}
+"""
+MONTH, DAY_S = 1_793_491_200.0, 86_400.0
+"""2026-11-01, and a day. November has 30 of them."""
+
+
+async def test_an_accounts_charges_are_compared_with_its_budget(db: Database, fleet: Write) -> None:
+    bench = await Bench(db, fleet(ACCOUNT)).configured()
+    bench.clock.time = MONTH + 10 * DAY_S
+    bench.charge(1000.0, 500.0)
+    await bench.accounts.publish()
+
+    assert bench.query("llm_budget_spent_usd") == {"openai": 1500.0}
+    assert bench.query("llm_budget_limit_usd") == {"openai": 3000.0}
+    assert bench.query("llm_budget_prorated_usd") == {"openai": 1000.0}
+    assert bench.query("llm_budget_forecast_usd") == {"openai": 4500.0}
+
+
+async def test_the_last_charges_stand_while_the_provider_does_not_answer(db: Database, fleet: Write) -> None:
+    bench = await Bench(db, fleet(ACCOUNT)).configured()
+    bench.clock.time = MONTH + 10 * DAY_S
+    await bench.accounts.publish()
+    assert bench.query("llm_budget_spent_usd") == {}, "not known yet"
+
+    bench.charge(1500.0)
+    await bench.accounts.publish()
+    bench.clock.time += DAY_S
+    await bench.accounts.publish()
+    assert bench.query("llm_budget_spent_usd") == {"openai": 1500.0}
+    assert bench.query("llm_budget_prorated_usd") == {"openai": 1100.0}
+
+
+async def test_a_new_month_begins_with_nothing_spent(db: Database, fleet: Write) -> None:
+    bench = await Bench(db, fleet(ACCOUNT)).configured()
+    bench.clock.time = MONTH + 30 * DAY_S - 10
+    bench.charge(2900.0)
+    await bench.accounts.publish()
+    assert bench.query("llm_budget_spent_usd") == {"openai": 2900.0}
+
+    bench.clock.time = MONTH + 30 * DAY_S + 5
+    await bench.accounts.publish()
+    assert bench.query("llm_budget_spent_usd / llm_budget_prorated_usd")["openai"] < 1, "still the last month's"
+
+    bench.clock.time += 15
+    bench.charge()
+    await bench.accounts.publish()
+    assert bench.query("llm_budget_spent_usd") == {"openai": 0.0}
+    assert bench.query("llm_budget_prorated_usd")["openai"] < 0.1

@@ -1,0 +1,181 @@
+"""Usage and costs of one account at a provider, as metrics.
+
+Providers count these numbers late and allow few requests, so they are asked every five minutes, whatever the interval
+of the scrapes. A cycle that a scrape's deadline interrupts goes on at the next scrape where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+
+from collectors.clouds.report import Item, Provider, Report, day_start, families, month_start
+from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, UnexpectedStatus
+from collectors.http.answer import BoundedBody
+from collectors.http.fetch import translated
+from collectors.http.http_client import HttpClient, exposition_of
+from collectors.http.retry_after import retry_after_s
+from collectors.target import Auth
+
+POLL_S = 300.0
+"""Seconds between two cycles (chosen: OpenAI's costs are those of whole days, and its usage is minutes late)."""
+RETRY_S = 60.0
+"""Seconds until a failed cycle goes on, unless the provider says another time."""
+MAX_RETRY_S = 3600.0
+"""A longer wait that a provider asks for is cut to this."""
+MAX_PAGES = 100
+"""Pages of one report. One page holds a month at the known providers."""
+_DEADLINE_SHARE = 0.9
+"""Share of the scrape's deadline for the requests. The rest is for parsing their answers."""
+_DENIED = (401, 403)
+
+
+class AccountSource:
+    """Reads one account. `url` is the base of the provider's API, which may be that of a proxy.
+
+    `clock` is monotonic, `wall` gives unix seconds; both are in seconds.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        url: str,
+        auth: Auth | None = None,
+        *,
+        max_body_bytes: int = 16 * 2**20,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._provider, self._url, self._max_body_bytes = provider, url.rstrip("/"), max_body_bytes
+        self._clock, self._wall = clock, wall
+        self._client = HttpClient(auth)
+        self._body = b""
+        self._day = 0.0
+        self._next_at = 0.0
+        self._cycle: _Cycle | None = None
+        self._failure: ScrapeError | None = None
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return the exposition of the last whole cycle; first read the account again when that is due.
+
+        Raises ScrapeError when a report cannot be read, and again until the next try is due. Raises ScrapeTimeout when
+        the deadline is over; the next read goes on from there.
+        """
+        day = day_start(self._wall())
+        if self._body and day == self._day and self._clock() < self._next_at:
+            return self._body
+        if self._failure and self._clock() < self._next_at:
+            raise self._failure
+        if self._cycle is None or self._cycle.day != day:
+            self._cycle = _Cycle(day, month_start(self._wall()).timestamp(), self._provider)
+        try:
+            async with asyncio.timeout(timeout_s * _DEADLINE_SHARE):
+                await self._go_on(self._cycle)
+            self._body = exposition_of(
+                families(self._cycle.items, self._cycle.month, self._cycle.day, read_at=self._wall())
+            )
+        except TimeoutError:
+            raise ScrapeTimeout(f"{self._url} did not answer within {timeout_s * _DEADLINE_SHARE:g} s") from None
+        except ScrapeError as error:
+            self._fail(error)
+            raise
+        self._cycle, self._failure, self._day = None, None, day
+        self._next_at = self._clock() + POLL_S
+        return self._body
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+    def _fail(self, error: ScrapeError) -> None:
+        self._failure, self._body, self._cycle = error, b"", None
+        wait_s = error.wait_s if isinstance(error, _Limited) else RETRY_S
+        self._next_at = self._clock() + wait_s
+
+    async def _go_on(self, cycle: _Cycle) -> None:
+        while cycle.pending:
+            report = cycle.pending[0]
+            page = await self._page(report, cycle.next_page)
+            cycle.take(report, page)
+
+    async def _page(self, report: Report, token: str) -> Mapping[str, Any]:
+        options = await self._client.options()
+        authorization = options["headers"].pop("Authorization", "")
+        options["headers"].update(self._provider.headers(authorization))
+        query = [*report.query, *([("page", token)] if token else [])]
+        try:
+            async with self._client.session().get(self._url + report.path, params=query, **options) as response:
+                self._check(response, report)
+                body = BoundedBody(self._max_body_bytes, "")
+                async for chunk in response.content.iter_any():
+                    body.feed(chunk)
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            raise translated(error) from error
+        try:
+            page = json.loads(body.finish())
+        except (ValueError, RecursionError):
+            raise ExpositionError(f"{report.path}: the answer is not JSON", 0) from None
+        if not isinstance(page, dict):
+            raise ExpositionError(f"{report.path}: the answer is no page of a report", 0)
+        return page
+
+    def _check(self, response: aiohttp.ClientResponse, report: Report) -> None:
+        """Raise UnexpectedStatus for another status than 200."""
+        status = response.status
+        if status == 200:
+            return
+        response.close()  # the body is not needed, and may never end
+        if status in _DENIED:
+            raise UnexpectedStatus(
+                f"{report.path}: status {status}: the key may not read usage and costs; it must be {self._provider.key}"
+            )
+        if status == 429:
+            asked = retry_after_s(response.headers.get("Retry-After", ""), self._wall())
+            wait_s = min(MAX_RETRY_S, RETRY_S if asked is None else max(1.0, asked))
+            raise _Limited(f"{report.path}: status 429: too many requests; the next try is in {wait_s:.0f} s", wait_s)
+        raise UnexpectedStatus(f"{report.path}: status {status}")
+
+
+class _Limited(UnexpectedStatus):
+    """The provider asks to wait."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class _Cycle:
+    """One reading of all reports, page by page."""
+
+    def __init__(self, day: float, month: float, provider: Provider) -> None:
+        self.day, self.month = day, month
+        self.pending = list(provider.reports(month_start(day)))
+        self.items: list[Item] = []
+        self.next_page = ""
+        self._pages = 0
+
+    def take(self, report: Report, page: Mapping[str, Any]) -> None:
+        """Add a page's items, and go on to the next page or report. Raises ExpositionError for another form."""
+        buckets = page.get("data")
+        try:
+            if not isinstance(buckets, list) or not all(isinstance(each, dict) for each in buckets):
+                raise ValueError("there is no list of days")
+            self.items += [item for bucket in buckets for item in report.items(bucket)]
+        except (ValueError, OverflowError) as error:
+            raise ExpositionError(f"{report.path}: the answer is no page of a report: {error}", 0) from None
+        token = page.get("next_page") if page.get("has_more") else None
+        self._pages += 1
+        if not token:
+            self.pending.pop(0)
+            self.next_page, self._pages = "", 0
+            return
+        if not isinstance(token, str) or token == self.next_page or self._pages >= MAX_PAGES:
+            raise ExpositionError(f"{report.path}: the pages do not end", 0)
+        self.next_page = token

@@ -1,0 +1,68 @@
+"""Accounts at providers in fleet.yaml: their keys, their URLs, and their budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.errors import ConfigErrors
+from tests.fakes.fleet_text import parse_fleet
+
+KEY = "authorization: {credentials_env: KEY}"
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "fleet.yaml"
+    try:
+        parse_fleet("fleet: {name: f}\n" + text, path)
+    except ConfigErrors as error:
+        return [str(each).removeprefix(f"{path}:") for each in error.errors]
+    return []
+
+
+def test_an_account_needs_a_key_and_no_address(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {engine: openai}
+  - {engine: anthropic, addresses: ["a:1"], authorization: {credentials_env: KEY}}
+  - {engine: openai, labels: {job: two}, urls: ["https://proxy.example"], authorization: {credentials_env: KEY}}
+  - {engine: vllm, urls: ["http://a:1"]}
+"""
+    assert faults(tmp_path, text) == [
+        "3: targets[0]: engine openai needs a key: authorization: with credentials_file: or credentials_env:",
+        "4: targets[1].addresses: is not for engine anthropic; use urls: [...]",
+        "6: targets[3]: engine vllm needs addresses: [host:port] or file_sd: [files]",
+        "6: targets[3].urls: is for engine probe; use addresses: [host:port]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("budgets", "expected"),
+    [
+        ("{account: openai, monthly_usd: 5}", []),
+        ("{account: research, monthly_usd: 5}", []),
+        (
+            "{account: anthropic, monthly_usd: 5}",
+            [
+                "5: cost.budgets[0].account: 'anthropic' is not one of accounts (targets with the engine openai or "
+                "anthropic): openai, research"
+            ],
+        ),
+        ("{monthly_usd: 5}", ["5: cost.budgets[0]: needs one of model:, account:"]),
+        ("{model: m, account: openai, monthly_usd: 5}", ["5: cost.budgets[0]: needs one of model:, account:"]),
+        (
+            "{account: openai, monthly_usd: 5}, {account: openai, monthly_usd: 6}",
+            ["5: cost.budgets[1].account: 'openai' is taken by budgets[0]"],
+        ),
+    ],
+)
+def test_a_budget_is_of_a_model_or_of_an_account(tmp_path: Path, budgets: str, expected: list[str]) -> None:
+    text = f"""\
+targets:
+  - {{engine: openai, {KEY}}}
+  - {{engine: anthropic, labels: {{job: research}}, {KEY}}}
+cost: {{gpu_hour_usd: 1, budgets: [{budgets}]}}
+"""
+    found = faults(tmp_path, text)
+    assert [line for line in found if "models" not in line] == expected
