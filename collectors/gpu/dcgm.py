@@ -1,4 +1,8 @@
-"""Removes dcgm-exporter's blank values: numbers that stand for "no value"."""
+"""Repairs pages of dcgm-exporter: removes its blank values, and writes down which pods have a GPU.
+
+Blank values are numbers that stand for "no value". Pods are labels of every sample of their GPU. Samples that repeat
+one number are stored once, so each pod gets a sample of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,12 @@ _BLANK = re.compile(
     rb"(?:[ \t][^\n]*)?(?:\n|\Z)",
     re.MULTILINE,
 )
+_PER_GPU = tuple(
+    re.compile(rb"^" + name + rb"\{((?:[^\"\n}]|\"(?:[^\"\\\n]|\\[^\n])*\")*)\}", re.MULTILINE)
+    for name in (b"DCGM_FI_DEV_FB_USED", b"DCGM_FI_DEV_GPU_TEMP", b"dcgm_gpu_temp")
+)
+"""Label sets of metrics with one sample for each GPU, MIG instance and pod. The first one that has pods counts."""
+_HAS_POD = re.compile(rb"(?:^|,)pod=\"[^\"]")
 _HINTS = (b"922337203685477579", b"9.22337203685477", b"1407374883553")
 
 
@@ -24,15 +34,24 @@ def without_blanks(body: bytes) -> bytes:
     return _BLANK.sub(b"", body)
 
 
+def with_pods(body: bytes) -> bytes:
+    """Return the exposition with a sample `dcgm_pod_info` of value 1 for each pod of a GPU, with its labels."""
+    sets = (dict.fromkeys(filter(_HAS_POD.search, pattern.findall(body))) for pattern in _PER_GPU)
+    if not (pods := next(filter(None, sets), None)):
+        return body
+    ended = body if body.endswith(b"\n") else body + b"\n"
+    return ended + b"# TYPE dcgm_pod_info gauge\n" + b"".join(b"dcgm_pod_info{%s} 1\n" % labels for labels in pods)
+
+
 class DcgmSource:
-    """Source of dcgm-exporter's metrics without blank values."""
+    """Source of dcgm-exporter's metrics without blank values, and with the pods of each GPU."""
 
     def __init__(self, inner: Source) -> None:
         self._inner = inner
 
     async def read(self, timeout_s: float) -> bytes:
-        """Return the inner source's body without blank values. Raises the errors of the inner source."""
-        return without_blanks(await self._inner.read(timeout_s))
+        """Return the inner source's body, repaired. Raises the errors of the inner source."""
+        return with_pods(without_blanks(await self._inner.read(timeout_s)))
 
     async def close(self) -> None:
         """Close the inner source."""
