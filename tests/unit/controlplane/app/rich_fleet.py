@@ -135,7 +135,7 @@ RICH: dict[str, Any] = {
     },
     "cost": {
         "gpu_hour_usd": 2.5,
-        "budgets": [{"model": "chat", "monthly_usd": 900}, {"account": "openai", "monthly_usd": 50}],
+        "budgets": [{"model": "chat", "monthly_usd": 900}],
     },
     "metrics": {
         "remote_write": [

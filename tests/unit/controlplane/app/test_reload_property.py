@@ -261,7 +261,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("cost", ("cost",), DROP),
     ("cost.gpu_hour_usd", ("cost", "gpu_hour_usd"), 3),
     ("cost.budgets[].model", ("cost", "budgets", 0, "model"), "ranker"),
-    ("cost.budgets[].account", ("cost", "budgets", 1, "account"), "anthropic"),
+    ("cost.budgets[].account", ("cost", "budgets", 0), {"account": "openai", "monthly_usd": 9}),
     ("cost.budgets[].monthly_usd", ("cost", "budgets", 0, "monthly_usd"), 1),
     ("metrics.remote_write", ("metrics", "remote_write", 1), DROP),
     ("metrics.remote_write[].url", (*WRITE, "url"), "http://127.0.0.1:1/w"),
