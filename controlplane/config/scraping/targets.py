@@ -34,6 +34,17 @@ from controlplane.config.wording import shown
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
 
+_PROBE_FIELDS = (
+    "prompt",
+    "max_tokens",
+    "parameters",
+    "expect",
+    "tensors",
+    "questions",
+    "protocol",
+    "model_name",
+)
+
 
 class TargetGroup(Access):
     """Targets of one engine kind that share labels and credentials."""
@@ -85,6 +96,12 @@ class TargetGroup(Access):
         if takes_urls and (self.addresses or self.file_sd):
             field = "addresses" if self.addresses else "file_sd"
             yield Fault((field,), f"is not for engine {self.engine}; use urls: [...]")
+
+    @check
+    def _questions_are_for_probes(self) -> Iterator[Fault]:
+        for field in _PROBE_FIELDS:
+            if self.engine != "probe" and field in self.model_fields_set:
+                yield Fault((field,), f"is for engine probe, and has no effect on engine {self.engine}; remove it")
 
     @check
     def _accounts_have_keys(self) -> Iterator[Fault]:
