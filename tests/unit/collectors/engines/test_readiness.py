@@ -189,6 +189,53 @@ async def test_vllm_without_a_model_list_is_ready_without_a_name(backend: ApiSer
         assert await observe(source) == {("llm_backend_ready",): 1, ("llm_engine_ready",): 1}
 
 
+OLLAMA = {"health_path": "/api/version", "on_demand": True}
+
+
+async def test_ollama_can_serve_what_is_on_its_disk(backend: ApiServer) -> None:
+    models = {"data": [{"id": "other:7b"}, {"id": "chat:latest"}]}
+    backend.answers = {"GET /api/version": {"version": "0.12.6"}, "GET /v1/models": models}
+    expected = [("chat", "v1"), ("chat:latest", "v2"), ("chat:7b", "v3")]
+    async with polling(Api.OPENAI, backend, expected=expected, **OLLAMA) as source:
+        seen = await observe(source)
+        assert set(backend.asked) == {"GET /api/version", "GET /v1/models"}
+        backend.answers["GET /v1/models"] = {"data": None}  # what it says with an empty disk
+        emptied = await observe(source)
+        await backend.stop()
+        gone = await observe(source)
+
+    assert seen == {
+        ("llm_backend_ready", "chat", "v1"): 1,
+        ("llm_backend_ready", "chat:latest", "v2"): 1,
+        ("llm_backend_ready", "chat:7b", "v3"): 0,
+        ("llm_engine_ready",): 1,
+    }
+    assert {key: value for key, value in emptied.items() if value} == {("llm_engine_ready",): 1}
+    assert gone == {key: 0 for key in seen if key != ("llm_engine_ready",)}
+
+
+async def test_ollama_without_expectations_serves_all_that_it_lists(backend: ApiServer) -> None:
+    backend.answers = {"GET /api/version": 200, "GET /v1/models": {"data": [{"id": "b"}, {"id": "a"}]}}
+    async with polling(Api.OPENAI, backend, **OLLAMA) as source:
+        assert await observe(source) == {
+            ("llm_backend_ready", "a"): 1,
+            ("llm_backend_ready", "b"): 1,
+            ("llm_engine_ready",): 1,
+        }
+
+
+async def test_a_router_serves_the_models_that_have_not_failed(backend: ApiServer) -> None:
+    states = [("other", {"value": "loaded"}), ("chat", {"value": "unloaded"}), ("bad", {"failed": True})]
+    models = {"data": [{"id": name, "status": status} for name, status in states]}
+    backend.answers = {"GET /health": 200, "GET /v1/models": models}
+    async with polling(Api.OPENAI, backend, expected=[("chat", "v1"), ("bad", "v2")]) as source:
+        assert await observe(source) == {
+            ("llm_backend_ready", "chat", "v1"): 1,
+            ("llm_backend_ready", "bad", "v2"): 0,
+            ("llm_engine_ready",): 1,
+        }
+
+
 async def test_something_else_on_vllms_port_is_an_error(backend: ApiServer) -> None:
     async with polling(Api.OPENAI, backend) as source:
         with pytest.raises(UnexpectedStatus, match="/health: status 404"):
