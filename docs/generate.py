@@ -26,7 +26,7 @@ CAPTURES: Mapping[str, tuple[str, ...]] = {
     "triton": ("triton-2.51-llm.prom", "captures/triton-2.51-cache-seq-stream.prom"),
     "vllm": ("vllm-0.32-llm.prom", "captures/vllm-0.32-cpu.prom"),
     "sglang": ("captures/sglang-0.5.23-cpu.prom",),
-    "llamacpp": ("captures/llamacpp-b10434.prom",),
+    "llamacpp": ("captures/llamacpp-b10434.prom", "captures/llamacpp-b10434-router.prom"),
     "ray": ("captures/ray-serve-2.60.prom",),
     "kserve": ("captures/kserve-0.21.prom",),
     "litellm": ("captures/litellm-1.108.prom",),
@@ -137,6 +137,8 @@ def _engine(name: str, engine: Engine, catalogue: Catalogue) -> str:
     for prefix, others in engine.prefixes.items():
         named = " or ".join(f"`{other}`" if other else "none" for other in others)
         lines += [f"Instead of the prefix `{prefix}` names may have {named}.\n"]
+    if not rows:
+        return "\n".join([*lines, "No canonical metric.\n"])
     return "\n".join([*lines, table(["canonical metric", "expected", "made of"], rows)])
 
 

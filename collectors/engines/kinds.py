@@ -31,6 +31,10 @@ class EngineKind:
     """Default port of the metrics; None: the port of the API."""
     api: Api | None = None
     """API for readiness checks; None: servers of this kind serve no models."""
+    health_path: str = "/health"
+    """Path that answers 200 while a server with OpenAI's API lives."""
+    on_demand: bool = False
+    """Whether it serves each model that it lists, by loading it: being listed first means nothing."""
     source: str = "engine"
     """Label `source` of its canonical series: who counted."""
     hosted: bool = False
@@ -61,6 +65,10 @@ _KINDS = (
     EngineKind("tgi", api=Api.OPENAI),
     EngineKind("lmdeploy", api=Api.OPENAI),
     EngineKind("llamacpp", api=Api.OPENAI),
+    EngineKind("ollama", metrics_path="/api/ps", api=Api.OPENAI, health_path="/api/version", on_demand=True),
+    # Neither is a backend: FastChat's /v1/models empties its routing table, and MII's /health is always good.
+    EngineKind("fastchat", metrics_path="/"),
+    EngineKind("mii", metrics_path="/"),
     EngineKind("tfserving", metrics_path="/monitoring/prometheus/metrics"),
     EngineKind("ray"),
     EngineKind("kserve"),

@@ -49,12 +49,20 @@ class ReadinessSource:
     """Polls one backend by its API. `url` is its HTTP base, such as `http://10.0.0.5:8000`.
 
     `expected` are versions that it should serve, as (the engine's name of the model, fleet version). They are reported
-    as not ready from the start when the backend cannot be reached.
+    as not ready from the start when the backend cannot be reached. `health_path` and `on_demand` are EngineKind's.
     """
 
     def __init__(
-        self, api: Api, url: str, *, expected: Iterable[tuple[str, str]] = (), auth: Auth | None = None
+        self,
+        api: Api,
+        url: str,
+        *,
+        expected: Iterable[tuple[str, str]] = (),
+        auth: Auth | None = None,
+        health_path: str = "/health",
+        on_demand: bool = False,
     ) -> None:
+        self._health_path, self._on_demand = health_path, on_demand
         self._ask = {Api.TRITON: self._triton, Api.OPENAI: self._openai}[api]
         self._url = url.rstrip("/")
         self._backend = f"{urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
@@ -114,23 +122,35 @@ class ReadinessSource:
         return Observed(Version(name, f"v{number}"), ready, state)
 
     async def _openai(self) -> list[Observed]:
-        """Ask /health, and /v1/models for the served name: the first listed, which is also in the engine's metrics."""
-        status = await self._status("GET", "/health")
+        """Ask /health, and /v1/models for the served name: the first listed, which is also in the engine's metrics.
+
+        Where models are loaded on demand, every listed one can be served, unless the list says that it failed.
+        """
+        status = await self._status("GET", self._health_path)
         if status not in (200, 503):
-            raise UnexpectedStatus(f"{self._backend}/health: status {status}")
+            raise UnexpectedStatus(f"{self._backend}{self._health_path}: status {status}")
         self._engine_ready = status == 200
         if status == 503 and self._known:
             return [Observed(which, ready=False) for which in self._known]
-        name = await self._first_model() if status == 200 else None
+        models = await self._models() if status == 200 else []
+        if status == 200 and (self._on_demand or any("status" in model for model in models)):
+            return self._on_demand_versions(models)
+        name = next((str(first["id"]) for first in models[:1] if first.get("id")), None)
         versions = {v.version for v in self._known} or {""}
         which = [Version(name, v) for v in sorted(versions)] if name else self._known or [Version(_NO_MODEL, "")]
         return [Observed(w, ready=status == 200) for w in which]
 
-    async def _first_model(self) -> str | None:
+    async def _models(self) -> list[dict[str, Any]]:
         status, body = await self._json("GET", "/v1/models")
         listed = body.get("data") if status == 200 and isinstance(body, dict) else None
-        first = listed[0] if isinstance(listed, list) and listed else None
-        return str(first["id"]) if isinstance(first, dict) and first.get("id") else None
+        return [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+
+    def _on_demand_versions(self, models: Iterable[dict[str, Any]]) -> list[Observed]:
+        good = {str(model.get("id")) for model in models if not _failed(model)}
+        if not self._known:
+            return [Observed(Version(name, ""), ready=True) for name in sorted(good)]
+        # Ollama lists `chat` as `chat:latest`, and takes both names.
+        return [Observed(which, ready=bool(good & {which[0], f"{which[0]}:latest"})) for which in self._known]
 
     async def _status(self, method: str, path: str) -> int:
         options = await self._client.options()
@@ -153,6 +173,11 @@ class ReadinessSource:
             return 200, json.loads(body)
         except (ValueError, RecursionError) as error:
             raise ExpositionError(f"{self._backend}{path}: not JSON", 0) from error
+
+
+def _failed(model: dict[str, Any]) -> bool:
+    status = model.get("status")
+    return isinstance(status, dict) and status.get("failed") is True
 
 
 def _families(observed: Iterable[Observed], backend: str, engine_ready: bool | None) -> list[Metric]:

@@ -82,7 +82,7 @@ class Answer(BoundedBody):
         length beyond the limit, and ExpositionError for an encoding that was not requested.
         """
         if status != HTTPStatus.OK:
-            raise _other_status(status, headers.get("location", ""))
+            raise other_status(status, headers.get("location", ""))
         super().__init__(max_bytes, headers.get("content-encoding", ""))
         length = headers.get("content-length", "")
         self.check_size(int(length) if length.isdecimal() else 0)
@@ -109,7 +109,8 @@ class Progress:
         return "connected, no headers yet" if self.connected else "not connected"
 
 
-def _other_status(status: int, location: str) -> UnexpectedStatus:
+def other_status(status: int, location: str) -> UnexpectedStatus:
+    """Return the error for another status than 200: Redirected for a redirect to `location`."""
     try:
         phrase = f" {HTTPStatus(status).phrase}"
     except ValueError:

@@ -98,7 +98,7 @@ class HttpSource:
         self._thread.close()
 
     async def _exchange(self, timeout_s: float) -> bytes:
-        self._address = self._address or _address(self._url)
+        self._address = self._address or address_of(self._url)
         url, credentials = self._address
         verify: ssl.SSLContext | bool = True
         if self._auth:
@@ -200,8 +200,8 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-def _address(url: str) -> tuple[URL, str | None]:
-    """Return the URL without its user part, and the Authorization value of that part."""
+def address_of(url: str) -> tuple[URL, str | None]:
+    """Return the URL without its user part, and the Authorization value of that part. Raises Unreachable."""
     try:
         parsed = URL(url)
     except ValueError as error:

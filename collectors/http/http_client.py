@@ -1,4 +1,4 @@
-"""A small HTTP client for the sources that call a server's API rather than its /metrics: probe and readiness."""
+"""A small HTTP client for the sources that call a server's API rather than its /metrics: probe, readiness, status."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ _MAX_CONNECTIONS = 8
 
 
 class HttpClient:
-    """Opens a connection per request, as an occasional client does. A stale connection is never reused."""
+    """Opens a connection per request, as an occasional client does. A stale connection is never reused.
 
-    def __init__(self, auth: Auth | None = None, user_agent: str = "llm-controlplane") -> None:
+    With `auto_decompress=False` the caller inflates compressed bodies itself, and can bound their size.
+    """
+
+    def __init__(
+        self, auth: Auth | None = None, user_agent: str = "llm-controlplane", *, auto_decompress: bool = True
+    ) -> None:
         self._auth = auth
+        self._auto_decompress = auto_decompress
         self._tls = TlsContexts()
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
@@ -38,6 +44,7 @@ class HttpClient:
                 connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                auto_decompress=self._auto_decompress,
             )
         return self._session
 

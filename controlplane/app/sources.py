@@ -9,6 +9,7 @@ from collectors.gpu.dcgm import DcgmSource
 from collectors.gpu.nvml.source import NvmlSource
 from collectors.http.fetch import HttpSource
 from collectors.probe.source import ProbeSource
+from collectors.status.sources import STATUS_SOURCES
 from collectors.target import Auth, Source, Target
 from controlplane.app.recipe import Recipe
 from controlplane.app.targets import LOCAL_NVML, ScrapePlan, probed_model
@@ -32,10 +33,13 @@ class SourceFactory:
             return Recipe(ProbeSource, asked, {"auth": target.auth})
         if target.engine == "readiness":
             ready = self._plan.readiness[target.url]
-            return Recipe(ReadinessSource, (ready.api, target.url), {"expected": ready.expected, "auth": target.auth})
+            kind = {"health_path": ready.engine.health_path, "on_demand": ready.engine.on_demand}
+            options = {"expected": ready.expected, "auth": target.auth, **kind}
+            return Recipe(ReadinessSource, (ready.api, target.url), options)
         if target.engine in PROVIDERS:
             return Recipe(AccountSource, (PROVIDERS[target.engine], target.url, target.auth), bounded)
-        return Recipe(_dcgm if target.engine == "dcgm" else HttpSource, (target.url, target.auth), bounded)
+        made = _dcgm if target.engine == "dcgm" else STATUS_SOURCES.get(target.engine, HttpSource)
+        return Recipe(made, (target.url, target.auth), bounded)
 
 
 def _dcgm(url: str, auth: Auth | None, max_body_bytes: int) -> DcgmSource:

@@ -34,10 +34,16 @@ SCRAPE_LIMIT_LINES_PER_SAMPLE = 4
 
 @dataclass(frozen=True)
 class Readiness:
-    """The readiness check of a backend: its API, and each (served model, version) that it should serve."""
+    """The readiness check of a backend: its kind, and each (served model, version) that it should serve."""
 
-    api: Api
+    engine: EngineKind
     expected: tuple[tuple[str, str], ...]
+
+    @property
+    def api(self) -> Api:
+        """Its API."""
+        assert self.engine.api is not None  # a backend serves
+        return self.engine.api
 
 
 @dataclass(frozen=True)
@@ -123,8 +129,7 @@ def _backends(models: tuple[ModelSection, ...]) -> tuple[list[DiscoveryGroup], d
 
     def expect(engine: EngineKind, url: str, served: str, version: str) -> None:
         before = readiness[url].expected if url in readiness else ()
-        assert engine.api is not None  # a backend serves
-        readiness[url] = Readiness(engine.api, (*before, (served, version)))
+        readiness[url] = Readiness(engine, (*before, (served, version)))
 
     for model in models:
         served = model.traffic.model or model.name

@@ -19,6 +19,8 @@ from tests.fakes import tiny_gguf
 from tests.patience import HANG_S, PROCESS_S
 
 ROOT = Path(__file__).parents[2]
+_LLAMA = (str(Path(sys.executable).with_name("llama-server-vulkan")),)
+_LLAMA_FLAGS = ("-t", "1", "-ngl", "0", "--metrics", "--ignore-eos")
 TOKEN = "cp_00000000c0de_" + "a" * 43
 """The admin token of a control plane that `control_plane` starts."""
 
@@ -89,7 +91,7 @@ class LlamaServer(NamedTuple):
 
 
 @contextlib.contextmanager
-def llama_server(folder: Path) -> Iterator[LlamaServer]:
+def llama_server(folder: Path, *flags: str) -> Iterator[LlamaServer]:
     """Run a real llama-server on a tiny model named `tiny`, which says as many tokens as it may.
 
     Its two slots have 16,384 tokens each: some seconds of work.
@@ -97,11 +99,27 @@ def llama_server(folder: Path) -> Iterator[LlamaServer]:
     tiny_gguf.write(folder / "tiny.gguf")
     address = free_address()
     host, port = address.split(":")
-    program = Path(sys.executable).with_name("llama-server-vulkan")
-    command = [str(program), "-m", f"{folder}/tiny.gguf", "--alias", "tiny", "--host", host, "--port", port]
-    command += ["-c", "32768", "-np", "2", "-t", "1", "-ngl", "0", "--metrics", "--ignore-eos"]
+    command = [*_LLAMA, "-m", f"{folder}/tiny.gguf", "--alias", "tiny", "--host", host, "--port", port]
+    command += ["-c", "32768", "-np", "2", *_LLAMA_FLAGS, *flags]
     with running(command, folder, f"http://{address}/health") as process:
         yield LlamaServer(f"http://{address}", process)
+
+
+@contextlib.contextmanager
+def llama_router(folder: Path, models: Sequence[str], at_most: int) -> Iterator[str]:
+    """Run a real llama-server for several tiny models and one named `broken`, and yield its URL.
+
+    It loads a model when one asks for it, and has `at_most` in memory.
+    """
+    (folder / "models").mkdir()
+    for name in models:
+        tiny_gguf.write(folder / "models" / f"{name}.gguf")
+    (folder / "models" / "broken.gguf").write_bytes(b"GGUF and nothing more")
+    address = free_address()
+    host, port = address.split(":")
+    command = [*_LLAMA, "--models-dir", f"{folder}/models", "--models-max", str(at_most), "--host", host]
+    with running([*command, "--port", port, "-c", "1024", *_LLAMA_FLAGS], folder, f"http://{address}/health"):
+        yield f"http://{address}"
 
 
 class ControlPlane(NamedTuple):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from collectors.catalogue.mapping import canonical_layout
 from collectors.catalogue.model import load_catalogue
@@ -17,55 +16,19 @@ from collectors.engines.readiness import ReadinessSource
 from collectors.errors import ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
 from collectors.exposition.parser import parse
 from collectors.target import Target
+from tests.fakes.api_server import ApiServer, api_server
 
 SLOW_S = 30.0
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Backend:
-    """A server whose answers a test sets, and that can be stopped and started at the same address."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
-        self.port = 0
-        self._runner: web.AppRunner | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
-        self.port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        if self._runner:
-            await self._runner.cleanup()
-            self._runner = None
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        answer = self.answers.get(f"{request.method} {request.path}", 404)
-        if answer == "hang":
-            await asyncio.Event().wait()
-        if isinstance(answer, int):
-            return web.Response(status=answer)
-        return web.Response(text=answer) if isinstance(answer, str) else web.json_response(answer)
 
 
 @pytest.fixture
-async def backend() -> AsyncIterator[Backend]:
-    server = Backend()
-    await server.start()
-    yield server
-    await server.stop()
+async def backend() -> AsyncIterator[ApiServer]:
+    async with api_server() as server:
+        yield server
 
 
 @asynccontextmanager
-async def polling(api: Api, backend: Backend, **options: Any) -> AsyncIterator[ReadinessSource]:
+async def polling(api: Api, backend: ApiServer, **options: Any) -> AsyncIterator[ReadinessSource]:
     source = ReadinessSource(api, backend.url + "/", **options)
     try:
         yield source
@@ -90,7 +53,7 @@ def version(number: str, state: str, reason: str = "") -> dict[str, str]:
     return {"name": "llm", "version": number, "state": state, "reason": reason}
 
 
-async def test_triton_versions_by_state_and_their_own_readiness(backend: Backend) -> None:
+async def test_triton_versions_by_state_and_their_own_readiness(backend: ApiServer) -> None:
     backend.answers = {INDEX: [version("1", "READY"), version("2", "LOADING"), {"name": "never-loaded"}], V1: 200}
     async with polling(Api.TRITON, backend) as source:
         seen = await observe(source)
@@ -104,14 +67,14 @@ async def test_triton_versions_by_state_and_their_own_readiness(backend: Backend
 
 
 @pytest.mark.parametrize(("answer", "ready"), [(200, 1), (400, 0)])
-async def test_tritons_own_readiness_is_told_beside_its_versions(backend: Backend, answer: int, ready: int) -> None:
+async def test_tritons_own_readiness_is_told_beside_its_versions(backend: ApiServer, answer: int, ready: int) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 200, "GET /v2/health/ready": answer}
     async with polling(Api.TRITON, backend) as source:
         seen = await observe(source)
     assert (seen[("llm_engine_ready",)], seen[("llm_backend_ready", "llm", "v1")]) == (ready, 1)
 
 
-async def test_a_version_that_the_index_calls_ready_and_that_says_it_is_not_is_not(backend: Backend) -> None:
+async def test_a_version_that_the_index_calls_ready_and_that_says_it_is_not_is_not(backend: ApiServer) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 400}
     async with polling(Api.TRITON, backend) as source:
         seen = await observe(source)
@@ -120,7 +83,7 @@ async def test_a_version_that_the_index_calls_ready_and_that_says_it_is_not_is_n
     assert seen[("llm_model_state", "llm", "ready", "v1")] == 1
 
 
-async def test_a_switch_of_versions_reads_as_a_timeline(backend: Backend) -> None:
+async def test_a_switch_of_versions_reads_as_a_timeline(backend: ApiServer) -> None:
     ready = [("llm_backend_ready", "llm", v) for v in ("v1", "v2")]
     async with polling(Api.TRITON, backend) as source:
         timeline = []
@@ -138,7 +101,7 @@ async def test_a_switch_of_versions_reads_as_a_timeline(backend: Backend) -> Non
     assert timeline == [(1, 0), (1, 0), (1, 1), (0, 1), (0, 1)]
 
 
-async def test_a_backend_that_dies_is_not_ready_and_its_states_are_unknown(backend: Backend) -> None:
+async def test_a_backend_that_dies_is_not_ready_and_its_states_are_unknown(backend: ApiServer) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 200}
     async with polling(Api.TRITON, backend) as source:
         assert (await observe(source))[("llm_backend_ready", "llm", "v1")] == 1
@@ -148,13 +111,13 @@ async def test_a_backend_that_dies_is_not_ready_and_its_states_are_unknown(backe
         assert (await observe(source))[("llm_backend_ready", "llm", "v1")] == 1
 
 
-async def test_a_backend_that_hangs_is_not_ready(backend: Backend) -> None:
+async def test_a_backend_that_hangs_is_not_ready(backend: ApiServer) -> None:
     backend.answers = {INDEX: "hang"}
     async with polling(Api.TRITON, backend, expected=[("llm", "v1")]) as source:
         assert await observe(source, timeout_s=0.2) == {("llm_backend_ready", "llm", "v1"): 0}
 
 
-async def test_with_nothing_known_a_dead_backend_is_a_failed_scrape(backend: Backend) -> None:
+async def test_with_nothing_known_a_dead_backend_is_a_failed_scrape(backend: ApiServer) -> None:
     backend.answers = {INDEX: "hang"}
     async with polling(Api.TRITON, backend) as source:
         with pytest.raises(ScrapeTimeout, match="did not answer"):
@@ -177,7 +140,7 @@ async def test_with_nothing_known_a_dead_backend_is_a_failed_scrape(backend: Bac
     ids=["500", "404", "not JSON", "not a list", "not entries", "endless"],
 )
 async def test_what_is_not_a_repository_index_is_an_error_and_never_a_zero(
-    backend: Backend, answer: Any, error: type[Exception]
+    backend: ApiServer, answer: Any, error: type[Exception]
 ) -> None:
     backend.answers = {INDEX: answer}
     async with polling(Api.TRITON, backend, expected=[("llm", "v1")]) as source:
@@ -205,7 +168,7 @@ async def test_what_is_not_http_is_an_error() -> None:
 MODELS = {"data": [{"id": "chat"}, {"id": "chat-alias"}]}
 
 
-async def test_vllm_is_ready_under_the_name_that_its_metrics_bear(backend: Backend) -> None:
+async def test_vllm_is_ready_under_the_name_that_its_metrics_bear(backend: ApiServer) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": MODELS}
     async with polling(Api.OPENAI, backend) as source:
         assert await observe(source) == {("llm_backend_ready", "chat"): 1, ("llm_engine_ready",): 1}
@@ -213,26 +176,73 @@ async def test_vllm_is_ready_under_the_name_that_its_metrics_bear(backend: Backe
         assert await observe(source) == {("llm_backend_ready", "chat"): 0, ("llm_engine_ready",): 0}
 
 
-async def test_vllm_keeps_the_version_that_it_is_expected_to_serve(backend: Backend) -> None:
+async def test_vllm_keeps_the_version_that_it_is_expected_to_serve(backend: ApiServer) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": MODELS}
     async with polling(Api.OPENAI, backend, expected=[("chat", "v1")]) as source:
         assert await observe(source) == {("llm_backend_ready", "chat", "v1"): 1, ("llm_engine_ready",): 1}
 
 
 @pytest.mark.parametrize("models", [401, {"data": []}, {"data": [{}]}, []])
-async def test_vllm_without_a_model_list_is_ready_without_a_name(backend: Backend, models: Any) -> None:
+async def test_vllm_without_a_model_list_is_ready_without_a_name(backend: ApiServer, models: Any) -> None:
     backend.answers = {"GET /health": 200, "GET /v1/models": models}
     async with polling(Api.OPENAI, backend) as source:
         assert await observe(source) == {("llm_backend_ready",): 1, ("llm_engine_ready",): 1}
 
 
-async def test_something_else_on_vllms_port_is_an_error(backend: Backend) -> None:
+OLLAMA = {"health_path": "/api/version", "on_demand": True}
+
+
+async def test_ollama_can_serve_what_is_on_its_disk(backend: ApiServer) -> None:
+    models = {"data": [{"id": "other:7b"}, {"id": "chat:latest"}]}
+    backend.answers = {"GET /api/version": {"version": "0.12.6"}, "GET /v1/models": models}
+    expected = [("chat", "v1"), ("chat:latest", "v2"), ("chat:7b", "v3")]
+    async with polling(Api.OPENAI, backend, expected=expected, **OLLAMA) as source:
+        seen = await observe(source)
+        assert set(backend.asked) == {"GET /api/version", "GET /v1/models"}
+        backend.answers["GET /v1/models"] = {"data": None}  # what it says with an empty disk
+        emptied = await observe(source)
+        await backend.stop()
+        gone = await observe(source)
+
+    assert seen == {
+        ("llm_backend_ready", "chat", "v1"): 1,
+        ("llm_backend_ready", "chat:latest", "v2"): 1,
+        ("llm_backend_ready", "chat:7b", "v3"): 0,
+        ("llm_engine_ready",): 1,
+    }
+    assert {key: value for key, value in emptied.items() if value} == {("llm_engine_ready",): 1}
+    assert gone == {key: 0 for key in seen if key != ("llm_engine_ready",)}
+
+
+async def test_ollama_without_expectations_serves_all_that_it_lists(backend: ApiServer) -> None:
+    backend.answers = {"GET /api/version": 200, "GET /v1/models": {"data": [{"id": "b"}, {"id": "a"}]}}
+    async with polling(Api.OPENAI, backend, **OLLAMA) as source:
+        assert await observe(source) == {
+            ("llm_backend_ready", "a"): 1,
+            ("llm_backend_ready", "b"): 1,
+            ("llm_engine_ready",): 1,
+        }
+
+
+async def test_a_router_serves_the_models_that_have_not_failed(backend: ApiServer) -> None:
+    states = [("other", {"value": "loaded"}), ("chat", {"value": "unloaded"}), ("bad", {"failed": True})]
+    models = {"data": [{"id": name, "status": status} for name, status in states]}
+    backend.answers = {"GET /health": 200, "GET /v1/models": models}
+    async with polling(Api.OPENAI, backend, expected=[("chat", "v1"), ("bad", "v2")]) as source:
+        assert await observe(source) == {
+            ("llm_backend_ready", "chat", "v1"): 1,
+            ("llm_backend_ready", "bad", "v2"): 0,
+            ("llm_engine_ready",): 1,
+        }
+
+
+async def test_something_else_on_vllms_port_is_an_error(backend: ApiServer) -> None:
     async with polling(Api.OPENAI, backend) as source:
         with pytest.raises(UnexpectedStatus, match="/health: status 404"):
             await source.read(SLOW_S)
 
 
-async def test_readiness_arrives_under_fleet_names_with_its_backend(backend: Backend) -> None:
+async def test_readiness_arrives_under_fleet_names_with_its_backend(backend: ApiServer) -> None:
     backend.answers = {INDEX: [version("1", "READY")], V1: 200}
     async with polling(Api.TRITON, backend) as source:
         parsed = parse(await source.read(SLOW_S))

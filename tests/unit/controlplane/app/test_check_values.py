@@ -99,7 +99,7 @@ def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: P
             ("models", 1, "versions", "v1", "backends", 0, "engine"),
             DROPPED,
             "models[1].versions.v1.backends[0].engine: is required: name the server, one of: triton, vllm, sglang, "
-            "trtllm, tgi, lmdeploy, llamacpp",
+            "trtllm, tgi, lmdeploy, llamacpp, ollama",
         ),
         (("notifiers", 0, "token_env"), None, "notifiers[0]: type slack needs one of token_env:, token_file:"),
         (("notifiers", 0, "type"), DROPPED, "notifiers[0].type: is required"),

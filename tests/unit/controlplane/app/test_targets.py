@@ -13,6 +13,8 @@ from collectors.gpu.dcgm import DcgmSource
 from collectors.gpu.nvml.source import NvmlSource
 from collectors.http.fetch import HttpSource
 from collectors.probe.source import ProbeSource
+from collectors.status.llamacpp import LlamaCppSource
+from collectors.status.source import StatusSource
 from collectors.target import Target
 from controlplane.app.sources import SourceFactory
 from controlplane.app.targets import plan_scraping
@@ -149,6 +151,10 @@ async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
         targets:
           - {engine: vllm, addresses: ["h:8000"]}
           - {engine: dcgm, addresses: ["h:9400"]}
+          - {engine: llamacpp, addresses: ["h:8080"]}
+          - {engine: ollama, addresses: ["h:11434"]}
+          - {engine: fastchat, addresses: ["h:21001"]}
+          - {engine: mii, addresses: ["h:8000"]}
           - {engine: nvml, labels: {node: here}}
           - {engine: nvml, addresses: ["h:9401"]}
           - {engine: probe, urls: ["http://h:8000/v1/chat/completions"], labels: {model: chat}}
@@ -160,10 +166,39 @@ async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
     kinds = {(t.engine, t.url): type(factory.recipe(t).made()) for t in targets(loaded)}
     assert kinds["vllm", "http://h:8000/metrics"] is HttpSource
     assert kinds["dcgm", "http://h:9400/metrics"] is DcgmSource
+    assert kinds["llamacpp", "http://h:8080/metrics"] is LlamaCppSource
+    assert kinds["ollama", "http://h:11434/api/ps"] is StatusSource
+    assert kinds["fastchat", "http://h:21001/"] is StatusSource
+    assert kinds["mii", "http://h:8000/"] is StatusSource
     assert kinds["nvml", "local:nvml"] is NvmlSource
     assert kinds["nvml", "http://h:9401/metrics"] is HttpSource
     assert kinds["probe", "http://h:8000/v1/chat/completions"] is ProbeSource
     assert kinds["readiness", "http://10.0.0.5:8000"] is ReadinessSource
+
+
+def test_a_backend_of_ollama_is_asked_for_its_models_and_for_its_disk(fleet: Write) -> None:
+    plan = plan_scraping(
+        fleet(
+            """
+            models:
+              - name: chat
+                stable: v1
+                traffic: {driver: none, model: "llama3.2:latest", backends: [{url: "http://h:11434", engine: ollama}]}
+                versions: {v1: {}}
+            """
+        )
+    )
+    assert [(group.engine, group.urls, group.models) for group in plan.groups] == [
+        ("ollama", ("http://h:11434/api/ps",), (("llama3.2:latest", "chat"),)),
+        ("readiness", ("http://h:11434",), (("llama3.2:latest", "chat"),)),
+    ]
+    target = Target("readiness", "http://h:11434", "readiness", "h:11434")
+    assert SourceFactory(plan, 1000).recipe(target).options == {
+        "expected": (("llama3.2:latest", "v1"),),
+        "auth": None,
+        "health_path": "/api/version",
+        "on_demand": True,
+    }
 
 
 def test_gpu_targets_are_not_told_of_models(fleet: Write) -> None:
