@@ -8,6 +8,12 @@ from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Number, Query, Ro
 
 _MODEL = 'model=~"$model"'
 _ENGINE = f'source="engine", {_MODEL}'
+_STEPS = (
+    f"sum(max by (node, ensemble, served_model) (llm_ensemble_step{{{_MODEL}}}) * on (node, ensemble) group_left "
+    'label_replace(sum by (node, served_model) (rate(llm_requests_total{source="engine"}[$__rate_interval])), '
+    '"ensemble", "$1", "served_model", "(.+)"))'
+)
+"""Requests that reach the steps of ensembles, from the ensembles' own."""
 _OUTSIDE = f'source!="engine", {_MODEL}'
 """Selector of samples from the gateway and the probe."""
 
@@ -45,8 +51,9 @@ def _now() -> Section:
         ),
         Number(
             title="Requests per second",
-            queries=[Query(f"sum(rate(llm_requests_total{{{_ENGINE}}}[$__rate_interval]))")],
-            description="As the engines count. A request to a Triton ensemble counts there and in each of its steps.",
+            queries=[Query(f"sum(rate(llm_requests_total{{{_ENGINE}}}[$__rate_interval])) - ({_STEPS} or vector(0))")],
+            description="As the engines count. A request to an ensemble counts once, and not in its steps, where the "
+            "Triton's API is a backend.",
             unit="reqps",
             width=4,
             height=5,

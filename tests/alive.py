@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,11 @@ async def alive(*children: Child) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def real_triton(repository: Path, work_dir: Path, *, may_end: bool = False) -> AsyncIterator[TritonServer]:
-    """Run a real Triton server. Unless `may_end`, it must not end before the body."""
-    async with TritonServer(repository, work_dir) as server:
+async def real_triton(
+    repository: Path, work_dir: Path, *, may_end: bool = False, models: Sequence[str] = ("model",)
+) -> AsyncIterator[TritonServer]:
+    """Run a real Triton server with these models loaded. Unless `may_end`, it must not end before the body."""
+    async with TritonServer(repository, work_dir, models) as server:
         assert server.child is not None
         async with alive(*([] if may_end else [server.child])):
             yield server

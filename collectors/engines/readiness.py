@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +18,7 @@ from aiohttp.http import HttpProcessingError
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from collectors.engines.ensembles import Ensembles, Place
 from collectors.engines.kinds import Api
 from collectors.errors import ExpositionError, ScrapeTimeout, UnexpectedStatus, Unreachable
 from collectors.http.http_client import HttpClient, exposition_of
@@ -28,6 +30,8 @@ _MAX_ANSWER_BYTES = 4 * 2**20
 _DEADLINE_SHARE = 0.9
 """Share of the scrape's deadline for the requests. The rest is for reporting that the backend did not answer."""
 _NO_MODEL = ""
+_MAX_CONFIGS, _CONFIGS_S = 16, 1.0
+"""Configurations that one read asks for, and the seconds that they may take in all (chosen: readiness comes first)."""
 
 
 class Version(NamedTuple):
@@ -69,15 +73,18 @@ class ReadinessSource:
         self._known = [Version(model, version) for model, version in expected]
         self._engine_ready: bool | None = None
         """The server's own readiness as a whole; None when it did not report it."""
+        self._ensembles = Ensembles()
+        self._unlearnt: tuple[Place, ...] = ()
+        """Ready versions whose configuration the present read asks for."""
         self._client = HttpClient(auth)
 
     async def read(self, timeout_s: float) -> bytes:
-        """Return `llm_backend_ready`, `llm_engine_ready` and, of Triton, `llm_model_state`.
+        """Return `llm_backend_ready`, `llm_engine_ready` and, of Triton, `llm_model_state` and `llm_ensemble_step`.
 
         Raises ScrapeTimeout and Unreachable while no version is known. Raises UnexpectedStatus and ExpositionError when
         the answer is not from such an engine.
         """
-        limit = timeout_s * _DEADLINE_SHARE
+        limit, began = timeout_s * _DEADLINE_SHARE, asyncio.get_running_loop().time()
         self._engine_ready = None
         try:
             async with asyncio.timeout(limit):
@@ -94,7 +101,11 @@ class ReadinessSource:
             raise ExpositionError(f"{self._backend}: not an HTTP answer", 0) from error
         else:
             self._known = [o.which for o in observed] or self._known
-        return exposition_of(_families(observed, self._backend, self._engine_ready))
+        now = asyncio.get_running_loop().time()
+        await self._learn_steps(min(now + _CONFIGS_S, began + limit))
+        families = _families(observed, self._backend, self._engine_ready)
+        steps = self._ensembles.family()
+        return exposition_of([*families, steps] if steps else families)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -111,7 +122,21 @@ class ReadinessSource:
         entries = [entry for entry in index if entry.get("name") and entry.get("version")]
         # For llm_engine_ready only, which load balancers use. Readiness of versions is from their own endpoints.
         self._engine_ready = await self._status("GET", "/v2/health/ready") == 200
-        return [await self._triton_version(entry) for entry in entries]
+        observed = [await self._triton_version(entry) for entry in entries]
+        ready = [Place(str(e["name"]), str(e["version"])) for e, o in zip(entries, observed, strict=True) if o.ready]
+        self._unlearnt = self._ensembles.unknown(ready)[:_MAX_CONFIGS]
+        return observed
+
+    async def _learn_steps(self, until: float) -> None:
+        """Ask for configurations. What fails is asked again at the next read: readiness must not wait for it."""
+        places, self._unlearnt = self._unlearnt, ()
+        with suppress(TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError, ExpositionError):
+            async with asyncio.timeout_at(until):
+                for place in places:
+                    path = f"/v2/models/{quote(place.model, safe='')}/versions/{quote(place.number, safe='')}/config"
+                    status, config = await self._json("GET", path)
+                    if status < 500:
+                        self._ensembles.learn(place, config)
 
     async def _triton_version(self, entry: dict[str, Any]) -> Observed:
         name, number, state = str(entry["name"]), str(entry["version"]), str(entry.get("state", "")).lower()
