@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from collectors.errors import ScrapeError, ScrapeTimeout
+from collectors.errors import BodyTooLarge, ScrapeError, ScrapeTimeout
 from collectors.exposition.layout_cache import LayoutCache, Shapes
 from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, SampleSink
@@ -166,6 +166,9 @@ class _Scraper:
             layout, values = await self._manager.in_thread(self._cache.read, body)
         else:
             layout, values = self._cache.read(body)
+        left = layout.picked.left if layout.picked else self._cache.samples
+        if 0 < self.target.sample_limit < left:
+            raise BodyTooLarge(f"{left} samples after metric_relabel_configs, more than the sample_limit of the job")
         return _Outcome(layout, values, self._cache.samples, len(body))
 
     def _record(self, at: float, duration_s: float, outcome: _Outcome) -> None:
