@@ -128,10 +128,10 @@ def _picked(positions: Sequence[int], left: int, interner: Interner) -> Picked:
 
 
 def _with_target_labels(scraped: Labels, stored: Mapping[str, str], *, honored: bool = False) -> dict[str, str]:
+    """Return the stored labels of a sample. `honored` says that those of the page take precedence."""
     labels = {name: value for name, value in stored.items() if value}
     labels.update(zip(_stored_names(scraped, labels, honored), (value for _, value in scraped), strict=True))
-    # As in Prometheus, an empty label of the page takes the target's away where the page's are honoured.
-    return {name: value for name, value in labels.items() if value} if honored else labels
+    return labels
 
 
 def _stored_names(scraped: Labels, taken: Mapping[str, str], honored: bool) -> list[str]:

@@ -86,10 +86,10 @@ class _Reader:
         self.tell(section, field, f"{sentence}, so the job is left out")
 
     def read(self, place: Place, defaults: Defaults) -> Job:
-        job = Section(place, "scrape_configs", _KNOWN)
-        self.name = job.text("job_name")
+        named = place.within("scrape_configs").fields().get("job_name")
+        self.name = named.text() if named else ""
         if not self.name:
-            raise job.error("needs a text" if "job_name" in job.names() else "is required", "job_name")
+            raise (named or place).within("scrape_configs").error("job_name: is required")
         job = Section(place, f"job {self.name}", _KNOWN)
         base = self._settings(job, defaults)
         groups = tuple(self._groups(job, base))

@@ -174,7 +174,7 @@ def test_jobs_of_other_files_are_read_with_their_own_folder_and_lines(tmp_path: 
         ("global: {scrap_interval: 1s}", 1, "global: unknown field scrap_interval; did you mean 'scrape_interval'?"),
         ("global: {scrape_interval: 5s, scrape_timeout: 6s}", 1, "global: scrape_timeout: is longer than the interval"),
         ("scrape_configs:\n- {}", 2, "scrape_configs: job_name: is required"),
-        ("scrape_configs:\n- job_name: ''", 2, "scrape_configs: job_name: needs a text"),
+        ("scrape_configs:\n- job_name: ''", 2, "scrape_configs: job_name: is required"),
         ("scrape_configs:\n-\n", 2, "scrape_configs: expected a job, got nothing"),
         ("scrape_configs:\n- job_name: a\n- job_name: a", 3, "job a is at FILE:2 too"),
         (
