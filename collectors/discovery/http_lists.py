@@ -16,7 +16,7 @@ _JSON = re.compile(r'application/json\s*(;\s*charset\s*=\s*("utf-8"|utf-8)\s*)?'
 
 @dataclass(frozen=True)
 class HttpList:
-    """What a server has answered so far."""
+    """State of a server: its last good answer, and the fault of its last one."""
 
     version: int = 0
     """Number of the last good answer that differs from the one before; 0: there is none."""

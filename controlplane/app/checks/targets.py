@@ -12,7 +12,6 @@ from typing import NamedTuple
 from alerts.errors import RuleError
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
-from collectors.discovery.http_asking import ask_once
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
@@ -130,6 +129,9 @@ def _asked(discovery: Discovery) -> list[Target]:
     targets = discovery.refresh()
     if not discovery.servers:
         return targets
+    # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
+    from collectors.discovery.http_asking import ask_once
+
     with ThreadPoolExecutor(1) as thread:  # an event loop may run in this one
         answers = thread.submit(asyncio.run, ask_once(discovery.servers, SERVER_WAIT_S)).result()
     return discovery.refresh(answers.__getitem__)

@@ -30,7 +30,7 @@ from controlplane.config.vocabulary import (
     plain_path,
     whole_text,
 )
-from controlplane.config.wording import shown
+from controlplane.config.wording import one_of, shown
 
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
@@ -58,7 +58,7 @@ class TargetGroup(Access):
     """Required, except of jobs of a prometheus.yml."""
     prometheus_config: FilePath | None = None
     """A prometheus.yml, of which each job is a group of targets."""
-    engines: dict[Text, EngineName] = Field(default={})
+    engines: dict[Text, Text] = Field(default={})
     """prometheus_config only: engines of single jobs, by their name."""
     addresses: tuple[Text, ...] = ()
     file_sd: tuple[PathPattern, ...] = ()
@@ -106,6 +106,8 @@ class TargetGroup(Access):
             if name not in _OF_FILES and getattr(self, name) != field.get_default(call_default_factory=True):
                 yield Fault((name,), "is not for prometheus_config; the jobs in that file say it")
         for loc, engine in ((("engine",), self.engine), *((("engines", j), e) for j, e in self.engines.items())):
+            if engine is not None and engine not in ENGINES:
+                yield Fault(loc, one_of(engine, ENGINES))
             if engine in _WITHOUT_ADDRESSES:
                 yield Fault(loc, f"engine {engine} is not for prometheus_config; give it an entry of its own")
 
