@@ -16,6 +16,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from collectors.discovery.http_asking import HttpAsker
 from collectors.exposition.interner import Interner
 from collectors.scraping.scrape import ScrapeManager
 from controlplane.app.embedded import Embedded
@@ -372,6 +373,8 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "fleet.yaml"
         (folder / "more.json").write_text('[{"targets": ["127.0.0.1:4"]}]')
+        jobs = "scrape_configs: [{job_name: web, static_configs: [{targets: ['127.0.0.1:4']}]}]\n"
+        (folder / "prometheus.yml").write_text(jobs)
         (folder / "golden.json").write_text('{"prompts": [{"prompt": "2 + 2?", "expect": {"contains": ["4"]}}]}')
         (folder / "mine.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]\n")
         self.template = folder / "template.db"
@@ -416,6 +419,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScrapeManager, "_run", never)
+        patch.setattr(HttpAsker, "_run", never)
         patch.setattr(Shipper, "_forever", never)
         yield Bench(tmp_path_factory.mktemp("reloads"))
 
