@@ -65,6 +65,11 @@ class Place:
         return isinstance(self._node, MappingNode)
 
     @property
+    def is_scalar(self) -> bool:
+        """Whether the value is neither a mapping nor a list."""
+        return isinstance(self._node, ScalarNode)
+
+    @property
     def is_quoted(self) -> bool:
         """Whether the value is in quotes or a block, so that even `"1"` is a text."""
         return isinstance(self._node, ScalarNode) and bool(self._node.style)

@@ -21,6 +21,8 @@ class Auth:
     password_file: str | None = None
     ca_file: str | None = None
     insecure_skip_verify: bool = False
+    inline: str = field(default="", repr=False)
+    """The credentials, or with `username` the password, where a user's file has them instead of naming a file."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,11 @@ class Target:
     metric_relabel: tuple[RelabelRule, ...] = ()
     """Rules for the labels of each sample."""
     discovered: Labels = ()
-    """Labels before the group's rules; empty where the group has none."""
+    """Labels before the group's rules; empty where nobody keeps them."""
+    honor_labels: bool = False
+    """Whether labels of a sample take precedence over those of the target."""
+    sample_limit: int = 0
+    """Largest number of samples that the rules may leave of a scrape; 0: any number."""
 
     @property
     def key(self) -> str:

@@ -56,7 +56,8 @@ def canonical_layout(
 ) -> Layout:
     """Return the layout of a parsed body: its raw series are those of the body that stay; views are canonical.
 
-    Raw series get job, instance and the target's labels. A scraped label of the same name becomes `exported_<name>`.
+    Raw series get job, instance and the target's labels. A scraped label of the same name becomes `exported_<name>`, or
+    takes the place of the target's with `honor_labels`.
     Then the target's `metric_relabel` applies, and the catalogue maps what it leaves: of series that it made equal, the
     first. A sample that already has a canonical name is stored once, with the canonical labels added. An engine that is
     not in the catalogue (`custom`) gets no views. Layouts made with one `interner` share equal names and labels; None
@@ -126,14 +127,17 @@ def _picked(positions: Sequence[int], left: int, interner: Interner) -> Picked:
     return Picked(np.frombuffer(interner.shared(packed_positions, len(packed_positions)), np.int32), left)
 
 
-def _with_target_labels(scraped: Labels, stored: Mapping[str, str]) -> dict[str, str]:
+def _with_target_labels(scraped: Labels, stored: Mapping[str, str], *, honored: bool = False) -> dict[str, str]:
+    """Return the stored labels of a sample. `honored` says that those of the page take precedence."""
     labels = {name: value for name, value in stored.items() if value}
-    labels.update(zip(_stored_names(scraped, labels), (value for _, value in scraped), strict=True))
+    labels.update(zip(_stored_names(scraped, labels, honored), (value for _, value in scraped), strict=True))
     return labels
 
 
-def _stored_names(scraped: Labels, taken: Mapping[str, str]) -> list[str]:
+def _stored_names(scraped: Labels, taken: Mapping[str, str], honored: bool) -> list[str]:
     """Return the name under which each scraped label is stored beside the labels of the target."""
+    if honored:
+        return [name for name, _ in scraped]
     own = {name for name, _ in scraped}
     names: dict[str, None] = {}
     for name, _ in scraped:
@@ -150,7 +154,7 @@ def _left(parsed: Sequence[Series], target: Target) -> Iterator[tuple[int, Serie
     pairs = {**dict(target.labels), "job": target.job, "instance": target.instance}
     stored = {name: value for name, value in pairs.items() if value}
     for position, series in enumerate(parsed):
-        labels = _with_target_labels(series.labels, stored)
+        labels = _with_target_labels(series.labels, stored, honored=target.honor_labels)
         if not target.metric_relabel:
             yield position, series, labels
         elif found := _relabelled(series, labels, target, stored):
@@ -173,7 +177,8 @@ def _relabelled(
         raise Relabelled(
             f"metric_relabel_configs leave a sample of {scraped.name!r} without a name; keep its label {METRIC_NAME}"
         )
-    scraped_names = dict(zip(_stored_names(scraped.labels, stored), (n for n, _ in scraped.labels), strict=True))
+    names = _stored_names(scraped.labels, stored, target.honor_labels)
+    scraped_names = dict(zip(names, (n for n, _ in scraped.labels), strict=True))
     made = {n: value for n, value in found.items() if n not in scraped_names and stored.get(n) != value}
     kept = {scraped_names[n]: value for n, value in found.items() if n in scraped_names}
     return Series(name, labels_of({**made, **kept})), found

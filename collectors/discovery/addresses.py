@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from urllib.parse import parse_qsl, quote, urlencode
@@ -16,7 +16,7 @@ from collectors.samples import labels_of
 from collectors.target import Target
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):(\d{1,5})")
+_ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\])(?::(\d{1,5}))?")
 _PARAMETER = "__param_"
 """Begins the name of a label that is a parameter of the URL."""
 _SAFE = "/%:@!$&()*+,;=~"
@@ -40,13 +40,14 @@ def target_of(group: DiscoveryGroup, address: str, labels: Mapping[str, str], wh
 
     Raises DiscoveryError, whose message begins with `where`.
     """
-    if not group.relabel:
+    if not (group.relabel or group.of_prometheus):
         return _addressed(group, address, labels, where)
     discovered = _discovered(group, address, labels, where)
     found = relabelled(discovered, group.relabel)
     if found is None:
-        return DroppedTarget(discovered["job"], labels_of(discovered))
-    where = f"{where}: {address[:80]!r} after relabel_configs"
+        return DroppedTarget(group.job or discovered["job"], labels_of(discovered))
+    if group.relabel:
+        where = f"{where}: {address[:80]!r} after relabel_configs"
     # A path that the rules have emptied is the root, and not the group's path.
     found.setdefault("__metrics_path__", "/")
     return replace(_addressed(group, found.get("__address__", ""), found, where), discovered=labels_of(discovered))
@@ -56,11 +57,12 @@ def _discovered(group: DiscoveryGroup, address: str, labels: Mapping[str, str], 
     """Return the labels that rules see: those of the address, and the group's settings where it has none."""
     interval_s = _seconds(labels, "__scrape_interval__", group.interval_s, where=where)
     return {
-        "job": group.engine,
+        "job": group.job or group.engine,
         "__scheme__": group.scheme,
         "__metrics_path__": group.path,
         "__scrape_interval__": format_duration(interval_s),
         "__scrape_timeout__": format_duration(min(group.timeout_s, interval_s)),
+        **{f"{_PARAMETER}{name}": values[0] for name, values in group.params if values},
         **{name: value for name, value in labels.items() if value},
         "__address__": address,
     }
@@ -68,13 +70,14 @@ def _discovered(group: DiscoveryGroup, address: str, labels: Mapping[str, str], 
 
 def _addressed(group: DiscoveryGroup, address: str, labels: Mapping[str, str], where: str) -> Target:
     match = _ADDRESS.fullmatch(address)
-    if not match or not 0 < int(match[1]) < 65536:
-        raise DiscoveryError(f"{where}: {address[:80]!r} is not host:port (the port cannot be left out)")
+    if not match or (match[1] is None and not group.of_prometheus) or not 0 < int(match[1] or 1) < 65536:
+        expected = "host:port or a host" if group.of_prometheus else "host:port (the port cannot be left out)"
+        raise DiscoveryError(f"{where}: {address[:80]!r} is not {expected}")
     scheme = labels.get("__scheme__") or group.scheme
     if scheme not in ("http", "https"):
         raise DiscoveryError(f"{where}: scheme {scheme[:40]!r} is neither http nor https")
     path = labels.get("__metrics_path__") or group.path
-    url = f"{scheme}://{address}{_path_and_query(path, labels)}"
+    url = f"{scheme}://{address}{_path_and_query(path, labels, dict(group.params))}"
     seconds = partial(_seconds, labels, where=where)
     interval_s = seconds("__scrape_interval__", group.interval_s)
     # A target's own interval below the group's timeout shortens the timeout too, and is not refused.
@@ -84,13 +87,20 @@ def _addressed(group: DiscoveryGroup, address: str, labels: Mapping[str, str], w
     return resolved(group, url, labels, address, interval_s, timeout_s)
 
 
-def _path_and_query(path: str, labels: Mapping[str, str]) -> str:
-    """Return the part of a URL after its address. A `__param_…` replaces a parameter of the same name in the path."""
+def _path_and_query(path: str, labels: Mapping[str, str], params: Mapping[str, tuple[str, ...]]) -> str:
+    """Return the part of a URL after its address.
+
+    A `__param_…` replaces the first of the group's values, and a parameter of the same name in the path.
+    """
     path, _, query = path.partition("?")
-    own = {k.removeprefix(_PARAMETER): v for k, v in labels.items() if k.startswith(_PARAMETER)}
+    own: dict[str, Sequence[str]] = dict(params)
+    for name, value in labels.items():
+        if name.startswith(_PARAMETER):
+            name = name.removeprefix(_PARAMETER)
+            own[name] = (value, *params.get(name, ())[1:])
     if own:
         written = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in own]
-        query = urlencode([*written, *sorted(own.items())])
+        query = urlencode([*written, *((name, value) for name in sorted(own) for value in own[name])])
     text = quote("/" + path.removeprefix("/"), safe=_SAFE)
     return f"{text}?{quote(query, safe=_SAFE + '?')}" if query else text
 
@@ -108,7 +118,7 @@ def resolved(
     return Target(
         engine=group.engine,
         url=url,
-        job=own.pop("job", "") or group.engine,
+        job=own.pop("job", "") or group.job or group.engine,
         instance=own.pop("instance", "") or address,
         labels=labels_of(own),
         models=group.models,
@@ -116,6 +126,8 @@ def resolved(
         timeout_s=group.timeout_s if timeout_s is None else timeout_s,
         auth=group.auth,
         metric_relabel=group.metric_relabel,
+        honor_labels=group.honor_labels,
+        sample_limit=group.sample_limit,
     )
 
 

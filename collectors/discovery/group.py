@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from collectors.relabel import RelabelRule
 from collectors.samples import Labels
@@ -10,17 +12,27 @@ from collectors.target import Auth
 
 
 @dataclass(frozen=True)
+class HttpSd:
+    """A URL that answers with a list of addresses in Prometheus's format of HTTP service discovery."""
+
+    url: str
+    refresh_interval_s: float = 60.0
+    auth: Auth | None = None
+
+
+@dataclass(frozen=True)
 class DiscoveryGroup:
     """Targets of one engine kind that share labels and credentials.
 
     `addresses` are `host:port`; `scheme` and `path` complete them. `urls` are complete (`local:nvml` too). `file_sd`
-    are paths or globs of files that list addresses.
+    are paths or globs of files that list addresses; `http_sd` are servers that do.
     """
 
     engine: str
     addresses: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     file_sd: tuple[str, ...] = ()
+    http_sd: tuple[HttpSd, ...] = ()
     labels: Labels = ()
     models: Labels = ()
     scheme: str = "http"
@@ -33,6 +45,16 @@ class DiscoveryGroup:
     """Rules for the labels of an address, before it becomes a target. They do not apply to `urls`."""
     metric_relabel: tuple[RelabelRule, ...] = ()
     """Rules for the labels of each sample of the targets."""
+    job: str = ""
+    """Label `job` of addresses that have none; "" stands for the engine."""
+    params: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Parameters of the URL, each with its values. Rules see the first value as `__param_NAME`."""
+    of_prometheus: bool = False
+    """Whether addresses are as in Prometheus: their port may be left out, and a wrong one affects only itself."""
+    honor_labels: bool = False
+    """Whether labels of a sample take precedence over those of its target."""
+    sample_limit: int = 0
+    """Largest number of samples that `metric_relabel` may leave of a scrape; 0: any number."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +65,26 @@ class DroppedTarget:
     """Its job before the rules."""
     discovered: Labels
     """Its labels before the rules."""
+
+
+class ListedGroups(NamedTuple):
+    """The groups in a file of groups."""
+
+    groups: tuple[DiscoveryGroup, ...]
+    remarks: tuple[str, ...] = ()
+    """One sentence about each part of the file that has no effect."""
+    patterns: tuple[str, ...] = ()
+    """Absolute paths, or globs of paths, of the other files that were read for it."""
+
+
+class GroupsFile(Protocol):
+    """A file that lists groups and may change at any time."""
+
+    @property
+    def path(self) -> Path:
+        """Its absolute path."""
+        ...
+
+    def read(self) -> ListedGroups:
+        """Return its groups. Blocking. Raises DiscoveryError, which names file and line."""
+        ...

@@ -84,6 +84,7 @@ class Answer(BoundedBody):
         if status != HTTPStatus.OK:
             raise other_status(status, headers.get("location", ""))
         super().__init__(max_bytes, headers.get("content-encoding", ""))
+        self.content_type = headers.get("content-type", "")
         length = headers.get("content-length", "")
         self.check_size(int(length) if length.isdecimal() else 0)
 

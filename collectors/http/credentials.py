@@ -19,12 +19,14 @@ def authorization(auth: Auth) -> str | None:
     Raises ScrapeError, which names the file or variable but never its content.
     """
     if auth.username is not None:
-        password = _secret_file(auth.password_file) if auth.password_file else ""
+        password = _secret_file(auth.password_file) if auth.password_file else auth.inline
         return basic(auth.username, password)
     if not auth.scheme.isprintable():
         raise ScrapeError("the type of authorization holds a line break or another control character")
     if auth.credentials_file:
         return f"{auth.scheme} {_secret_file(auth.credentials_file)}"
+    if auth.inline:
+        return f"{auth.scheme} {_checked_secret(auth.inline, 'the secret in the configuration')}"
     if auth.credentials_env:
         name = auth.credentials_env
         return f"{auth.scheme} {_checked_secret(os.environ.get(name, ''), f'the environment variable {name}')}"

@@ -51,12 +51,15 @@ class HttpSource:
         *,
         max_body_bytes: int = 16 * 2**20,
         user_agent: str = "llm-controlplane",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        """`headers` replace the usual ones of the same name."""
         self._url = url
         self._address: tuple[URL, str | None] | None = None
         self._auth = auth
         self._max_body_bytes = max_body_bytes
-        self._headers = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
+        usual = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
+        self._headers = {**usual, **(headers or {})}
         self._tls = TlsContexts()
         self._thread = _OwnThread()
         self._progress = Progress()
@@ -86,6 +89,11 @@ class HttpSource:
             raise ExpositionError("the answer is not HTTP", 0) from error
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise translated(error) from error
+
+    @property
+    def content_type(self) -> str:
+        """Content-Type of the last good answer; "" without one."""
+        return self._progress.answer.content_type if self._progress.answer else ""
 
     async def close(self) -> None:
         """Close the connection."""

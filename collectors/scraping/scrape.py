@@ -13,14 +13,14 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from collectors.errors import ScrapeError, ScrapeTimeout
+from collectors.errors import BodyTooLarge, ScrapeError, ScrapeTimeout
 from collectors.exposition.layout_cache import LayoutCache, Shapes
 from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, SampleSink
@@ -28,16 +28,25 @@ from collectors.scraping.report import report_key, report_layout
 from collectors.target import Lack, Remarking, Source, SourceRecipe, Target, TargetHealth
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _THREAD_BYTES = 256 * 1024
 """Bodies above this size (some 3,000 samples, 15 ms for a full parse) are parsed in another thread."""
 _OVERRUN_S = 1.0
 """Seconds after its deadline at which a source is cancelled. A source that ends earlier gives a better message."""
+_AT_ONCE = 20
+"""Number of targets that are started or stopped before the event loop may do something else: some 10 ms."""
 _CLOSE_S = 5.0
 """Maximum duration of closing a source, in seconds."""
 SLOTS = 16
 """Number of moments per interval at which targets are scraped. Targets of one moment share the processor's caches: one
 by one, a scrape costs half as much again (docs/metrics-engine.md). With 3,000 targets, a moment takes some 30 ms."""
+
+
+def _batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """Yield the items in parts of at most `size`, in their order."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 class Clock(Protocol):
@@ -166,6 +175,9 @@ class _Scraper:
             layout, values = await self._manager.in_thread(self._cache.read, body)
         else:
             layout, values = self._cache.read(body)
+        left = layout.picked.left if layout.picked else self._cache.samples
+        if 0 < self.target.sample_limit < left:
+            raise BodyTooLarge(f"{left} samples after metric_relabel_configs, more than the sample_limit of the job")
         return _Outcome(layout, values, self._cache.samples, len(body))
 
     def _record(self, at: float, duration_s: float, outcome: _Outcome) -> None:
@@ -301,18 +313,21 @@ class ScrapeManager:
                 wanted[target.key] = self._setup(target)
         async with self._changing:
             stopped = [s for key, s in self._scrapers.items() if wanted.get(key) != s.setup]
-            await asyncio.gather(*(self._stop(scraper) for scraper in stopped))
+            for batch in _batched(stopped, _AT_ONCE):
+                await asyncio.gather(*(self._stop(scraper) for scraper in batch))
             live = {scraper.target.key for scraper in stopped if scraper.live}
             now_ms = round(self._clock.now() * 1000)
             for scraper in stopped:
                 if scraper.target.key not in wanted:
                     self.sink.end(scraper.target.key, now_ms)
                     self.sink.end(report_key(scraper.target), now_ms)
-            for key, setup in wanted.items():
-                scraper = self._scrapers.get(key) or _Scraper(setup, self, live=key in live)
-                self._scrapers[key] = scraper
-                if key not in self._tasks:
-                    self._tasks[key] = asyncio.create_task(self._run(scraper), name=f"scrape {setup.target.job}")
+            fresh = [key for key in wanted if key not in self._scrapers]
+            for keys in _batched(fresh, _AT_ONCE):
+                for key in keys:
+                    self._scrapers[key] = scraper = _Scraper(wanted[key], self, live=key in live)
+                    name = f"scrape {scraper.target.job}"
+                    self._tasks[key] = asyncio.create_task(self._run(scraper), name=name)
+                await asyncio.sleep(0)
 
     def clock_was_set(self, by_s: float) -> None:
         """Move stored times after `clock` was set forward by `by_s` seconds (negative: back)."""

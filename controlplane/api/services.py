@@ -242,6 +242,7 @@ class Services:
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
     dropped_targets: Callable[[], Sequence[DroppedTarget]] = tuple
+    discovery_faults: Callable[[], Sequence[str]] = tuple
     """Returns the endpoints that relabelling drops."""
     schedules: Callable[[], Sequence[ScheduleView]] = tuple
     """Returns the scheduled jobs. Blocking. Raises Unavailable."""

@@ -29,13 +29,20 @@ class TargetList(BaseModel):
     items: tuple[TargetView, ...]
     dropped: int
     """Number of endpoints that `relabel_configs` drop."""
+    faults: tuple[str, ...] = ()
+    """Why a list of targets is not up to date: one sentence for each file, server or address. Its last good content
+    stays in use."""
 
 
 @router.get("/cp/v1/targets")
 @requires(Role.VIEWER)
 async def targets(services: ServicesDep) -> TargetList:
     """List the scraped targets and their last scrape."""
-    return TargetList(items=services.fleet.targets(), dropped=len(services.dropped_targets()))
+    return TargetList(
+        items=services.fleet.targets(),
+        dropped=len(services.dropped_targets()),
+        faults=tuple(services.discovery_faults()),
+    )
 
 
 def target_metrics(services: Services) -> Iterable[Metric]:
@@ -60,6 +67,8 @@ def target_metrics(services: Services) -> Iterable[Metric]:
     help_text = "Endpoints that relabel_configs drop, by their job before the rules."
     counts_by_job = {(job,): float(count) for job, count in sorted(dropped.items())}
     yield _gauge("controlplane_targets_dropped", help_text, ("target_job",), counts_by_job)
+    help_text = "Faults of lists of targets: files, servers and single addresses. The last good content stays in use."
+    yield GaugeMetricFamily("controlplane_discovery_faults", help_text, value=float(len(services.discovery_faults())))
     # Every target that answers has a value, so that an alert on it resolves by a 0 and not by a missing series.
     blind = {_name(t): float(bool(t.instead)) for t in targets if t.health == "up"}
     help_text = "1 while a target answers with none of the metrics that its engine should expose."

@@ -58,6 +58,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         querying=plane.metrics.embedded.querier.report,
         targets=plane.scraping.health,
         dropped_targets=plane.scraping.dropped,
+        discovery_faults=plane.scraping.faults,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
         versions=_versions(plane),

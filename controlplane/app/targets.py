@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from collectors.clouds.providers import PROVIDERS
 from collectors.discovery.discovery import Discovery
-from collectors.discovery.group import DiscoveryGroup
+from collectors.discovery.group import DiscoveryGroup, HttpSd
 from collectors.engines.kinds import BACKENDS, ENGINES, Api, EngineKind
 from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
+from controlplane.app.prometheus_file import PrometheusFile
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.gateway import GatewaySection
@@ -51,6 +52,8 @@ class ScrapePlan:
     """All groups of targets, with the settings of the sources that need more than a GET: probes and readiness."""
 
     groups: tuple[DiscoveryGroup, ...]
+    files: tuple[PrometheusFile, ...] = ()
+    """Files that list more groups."""
     probes: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
     readiness: Mapping[str, Readiness] = field(default_factory=dict)
 
@@ -60,7 +63,12 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
     fleet = loaded.fleet
     groups: list[DiscoveryGroup] = []
     probes: dict[tuple[str, Labels], TargetGroup] = {}
+    files: list[PrometheusFile] = []
     for number, group in enumerate(fleet.targets):
+        if group.prometheus_config:
+            path = loaded.path.parent / group.prometheus_config
+            files.append(PrometheusFile(path, group, _served_names(fleet.models)))
+            continue
         made = _listed(group, loaded)
         groups.append(made)
         for url in group.urls if group.engine == "probe" else ():
@@ -73,7 +81,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
         # A gateway that is listed under targets: has labels and limits of its own there.
         if not any(group.engine == "gateway" and set(own.addresses) & set(group.addresses) for group in groups):
             groups.append(own)
-    return ScrapePlan(tuple(groups), probes, readiness)
+    return ScrapePlan(tuple(groups), tuple(files), probes, readiness)
 
 
 def _own_gateway(section: GatewaySection, scrape: ScrapeSection) -> DiscoveryGroup:
@@ -86,12 +94,13 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
     scrape = loaded.fleet.scrape
     interval = group.interval or scrape.interval
     return DiscoveryGroup(
-        engine=group.engine,
+        engine=group.kind,
         addresses=group.addresses,
         urls=_urls(group),
         file_sd=group.file_sd,
+        http_sd=tuple(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd),
         labels=labels_of(group.labels),
-        models=_served_names(loaded.fleet.models) if ENGINES[group.engine].names_models else (),
+        models=_served_names(loaded.fleet.models) if ENGINES[group.kind].names_models else (),
         scheme=group.scheme,
         path=group.metrics_path,
         interval_s=interval,
@@ -103,9 +112,9 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
 
 
 def _urls(group: TargetGroup) -> tuple[str, ...]:
-    if group.engine == "nvml" and not (group.addresses or group.file_sd):
+    if group.engine == "nvml" and not group.listed:
         return (LOCAL_NVML,)
-    provider = PROVIDERS.get(group.engine)
+    provider = PROVIDERS.get(group.kind)
     return group.urls or ((provider.url,) if provider else ())
 
 
@@ -181,6 +190,6 @@ def body_limits(scrape: ScrapeSection) -> Limits:
 def discovery_of(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
     """Return the discovery of a plan's targets. Raises ConfigErrors."""
     try:
-        return Discovery(plan.groups, loaded.path.parent)
+        return Discovery(plan.groups, loaded.path.parent, plan.files)
     except DiscoveryError as error:
         raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

@@ -107,7 +107,14 @@ class ControlPlane:
         self.metrics = MetricsPart(embedded, loaded.fleet.metrics, data_dir, catalogue, clock, pools.files)
         sink, querier = self.metrics.sink, self.metrics.querier
         self.scraping = Scraping(
-            catalogue, sink, embedded.store, clock, listen, pools, rules=lambda: self.alerting.rule_ids
+            catalogue,
+            sink,
+            embedded.store,
+            clock,
+            listen,
+            pools,
+            rules=lambda: self.alerting.rule_ids,
+            wake=lambda: self.loops.wake("discovery"),
         )
         self.rotas = Rotas(RotaStore(db), clock, fetch, self._decides, time.monotonic)
         self.alerting = self._made_alerting(embedded, data_dir, catalogue)

@@ -193,7 +193,7 @@ def targets(url: str | None, context: str | None, output: str) -> None:
     """List the scrape targets and the result of their last scrape."""
     with connect(url, context) as client:
         answer = client.get("/cp/v1/targets")
-    items, dropped = answer["items"], answer.get("dropped", 0)
+    items, dropped, faults = answer["items"], answer.get("dropped", 0), answer.get("faults", [])
     rows = [
         [
             t["job"],
@@ -210,6 +210,8 @@ def targets(url: str | None, context: str | None, output: str) -> None:
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))
     if dropped:  # not among the rows, which scripts read
         print(f"{dropped} more dropped by relabel_configs", file=sys.stderr)
+    for fault in faults:  # an older server names none
+        print(f"not up to date: {fault}", file=sys.stderr)
 
 
 def version(url: str | None, context: str | None, output: str) -> None:

@@ -118,7 +118,10 @@ def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[R
         return
     expressions = Expressions()
     metrics = KnownMetrics(known_metrics(load_catalogue(), groups))
-    free = any(group.reads("engine") and group.engine == "custom" for group in loaded.fleet.targets)
+    free = any(
+        group.reads("engine", "prometheus_config") and (group.engine == "custom" or group.prometheus_config)
+        for group in loaded.fleet.targets
+    )
     for group in own:
         for rule in group.rules:
             if why := expressions.fault(rule.expr):

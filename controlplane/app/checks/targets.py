@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
+from alerts.errors import RuleError
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
 from collectors.engines.kinds import ENGINES, EngineKind
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
+from controlplane.app.prometheus_file import PrometheusFile
 from controlplane.app.targets import plan_scraping
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet, FleetSection, ScrapeSection
 from controlplane.config.models import ModelSection
+from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.vocabulary import whole
+from controlplane.config.wording import not_one_of
 from controlplane.errors import ConfigErrors
 
 Placed = tuple[Loc, Target]
 _ANY = EngineKind("readiness")
 """Kind of targets that are no engine of the table."""
+SERVER_WAIT_S = 5.0
+"""Maximum seconds for the answer of a server of addresses. Chosen: a reload waits for it."""
 
 
 class Counted(NamedTuple):
@@ -48,7 +57,11 @@ def check_targets(loaded: LoadedFleet, findings: Findings) -> Counted:
     found: list[Placed] = []
     dropped = 0
     for number, group in enumerate(fleet.targets if fleet.reads("targets") else ()):
-        if whole(group):
+        if whole(group) and group.prometheus_config:
+            targets, gone = _of_file(loaded, group, group.prometheus_config, ("targets", number), findings)
+            found += targets
+            dropped += gone
+        elif whole(group):
             entries = list(_listed(loaded, group, ("targets", number), findings))
             of_group = [placed for entry in entries for placed in entry.targets]
             found += of_group
@@ -85,16 +98,18 @@ def _listed(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Finding
         yield _one(loaded, group, {"addresses": (address,)}, (*loc, "addresses", number), findings)
     for number, pattern in enumerate(group.file_sd):
         yield _one(loaded, group, {"file_sd": (pattern,)}, (*loc, "file_sd", number), findings)
-    by_default = group.engine == "nvml" or ENGINES[group.engine].hosted
-    if by_default and not (group.urls or group.addresses or group.file_sd):
+    for number, server in enumerate(group.http_sd):
+        yield _one(loaded, group, {"http_sd": (server,)}, (*loc, "http_sd", number), findings)
+    by_default = group.engine == "nvml" or group.account
+    if by_default and not (group.urls or group.listed):
         yield _one(loaded, group, {}, loc, findings)
 
 
 def _one(
-    loaded: LoadedFleet, group: TargetGroup, only: dict[str, tuple[str, ...]], loc: Loc, findings: Findings
+    loaded: LoadedFleet, group: TargetGroup, only: dict[str, tuple[object, ...]], loc: Loc, findings: Findings
 ) -> _Entry:
     """Return what one entry of a group lists."""
-    alone = group.model_copy(update={"urls": (), "addresses": (), "file_sd": ()} | only)
+    alone = group.model_copy(update={"urls": (), "addresses": (), "file_sd": (), "http_sd": ()} | only)
     try:
         discovery = Discovery(_planned(loaded, targets=(alone,)), loaded.path.parent)
     except ConfigErrors as error:
@@ -104,15 +119,51 @@ def _one(
     except DiscoveryError as refused:
         findings.error(loc, str(refused))
         return _Entry([])
-    targets = discovery.refresh()
+    targets = _asked(discovery)
     for problem in discovery.errors:
         findings.warn(loc, str(problem))
     if not targets and not discovery.errors and not discovery.dropped:
-        findings.warn(
-            loc,
-            "lists no targets" if discovery.files else "matches no file now; a file is read as soon as it exists",
-        )
+        read = discovery.files or discovery.servers
+        findings.warn(loc, "lists no targets" if read else "matches no file now; a file is read as soon as it exists")
     return _Entry([(loc, target) for target in targets], len(discovery.dropped))
+
+
+def _asked(discovery: Discovery) -> list[Target]:
+    """Return the targets of a discovery after its servers were asked once, all at the same time."""
+    targets = discovery.refresh()
+    if not discovery.servers:
+        return targets
+    # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
+    from collectors.discovery.http_asking import ask_once
+
+    with ThreadPoolExecutor(1) as thread:  # an event loop may run in this one
+        answers = thread.submit(asyncio.run, ask_once(discovery.servers, SERVER_WAIT_S)).result()
+    return discovery.refresh(answers.__getitem__)
+
+
+def _of_file(
+    loaded: LoadedFleet, group: TargetGroup, path: Path, loc: Loc, findings: Findings
+) -> tuple[list[Placed], int]:
+    """Return the targets of a prometheus.yml and the number of dropped ones. Add what is not taken over from it."""
+    try:
+        read = read_jobs(path)
+    except RuleError as error:
+        findings.elsewhere("error", error.file, error.line, error.reason)
+        return [], 0
+    for note in read.notes:
+        findings.elsewhere("warning", note.file, note.line, note.text)
+    names = [job.name for job in read.jobs]
+    for name in group.engines:
+        if name not in names:
+            findings.warn((*loc, "engines", name), not_one_of(name, "the jobs of the file", names))
+    at = (*loc, "prometheus_config")
+    discovery = Discovery((), loaded.path.parent, [PrometheusFile(path, group)])
+    targets = _asked(discovery)
+    for problem in discovery.errors:
+        findings.warn(at, str(problem))
+    if not targets and not discovery.errors:
+        findings.warn(at, "lists no targets")
+    return [(at, target) for target in targets], len(discovery.dropped)
 
 
 def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Findings) -> list[Placed]:

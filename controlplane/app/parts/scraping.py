@@ -11,6 +11,7 @@ from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import Catalogue
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DroppedTarget
+from collectors.discovery.http_asking import HttpAsker
 from collectors.exposition.interner import Interner
 from collectors.exposition.parser import Parsed
 from collectors.samples import Layout, SampleSink
@@ -60,11 +61,12 @@ class Scraping(Part[ScrapingSettings]):
         pools: Pools,
         *,
         rules: Callable[[], Collection[str]],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         """Store this process's own metrics with the label `instance`.
 
         `rules` returns the ids of the configured rules. As soon as all targets are known, stored series that belong to
-        no target and no rule end.
+        no target and no rule end. `wake` is called when a server has answered with another list of addresses.
         """
         self._catalogue, self._sink, self._store, self._clock = catalogue, sink, store, clock
         self._instance, self._interner, self._rules, self._pools = instance, Interner(), rules, pools
@@ -78,10 +80,14 @@ class Scraping(Part[ScrapingSettings]):
             find_lack=self._lack,
             in_thread=pools.parsing.run,
         )
+        self._asker = HttpAsker(wake, in_thread=pools.parsing.run)
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
         self._groups: Mapping[str, object] = {}
         self._faults: tuple[str, ...] = ()
+        self._remarks: tuple[str, ...] = ()
+        self._unanswered = False
+        """Whether a server of addresses has not answered yet, and has no fault either."""
         self._own_metrics: Callable[[], bytes] | None = None
         self._swept = False
         """Whether the left-over series of earlier runs have been ended."""
@@ -122,14 +128,12 @@ class Scraping(Part[ScrapingSettings]):
         while True:
             discovery = self._discovery
             assert discovery is not None
-            targets = await self._pools.files.run(discovery.refresh)
+            targets = await self._pools.files.run(discovery.refresh, self._asker.list_of)
             if discovery is self._discovery:  # else fleet.yaml has changed meanwhile, and these targets are outdated
                 break
-        faults = tuple(str(error) for error in discovery.errors)
-        for fault in faults:
-            if fault not in self._faults:
-                log.warning("discovery: %s", fault)
-        self._faults = faults
+        await self._asker.apply(discovery.servers)
+        self._tell(tuple(str(error) for error in discovery.errors), discovery.remarks)
+        self._unanswered = bool(discovery.unanswered)
         if self._own_metrics:
             targets.append(self._own_target())
         await self._manager.apply(targets)
@@ -138,7 +142,11 @@ class Scraping(Part[ScrapingSettings]):
 
     def all_known(self) -> bool:
         """Return whether all targets are known: they were read, and every list of them could be read."""
-        return self.discovered and not self._faults
+        return self.discovered and not self._faults and not self._unanswered
+
+    def faults(self) -> Sequence[str]:
+        """Return why lists of targets are not up to date: one sentence each, which names the file or server."""
+        return self._faults
 
     def health(self) -> list[TargetHealth]:
         """Return the result of each target's last scrape."""
@@ -154,6 +162,7 @@ class Scraping(Part[ScrapingSettings]):
 
     async def close(self) -> None:
         """Stop scraping, and end the series of this process's own metrics."""
+        await self._asker.close()
         await self._manager.close()
         end_own(self._sink, self._own_target(), self._clock.now())
 
@@ -163,6 +172,16 @@ class Scraping(Part[ScrapingSettings]):
             self._swept = True
             known = [*targets, self._own_target()]
             end_left_over(list(self._store.sources.values()), self._sink, known, self._rules(), self._clock.now())
+
+    def _tell(self, faults: tuple[str, ...], remarks: tuple[str, ...]) -> None:
+        """Log what is new among the faults, and among the parts of a file that have no effect."""
+        for fault in faults:
+            if fault not in self._faults:
+                log.warning("discovery: %s", fault)
+        for remark in remarks if self.discovered else ():  # the start tells those of the start
+            if remark not in self._remarks:
+                log.warning("discovery: %s", remark)
+        self._faults, self._remarks = faults, remarks
 
     def _own_target(self) -> Target:
         return own_target(self._instance, self._scrape.interval, self._scrape.timeout_s)
@@ -184,13 +203,14 @@ def _by_place(plan: ScrapePlan) -> dict[str, object]:
     """Return the settings of each group of targets, by engine and addresses, because groups have no names."""
     found: dict[str, object] = {}
     for group in plan.groups:
-        where = ", ".join((*group.addresses, *map(_without_secrets, group.urls), *group.file_sd))
+        urls = map(_without_secrets, (*group.urls, *(sd.url for sd in group.http_sd)))
+        where = ", ".join((*group.addresses, *urls, *group.file_sd))
         place = f"{group.engine} {where}" if len(where) <= MOST_CHARS else f"{group.engine} {where[:MOST_CHARS]}…"
         told = [plan.readiness.get(url) or plan.probes.get((url, group.labels)) for url in group.urls]
         while place in found:
             place += " again"
         found[place] = (group, told)
-    return found
+    return found | {f"jobs of {file.path}": file for file in plan.files}
 
 
 def _without_secrets(url: str) -> str:

@@ -18,8 +18,9 @@ from alerts.routing.tree import Routing
 from alerts.texts.templates import OwnTexts, patterns_without_files, read_templates
 from alerts.yaml_nodes import Place, read_text, read_yaml
 from controlplane.config.checking import Faults
+from controlplane.config.notes import Note
 from controlplane.config.notifiers import NotifierSection
-from controlplane.config.notifiers.from_alertmanager import KINDS, UNRESOLVED, Fields, Note, Source, Taken, Unsupported
+from controlplane.config.notifiers.from_alertmanager import KINDS, UNRESOLVED, Fields, Source, Taken, Unsupported
 from controlplane.config.wording import sentence
 
 __all__ = ["Note", "Receivers", "read_receivers"]

@@ -20,6 +20,7 @@ from controlplane.config.scraping.probe import (
 from controlplane.config.scraping.relabel import RelabelSection
 from controlplane.config.vocabulary import (
     Access,
+    FilePath,
     HttpUrl,
     Interval,
     LabelName,
@@ -29,29 +30,38 @@ from controlplane.config.vocabulary import (
     plain_path,
     whole_text,
 )
-from controlplane.config.wording import shown
+from controlplane.config.wording import one_of, shown
 
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
+_PROBE_FIELDS = ("prompt", "max_tokens", "parameters", "expect", "tensors", "questions", "protocol", "model_name")
+_OF_FILES = ("prometheus_config", "engine", "engines")
+"""Fields that an entry with prometheus_config may have."""
+_WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
+"""Engines that are not scraped at a `host:port`."""
+JOB_ENGINE = "custom"
+"""Engine of a job of a prometheus.yml for which fleet.yaml names none."""
 
-_PROBE_FIELDS = (
-    "prompt",
-    "max_tokens",
-    "parameters",
-    "expect",
-    "tensors",
-    "questions",
-    "protocol",
-    "model_name",
-)
+
+class HttpSdSection(Access):
+    """A server that answers with a list of addresses, as in Prometheus's `http_sd_configs`."""
+
+    url: HttpUrl
+    refresh_interval: Interval = 60.0
 
 
 class TargetGroup(Access):
     """Targets of one engine kind that share labels and credentials."""
 
-    engine: EngineName
+    engine: EngineName | None = None
+    """Required, except of jobs of a prometheus.yml."""
+    prometheus_config: FilePath | None = None
+    """A prometheus.yml, of which each job is a group of targets."""
+    engines: dict[Text, Text] = Field(default={})
+    """prometheus_config only: engines of single jobs, by their name."""
     addresses: tuple[Text, ...] = ()
     file_sd: tuple[PathPattern, ...] = ()
+    http_sd: tuple[HttpSdSection, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
     labels: dict[LabelName, Text] = Field(default={})
     path: Text | None = None
@@ -81,31 +91,54 @@ class TargetGroup(Access):
     """probe only: the model to request. Default: the `model` label."""
 
     @check
+    def _names_its_engine(self) -> Iterator[Fault]:
+        if self.engine is None and self.prometheus_config is None:
+            yield Fault(("engine",), "is required")
+
+    @check
+    def _file_stands_alone(self) -> Iterator[Fault]:
+        if self.prometheus_config is None:
+            if self.engines:
+                yield Fault(("engines",), "is for prometheus_config; write engine:")
+            return
+        for name, field in type(self).model_fields.items():
+            if name not in _OF_FILES and getattr(self, name) != field.get_default(call_default_factory=True):
+                yield Fault((name,), "is not for prometheus_config; the jobs in that file say it")
+        for loc, engine in ((("engine",), self.engine), *((("engines", j), e) for j, e in self.engines.items())):
+            if engine is not None and engine not in ENGINES:
+                yield Fault(loc, one_of(engine, ENGINES))
+            if engine in _WITHOUT_ADDRESSES:
+                yield Fault(loc, f"engine {engine} is not for prometheus_config; give it an entry of its own")
+
+    @check
     def _has_where(self) -> Iterator[Fault]:
-        listed = self.addresses or self.file_sd
+        if self.engine is None or self.prometheus_config:
+            return
         if self.engine == "probe" and not self.urls:
             yield Fault((), "engine probe needs urls: [...]")
-        if not (self.engine in ("probe", "nvml") or ENGINES[self.engine].hosted or listed):
-            yield Fault((), f"engine {self.engine} needs addresses: [host:port] or file_sd: [files]")
+        if not (self.engine in _WITHOUT_ADDRESSES or self.listed):
+            yield Fault(
+                (), f"engine {self.engine} needs addresses: [host:port], file_sd: [files] or http_sd: [{{url: …}}]"
+            )
 
     @check
     def _urls_are_for_probes_and_accounts(self) -> Iterator[Fault]:
-        takes_urls = self.engine == "probe" or ENGINES[self.engine].hosted
+        takes_urls = self.engine == "probe" or self.account is not None
         if self.urls and not takes_urls:
             yield Fault(("urls",), "is for engine probe; use addresses: [host:port]")
-        if takes_urls and (self.addresses or self.file_sd):
-            field = "addresses" if self.addresses else "file_sd"
+        if takes_urls and self.listed:
+            field = "addresses" if self.addresses else "file_sd" if self.file_sd else "http_sd"
             yield Fault((field,), f"is not for engine {self.engine}; use urls: [...]")
 
     @check
     def _questions_are_for_probes(self) -> Iterator[Fault]:
-        for field in _PROBE_FIELDS:
+        for field in _PROBE_FIELDS if self.prometheus_config is None else ():
             if self.engine != "probe" and field in self.model_fields_set:
                 yield Fault((field,), f"is for engine probe, and has no effect on engine {self.engine}; remove it")
 
     @check
     def _accounts_have_keys(self) -> Iterator[Fault]:
-        if ENGINES[self.engine].hosted and not self.authorization:
+        if self.account and not self.authorization:
             yield Fault(
                 (),
                 f"engine {self.engine} needs a key: authorization: with credentials_file: or credentials_env:",
@@ -114,7 +147,7 @@ class TargetGroup(Access):
     @check
     def _special_labels_complete_addresses(self) -> Iterator[Fault]:
         named = next((name for name in self.labels if name.startswith("__")), None)
-        if named and not (self.addresses or self.file_sd):
+        if named and not self.listed:
             cure = "put the parameter into the URL" if named.startswith("__param_") else "remove it"
             yield Fault(("labels", named), f"has no effect on urls: and on this host's GPUs; {cure}")
 
@@ -130,7 +163,7 @@ class TargetGroup(Access):
 
     @check
     def _rules_have_addresses(self) -> Iterator[Fault]:
-        if self.relabel_configs and not (self.addresses or self.file_sd):
+        if self.relabel_configs and not (self.listed or self.prometheus_config):
             yield Fault(
                 ("relabel_configs",),
                 "has no effect on urls: and on this host's GPUs, which are complete; write labels: instead",
@@ -139,9 +172,25 @@ class TargetGroup(Access):
     @property
     def account(self) -> str | None:
         """Name of the account that the target reads, which is its job. None: the engine is not a provider."""
-        return (self.labels.get("job") or self.engine) if ENGINES[self.engine].hosted else None
+        kind = ENGINES.get(self.engine or "")
+        return (self.labels.get("job") or kind.name) if kind and kind.hosted else None
 
     @property
     def metrics_path(self) -> str:
         """Effective path of the metrics."""
-        return self.path or ENGINES[self.engine].metrics_path
+        return self.path or ENGINES[self.kind].metrics_path
+
+    @property
+    def kind(self) -> str:
+        """Engine of the addresses of an accepted section."""
+        assert self.engine is not None
+        return self.engine
+
+    @property
+    def listed(self) -> bool:
+        """Whether it lists addresses, or where they are listed."""
+        return bool(self.addresses or self.file_sd or self.http_sd)
+
+    def engine_of(self, job: str) -> str:
+        """Return the engine of a job of its prometheus.yml."""
+        return self.engines.get(job) or self.engine or JOB_ENGINE

@@ -48,6 +48,7 @@ def metric_names(expr: str) -> set[str]:
     bare = re.sub(r'"(\\.|[^"\\])*"', '""', expr)
     bare = re.sub(r"\{[^}]*\}", "{}", bare)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
+    bare = re.sub(r"\bgroup_(left|right)\b", "", bare)
     words = set(re.findall(r"(?<![\w:$])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])", bare))
     return words - {"or", "and", "unless", "bool", "offset", "m", "h", "s", "d"}
 

@@ -8,7 +8,7 @@ from controlplane.config.notifiers.chat import MSTeamsSection
 from controlplane.config.notifiers.common import CommonNotifier
 from controlplane.config.notifiers.from_alertmanager.mail import email
 from controlplane.config.notifiers.from_alertmanager.paging import opsgenie, pagerduty
-from controlplane.config.notifiers.from_alertmanager.reading import Fields, Note, Source, Taken, Unsupported, needs
+from controlplane.config.notifiers.from_alertmanager.reading import Fields, Source, Taken, Unsupported, needs
 from controlplane.config.notifiers.from_alertmanager.slack import slack
 from controlplane.config.notifiers.posted import WebhookSection
 

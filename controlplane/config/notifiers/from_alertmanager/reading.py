@@ -6,28 +6,18 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from alerts.errors import RuleError, TemplateError
 from alerts.texts.places import web_address
 from alerts.texts.templates import OwnText, TemplateSet
 from alerts.yaml_nodes import Place
+from controlplane.config.notes import Note
 
 _SILENT = frozenset({"enable_http2"})
 """Fields without a note, because they change nothing."""
 TEMPLATE = "{{"
 """Begin of an action. A text without one is no template."""
-
-
-class Note(NamedTuple):
-    """A field that is not taken over."""
-
-    file: str
-    line: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.text}"
 
 
 class Unsupported(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,3 +131,14 @@ def test_a_sample_with_a_canonical_name_is_completed_after_the_rules() -> None:
     named = rule("replace", "__name__", regex="running", target_label="__name__", replacement="llm_requests_running")
     ((labels, value),) = of(Cached(named, model="chat").read(b"running 5\n"), "llm_requests_running")
     assert (labels["engine"], labels["model"], labels["node"], value) == ("vllm", "chat", "a", 5.0)
+
+
+def test_labels_of_the_page_take_precedence_where_they_are_honoured() -> None:
+    for rules in ((), (rule(target_label="added", replacement="y"),)):
+        cached = Cached(*rules, engine="custom", zone="eu")
+        cached.target = replace(cached.target, honor_labels=True)
+        extra = {"added": "y"} if rules else {}
+        assert cached.read(b'a{job="own",zone="us"} 1\nb{x="1"} 2\n') == {
+            Series("a", labels_of({"job": "own", "instance": "a:1", "zone": "us", **extra})): 1.0,
+            Series("b", labels_of({"job": "custom", "instance": "a:1", "zone": "eu", "x": "1", **extra})): 2.0,
+        }

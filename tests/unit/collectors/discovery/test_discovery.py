@@ -273,7 +273,7 @@ def test_a_named_file_that_is_missing_is_an_error_and_keeps_its_list(tmp_path: P
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = from_file(tmp_path, [entry("h:1")])
     good = found.refresh()
-    monkeypatch.setattr(files, "_file_targets", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(files, "made", lambda *_: pytest.fail("read again"))
     assert found.refresh() == good
 
 

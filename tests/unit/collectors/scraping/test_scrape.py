@@ -455,6 +455,14 @@ async def test_what_relabelling_leaves_is_counted_and_what_it_makes_equal_is_tol
     ]
 
 
+async def test_more_samples_than_the_limit_of_the_job_fail_the_scrape(bench: Bench) -> None:
+    limited = replace(A, sample_limit=2)
+    bench.script(A, b"a 1\nb 2\n", b"a 1\nb 2\nc 3\n")
+    health = [await scrape_once(bench.manager, limited, T0 + at) for at in range(2)]
+    assert [(h.health, h.last_error_reason) for h in health] == [("up", ""), ("down", "too-large")]
+    assert health[1].last_error == "3 samples after metric_relabel_configs, more than the sample_limit of the job"
+
+
 async def test_a_large_body_is_parsed_off_the_loop_with_the_same_result(bench: Bench) -> None:
     body = b"".join(b'tokens_total{request="%030d"} %d\n' % (i, i) for i in range(6000))
     assert len(body) > 256 * 1024

@@ -225,6 +225,7 @@ class Rig:
         self.gatekeeper = Gatekeeper(db, self.tokens, self.sessions, self.pools.access)
         self.alert_log, self.outbox, self.usage = SqlAlertLog(db), OutboxStore(db), UsageStore(db)
         self.dropped_targets: list[DroppedTarget] = []
+        self.discovery_faults: list[str] = []
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
@@ -277,6 +278,7 @@ class Rig:
             ingest=self.ingest,
             storage=lambda: self.storage,
             dropped_targets=lambda: self.dropped_targets,
+            discovery_faults=lambda: self.discovery_faults,
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,

@@ -77,6 +77,9 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
         enqueue(session, "alert", "ops", "m1", {}, rig.clock.time)
     rig.targets[0] = replace(rig.targets[0], duplicates=3, instead="answers with an empty body")
     rig.dropped_targets += [DroppedTarget("vllm", ()), DroppedTarget("vllm", ())]
+    rig.discovery_faults += ["a.json: not JSON"]
+    listed = (await viewer.get("/cp/v1/targets")).json()
+    assert (listed["dropped"], listed["faults"]) == (2, ["a.json: not JSON"])
     await viewer.get("/cp/v1/models/nope")
     await viewer.get("/no/such/path/1")
     await viewer.get("/no/such/path/2")
@@ -88,6 +91,7 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
         ("controlplane_targets", "engine=vllm", "health=up"): 1.0,
         ("controlplane_target_blind", f"target_instance={rig.targets[0].target.instance}", "target_job=vllm"): 1.0,
         ("controlplane_targets_dropped", "target_job=vllm"): 2.0,
+        ("controlplane_discovery_faults",): 1.0,
         (
             "controlplane_target_samples_duplicate",
             f"target_instance={rig.targets[0].target.instance}",

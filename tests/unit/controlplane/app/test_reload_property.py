@@ -16,6 +16,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from collectors.discovery.http_asking import HttpAsker
 from collectors.exposition.interner import Interner
 from collectors.scraping.scrape import ScrapeManager
 from controlplane.app.embedded import Embedded
@@ -106,6 +107,25 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("targets[].engine", (*TARGET, "engine"), "sglang"),
     ("targets[].addresses", (*TARGET, "addresses"), ["127.0.0.1:9", "127.0.0.1:8"]),
     ("targets[].file_sd", (*FILES, "file_sd"), ["m*.json"]),
+    ("targets[].http_sd[].url", (*FILES, "http_sd"), [{"url": "http://127.0.0.1:1/more"}]),
+    (
+        "targets[].http_sd[].refresh_interval",
+        (*FILES, "http_sd"),
+        [{"url": "http://127.0.0.1:1/", "refresh_interval": "9s"}],
+    ),
+    (
+        "targets[].http_sd[].authorization",
+        (*FILES, "http_sd"),
+        [{"url": "http://127.0.0.1:1/", "authorization": {"credentials_env": "E"}}],
+    ),
+    ("targets[].http_sd[].basic_auth", (*FILES, "http_sd"), [{"url": "http://127.0.0.1:1/", "basic_auth": BASIC}]),
+    (
+        "targets[].http_sd[].tls",
+        (*FILES, "http_sd"),
+        [{"url": "http://127.0.0.1:1/", "tls": {"insecure_skip_verify": True}}],
+    ),
+    ("targets[].prometheus_config", FILES, {"prometheus_config": "prometheus.yml"}),
+    ("targets[].engines", FILES, {"prometheus_config": "prometheus.yml", "engines": {"web": "sglang"}}),
     ("targets[].urls", (*PROBE, "urls"), ["http://127.0.0.1:7/v1/completions"]),
     ("targets[].labels", (*PROBE, "labels"), {"model": "ranker"}),
     ("targets[].labels", (*FILES, "labels"), {"team": "b"}),
@@ -354,6 +374,8 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file = folder, folder / "fleet.yaml"
         (folder / "more.json").write_text('[{"targets": ["127.0.0.1:4"]}]')
+        jobs = "scrape_configs: [{job_name: web, static_configs: [{targets: ['127.0.0.1:4']}]}]\n"
+        (folder / "prometheus.yml").write_text(jobs)
         (folder / "golden.json").write_text('{"prompts": [{"prompt": "2 + 2?", "expect": {"contains": ["4"]}}]}')
         (folder / "mine.yml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]\n")
         self.template = folder / "template.db"
@@ -398,6 +420,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScrapeManager, "_run", never)
+        patch.setattr(HttpAsker, "_run", never)
         patch.setattr(Shipper, "_forever", never)
         yield Bench(tmp_path_factory.mktemp("reloads"))
 

@@ -12,6 +12,8 @@ import pytest
 
 from collectors.catalogue.model import load_catalogue
 from collectors.discovery.discovery import Discovery
+from collectors.discovery.group import HttpSd
+from collectors.discovery.http_lists import HttpList
 from collectors.target import Target
 from controlplane.app.parts.part import Configuration
 from controlplane.app.parts.scraping import Scraping
@@ -149,8 +151,8 @@ class _Interrupted(Discovery):
     meanwhile: Callable[[], Awaitable[object]]
     loop: asyncio.AbstractEventLoop
 
-    def refresh(self) -> list[Target]:
-        targets = super().refresh()
+    def refresh(self, list_of: Callable[[HttpSd], HttpList] = lambda _: HttpList()) -> list[Target]:
+        targets = super().refresh(list_of)
 
         async def happen() -> None:
             await self.meanwhile()

@@ -28,12 +28,12 @@ UP: dict[str, Any] = {
 
 
 class Client:
-    def __init__(self, *items: dict[str, Any], dropped: int = 0) -> None:
-        self.items, self.dropped = items, dropped
+    def __init__(self, *items: dict[str, Any], dropped: int = 0, faults: tuple[str, ...] = ()) -> None:
+        self.items, self.dropped, self.faults = items, dropped, faults
 
     def get(self, path: str) -> dict[str, Any]:
         assert path == "/cp/v1/targets"
-        return {"items": list(self.items), "dropped": self.dropped}
+        return {"items": list(self.items), "dropped": self.dropped, "faults": list(self.faults)}
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *items: dict[str, Any]) -> list[str]:
@@ -65,13 +65,18 @@ def test_what_is_missing_or_unknown_is_told(
     assert line.endswith("unknown labels keep series apart: llm_requests_waiting: replica")
 
 
-def test_dropped_targets_are_told_beside_the_rows(
+def test_dropped_targets_and_faults_of_lists_are_told_beside_the_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(look, "connect", lambda _url, _context: nullcontext(Client(UP, dropped=3)))
+    monkeypatch.setattr(
+        look, "connect", lambda _url, _context: nullcontext(Client(UP, dropped=3, faults=("a.json: not JSON",)))
+    )
     look.targets(None, None, "table")
     told = capsys.readouterr()
-    assert (len(told.out.splitlines()), told.err) == (2, "3 more dropped by relabel_configs\n")
+    assert (len(told.out.splitlines()), told.err) == (
+        2,
+        "3 more dropped by relabel_configs\nnot up to date: a.json: not JSON\n",
+    )
 
 
 def test_an_older_server_says_less(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

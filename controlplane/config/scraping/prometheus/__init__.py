@@ -1,0 +1,1 @@
+"""Jobs of a prometheus.yml. `jobs.py` reads the file; start there."""

@@ -1,0 +1,110 @@
+"""Credentials and TLS settings of a job, or of a server of addresses, in a prometheus.yml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from collectors.target import Auth
+from controlplane.config.scraping.prometheus.sections import Section
+
+FIELDS = (
+    "authorization", "basic_auth", "bearer_token", "bearer_token_file", "enable_http2", "follow_redirects",
+    "http_headers", "no_proxy", "oauth2", "proxy_connect_header", "proxy_from_environment", "proxy_url", "tls_config",
+)  # fmt: skip
+"""Fields of Prometheus's HTTP clients."""
+_BASIC = (
+    "username", "username_file", "username_ref", "password", "password_file", "password_ref",
+)  # fmt: skip
+_HEADER = ("type", "credentials", "credentials_file", "credentials_ref")
+_TLS = (
+    "ca", "ca_file", "ca_ref", "cert", "cert_file", "cert_ref", "key", "key_file", "key_ref", "server_name",
+    "insecure_skip_verify", "min_version", "max_version",
+)  # fmt: skip
+_WEAKER = ("TLS10", "TLS11", "TLS12")
+"""Lowest versions that are as strict as the one that is always required, or less."""
+
+Tell = Callable[[Section, str, str], None]
+"""Called with a section, one of its fields and a sentence."""
+
+
+def auth_of(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Auth | None:
+    """Return the credentials and TLS settings of a section, None without any. Does not read the secrets' files.
+
+    `leave_out` gets what cannot be done and must not be ignored, `tell` what works and should be another way. Raises
+    RuleError for what Prometheus refuses.
+    """
+    _check_together(section)
+    for name in ("oauth2", "http_headers", "proxy_url", "proxy_connect_header"):
+        if section.text(name) if name == "proxy_url" else section.at(name):
+            leave_out(section, name, "is not supported")
+    if section.flag("proxy_from_environment"):
+        leave_out(section, "proxy_from_environment", "is not supported")
+    if not section.flag("follow_redirects", True):
+        tell(section, "follow_redirects", "is not taken over: redirects on the same server are followed, no others")
+    parts = {**_tls(section, folder, leave_out), **_credentials(section, folder, leave_out, tell)}
+    return Auth(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
+
+
+def _check_together(section: Section) -> None:
+    kinds = [n for n in ("basic_auth", "authorization", "oauth2") if section.at(n)]
+    kinds += [n for n in ("bearer_token", "bearer_token_file") if section.text(n)]
+    if len(kinds) > 1:
+        raise section.error(f"{' and '.join(kinds)} cannot both be given", kinds[-1])
+    if section.flag("proxy_from_environment") and section.text("proxy_url"):
+        raise section.error("cannot be given beside proxy_url", "proxy_from_environment")
+    if section.text("no_proxy") and not section.text("proxy_url"):
+        raise section.error("needs proxy_url", "no_proxy")
+
+
+def _credentials(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> dict[str, object]:
+    basic = Section(section.at("basic_auth"), f"{section.path}.basic_auth", _BASIC)
+    header = Section(section.at("authorization"), f"{section.path}.authorization", _HEADER)
+    _one_of(basic, "username", "username_file", "username_ref")
+    _one_of(basic, "password", "password_file", "password_ref")
+    _one_of(header, "credentials", "credentials_file", "credentials_ref")
+    for part, names in ((basic, ("username_file", "username_ref", "password_ref")), (header, ("credentials_ref",))):
+        for name in names:
+            if part.text(name):
+                leave_out(part, name, "is not supported")
+    if basic.place:
+        return {"username": basic.text("username"), **_secret(basic, "password", folder, tell)}
+    if header.place:
+        scheme = header.text("type").strip() or "Bearer"
+        if scheme.lower() == "basic":
+            raise header.error("expected another type than basic; use basic_auth", "type")
+        found = _secret(header, "credentials", folder, tell)
+        return {"scheme": scheme, **found} if found else {}
+    return _secret(section, "bearer_token", folder, tell)
+
+
+def _secret(section: Section, name: str, folder: Path, tell: Tell) -> dict[str, object]:
+    if path := section.text(f"{name}_file"):
+        return {"password_file" if name == "password" else "credentials_file": str(folder / path)}
+    if value := section.text(name):
+        tell(section, name, f"is a secret in this file, and is used; {name}_file keeps it out")
+        return {"inline": value}
+    return {}
+
+
+def _tls(section: Section, folder: Path, leave_out: Tell) -> dict[str, object]:
+    tls = Section(section.at("tls_config"), f"{section.path}.tls_config", _TLS)
+    for name in ("ca", "cert", "key"):
+        _one_of(tls, name, f"{name}_file", f"{name}_ref")
+    for name in tls.names():
+        if name in ("ca_file", "insecure_skip_verify") or not tls.text(name):
+            continue
+        if not (name == "min_version" and tls.text(name) in _WEAKER):
+            leave_out(tls, name, "is not supported")
+    found: dict[str, object] = {}
+    if path := tls.text("ca_file"):
+        found["ca_file"] = str(folder / path)
+    if tls.flag("insecure_skip_verify"):
+        found["insecure_skip_verify"] = True
+    return found
+
+
+def _one_of(section: Section, *names: str) -> None:
+    given = [name for name in names if section.text(name)]
+    if len(given) > 1:
+        raise section.error(f"{' and '.join(given)} cannot both be given", given[-1])
