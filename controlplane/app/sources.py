@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collectors.engines.kinds import AUTO
 from collectors.engines.readiness import ReadinessSource
 from collectors.gpu.dcgm import DcgmSource
 from collectors.gpu.nvml.source import NvmlSource
@@ -31,7 +32,8 @@ class SourceFactory:
         if target.engine == "readiness":
             ready = self._plan.readiness[target.url]
             return Recipe(ReadinessSource, (ready.api, target.url), {"expected": ready.expected, "auth": target.auth})
-        return Recipe(_dcgm if target.engine == "dcgm" else HttpSource, (target.url, target.auth), bounded)
+        # A target whose engine is not known yet may be an exporter of DCGM.
+        return Recipe(_dcgm if target.engine in ("dcgm", AUTO) else HttpSource, (target.url, target.auth), bounded)
 
 
 def _dcgm(url: str, auth: Auth | None, max_body_bytes: int) -> DcgmSource:
