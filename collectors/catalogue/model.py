@@ -22,10 +22,10 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 GUEST = r"[0-9a-f]{12}|[0-9a-f]{64}|.*(?:dcgm|exporter).*-[bcdfghjklmnpqrstvwxz2456789]{5}"
 """Pattern of a whole host name that is the id of a container, or the name of an exporter's pod. It is new at every
 start. Pods' random letters alone are no sign: machines of the Cluster API have them too."""
-_NAME = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
-_LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
-SampleName = Annotated[str, Field(pattern=_NAME)]
-LabelName = Annotated[str, Field(pattern=_LABEL)]
+NAME = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
+LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+SampleName = Annotated[str, Field(pattern=NAME)]
+LabelName = Annotated[str, Field(pattern=LABEL)]
 
 
 def _as_tuple(value: object) -> object:

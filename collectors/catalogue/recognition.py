@@ -40,6 +40,13 @@ class Recognised(NamedTuple):
     """Its name, where it is no engine."""
     others: tuple[str, ...] = ()
     """Further engines with names that its sources do not read, in the order of the catalogue."""
+    example: str = ""
+    """One of its metrics, where it is neither an engine nor a known exporter. "": it has those of its process only."""
+
+    @property
+    def looks(self) -> str:
+        """The exporter or the example; "" for an engine."""
+        return self.exporter or self.example
 
 
 def recognised(names: Collection[str], catalogue: Catalogue) -> Recognised:
@@ -62,7 +69,7 @@ def recognised(names: Collection[str], catalogue: Catalogue) -> Recognised:
         return Recognised(engine=kind, others=others)
     exporters = {text: sum(name.startswith(prefix) for name in telling) for prefix, text in _EXPORTERS.items()}
     exporter = max(exporters, key=lambda one: exporters[one])
-    return Recognised(exporter=exporter) if exporters[exporter] else Recognised()
+    return Recognised(exporter=exporter) if exporters[exporter] else Recognised(example=min(telling, default="")[:80])
 
 
 def recognition(names: Collection[str], catalogue: Catalogue, known: str = AUTO) -> Recognition:
@@ -74,7 +81,7 @@ def recognition(names: Collection[str], catalogue: Catalogue, known: str = AUTO)
     found = recognised(names, catalogue)
     if found.engine in ENGINES:
         return Recognition(found.engine, _beside(found))
-    looks = found.exporter or _example(names)
+    looks = found.looks
     if known in ENGINES and known not in (AUTO, CUSTOM):
         now = f"answers with metrics {_of(found)}{looks}" if looks else "exposes none of its metrics"
         return Recognition(
@@ -100,10 +107,6 @@ def _beside(found: Recognised) -> str:
 
 def _of(found: Recognised) -> str:
     return "of " if found.exporter else "such as "
-
-
-def _example(names: Collection[str]) -> str:
-    return min(_telling(names), default="")[:80]
 
 
 def instead(names: Collection[str], catalogue: Catalogue, engine: str) -> str:
