@@ -18,11 +18,11 @@ Recognise = Callable[[Collection[str], str], Recognition]
 class EngineOf:
     """Engine of one target. Its page is looked at whenever its series change."""
 
-    def __init__(self, target: Target, recognise: Recognise, before: str) -> None:
-        """`before` is what it was recognised as earlier, also before a restart; `auto`: nothing."""
+    def __init__(self, target: Target, recognise: Recognise, remembered: Callable[[Target], str]) -> None:
+        """`remembered` returns what it was recognised as earlier, also before a restart; `auto`: nothing."""
         self._recognise, self._auto = recognise, target.engine == AUTO
         self._refused = ""
-        self.found = Recognition(before) if self._auto else Recognition(target.engine)
+        self.found = Recognition(remembered(target)) if self._auto else Recognition(target.engine)
         self.target = replace(target, engine=self.found.engine) if self._auto else target
         """The target with its kind of engine."""
 

@@ -103,7 +103,7 @@ class _Scraper:
 
     def __init__(self, setup: _Setup, manager: ScrapeManager, *, live: bool) -> None:
         self.setup, self.target = setup, (target := setup.target)
-        self._engine = EngineOf(target, manager.recognise, manager.remembered(target))
+        self._engine = EngineOf(target, manager.recognise, manager.remembered)
         self.health = TargetHealth(target, recognised=self._engine.recognised)
         self._key, self._report_key = target.key, report_key(target)
         self.live = live

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from alerts.packs import EXAMPLE, load_pack
 from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import load_catalogue
 from collectors.catalogue.recognition import recognition
@@ -17,14 +20,21 @@ from collectors.exposition.parser import Parsed
 from collectors.samples import Layout
 from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Lack, Target, TargetHealth
+from controlplane.app.parts.part import Configuration
+from controlplane.app.parts.scraping import Scraping
 from controlplane.app.remembered import remembered_engine
+from controlplane.clock.system import SystemClock
+from controlplane.config.loader import LoadedFleet
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.folder import Folder
+from controlplane.pools import make_pools
 from tests.fakes.recipes import ready
 from tests.fakes.scrape_once import scrape_once
+from tests.patience import until
 
+Write = Callable[[str], LoadedFleet]
 CATALOGUE = load_catalogue()
 FIXTURES = Path(__file__).parents[4] / "tests" / "fixtures"
 T0 = 1_800_000_000.0
@@ -144,6 +154,8 @@ async def test_a_server_that_is_down_at_the_start_is_what_it_was_before_the_rest
     assert (health.engine, health.health) == ("vllm", "down")
     assert world.query("target_up") == {"vllm": 0}
     assert world.query("changes(target_up[1m])") == {"vllm": 1}, "one series goes on over the restart"
+    rules = {rule.name: rule for group in load_pack("llm", options=EXAMPLE) for rule in group.rules}
+    assert world.query(rules["LLMEngineDown"].expr) == {"vllm": 0}
 
 
 async def test_a_setting_that_changes_while_a_server_is_down_does_not_make_it_unknown(world: World) -> None:
@@ -228,3 +240,30 @@ async def test_a_named_engine_is_never_overruled(world: World) -> None:
     assert (health.engine, health.recognised) == ("vllm", "")
     assert health.instead == "answers with metrics of triton, not of vllm: correct engine: or the address"
     assert world.query("target_up") == {"vllm": 1}
+
+
+async def test_a_running_control_plane_recognises_and_remembers(fleet: Write, tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=VLLM)
+
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    server = TestServer(app)
+    await server.start_server()
+    loaded = fleet(
+        "scrape: {interval: 1s, timeout: 1s}\n"
+        f"targets: [{{engine: auto, addresses: ['127.0.0.1:{server.port}'], labels: {{job: serving}}}}]\n"
+    )
+    for health in ("up", "down"):
+        store = SeriesStore.in_folder(tmp_path / "stored", 86_400.0, None, 86_400.0)
+        part = Scraping(load_catalogue(), store, store, SystemClock(), "127.0.0.1:8080", make_pools(), rules=tuple)
+        await part.configure(part.settings(Configuration(loaded, "127.0.0.1:8080")))
+        await part.discover()
+        if health == "down":
+            assert [one.engine for one in part.health()] == ["vllm"], "before the first scrape"
+        await until(lambda part=part, health=health: [one.health for one in part.health()] == [health])
+        assert [(one.engine, one.target.engine) for one in part.health()] == [("vllm", "auto")]
+        await part.close()
+        assert isinstance(store.space, Folder)
+        store.space.close()
+        await server.close()
