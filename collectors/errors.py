@@ -11,6 +11,7 @@ CollectorError
     │   └── Redirected      a redirect, with its place
     ├── BodyTooLarge        reason "too-large": bytes, lines, label sizes or samples beyond the limit
     ├── ExpositionError     reason "malformed": the body is not the text exposition format
+    ├── DrainedQueue        reason "drained": a read takes something away from other readers, so there is no next one
     ├── Relabelled          reason "relabelled": metric_relabel_configs leave a sample without a name
     └── NvmlUnavailable     reason "unavailable": no NVIDIA driver, or NVML does not start
 """
@@ -95,6 +96,12 @@ class ExpositionError(ScrapeError):
     def in_a(self, foreign: str) -> ExpositionError:
         """Return the error with what the body is instead, in words; "" for an unknown body."""
         return ExpositionError(f"{self._message} ({foreign})", self.line) if foreign else self
+
+
+class DrainedQueue(ScrapeError):
+    """A read of this page takes something away from other readers. It is not read again."""
+
+    reason = "drained"
 
 
 class Relabelled(ScrapeError):

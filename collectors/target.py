@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from collectors.engines.kinds import AUTO
 from collectors.relabel import RelabelRule
 from collectors.samples import Labels
 
@@ -69,6 +70,15 @@ class Lack(NamedTuple):
     """Canonical metrics that a default installation of the engine exposes."""
 
 
+class Recognition(NamedTuple):
+    """The kind of engine of a target whose engine is `auto`, by its metrics."""
+
+    engine: str = AUTO
+    """A kind of engine; `custom`: of no engine; `auto`: not known yet."""
+    remark: str = ""
+    """One sentence about what does not speak for itself, and the cure. "": nothing."""
+
+
 @dataclass(frozen=True)
 class TargetHealth:
     """Result of a target's last scrape. `health` is `unknown` before the first one."""
@@ -101,6 +111,13 @@ class TargetHealth:
     """Unix seconds at which that scrape's row was stored. An earlier query could not see it."""
     recovered: bool = False
     """Whether the target, before `since`, was down, had no samples, or had fewer of the expected metrics."""
+    recognised: str = ""
+    """Kind of engine by its metrics, of a target whose engine is `auto`. "": unknown, or configured."""
+
+    @property
+    def engine(self) -> str:
+        """Kind of engine: the configured one or, for `auto`, the recognised one; `auto` as long as it is unknown."""
+        return self.recognised or self.target.engine
 
     def moved_by(self, by_s: float) -> TargetHealth:
         """Return the health with its times moved by `by_s`, as the clock was. Its durations stay the same."""

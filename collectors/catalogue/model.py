@@ -22,10 +22,10 @@ SUFFIXES = ("_bucket", "_sum", "_count")
 GUEST = r"[0-9a-f]{12}|[0-9a-f]{64}|.*(?:dcgm|exporter).*-[bcdfghjklmnpqrstvwxz2456789]{5}"
 """Pattern of a whole host name that is the id of a container, or the name of an exporter's pod. It is new at every
 start. Pods' random letters alone are no sign: machines of the Cluster API have them too."""
-_NAME = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
-_LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
-SampleName = Annotated[str, Field(pattern=_NAME)]
-LabelName = Annotated[str, Field(pattern=_LABEL)]
+NAME = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
+LABEL = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
+SampleName = Annotated[str, Field(pattern=NAME)]
+LabelName = Annotated[str, Field(pattern=LABEL)]
 
 
 def _as_tuple(value: object) -> object:
@@ -96,6 +96,10 @@ class Engine(_Entry):
     """Raw labels that may name a pod or a container (GUEST) instead of the node. Such a value is left out."""
     prefixes: Mapping[str, tuple[str, ...]] = {}
     """Prefix of raw names to other prefixes that some installations of the engine give them."""
+    signs: tuple[SampleName, ...] = ()
+    """Raw names that only this engine exposes and no source reads. Its pages are recognised by them, too."""
+    hosts: tuple[str, ...] = ()
+    """Engines that run inside this one, and whose metrics are in its page beside its own."""
     expected: tuple[str, ...] = ()
     native: Mapping[str, str] = {}
     sources: Mapping[str, tuple[CatalogueSource, ...]] = {}
@@ -114,6 +118,11 @@ class Engine(_Entry):
             if name.startswith(prefix)
             for other in others
         }
+
+    def is_bare(self, raw: str) -> bool:
+        """Return whether a raw name is one of the sources' without any prefix, so that other programs may have it."""
+        name = self.name_of(raw)
+        return name != raw and any(name == prefix + raw for prefix, others in self.prefixes.items() if "" in others)
 
     def name_of(self, raw: str) -> str:
         """Return the name under which the sources know a raw sample: with the engine's own prefix."""
@@ -152,6 +161,9 @@ class Catalogue(_Entry):
             for name in (*engine.expected, *engine.native, *engine.sources):
                 if name not in self.metrics:
                     raise ValueError(f"engines.{engine_name}: {name} is not declared under metrics")
+            for host in engine.hosts:
+                if host not in self.engines:
+                    raise ValueError(f"engines.{engine_name}.hosts: there is no engine {host}")
             for name in engine.expected:
                 if name not in engine.native and name not in engine.sources:
                     raise ValueError(f"engines.{engine_name}.expected: {name} has no source")

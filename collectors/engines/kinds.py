@@ -11,6 +11,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+AUTO = "auto"
+"""The kind of a target whose engine is recognised by what it exposes, as long as it is not recognised."""
+CUSTOM = "custom"
+"""The kind of a program that the catalogue does not know: raw metrics only."""
+
 
 class Api(StrEnum):
     """An HTTP API of a server, for readiness checks and for probes."""
@@ -81,7 +86,8 @@ _KINDS = (
     EngineKind("nvml", names_models=False),
     EngineKind("probe", source="probe", names_models=False),
     EngineKind("gateway", source="gateway", names_models=False),
-    EngineKind("custom", names_models=False),
+    EngineKind(CUSTOM, names_models=False),
+    EngineKind(AUTO),
 )
 ENGINES: Mapping[str, EngineKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
 """Kinds by name, as in `targets[].engine`."""

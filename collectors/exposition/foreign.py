@@ -27,6 +27,11 @@ def foreign(lines: Sequence[bytes]) -> str:
     return ""
 
 
+def is_json_list(body: bytes) -> bool:
+    """Return whether a body is a list in JSON. No page of metrics begins as one."""
+    return body[:_LOOKED_AT].lstrip().startswith(b"[")
+
+
 def _start(lines: Sequence[bytes]) -> bytes:
     found = b""
     for line in lines:

@@ -13,7 +13,7 @@ from collectors.target import Source
 # DCGM's blank values (dcgm_structs.h): BLANK, NOT_FOUND, NOT_SUPPORTED and NOT_PERMISSIONED, for a 64-bit integer
 # (printed as an integer or converted to a float) and for a double. Old exporters print them.
 _BLANK = re.compile(
-    rb"^[^#\n]*[ \t](?:922337203685477579[2-5](?:\.0+)?|9\.22337203685477\d*e\+18"
+    rb"^(?:DCGM|dcgm)_[^\n]*[ \t](?:922337203685477579[2-5](?:\.0+)?|9\.22337203685477\d*e\+18"
     rb"|14073748835532[89]\.0+|14073748835533[01]\.0+)"
     rb"(?:[ \t][^\n]*)?(?:\n|\Z)",
     re.MULTILINE,

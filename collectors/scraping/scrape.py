@@ -15,17 +15,18 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from collectors.engines.kinds import AUTO
 from collectors.errors import BodyTooLarge, ScrapeError, ScrapeTimeout
 from collectors.exposition.layout_cache import LayoutCache, Shapes
 from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, SampleSink
+from collectors.scraping.engine_of import EngineOf, Recognise
 from collectors.scraping.report import report_key, report_layout
-from collectors.target import Lack, Remarking, Source, SourceRecipe, Target, TargetHealth
+from collectors.target import Lack, Recognition, Remarking, Source, SourceRecipe, Target, TargetHealth
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -111,18 +112,21 @@ class _Scraper:
 
     def __init__(self, setup: _Setup, manager: ScrapeManager, *, live: bool) -> None:
         self.setup, self.target = setup, (target := setup.target)
-        self.health = TargetHealth(target)
+        self._engine = EngineOf(target, manager.recognise, manager.remembered)
+        self.health = TargetHealth(target, recognised=self._engine.recognised)
         self._key, self._report_key = target.key, report_key(target)
         self.live = live
         """Whether the sink holds series of this target without staleness markers."""
         self._manager = manager
         self._source: Source | None = None
-        self._cache = LayoutCache(partial(manager.layout_builder, target), setup.limits, manager.shapes)
+        self._cache = LayoutCache(self._layout_of, setup.limits, manager.shapes)
         self._layout: Layout | None = None
         self._lack = Lack()
         self._present: tuple[bool, ...] = ()
         """Whether the last good scrape had each of the expected metrics."""
-        self._report_layout = report_layout(target)
+        self._report_layout = report_layout(self._engine.target)
+        self._reported: tuple[str, tuple[str, ...]] = (self._engine.target.engine, ())
+        """Kind of engine and expected metrics of the report's layout."""
         self._body_bytes = 0
         self._logged: set[str] = set()
         self._busy = asyncio.Lock()
@@ -161,7 +165,11 @@ class _Scraper:
                 at += self._manager.moved_s - moved_s
                 self._record(at, self._manager.monotonic() - started, outcome)
 
+    def _layout_of(self, parsed: Parsed) -> Layout:
+        return self._manager.layout_builder(self._engine.look(parsed), parsed)
+
     async def _read(self) -> _Outcome:
+        self._engine.may_read()
         self._source = self._source or self.setup.recipe.made()
         try:
             async with asyncio.timeout(self.target.timeout_s + _OVERRUN_S):
@@ -169,6 +177,7 @@ class _Scraper:
         except TimeoutError:
             raise ScrapeTimeout(f"timed out after {self.target.timeout_s:g}s") from None
         self._body_bytes = len(body)
+        self._engine.check(body)
         if len(body) > _THREAD_BYTES:
             # A parse in a thread yields the interpreter to the event loop every few milliseconds. On the loop itself
             # it would stall all other targets and their deadlines until its end.
@@ -211,7 +220,7 @@ class _Scraper:
             health,
             last_error=outcome.error,
             last_error_reason=outcome.reason,
-            remark=remark,
+            remark=remark or (self._engine.found.remark if up else ""),
             last_scrape_at=at,
             duration_s=duration_s,
             samples=samples if up else None,
@@ -223,6 +232,7 @@ class _Scraper:
             since=before.since if same else at,
             known_since=before.known_since if same else self._manager.now(),
             recovered=up and (before.recovered if same else worse_before),
+            recognised=self._engine.recognised,
         )
 
     def _adopt(self, layout: Layout) -> int:
@@ -231,11 +241,14 @@ class _Scraper:
             return 0
         known = set(self._layout.raw) if self._layout else set()
         self._layout = layout
-        lack, before = self._manager.find_lack(self.target, layout), self._lack
-        self._lack = lack
+        target = self._engine.target
+        self._lack = lack = self._manager.find_lack(target, layout)
         self._present = tuple(name not in lack.metrics for name in lack.expected)
-        if lack.expected != before.expected:
-            self._report_layout = report_layout(self.target, lack.expected)
+        if self._reported != (target.engine, lack.expected):
+            if self._reported[0] != target.engine:
+                _log.info("target %s is recognised as %s", _name(self.target), target.engine)
+            self._reported = (target.engine, lack.expected)
+            self._report_layout = report_layout(target, lack.expected)
         return len(set(layout.raw) - known)
 
     def _note_what_is_left_out(self, made_equal: int) -> None:
@@ -278,6 +291,8 @@ class ScrapeManager:
         limits: Limits | None = None,
         *,
         find_lack: Callable[[Target, Layout], Lack] = lambda _target, _layout: Lack(),
+        recognise: Recognise = lambda _names, known: Recognition(known),
+        remembered: Callable[[Target], str] = lambda _target: AUTO,
         offset: Callable[[Target], float] = hashed_offset,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -286,10 +301,12 @@ class ScrapeManager:
         """Nothing starts before `apply`.
 
         `layout_builder` runs once per layout. For large bodies `in_thread` runs it in another thread, so it must not
-        share state. `find_lack` returns what a layout lacks, for TargetHealth.
+        share state. `find_lack` returns what a layout lacks, for TargetHealth. `recognise` tells the engine of a target
+        whose engine is `auto`, and `remembered` what it was recognised as when this manager was not there yet.
         """
         self.sink, self.layout_builder, self._recipe_of = sink, layout_builder, recipe_of
         self.limits = limits or Limits()
+        self.recognise, self.remembered = recognise, remembered
         self.find_lack, self.monotonic, self.in_thread = find_lack, monotonic, in_thread
         self.counters = ScrapeCounters()
         self.moved_s = 0.0

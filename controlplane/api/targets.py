@@ -48,7 +48,7 @@ async def targets(services: ServicesDep) -> TargetList:
 def target_metrics(services: Services) -> Iterable[Metric]:
     """Yield the numbers of targets, and what is wrong with single ones."""
     targets = services.targets()
-    tally = Tally((t.target.engine, t.health) for t in targets)
+    tally = Tally((t.engine, t.health) for t in targets)
     counts = {(engine, health): float(count) for (engine, health), count in sorted(tally.items())}
     yield _gauge("controlplane_targets", "Scraped endpoints by engine and health.", ("engine", "health"), counts)
     yield _gauge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collectors.clouds.providers import PROVIDERS
 from collectors.clouds.source import AccountSource
+from collectors.engines.kinds import AUTO
 from collectors.engines.readiness import ReadinessSource
 from collectors.gpu.dcgm import DcgmSource
 from collectors.gpu.nvml.source import NvmlSource
@@ -38,7 +39,8 @@ class SourceFactory:
             return Recipe(ReadinessSource, (ready.api, target.url), options)
         if target.engine in PROVIDERS:
             return Recipe(AccountSource, (PROVIDERS[target.engine], target.url, target.auth), bounded)
-        made = _dcgm if target.engine == "dcgm" else STATUS_SOURCES.get(target.engine, HttpSource)
+        # A target whose engine is not known yet may be an exporter of DCGM.
+        made = _dcgm if target.engine in ("dcgm", AUTO) else STATUS_SOURCES.get(target.engine, HttpSource)
         return Recipe(made, (target.url, target.auth), bounded)
 
 

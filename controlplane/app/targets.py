@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from collectors.clouds.providers import PROVIDERS
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup, HttpSd
-from collectors.engines.kinds import BACKENDS, ENGINES, Api, EngineKind
+from collectors.engines.kinds import AUTO, BACKENDS, ENGINES, Api, EngineKind
 from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
@@ -79,7 +79,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
     if fleet.gateway.runs_here:
         own = _own_gateway(fleet.gateway, fleet.scrape)
         # A gateway that is listed under targets: has labels and limits of its own there.
-        if not any(group.engine == "gateway" and set(own.addresses) & set(group.addresses) for group in groups):
+        if not any(group.engine in ("gateway", AUTO) and set(own.addresses) & set(group.addresses) for group in groups):
             groups.append(own)
     return ScrapePlan(tuple(groups), tuple(files), probes, readiness)
 

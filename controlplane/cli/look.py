@@ -189,6 +189,11 @@ def _remark(target: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
+def _engine(target: Mapping[str, Any]) -> str:
+    recognised = target.get("auto") and target["engine"] != "auto"
+    return f"{target['engine']} (auto)" if recognised else str(target["engine"])
+
+
 def targets(url: str | None, context: str | None, output: str) -> None:
     """List the scrape targets and the result of their last scrape."""
     with connect(url, context) as client:
@@ -198,6 +203,7 @@ def targets(url: str | None, context: str | None, output: str) -> None:
         [
             t["job"],
             t["instance"],
+            _engine(t),
             "blind" if t.get("blind") else t["health"],
             ago(t["last_scrape_at"]),
             took(t["duration_seconds"]),
@@ -206,7 +212,7 @@ def targets(url: str | None, context: str | None, output: str) -> None:
         ]
         for t in sorted(items, key=lambda one: one["health"] == "up" and not one.get("blind"))  # faults come first
     ]
-    header = ["JOB", "INSTANCE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
+    header = ["JOB", "INSTANCE", "ENGINE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))
     if dropped:  # not among the rows, which scripts read
         print(f"{dropped} more dropped by relabel_configs", file=sys.stderr)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alerts.interfaces import AlertInstance, AlertState
+from collectors.engines.kinds import AUTO
 from collectors.target import TargetHealth
 from controlplane.fleet import numbers as n
 from controlplane.fleet.holding.views import NO_HOLD, AlertHold
@@ -117,7 +118,8 @@ def target_view(health: TargetHealth) -> TargetView:
     target = health.target
     labels = dict(target.labels)
     return TargetView(
-        engine=target.engine,
+        engine=health.engine,
+        auto=target.engine == AUTO,
         job=target.job,
         instance=target.instance,
         url=target.url,

@@ -64,6 +64,9 @@ class TargetView(View):
     """One scraped endpoint and its last scrape."""
 
     engine: str
+    """Kind of engine; `auto` as long as it is not recognised."""
+    auto: bool
+    """Whether fleet.yaml leaves the engine to be recognised (`engine: auto`)."""
     job: str
     instance: str
     url: str

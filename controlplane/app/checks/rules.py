@@ -18,6 +18,7 @@ from alerts.packs import (
 from alerts.rules import RuleGroup, repeats
 from collectors.catalogue.model import load_catalogue
 from collectors.durations import format_duration
+from collectors.engines.kinds import AUTO, CUSTOM
 from controlplane.app.checks.findings import Findings
 from controlplane.app.rules import describe_rules, pack_options
 from controlplane.config.checking import Loc
@@ -119,7 +120,7 @@ def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[R
     expressions = Expressions()
     metrics = KnownMetrics(known_metrics(load_catalogue(), groups))
     free = any(
-        group.reads("engine", "prometheus_config") and (group.engine == "custom" or group.prometheus_config)
+        group.reads("engine", "prometheus_config") and (group.engine in (CUSTOM, AUTO) or group.prometheus_config)
         for group in loaded.fleet.targets
     )
     for group in own:
@@ -129,7 +130,7 @@ def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[R
                 findings.elsewhere("warning", group.file, rule.line, sentence)
             for name, near in metrics.unknown(expressions.tree(rule.expr)):
                 if free and not near:
-                    continue  # a custom target may expose anything
+                    continue  # such a target may expose anything
                 hint = f"the nearest known name is {near}" if near else "no engine, rule or catalogue entry has it"
                 sentence = f"group {group.name}: {rule.name}: metric {name} is not known; {hint}"
                 findings.elsewhere("warning", group.file, rule.line, sentence)

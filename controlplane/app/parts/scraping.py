@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlsplit
 
 from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import Catalogue
+from collectors.catalogue.recognition import recognition
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DroppedTarget
 from collectors.discovery.http_asking import HttpAsker
@@ -16,11 +18,12 @@ from collectors.exposition.interner import Interner
 from collectors.exposition.parser import Parsed
 from collectors.samples import Layout, SampleSink
 from collectors.scraping.scrape import ScrapeManager
-from collectors.target import Lack, Source, Target, TargetHealth
+from collectors.target import Lack, Recognition, Source, Target, TargetHealth
 from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.recipe import Recipe
+from controlplane.app.remembered import remembered_engine
 from controlplane.app.sources import SourceFactory
 from controlplane.app.targets import ScrapePlan, body_limits, discovery_of, plan_scraping
 from controlplane.clock.system import SystemClock
@@ -78,6 +81,8 @@ class Scraping(Part[ScrapingSettings]):
             clock,
             body_limits(self._scrape),
             find_lack=self._lack,
+            recognise=self._recognise,
+            remembered=partial(remembered_engine, store),
             in_thread=pools.parsing.run,
         )
         self._asker = HttpAsker(wake, in_thread=pools.parsing.run)
@@ -194,6 +199,9 @@ class Scraping(Part[ScrapingSettings]):
 
     def _layout(self, target: Target, parsed: Parsed) -> Layout:
         return canonical_layout(parsed.series, parsed.metadata, target, self._catalogue, self._interner)
+
+    def _recognise(self, names: Collection[str], known: str) -> Recognition:
+        return recognition(names, self._catalogue, known)
 
     def _lack(self, target: Target, layout: Layout) -> Lack:
         return lack(layout, self._catalogue, target.engine)

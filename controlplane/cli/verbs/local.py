@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent
+from controlplane.cli.verbs.grammar import Operand, Option, Verb, percent, whole
 from controlplane.cli.verbs.options import AS, CLOSE, DATA_DIR, LISTEN, LISTING, LOG, ROLES, RULE_FILES, labelled
 
 ACCESS = (
@@ -303,6 +303,31 @@ FILES = (
         "List the canonical metrics and the engines that provide each.",
         options=(AS,),
         examples=(("catalogue list", ""),),
+    ),
+    Verb(
+        "catalogue try",
+        "catalogue:try_page",
+        "Read a page of metrics once, and say which engine it is of and what the catalogue makes of it.",
+        (
+            Operand(
+                "page", "URL|FILE", "Address of the page, by default /metrics there; or a file with it.", offers="files"
+            ),
+        ),
+        (
+            Option("token_file", "File that holds a bearer token for the page.", "FILE", read=Path, offers="files"),
+            Option("ca_file", "Certificate authority that is trusted for the page.", "FILE", read=Path, offers="files"),
+            Option("insecure", "Do not check the page's certificate."),
+            Option("timeout", "Longest wait for the page in seconds.", "N", default=10, read=whole(1, 300)),
+            Option("catalogue", "Catalogue to use instead of the built-in one.", "FILE", read=Path, offers="files"),
+            Option("any_path", "Read a path that engines are known to act on, too."),
+            AS,
+        ),
+        examples=(
+            ("catalogue try http://10.0.0.9:9000/metrics", "a server whose engine is in question"),
+            ("catalogue try page.prom --catalogue mine.yaml", "a draft, with a page that was kept"),
+        ),
+        details="For a program that the catalogue does not know it drafts an entry, to be checked line by line. Reading"
+        " /metrics of TensorRT-LLM empties a queue: read /prometheus/metrics there.",
     ),
     Verb(
         "catalogue export",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from collectors.engines.kinds import ENGINES
+from collectors.engines.kinds import AUTO, ENGINES
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import EngineName
 from controlplane.config.scraping.probe import (
@@ -39,7 +39,7 @@ _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
 """Engines that are not scraped at a `host:port`."""
-JOB_ENGINE = "custom"
+JOB_ENGINE = AUTO
 """Engine of a job of a prometheus.yml for which fleet.yaml names none."""
 
 

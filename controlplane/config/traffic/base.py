@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from collectors.engines.kinds import BACKENDS
+from collectors.engines.kinds import AUTO, BACKENDS
 from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.engine_names import BackendEngine
 from controlplane.config.gateway import Count, Size
@@ -25,7 +25,14 @@ from controlplane.config.vocabulary import (
     Text,
 )
 
-UNNAMED = f"is required: name the server, one of: {', '.join(BACKENDS)}"
+_NAME_IT = f"name the server, one of: {', '.join(BACKENDS)}"
+UNNAMED = f"is required: {_NAME_IT}"
+
+
+def _named(value: object) -> object:
+    if value == AUTO:
+        raise ValueError(f"auto is for targets:. A backend is asked by the API of its engine, so {_NAME_IT}")
+    return value
 
 
 class Backend(Access):
@@ -33,7 +40,7 @@ class Backend(Access):
 
     url: EngineUrl
     metrics: HttpUrl | None = None
-    engine: BackendEngine | None = None
+    engine: Annotated[BackendEngine | None, BeforeValidator(_named)] = None
     """Kind of the server. Under `traffic` the driver determines it; under `versions` it is required."""
     repository: FilePath | None = None
     """triton only: path of the model repository, if it is local. The configuration is then written to config.pbtxt."""

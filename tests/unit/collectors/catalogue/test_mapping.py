@@ -355,6 +355,12 @@ def test_the_configurations_model_and_version_outrank_what_the_engine_says() -> 
 
 
 def test_blank_values_are_dropped_whole_lines_at_a_time() -> None:
-    body = b'a 1\nb{x="9223372036854775794"} 2\nc 9223372036854775792\nd 9.223372036854776e+18 1700000000\ne 3'
-    assert without_blanks(body) == b'a 1\nb{x="9223372036854775794"} 2\ne 3'
-    assert without_blanks(b"e 9223372036854775795") == b""
+    kept = b'dcgm_a 1\ndcgm_b{x="9223372036854775794"} 2\n'
+    blank = b"dcgm_c 9223372036854775792\nDCGM_d 9.223372036854776e+18 1700000000\n"
+    assert without_blanks(kept + blank + b"dcgm_e 3") == kept + b"dcgm_e 3"
+    assert without_blanks(b"dcgm_e 9223372036854775795") == b""
+
+
+def test_a_limit_of_another_program_is_no_blank_value() -> None:
+    body = b"DCGM_a 1\njvm_memory_max_bytes 9.223372036854776e+18\n"
+    assert without_blanks(body) == body

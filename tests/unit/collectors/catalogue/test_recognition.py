@@ -8,7 +8,7 @@ import pytest
 
 from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import load_catalogue
-from collectors.catalogue.recognition import Recognised, instead, recognised
+from collectors.catalogue.recognition import Recognised, instead, recognised, recognition
 from collectors.exposition.parser import parse
 from collectors.target import Lack, Target
 
@@ -50,6 +50,50 @@ def test_each_capture_is_recognised(file: str, engine: str) -> None:
 def test_triton_with_its_vllm_backend_is_triton() -> None:
     of_vllm = {"vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:time_to_first_token_seconds_bucket"}
     assert recognised(of_vllm | {"nv_inference_request_success"}, CATALOGUE) == Recognised(engine="triton")
+
+
+def test_triton_is_triton_however_much_its_backend_exposes() -> None:
+    both = names_of(FIXTURES / "captures/vllm-0.32-cpu.prom") | {"nv_inference_request_success"}
+    assert recognised(both, CATALOGUE) == Recognised(engine="triton", others=("vllm",))
+    assert recognised(both - {"nv_inference_request_success"}, CATALOGUE) == Recognised(engine="vllm")
+
+
+@pytest.mark.parametrize(
+    ("names", "engine"),
+    [
+        (("request_success_total", "e2e_request_latency_seconds_bucket"), ""),
+        (("request_success_total", "e2e_request_latency_seconds_bucket", "num_requests_running"), "trtllm"),
+        (("trtllm_request_success_total",), "trtllm"),
+        (("llm_requests_total", "llm_tokens_total"), ""),
+        (("llm_requests_total", "controlplane_gateway_connections"), "gateway"),
+        (("gpu_temperature_celsius",), ""),
+        (("gpu_temperature_celsius", "gpu_up"), "nvml"),
+    ],
+)
+def test_names_that_any_program_may_have_tell_nothing_alone(names: tuple[str, ...], engine: str) -> None:
+    assert recognised(names, CATALOGUE).engine == engine
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "engine", "words"),
+    [
+        ((), "auto", "auto", "exposes no metrics of an engine yet"),
+        ((), "vllm", "vllm", "was recognised as vllm, and now exposes none of its metrics: correct the address"),
+        (("zebra_total",), "auto", "custom", "answers with metrics such as zebra_total, and of no known engine"),
+        (("zebra_total",), "vllm", "vllm", "was recognised as vllm, and now answers with metrics such as zebra_total:"),
+        ((), "custom", "custom", "exposes no metrics of an engine yet"),
+        (("controlplane_targets",), "auto", "custom", "answers with metrics of a control plane such as this one, and"),
+        (("vllm:num_requests_running",), "custom", "vllm", ""),
+        (("vllm:num_requests_running",), "triton", "vllm", ""),
+    ],
+)
+def test_what_is_known_stays_until_another_engine_is_seen(
+    names: tuple[str, ...], known: str, engine: str, words: str
+) -> None:
+    found = recognition(names, CATALOGUE, known)
+    assert found.engine == engine
+    assert found.remark.startswith(words)
+    assert bool(found.remark) == bool(words)
 
 
 @pytest.mark.parametrize(

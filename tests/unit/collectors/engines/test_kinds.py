@@ -37,7 +37,7 @@ def test_configuration_and_catalogue_name_the_engines_of_the_table() -> None:
     assert {str(api) for api in Api} <= set(PROTOCOLS)
     unlisted = {"readiness", "controlplane"}  # made by the control plane itself
     assert set(load_catalogue().engines) - unlisted <= set(ENGINES)
-    assert set(ENGINES) - set(load_catalogue().engines) == {"custom"}
+    assert set(ENGINES) - set(load_catalogue().engines) == {"custom", "auto"}
 
 
 @pytest.mark.parametrize("engine", BACKENDS)
@@ -63,6 +63,12 @@ def test_metrics_of_trtllm_are_never_read_where_reading_empties_a_queue(tmp_path
     ("old", "new", "fault"),
     [
         ("", "", "models[0].versions.v1.backends[0].engine: is required: name the server, one of: triton, vllm, "),
+        (
+            'h:8000/"',
+            'h:8000/", engine: auto',
+            "models[0].versions.v1.backends[0].engine: auto is for targets:. A backend is asked by the API of its"
+            " engine, so name the server, one of: triton, vllm, ",
+        ),
         (
             "{driver: none}",
             "{driver: none, backends: [{url: 'http://t'}]}",

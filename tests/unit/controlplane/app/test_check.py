@@ -319,11 +319,14 @@ def test_rules_are_read_to_the_end_and_told_in_their_own_files(check: Check, tmp
     ]
 
 
-def test_a_custom_target_may_expose_any_metric_that_is_no_misspelling(check: Check, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["custom", "auto"])
+def test_a_custom_target_may_expose_any_metric_that_is_no_misspelling(
+    engine: str, check: Check, tmp_path: Path
+) -> None:
     (tmp_path / "a.yml").write_text(
         RULES + "  - {alert: A, expr: 'zzzzzzz > 1'}\n  - {alert: B, expr: 'llm_request_totl > 1'}\n"
     )
-    told = check("targets: [{engine: custom, addresses: ['a:1']}]\nrules: [a.yml]\n")
+    told = check(f"targets: [{{engine: {engine}, addresses: ['a:1']}}]\nrules: [a.yml]\n")
     assert [line for line in told if "is not known" in line] == [
         "a.yml:5: warning: group g: B: metric llm_request_totl is not known; the nearest known name is"
         " llm_requests_total"

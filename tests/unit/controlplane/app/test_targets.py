@@ -121,8 +121,9 @@ def test_listed_targets_take_intervals_labels_and_credentials(fleet: Write, tmp_
     assert (dcgm.auth.username, dcgm.auth.password_file, dcgm.auth.ca_file) == ("u", "/abs/p", str(tmp_path / "ca.pem"))
 
 
-def test_a_gateway_that_targets_list_is_scraped_once_with_its_labels(fleet: Write) -> None:
-    listed = "targets:\n  - {engine: gateway, addresses: ['127.0.0.1:8401'], labels: {simulated: 'true'}}\n"
+@pytest.mark.parametrize("engine", ["gateway", "auto"])
+def test_a_gateway_that_targets_list_is_scraped_once_with_its_labels(engine: str, fleet: Write) -> None:
+    listed = f"targets:\n  - {{engine: {engine}, addresses: ['127.0.0.1:8401'], labels: {{simulated: 'true'}}}}\n"
     found = targets(fleet(f"{listed}gateway: {{listen: '127.0.0.1:8400'}}\n"))
     assert [(t.url, dict(t.labels)["simulated"]) for t in found] == [("http://127.0.0.1:8401/metrics", "true")]
 

@@ -52,8 +52,23 @@ def test_a_blind_target_comes_first_and_says_what_to_check(
     words = "answers with an empty body, without the metrics of vllm: check engine: and path:"
     blind = {**UP, "instance": "b:8000", "blind": True, "missing": ["llm_requests_total"], "remark": words}
     first, second = printed(monkeypatch, capsys, UP, blind)
-    assert first == f"vllm b:8000 blind - 10 ms 5 {words}"
-    assert second == "vllm a:8000 up - 10 ms 5"
+    assert first == f"vllm b:8000 vllm blind - 10 ms 5 {words}"
+    assert second == "vllm a:8000 vllm up - 10 ms 5"
+
+
+@pytest.mark.parametrize(
+    ("engine", "auto", "shown"),
+    [
+        ("vllm", True, "vllm (auto)"),
+        ("auto", True, "auto"),
+        ("custom", True, "custom (auto)"),
+        ("triton", False, "triton"),
+    ],
+)
+def test_a_recognised_engine_is_marked(
+    engine: str, auto: bool, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printed(monkeypatch, capsys, {**UP, "engine": engine, "auto": auto}) == [f"vllm a:8000 {shown} up - 10 ms 5"]
 
 
 def test_what_is_missing_or_unknown_is_told(
@@ -81,7 +96,7 @@ def test_dropped_targets_and_faults_of_lists_are_told_beside_the_rows(
 
 def test_an_older_server_says_less(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     older = {name: value for name, value in UP.items() if name not in ("missing", "blind", "unknown_labels")}
-    assert printed(monkeypatch, capsys, older) == ["vllm a:8000 up - 10 ms 5"]
+    assert printed(monkeypatch, capsys, older) == ["vllm a:8000 vllm up - 10 ms 5"]
 
 
 def test_a_probes_remark_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

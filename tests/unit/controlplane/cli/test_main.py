@@ -210,7 +210,7 @@ def test_the_catalogue_is_exported_to_a_file_or_to_the_output(
     assert "zone" in text
     assert re.fullmatch(r".*rules\.yml: \d+ recording rules; check them with: promtool check rules .*\n", told.out)
     assert (
-        "not expressed: readiness: llm_backend_ready, llm_model_state, llm_engine_ready: only the control plane asks"
+        "not expressed: readiness: llm_backend_ready, llm_model_state, llm_engine_ready, llm_ensemble_step: "
         in told.err
     )
     assert run(arguments) == 0

@@ -267,6 +267,7 @@ def test_target_view() -> None:
     shown = assemble.target_view(target(simulated="true", model="chat"))
     assert shown.model_dump() == {
         "engine": "vllm",
+        "auto": False,
         "job": "vllm",
         "instance": "a:8000",
         "url": "http://a:8000/metrics",

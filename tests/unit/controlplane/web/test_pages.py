@@ -205,6 +205,17 @@ async def test_targets_that_are_down_come_first(console: Any) -> None:
     assert '<p class="warning">refused</p>' in page
 
 
+async def test_the_engine_of_a_target_is_shown_and_whether_it_was_recognised(console: Any) -> None:
+    named = console.rig.targets[0]
+    found = replace(named, target=replace(named.target, engine="auto", instance="z:1"), recognised="sglang")
+    console.rig.targets = [named, found, replace(found, target=replace(found.target, instance="y:1"), recognised="")]
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/targets")
+    assert "<td>sglang <small>(auto)</small></td>" in page
+    assert "<td>auto</td>" in page
+    assert f"<td>{named.target.engine}</td>" in page
+
+
 async def test_a_target_that_answers_with_nothing_expected_is_shown_as_blind(console: Any) -> None:
     words = "answers with metrics of dcgm, not of vllm: correct engine: or the address"
     unknown = ("llm_requests_waiting: replica",)

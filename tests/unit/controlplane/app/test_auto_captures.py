@@ -1,0 +1,101 @@
+"""Every captured page, read with `engine: auto`, gives the canonical series that it gives with its engine by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from collectors.catalogue.mapping import canonical_layout
+from collectors.catalogue.model import load_catalogue
+from collectors.catalogue.recognition import recognition
+from collectors.engines.kinds import AUTO
+from collectors.gpu.dcgm import DcgmSource
+from collectors.samples import FloatArray, Layout, Series
+from collectors.scraping.report import report_key
+from collectors.scraping.scrape import ScrapeManager
+from collectors.target import Target
+from controlplane.app.sources import SourceFactory
+from controlplane.app.targets import ScrapePlan
+from tests.fakes.recipes import ready
+from tests.fakes.scrape_once import scrape_once
+
+CATALOGUE = load_catalogue()
+FIXTURES = Path(__file__).parents[3] / "fixtures"
+PAGES = sorted(
+    str(path.relative_to(FIXTURES))
+    for folder in (".", "captures", "field")
+    for path in (FIXTURES / folder).glob("*.prom")
+)
+HANDMADE = {"gateway.prom": "gateway", "field/ray-vllm.prom": "vllm", "captures/ray-serve-2.60.prom": "ray"}
+"""Pages whose names do not begin with that of their engine."""
+ROUTERS = ("sglang-router", "vllm-router")
+
+
+def engine_of(page: str) -> str:
+    name = page.rpartition("/")[2].removesuffix(".prom")
+    return HANDMADE.get(page) or next((r for r in ROUTERS if name.startswith(r)), name.partition("-")[0])
+
+
+class Rows:
+    """A sink that keeps the last row of each source: the canonical series with their values, and the report's."""
+
+    def __init__(self) -> None:
+        self.canonical: dict[str, dict[Series, float]] = {}
+
+    def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
+        family = CATALOGUE.family
+        native = {s: v for s, v in zip(layout.raw, values.tolist(), strict=True) if family(s.name)}
+        views = {view.series: float(np.sum(values[list(view.columns)]) * view.factor) for view in layout.views}
+        self.canonical[source] = native | views
+
+    def end(self, source: str, timestamp_ms: int) -> None:
+        raise AssertionError("nothing ends here")
+
+
+class Page:
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def read(self, timeout_s: float) -> bytes:
+        return self.body
+
+    async def close(self) -> None:
+        pass
+
+
+class Clock:
+    def now(self) -> float:
+        return 1_800_000_000.0
+
+
+async def canonical(page: str, engine: str) -> tuple[dict[Series, float], dict[Series, float], str]:
+    """Return the canonical series of a page, the view of its report, and its engine."""
+    target, rows = Target(engine, "http://a:1/metrics", "job", "a:1", models=(("m", "chat"),)), Rows()
+    source = DcgmSource(Page((FIXTURES / page).read_bytes()))
+    manager = ScrapeManager(
+        rows,
+        lambda _target: ready(source),
+        lambda found, parsed: canonical_layout(parsed.series, parsed.metadata, found, CATALOGUE),
+        Clock(),
+        recognise=lambda names, known: recognition(names, CATALOGUE, known),
+    )
+    health = await scrape_once(manager, target)
+    assert health.health == "up", health.last_error
+    return rows.canonical[target.key], rows.canonical[report_key(target)], health.engine
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_each_page_gives_the_series_of_its_engine(page: str) -> None:
+    named = await canonical(page, engine_of(page))
+    assert await canonical(page, AUTO) == named
+    assert named[0], "the page has canonical series"
+
+
+@pytest.mark.parametrize(("engine", "filtered"), [("dcgm", True), (AUTO, True), ("vllm", False)])
+async def test_blank_values_of_dcgm_are_left_out_before_the_engine_is_known(engine: str, filtered: bool) -> None:
+    target = Target(engine, "http://a:1/metrics", "job", "a:1")
+    source = SourceFactory(ScrapePlan(()), 1000).recipe(target).made()
+    assert isinstance(source, DcgmSource) == filtered
+    await source.close()
