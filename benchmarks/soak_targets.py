@@ -117,7 +117,7 @@ def vllm_page(target: Target, age_s: float) -> str:
     for name in HISTOGRAMS:
         lines.append(f"# TYPE vllm:{name}_seconds histogram")
         for number, bound in enumerate((*BOUNDS, "+Inf")):
-            count = ended * min(10, number + 3) // 10
+            count = ended * min(10, number + 6) // 10  # all within 0.8 s
             lines.append(f'vllm:{name}_seconds_bucket{{{label},le="{bound}"}} {count}')
         lines += [f"vllm:{name}_seconds_sum{{{label}}} {ended * 0.4}", f"vllm:{name}_seconds_count{{{label}}} {ended}"]
     return "\n".join(lines) + "\n"
@@ -231,7 +231,7 @@ async def watch(contender: Contender, rewrite: Callable[[], None], minutes: floa
                             labels = alert["labels"]
                             key = (labels["alertname"], labels.get("instance") or labels.get("gpu", ""))
                             seen.fired.setdefault(key, now - begun)
-                seen.memory.append(contender.memory()["Pss"])
+                seen.memory.append(contender.memory()["Pss_Anon"])
             if now - told >= 60:
                 told = now
                 print(f"{(now - begun) / 60:4.0f} min  {seen.memory[-1] / 2**20:6.0f} MiB  {len(seen.fired)} alerts")
@@ -263,7 +263,7 @@ def report(seen: Seen, due: set[tuple[str, str]]) -> int:
             print(f"  {name}: {row}")
     third = len(seen.memory) // 3
     first, last = max(seen.memory[:third], default=0), max(seen.memory[-third:], default=0)
-    print(f"memory: {first / 2**20:.0f} MiB in the first third, {last / 2**20:.0f} MiB in the last")
+    print(f"memory of its own: {first / 2**20:.0f} MiB in the first third, {last / 2**20:.0f} MiB in the last")
     pings = sorted(seen.pings)
     print(
         f"answers of /healthz: {len(pings)}, median {pings[len(pings) // 2] * 1000:.1f} ms, "

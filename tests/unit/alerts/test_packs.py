@@ -23,7 +23,7 @@ from alerts.packs import (
 )
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup, as_prometheus, duplicates, parse_rules
 from alerts.template import Surroundings
-from collectors.catalogue.model import load_catalogue
+from collectors.catalogue.model import Catalogue, load_catalogue
 from collectors.durations import parse_duration
 from collectors.engines.kinds import AUTO, ENGINES
 from controlplane.ruletest.document import load_test_file
@@ -255,3 +255,33 @@ def test_owners_are_those_of_fleet_yaml_by_pack() -> None:
     for pack, owner in (("gpu", "infra"), ("self", "ml")):
         rules = [rule for group in load_pack(pack, options=options) for rule in group.rules]
         assert {dict(r.annotations)["owner"].text for r in rules if isinstance(r, AlertingRule)} == {owner}
+
+
+_EVERY = {"engine", "instance", "node", "model", "version", "source", "served_model", "simulated", "job", "le"}
+"""Labels that any canonical series may have."""
+_SERIES = re.compile(r"series: '(\w+)\{([^']*)\}'")
+
+
+def foreign_labels(text: str, catalogue: Catalogue) -> dict[str, set[str]]:
+    """Return the labels in a pack's tests that no engine gives the canonical metric, by metric."""
+    found: dict[str, set[str]] = {}
+    for name, labels in _SERIES.findall(text):
+        if family := catalogue.family(name):
+            engines = [e for e in catalogue.engines.values() if family in e.sources or family in e.native]
+            given = {to for engine in engines for tos in engine.labels.values() for to in tos}
+            own = set(re.findall(r'(\w+)="', labels)) - _EVERY - given - set(catalogue.metrics[family].labels)
+            if own:
+                found.setdefault(family, set()).update(own)
+    return found
+
+
+def test_series_in_the_tests_of_packs_have_labels_that_exist() -> None:
+    catalogue = load_catalogue()
+    pages = sorted((ROOT / "alerts" / "packs" / "tests").glob("*.yml"))
+    assert len(pages) > 5
+    assert {page.name: found for page in pages if (found := foreign_labels(page.read_text(), catalogue))} == {}
+
+
+def test_the_check_of_labels_can_fail() -> None:
+    text = """- {series: 'llm_model_state{backend="http://t:8000",model="chat",state="loading"}', values: '1x30'}"""
+    assert foreign_labels(text, load_catalogue()) == {"llm_model_state": {"backend"}}
