@@ -84,6 +84,8 @@ _KINDS = (
     EngineKind("anthropic", source="account", hosted=True),
     EngineKind("dcgm", names_models=False),
     EngineKind("nvml", names_models=False),
+    EngineKind("amd", names_models=False),
+    EngineKind("gaudi", names_models=False),
     EngineKind("probe", source="probe", names_models=False),
     EngineKind("gateway", source="gateway", names_models=False),
     EngineKind(CUSTOM, names_models=False),

@@ -107,3 +107,51 @@ def test_no_label_is_unknown_and_each_canonical_series_has_the_standing_labels(
         assert labels["engine"] == engine
         extra = set(labels) - STANDING - {"job", "outcome", "reason", "backend", "type", "le"}
         assert not extra, view.series
+
+
+def test_amds_exporter_names_a_gpu_by_its_uuid_and_its_units_become_ours(fixtures: Path) -> None:
+    found = mapped(fixtures, "amd", "amd-handwritten.prom")
+    gpu = {"gpu": "ccff74a1-0000-1000-80e0-c6d49f5b0d80", "node": "tw038"}
+    assert found.one("gpu_utilization_ratio", **gpu) == pytest.approx(0.37)
+    assert found.one("gpu_memory_used_bytes", **gpu) == 150000 * 2**20
+    assert found.one("gpu_memory_total_bytes", **gpu) == 192 * 2**30 - 16 * 2**20
+    assert found.one("gpu_temperature_celsius", **gpu) == 71
+    assert found.one("gpu_memory_temperature_celsius", **gpu) == 58
+    assert found.one("gpu_power_watts", **gpu) == 612
+    assert found.one("gpu_energy_joules_total", **gpu) == pytest.approx(5_100_000)
+    assert found.one("gpu_errors_total", type="ecc_corrected", **gpu) == 3
+    assert found.one("gpu_errors_total", type="pcie_replay", **gpu) == 2
+    assert found.layout.unknown_labels == ()
+
+
+def test_an_older_amd_exporter_has_the_serial_number_only_and_a_new_one_may_have_a_prefix() -> None:
+    old = Mapped(b'gpu_edge_temperature{gpu_id="0",serial_number="692",hostname="n1"} 50\n', target("amd"))
+    assert old.one("gpu_temperature_celsius", gpu="692", node="n1") == 50
+    prefixed = Mapped(b'amd_gpu_junction_temperature{gpu_uuid="u",serial_number="692"} 60\n', target("amd"))
+    assert prefixed.one("gpu_temperature_celsius", gpu="u") == 60
+
+
+def test_the_partitions_of_a_gpu_have_the_boards_power_once() -> None:
+    body = "".join(
+        f'{name}{{gpu_id="{n}",gpu_partition_id="{n}",gpu_uuid="u",serial_number="1"}} {value}\n'
+        for n, power in enumerate((700, 0, 0))
+        for name, value in (("gpu_package_power", power), ("gpu_used_vram", 10 + n))
+    )
+    found = Mapped(body.encode(), target("amd"))
+    assert found.one("gpu_power_watts") == 700
+    assert sorted(found.get("gpu_memory_used_bytes").values()) == [10 * 2**20, 11 * 2**20, 12 * 2**20]
+
+
+def test_a_pods_name_of_amds_exporter_is_no_node() -> None:
+    body = b'gpu_package_power{gpu_uuid="u",hostname="amd-metrics-exporter-x7k2p"} 1\n'
+    assert Mapped(body, target("amd")).one("gpu_power_watts", node="10.0.0.5") == 1
+
+
+def test_gaudis_exporter_gives_milliwatts(fixtures: Path) -> None:
+    found = mapped(fixtures, "gaudi", "gaudi-handwritten.prom")
+    gpu = {"gpu": "01P0-HL2080A0-15-TNPS34-20-07-00"}
+    assert found.one("gpu_power_watts", **gpu) == 431
+    assert found.one("gpu_utilization_ratio", **gpu) == pytest.approx(0.92)
+    assert found.one("gpu_memory_used_bytes", **gpu) == 93415538688
+    assert found.one("gpu_temperature_celsius", **gpu) == 62
+    assert found.layout.unknown_labels == ()

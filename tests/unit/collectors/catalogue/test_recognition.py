@@ -28,6 +28,8 @@ def names_of(path: Path) -> set[str]:
         ("captures/triton-2.51-cache-seq-stream.prom", "triton"),
         ("captures/vllm-0.32-cpu.prom", "vllm"),
         ("dcgm-handwritten.prom", "dcgm"),
+        ("amd-handwritten.prom", "amd"),
+        ("gaudi-handwritten.prom", "gaudi"),
         ("field/dcgm-1x-names.prom", "dcgm"),
         ("field/ray-vllm.prom", "vllm"),
         ("field/sglang-dp-attention.prom", "sglang"),
