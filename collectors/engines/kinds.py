@@ -80,6 +80,7 @@ _KINDS = (
     EngineKind("litellm", source="proxy"),
     EngineKind("sglang-router", source="proxy"),
     EngineKind("vllm-router", source="proxy"),
+    EngineKind("envoy-ai-gateway", metrics_port=1064, source="proxy"),
     EngineKind("openai", source="account", hosted=True),
     EngineKind("anthropic", source="account", hosted=True),
     EngineKind("dcgm", names_models=False),

@@ -155,3 +155,19 @@ def test_gaudis_exporter_gives_milliwatts(fixtures: Path) -> None:
     assert found.one("gpu_memory_used_bytes", **gpu) == 93415538688
     assert found.one("gpu_temperature_celsius", **gpu) == 62
     assert found.layout.unknown_labels == ()
+
+
+def test_envoy_ai_gateway_counts_by_error_type_over_all_providers(fixtures: Path) -> None:
+    found = mapped(fixtures, "envoy-ai-gateway", "envoy-ai-gateway-handwritten.prom")
+    assert requests(found) == {
+        ("chat", "success", "", ""): 98,
+        ("chat", "error", "_OTHER", ""): 4,
+        ("chat", "rejected", "429", ""): 2,
+    }
+    assert found.one("llm_request_duration_seconds_count", source="proxy") == 98, "a refusal is no latency"
+    assert found.one("llm_request_duration_seconds_sum") == 85.5
+    assert found.one("llm_time_to_first_token_seconds_sum") == 25.75
+    assert found.one("llm_time_per_output_token_seconds_sum") == 1.8
+    tokens = {dict(labels)["type"]: value for labels, value in found.get("llm_tokens_total").items()}
+    assert tokens == {"input": 30000, "output": 10800, "input_cached": 8000}
+    assert found.layout.unknown_labels == ()

@@ -29,6 +29,7 @@ def names_of(path: Path) -> set[str]:
         ("captures/vllm-0.32-cpu.prom", "vllm"),
         ("dcgm-handwritten.prom", "dcgm"),
         ("amd-handwritten.prom", "amd"),
+        ("envoy-ai-gateway-handwritten.prom", "envoy-ai-gateway"),
         ("gaudi-handwritten.prom", "gaudi"),
         ("field/dcgm-1x-names.prom", "dcgm"),
         ("field/ray-vllm.prom", "vllm"),

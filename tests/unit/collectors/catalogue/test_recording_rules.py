@@ -48,7 +48,8 @@ def test_every_raw_name_is_read_from_the_engines_own_job() -> None:
             for source in sources:
                 for raw in (*source.from_, *source.sum):
                     assert re.search(rf"(?<![\w:]){re.escape(raw)}(_bucket|_sum|_count)?\{{", text), raw
-        chosen = r', (request_type="(waiting|scheduled)"|kv_cache_block_type="fraction"|reason="OTHER")(?=})'
+        selects = {raw for sources in engine.sources.values() for source in sources for raw in source.where}
+        chosen = rf', ({"|".join(sorted(selects)) or "none"})=~?"[^"]*"(?=}})'
         text = text.replace(GUEST, "")
         assert set(re.findall(r"\{(.+?)\}", re.sub(chosen, "", text))) <= {
             'job=~"vllm-.*|chat"' if name == "vllm" else f'job="{name}"', "1", "1,6", "3", "6"
