@@ -91,10 +91,9 @@ def recognition(names: Collection[str], catalogue: Catalogue, known: str = AUTO)
         return Recognition(
             known, "exposes no metrics of an engine yet, and is recognised once it does; check path: if it never does"
         )
+    told = f"has metrics {_of(found)}{looks}, and of no known engine: raw metrics only"
     return Recognition(
-        CUSTOM,
-        f"answers with metrics {_of(found)}{looks}, and of no known engine: raw metrics only. Write engine: custom if"
-        " this is right, else correct the address or path:",
+        CUSTOM, told if found.exporter else f"{told}. `controlplane catalogue try` says more of its page"
     )
 
 

@@ -82,10 +82,15 @@ def test_names_that_any_program_may_have_tell_nothing_alone(names: tuple[str, ..
     [
         ((), "auto", "auto", "exposes no metrics of an engine yet"),
         ((), "vllm", "vllm", "was recognised as vllm, and now exposes none of its metrics: correct the address"),
-        (("zebra_total",), "auto", "custom", "answers with metrics such as zebra_total, and of no known engine"),
+        (
+            ("zebra_total",),
+            "auto",
+            "custom",
+            "has metrics such as zebra_total, and of no known engine: raw metrics only. `con",
+        ),
         (("zebra_total",), "vllm", "vllm", "was recognised as vllm, and now answers with metrics such as zebra_total:"),
         ((), "custom", "custom", "exposes no metrics of an engine yet"),
-        (("controlplane_targets",), "auto", "custom", "answers with metrics of a control plane such as this one, and"),
+        (("controlplane_targets",), "auto", "custom", "has metrics of a control plane such as this one, and"),
         (("vllm:num_requests_running",), "custom", "vllm", ""),
         (("vllm:num_requests_running",), "triton", "vllm", ""),
     ],

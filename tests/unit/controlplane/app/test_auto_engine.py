@@ -182,10 +182,7 @@ async def test_another_engine_at_the_address_ends_the_series_of_the_first(world:
 async def test_a_page_of_no_engine_is_custom_and_says_what_it_looks_like(world: World) -> None:
     health = await world.scrape(NODE)
     assert (health.engine, health.health, health.instead, health.missing) == ("custom", "up", "", ())
-    assert health.remark == (
-        "answers with metrics of node_exporter, and of no known engine: raw metrics only. Write engine: custom if this"
-        " is right, else correct the address or path:"
-    )
+    assert health.remark == "has metrics of node_exporter, and of no known engine: raw metrics only"
     assert world.query("target_up") == {"custom": 1}
     assert world.query("node_load1") == {"": 1}
     health = await world.scrape(SGLANG)  # the address was that of another program for a while

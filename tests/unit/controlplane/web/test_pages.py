@@ -227,6 +227,16 @@ async def test_a_target_that_answers_with_nothing_expected_is_shown_as_blind(con
     assert "labels that the catalogue does not know keep series apart: llm_requests_waiting: replica" in page
 
 
+async def test_what_a_target_of_no_engine_has_is_a_note_and_no_warning(console: Any) -> None:
+    words = "has metrics of node_exporter, and of no known engine: raw metrics only"
+    health = console.rig.targets[0]
+    target = replace(health.target, engine="auto")
+    console.rig.targets = [replace(health, target=target, recognised="custom", remark=words)]
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/targets")
+    assert f"<p><small>{words}</small></p>" in page
+
+
 async def test_an_unknown_page_model_or_alert_is_a_page(console: Any) -> None:
     async with console.browser(Role.VIEWER) as browser:
         assert "<h1>Not Found</h1>" in await browser.page("/nowhere", 404)
