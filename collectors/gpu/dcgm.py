@@ -1,4 +1,4 @@
-"""Repairs pages of dcgm-exporter: removes its blank values, and writes down which pods have a GPU.
+"""Repairs pages of exporters of GPUs: removes dcgm-exporter's blank values, and writes down which pods have a GPU.
 
 Blank values are numbers that stand for "no value". Pods are labels of every sample of their GPU. Samples that repeat
 one number are stored once, so each pod gets a sample of its own.
@@ -20,7 +20,7 @@ _BLANK = re.compile(
 )
 _PER_GPU = tuple(
     re.compile(rb"^" + name + rb"\{((?:[^\"\n}]|\"(?:[^\"\\\n]|\\[^\n])*\")*)\}", re.MULTILINE)
-    for name in (b"DCGM_FI_DEV_FB_USED", b"DCGM_FI_DEV_GPU_TEMP", b"dcgm_gpu_temp")
+    for name in (b"DCGM_FI_DEV_FB_USED", b"DCGM_FI_DEV_GPU_TEMP", b"dcgm_gpu_temp", b"(?:amd_)?gpu_total_vram")
 )
 """Label sets of metrics with one sample for each GPU, MIG instance and pod. The first one that has pods counts."""
 _HAS_POD = re.compile(rb"(?:^|,)pod=\"[^\"]")
@@ -35,12 +35,14 @@ def without_blanks(body: bytes) -> bytes:
 
 
 def with_pods(body: bytes) -> bytes:
-    """Return the exposition with a sample `dcgm_pod_info` of value 1 for each pod of a GPU, with its labels."""
+    """Return the exposition with a sample `exporter_pod_info` of value 1 for each pod of a GPU, with its labels."""
     sets = (dict.fromkeys(filter(_HAS_POD.search, pattern.findall(body))) for pattern in _PER_GPU)
     if not (pods := next(filter(None, sets), None)):
         return body
     ended = body if body.endswith(b"\n") else body + b"\n"
-    return ended + b"# TYPE dcgm_pod_info gauge\n" + b"".join(b"dcgm_pod_info{%s} 1\n" % labels for labels in pods)
+    return (
+        ended + b"# TYPE exporter_pod_info gauge\n" + b"".join(b"exporter_pod_info{%s} 1\n" % labels for labels in pods)
+    )
 
 
 class DcgmSource:

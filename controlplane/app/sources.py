@@ -39,10 +39,10 @@ class SourceFactory:
             return Recipe(ReadinessSource, (ready.api, target.url), options)
         if target.engine in PROVIDERS:
             return Recipe(AccountSource, (PROVIDERS[target.engine], target.url, target.auth), bounded)
-        # A target whose engine is not known yet may be an exporter of DCGM.
-        made = _dcgm if target.engine in ("dcgm", AUTO) else STATUS_SOURCES.get(target.engine, HttpSource)
+        # A target whose engine is not known yet may be an exporter of GPUs.
+        made = _gpus if target.engine in ("dcgm", "amd", AUTO) else STATUS_SOURCES.get(target.engine, HttpSource)
         return Recipe(made, (target.url, target.auth), bounded)
 
 
-def _dcgm(url: str, auth: Auth | None, max_body_bytes: int) -> DcgmSource:
+def _gpus(url: str, auth: Auth | None, max_body_bytes: int) -> DcgmSource:
     return DcgmSource(HttpSource(url, auth, max_body_bytes=max_body_bytes))

@@ -1,4 +1,4 @@
-"""Pods of a GPU from the labels of dcgm-exporter's samples."""
+"""Pods of a GPU from the labels of exporters' samples."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collectors.gpu.dcgm import with_pods
 from collectors.target import Target
 
 
-def pods(body: bytes) -> list[dict[str, str]]:
+def pods(body: bytes, engine: str = "dcgm") -> list[dict[str, str]]:
     """Return the labels of each canonical pod series, without those that every series of the target has."""
     parsed = parse(with_pods(body))
-    target = Target("dcgm", "http://10.0.0.5:9400/metrics", "dcgm", "10.0.0.5:9400")
+    target = Target(engine, "http://10.0.0.5:9400/metrics", engine, "10.0.0.5:9400")
     layout = canonical_layout(parsed.series, parsed.metadata, target, load_catalogue())
     assert layout.unknown_labels == ()
     views = [view for view in layout.views if view.series.name == "gpu_pod_info"]
@@ -60,3 +60,11 @@ def test_braces_and_quotes_in_other_labels_end_nothing() -> None:
 def test_a_broken_page_stays_as_it_is() -> None:
     body = b'DCGM_FI_DEV_FB_USED{UUID="GPU-a,pod="p"\nDCGM_FI_DEV_FB_USED{' + b'"' * 1000
     assert with_pods(body) == body
+
+
+def test_amds_exporter_names_pods_too(fixtures: Path) -> None:
+    gpu = {"gpu": "ccff74a1-0000-1000-80e0-c6d49f5b0d80", "node": "tw038"}
+    found = pods((fixtures / "amd-handwritten.prom").read_bytes(), "amd")
+    assert found == [{**gpu, "namespace": "ml", "pod": "chat-0", "container": "vllm"}]
+    prefixed = b'amd_gpu_total_vram{gpu_uuid="u",hostname="n",pod="p",namespace="ns",container="c"} 1\n'
+    assert [each["pod"] for each in pods(prefixed, "amd")] == ["p"]

@@ -30,7 +30,7 @@ PAGES = sorted(
 )
 HANDMADE = {"gateway.prom": "gateway", "field/ray-vllm.prom": "vllm", "captures/ray-serve-2.60.prom": "ray"}
 """Pages whose names do not begin with that of their engine."""
-ROUTERS = ("sglang-router", "vllm-router")
+ROUTERS = ("sglang-router", "vllm-router", "envoy-ai-gateway")
 
 
 def engine_of(page: str) -> str:
