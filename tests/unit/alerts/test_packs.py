@@ -285,3 +285,15 @@ def test_series_in_the_tests_of_packs_have_labels_that_exist() -> None:
 def test_the_check_of_labels_can_fail() -> None:
     text = """- {series: 'llm_model_state{backend="http://t:8000",model="chat",state="loading"}', values: '1x30'}"""
     assert foreign_labels(text, load_catalogue()) == {"llm_model_state": {"backend"}}
+
+
+def test_texts_of_rules_on_engines_have_words_for_a_model_without_a_name() -> None:
+    own = re.compile(r'source="engine"|llm_requests_running|llm_kv_cache')
+    nameless = [rule for rule in ALERTS if own.search(rule.expr) and not rule.id.startswith("builtin:triton")]
+    assert len(nameless) > 6
+    for rule in nameless:
+        summary = dict(rule.annotations)["summary"].text
+        assert "{{ $labels.model }}" not in summary, rule.id
+        assert "  " not in dict(rule.annotations)["summary"].render(
+            {"instance": "a:1", "rank": "0"}, 1.0, Surroundings()
+        )
