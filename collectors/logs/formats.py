@@ -13,7 +13,7 @@ _CRI = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (stdout|stderr) (
 
 
 class Unwrapper:
-    """Turns lines of one file or stream into lines of the engine. It joins parts of a line; one part a stream is kept."""
+    """Turns lines of one file or command into lines of the engine, and joins the parts of a line."""
 
     def __init__(self) -> None:
         self._parts: dict[str, str] = {}

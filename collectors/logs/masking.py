@@ -13,11 +13,11 @@ SHOWN = 500
 """Most characters of a line that are shown."""
 
 _FIELDS = "prompt|prompts|messages|content|input|inputs|text|output|completion|prompt_token_ids|input_ids|tool_calls"
-_SECRET_FIELDS = "api[_-]?key|apikey|token|access[_-]?token|secret|password|passwd|authorization|hf[_-]?token"
+_KEYS = "api[_-]?key|apikey|token|access[_-]?token|secret|password|passwd|authorization|hf[_-]?token"
 _TEXT = re.compile(rf"""(?i)(["']?\b(?:{_FIELDS})\b\\?["']?\s*[:=]\s*)(?=\S)(?!\*\*\*).*""", re.DOTALL)
-"""A field that holds a text of users. All that follows goes with it: quotes and brackets within it cannot be trusted."""
+"""A field with a text of users. All that follows goes with it: quotes and brackets within it cannot be trusted."""
 _NAMED = re.compile(
-    rf"""(?i)(\b(?:{_SECRET_FIELDS})\b\\?["']?\s*[:=]\s*)"""
+    rf"""(?i)(\b(?:{_KEYS})\b\\?["']?\s*[:=]\s*)"""
     r"""(?:(?:bearer|basic)\s+)?(?:\\?"[^"]*"|\\?'[^']*'|[^\s,;&})\]"']+)"""
 )
 _TOKENS = (

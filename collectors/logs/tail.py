@@ -1,7 +1,7 @@
 """Follows files that grow, are rotated, truncated, deleted and made again. Each line is read once.
 
 A file is known by its device and inode and not by its name: after a rotation by rename the reader goes on in the same
-file, whatever its name, and finds another file under the old name. A file that is open cannot lose its inode to another.
+file, whatever its name, and finds another one under the old name. While a file is open, no other gets its inode.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 from collectors.logs.formats import Unwrapper
 from collectors.logs.lines import LineSplitter, text_of
@@ -77,6 +78,9 @@ class Tail:
         self.faults = tuple(faults[:MAX_FAULTS])
         return waiting
 
+    def stop(self) -> None:
+        """Do nothing: a read of a file ends by itself, or not at all."""
+
     def close(self) -> None:
         """Close all files."""
         while self._files:
@@ -88,7 +92,7 @@ class Tail:
         new: list[tuple[float, str, Key]] = []
         for path in islice(self._paths(), MAX_LISTED):
             try:
-                status = os.stat(path)
+                status = Path(path).stat()
             except FileNotFoundError:  # deleted since it was listed, or a link without its file
                 continue
             except OSError as error:
@@ -123,7 +127,7 @@ class Tail:
 
     def _paths(self) -> Iterator[str]:
         for pattern in self._patterns:
-            for path in glob.iglob(pattern, recursive=True):
+            for path in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
                 if not path.endswith(_COMPRESSED):
                     yield path
 

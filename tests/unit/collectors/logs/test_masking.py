@@ -8,8 +8,8 @@ from collectors.logs.masking import SHOWN, masked
 
 HIDDEN = [
     (
-        "(APIServer pid=1) ERROR 05-12 01:48:42 [logger.py:41] Received request chatcmpl-1: prompt: 'My name is Ada', params",
-        "(APIServer pid=1) ERROR 05-12 01:48:42 [logger.py:41] Received request chatcmpl-1: prompt: ***",
+        "(APIServer pid=1) ERROR 05-12 01:48:42 [logger.py:41] Received request c-1: prompt: 'My name is Ada', params",
+        "(APIServer pid=1) ERROR 05-12 01:48:42 [logger.py:41] Received request c-1: prompt: ***",
     ),
     ('{"model":"chat","messages":[{"role":"user","content":"a \\"secret\\" plan"}]}', '{"model":"chat","messages":***'),
     ('{\\"prompt\\": \\"a secret plan\\"}', '{\\"prompt\\": ***'),
@@ -35,7 +35,7 @@ HIDDEN = [
 
 SHOWN_AS_IS = [
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 50.00 MiB. GPU 0 has a total capacity of 23.56 GiB",
-    "[2026-09-13 16:06:07 TP0] KV cache pool is full. Retract requests. #retracted_reqs: 1, #new_token_ratio: 0.09 -> 0.34",
+    "[2026-09-13 16:06:07 TP0] KV cache pool is full. Retract requests. #retracted_reqs: 1, #ratio: 0.09 -> 0.34",
     '10.1.6.81:16983 - "POST /v1/chat/completions HTTP/1.1" 500 Internal Server Error',
     "NVRM: Xid (PCI:0000:44:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
     "Engine core proc EngineCore_DP0 died unexpectedly, shutting down client.",
