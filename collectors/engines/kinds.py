@@ -79,6 +79,7 @@ _KINDS = (
     EngineKind("anthropic", source="account", hosted=True),
     EngineKind("dcgm", names_models=False),
     EngineKind("nvml", names_models=False),
+    EngineKind("logs", source="log", names_models=False),
     EngineKind("probe", source="probe", names_models=False),
     EngineKind("gateway", source="gateway", names_models=False),
     EngineKind("custom", names_models=False),

@@ -44,7 +44,7 @@ class Follow:
         self._stopped = False
         self._lock = threading.Lock()
         self.faults: Sequence[Fault] = ()
-        """Why the program does not run now."""
+        """Reason why the program does not run now."""
 
     @property
     def files(self) -> int:

@@ -28,7 +28,8 @@ class Event(_Entry):
     """A kind of fault that logs tell."""
 
     severity: Literal["critical", "warning"]
-    """critical: one line is a fault. warning: only many lines are."""
+    many: bool = False
+    """Whether one line is no fault, and only many of them are."""
     means: str
     """One sentence for people."""
     apart: str

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class Following(Protocol):
-    """What a reader calls again and again: files, or the output of a command."""
+    """Source of lines that a reader calls again and again: files, or the output of a command."""
 
     @property
     def files(self) -> int:
@@ -27,7 +27,7 @@ class Following(Protocol):
 
     @property
     def faults(self) -> Sequence[Fault]:
-        """What the last turn could not read."""
+        """Faults of the last turn."""
         ...
 
     def poll(self, now: float) -> bool:

@@ -19,7 +19,7 @@ class LogSettings:
     name: str
     """Label `log`. Unique within an exporter."""
     engine: str
-    """Whose patterns hold: a key of `LogCatalogue.engines`."""
+    """Engine whose patterns hold: a key of `LogCatalogue.engines`."""
     files: tuple[str, ...] = ()
     """Absolute paths, or globs of them."""
     journald: str = ""

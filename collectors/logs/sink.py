@@ -1,4 +1,4 @@
-"""What the readers of logs hand their lines to."""
+"""Receiver of the lines that readers of logs read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Fault(NamedTuple):
     """Something that keeps a log, or a file of it, from being read. It lasts until the reader no longer reports it."""
 
     kind: str
-    """unreadable, not-a-file, too-many or ended: a short stable word for metrics."""
+    """unreadable, no-file, not-a-file, too-many or ended: a short stable word for metrics."""
     sentence: str
     """For people: the thing, and what is wrong with it."""
 

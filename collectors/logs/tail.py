@@ -52,7 +52,7 @@ class Tail:
         """Files that are not followed, each with whether it is to be read from its beginning."""
         self._started = False
         self.faults: tuple[Fault, ...] = ()
-        """What the last poll could not read."""
+        """Faults of the last poll."""
 
     @property
     def files(self) -> int:
@@ -108,6 +108,8 @@ class Tail:
                 file.path = path
             else:
                 new.append((status.st_mtime, path, key))
+        if not there:
+            faults.append(Fault("no-file", f"{', '.join(self._patterns)}: no file matches"))
         self._open_all([(path, key) for _, path, key in sorted(new, reverse=True)], faults)
         return there
 

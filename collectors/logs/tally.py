@@ -1,4 +1,4 @@
-"""What was read of one log: counts of its events, its last lines that told one, and what cannot be read now."""
+"""Counts of one log: its events, its lines, and the faults that keep it from being read now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_SHOWN = 100
 STALLED_S = 60.0
 """Seconds after the last turn of a reader from which its log counts as not read."""
 _SKIPPED = ("binary", "long")
-_KINDS = ("ended", "internal", "not-a-file", "too-many", "unreadable")
+_KINDS = ("ended", "internal", "no-file", "not-a-file", "too-many", "unreadable")
 _log = logging.getLogger(__name__)
 
 

@@ -294,6 +294,15 @@ def test_only_so_many_files_are_followed_and_the_others_named(
     assert (lines.new(), tail.files, tail.faults) == (["read"], 2, ())
 
 
+def test_a_pattern_without_a_file_is_named_until_one_appears(log: Path, lines: Lines, tmp_path: Path) -> None:
+    tail = Tail([str(tmp_path / "vlm" / "*.log"), str(tmp_path / "engine.lgo")], lines)
+    tail.poll(0.0)
+    assert tail.faults == (("no-file", f"{tmp_path}/vlm/*.log, {tmp_path}/engine.lgo: no file matches"),)
+    (tmp_path / "engine.lgo").write_text("from its beginning\n")
+    tail.poll(1.0)
+    assert (lines.new(), tail.faults) == (["from its beginning"], ())
+
+
 def test_compressed_files_are_not_followed(tmp_path: Path, lines: Lines) -> None:
     (tmp_path / "engine.log.2.gz").write_bytes(b"\x1f\x8b")
     tail = Tail([str(tmp_path / "*")], lines)

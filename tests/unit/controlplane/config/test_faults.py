@@ -297,7 +297,7 @@ max_samples
 2: scrape.timeout: 10s is longer than interval (5s)
 4: targets[0].engine: expected one of: triton, vllm, sglang, trtllm, tgi, lmdeploy, llamacpp, ollama, \
 fastchat, mii, tfserving, ray, kserve, litellm, sglang-router, vllm-router, openai, anthropic, \
-dcgm, nvml, probe, gateway, custom; got 'tritn'; did you mean 'triton'?
+dcgm, nvml, logs, probe, gateway, custom; got 'tritn'; did you mean 'triton'?
 6: targets[1].addreses: unknown field; did you mean 'addresses'? known here: authorization, basic_auth, tls, engine, \
 addresses, file_sd, urls, labels, path, scheme, interval, timeout, relabel_configs, metric_relabel_configs, prompt, \
 max_tokens, parameters, expect, tensors, questions, protocol, model_name
