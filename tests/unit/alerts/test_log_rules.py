@@ -41,7 +41,7 @@ def test_of_the_others_one_line_or_many_are_a_warning(events: dict[str, Event]) 
 
 @pytest.mark.parametrize("name", ["LLMEngineLogFault", "LLMEngineLogWarning"])
 def test_the_text_says_what_the_event_means(name: str, events: dict[str, Event]) -> None:
-    text = dict(rule(name).annotations)["description"]
+    text = dict(rule(name).annotations)["description"].text
     for event in set().union(*named(rule(name))):
         assert f'if eq $labels.event "{event}" }}}}{events[event].means}' in text, (event, text)
 

@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from collectors.catalogue.mapping import canonical_layout, missing
+from collectors.catalogue.model import load_catalogue
 from collectors.exposition.parser import parse
 from collectors.http.exporter import run_exporter
 from collectors.logs import reader
@@ -23,6 +25,7 @@ from collectors.logs.patterns import LogCatalogue, load_patterns
 from collectors.logs.settings import LogSettings
 from collectors.logs.sink import Fault
 from collectors.logs.tally import STALLED_S, Shown, Tally
+from collectors.target import Target
 
 SLOW_S = 20.0
 OOM = (
@@ -85,6 +88,30 @@ async def test_every_event_is_0_from_the_start_and_counts_its_lines(source: LogS
     assert found["log_exporter_lines_total", "chat", ""] == 2
     assert found["llm_log_events_total", "chat", "engine_died"] == 0
     assert abs(found["llm_log_last_event_timestamp_seconds", "chat", "cuda_out_of_memory"] - time.time()) < SLOW_S
+
+
+async def test_a_control_plane_stores_the_counts_with_the_engines_own_labels(log: Path, known: LogCatalogue) -> None:
+    source = LogSource([settings(log, model="chat", engine_instance="10.0.0.1:8000", zone="a")], known)
+    body, catalogue = parse(await source.read(1.0)), load_catalogue()
+    await source.close()
+    target = Target("logs", "http://a:9402/metrics", "logs", "a:9402")
+    layout = canonical_layout(body.series, body.metadata, target, catalogue)
+    stored = [dict(series.labels) for series in layout.raw if series.name == "llm_log_up"]
+    assert stored == [
+        {
+            "engine": "logs",
+            "engine_instance": "10.0.0.1:8000",
+            "instance": "a:9402",
+            "job": "logs",
+            "log": "chat",
+            "log_engine": "vllm",
+            "model": "chat",
+            "node": "a",
+            "source": "log",
+            "zone": "a",
+        }
+    ]
+    assert missing(layout, catalogue, "logs") == ()
 
 
 async def test_a_log_that_cannot_be_read_is_told_and_holds_up_no_other(
