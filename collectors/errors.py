@@ -3,6 +3,7 @@
 CollectorError
 ├── CatalogueError          the name catalogue is malformed
 ├── DiscoveryError          a file_sd file cannot be read or parsed
+├── LogsError               the patterns of log lines are malformed
 ├── RelabelError            a relabelling rule is one that Prometheus refuses
 └── ScrapeError             one read of one source failed; `reason` is a short stable word for metrics
     ├── ScrapeTimeout       reason "timeout"
@@ -31,6 +32,10 @@ class CatalogueError(CollectorError):
 
 class DiscoveryError(CollectorError):
     """A discovery source cannot be read. Its last good list stays in use."""
+
+
+class LogsError(CollectorError):
+    """The patterns of log lines are malformed."""
 
 
 class RelabelError(CollectorError):

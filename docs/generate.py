@@ -35,7 +35,7 @@ CAPTURES: Mapping[str, tuple[str, ...]] = {
     "nvml": ("nvml-h200-idle.prom", "nvml-h200-busy.prom"),
 }
 """Expositions that real servers printed, by kind of engine."""
-OURS = ("probe", "gateway", "readiness", "controlplane")
+OURS = ("probe", "logs", "gateway", "readiness", "controlplane")
 """Sources whose numbers the control plane makes itself."""
 SHOWN, WRITTEN = "●", "○"
 """Marks of a cell: seen at a real server, and mapped from documentation."""

@@ -115,6 +115,7 @@ _UNSCRAPED = ("probe", "readiness", "ollama", "fastchat", "mii", "openai", "anth
 """Kinds of targets that only the control plane reads. It has, and sends, their `target_up`."""
 _NATIVE = {
     "nvml": "nvml-exporter's samples have these names already; add the labels engine and source by scrape_configs",
+    "logs": "log-exporter's samples have these names already; add the labels engine and source by scrape_configs",
     "probe": "only the control plane probes models; it can send the results: metrics.remote_write with send: [own]",
     "gateway": "a gateway's samples have these names already; add the label engine by scrape_configs",
     "readiness": "only the control plane asks engines; it can send the results: metrics.remote_write with send: [own]",

@@ -87,6 +87,7 @@ _KINDS = (
     EngineKind("nvml", names_models=False),
     EngineKind("amd", names_models=False),
     EngineKind("gaudi", names_models=False),
+    EngineKind("logs", source="log", names_models=False),
     EngineKind("probe", source="probe", names_models=False),
     EngineKind("gateway", source="gateway", names_models=False),
     EngineKind(CUSTOM, names_models=False),

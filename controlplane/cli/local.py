@@ -72,6 +72,45 @@ def nvml_exporter(listen: str, log_format: str, log_level: str) -> None:
         raise VerdictNegative(str(error)) from error
 
 
+def log_exporter(
+    config: str | None,
+    engine: str | None,
+    file: list[str] | None,
+    journald: str | None,
+    docker: str | None,
+    model: str | None,
+    instance: str | None,
+    check: bool,
+    listen: str,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Serve the counts of faults in engines' logs.
+
+    Raises WrongUsage for options that do not fit together, ConfigErrors for faults in them or in the file, and
+    VerdictNegative when the exporter cannot run.
+    """
+    from collectors.errors import CollectorError
+    from collectors.logs.exporter import serve_logs
+    from controlplane.config.logs import load_logs, logs_of
+
+    fields = {"engine": engine, "files": file, "journald": journald, "docker": docker}
+    given = {
+        name: value for name, value in {**fields, "model": model, "instance": instance}.items() if value is not None
+    }
+    if bool(config) == bool(given):
+        raise WrongUsage("expected either -c logs.yaml, or --engine with one of --file, --journald and --docker")
+    logs = load_logs(Path(config)) if config else logs_of(given)
+    if check:
+        say_all(f"{log.name}: {log.engine}" for log in logs)
+        return
+    _set_up_log(log_format, log_level)
+    try:
+        serve_logs(logs, listen, on_listening=lambda url: say(f"serving the faults of {len(logs)} logs at {url}"))
+    except CollectorError as error:
+        raise VerdictNegative(str(error)) from error
+
+
 def catalogue_list(output: str) -> None:
     """List the canonical metrics and the engines that provide each."""
     from collectors.catalogue.model import load_catalogue

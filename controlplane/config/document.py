@@ -78,8 +78,14 @@ def dotted(loc: Loc) -> str:
     return text
 
 
-def read_document(path: Path) -> Document:
-    """Read a file. Raises ConfigErrors when it is unreadable or not a YAML map; other faults cannot be found then."""
+FLEET_FIELDS = "fields such as fleet:, targets:, models:"
+
+
+def read_document(path: Path, *, fields: str = FLEET_FIELDS) -> Document:
+    """Read a file. Raises ConfigErrors when it is unreadable or not a YAML map; other faults cannot be found then.
+
+    `fields` names the expected fields in the error for a file that is no map.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -93,10 +99,10 @@ def read_document(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ConfigErrors([ConfigError("is not UTF-8", file=path, line=line)]) from error
-    return parse_document(text, path)
+    return parse_document(text, path, fields=fields)
 
 
-def parse_document(text: str, path: Path, *, fields: str = "fields such as fleet:, targets:, models:") -> Document:
+def parse_document(text: str, path: Path, *, fields: str = FLEET_FIELDS) -> Document:
     """Parse the text of a file. Raises ConfigErrors when it is not a YAML map, or repeats a field.
 
     `fields` names the expected fields in the error for a file that is no map.

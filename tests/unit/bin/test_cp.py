@@ -77,6 +77,7 @@ CALLS = [
     ["notifiers", "test", "ops"],
     ["token", "create", "--role", "viewer", "--name", "grafana"],
     ["nvml-exporter"],
+    ["log-exporter", "-c", "logs.yaml"],
     ["backup", "init", "--repository", "file:///backups/llm", "--key-file", "backup.key"],
     ["backup", "create", "/models", "--name", "rag", "--version", "v2", "--part", "rag", "--exclude", "*.tmp"],
     ["backup", "restore", "chat@v2", "/restored/chat", "--file", "chat/2", "--dry-run"],

@@ -19,8 +19,8 @@ from collectors.catalogue.mapping import canonical_layout, missing, present
 from collectors.catalogue.model import load_catalogue
 from collectors.errors import BodyTooLarge, CollectorError, NvmlUnavailable, ScrapeTimeout, Unreachable
 from collectors.exposition.parser import parse
-from collectors.gpu.nvml.exporter import run_exporter
 from collectors.gpu.nvml.source import NvmlSource
+from collectors.http.exporter import run_exporter
 from collectors.target import Target
 
 pytestmark = pytest.mark.needs("gcc")

@@ -1,0 +1,112 @@
+"""`controlplane log-exporter`: counts the faults in engines' logs, and serves the counts to a control plane."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from collectors.http.exporter import serve
+from collectors.logs.commands import Docker, Journal, Plain
+from collectors.logs.follow import Follow
+from collectors.logs.patterns import LogCatalogue, load_patterns
+from collectors.logs.reader import Following, Reader
+from collectors.logs.settings import LogSettings
+from collectors.logs.tail import Tail
+from collectors.logs.tally import Shown, Tally, families
+from collectors.target import Source
+
+DEFAULT_LISTEN = "127.0.0.1:9402"
+"""The port next to nvml-exporter's 9401."""
+
+
+class LogSource(Source):
+    """Reads several logs, each in a thread of its own. A fault of one does not hold up the others."""
+
+    def __init__(self, logs: Sequence[LogSettings], catalogue: LogCatalogue) -> None:
+        """Begin to read. Raises KeyError for an engine without patterns."""
+        self._catalogue = catalogue
+        self._shown = Shown()
+        self._tallies = [Tally(log, catalogue, self._shown) for log in logs]
+        self._readers = [Reader(_followed(tally), tally) for tally in self._tallies]
+        self._registry = CollectorRegistry()
+        self._registry.register(_Families(self._tallies))
+        for reader in self._readers:
+            reader.start()
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return the counts in the text exposition format. It waits for no disk."""
+        return generate_latest(self._registry)
+
+    async def close(self) -> None:
+        """End the readers and the commands that they run."""
+        for reader in self._readers:
+            reader.close()
+
+    def story(self) -> dict[str, Any]:
+        """Return what `/events` shows: the state of every log, and the last lines that told an event, newest first."""
+        return {
+            "logs": [
+                {
+                    "log": tally.settings.name,
+                    "log_engine": tally.settings.engine,
+                    "faults": [fault.sentence for fault in tally.faults()],
+                }
+                for tally in self._tallies
+            ],
+            "events": [
+                {**shown, "time": _told(shown["time"]), "means": [self._means(event) for event in shown["events"]]}
+                for shown in self._shown.newest_first()
+            ],
+        }
+
+    def _means(self, event: str) -> str:
+        return self._catalogue.events[event].means
+
+
+class _Families(Collector):
+    def __init__(self, tallies: Sequence[Tally]) -> None:
+        self.tallies = tallies
+
+    def collect(self) -> Any:
+        """Return the metrics of all logs."""
+        return families(self.tallies)
+
+
+def serve_logs(
+    logs: Sequence[LogSettings], listen: str = DEFAULT_LISTEN, on_listening: Callable[[str], None] = lambda _url: None
+) -> None:
+    """Serve `/metrics` and `/events` of logs until SIGINT or SIGTERM.
+
+    `on_listening` gets the URL once connections are accepted. Raises CollectorError when `listen` cannot be bound.
+    """
+    catalogue = load_patterns()
+    serve(listen, lambda: LogSource(logs, catalogue), on_listening, routes)
+
+
+def routes(source: Source) -> Sequence[web.RouteDef]:
+    """Return the routes of an exporter of logs beside `/metrics`."""
+    assert isinstance(source, LogSource)
+
+    async def events(_request: web.Request) -> web.Response:
+        return web.json_response(source.story(), headers={"Cache-Control": "no-store"})
+
+    return [web.get("/events", events)]
+
+
+def _followed(tally: Tally) -> Following:
+    log, now = tally.settings, time.time()
+    if log.files:
+        return Tail(log.files, tally)
+    if log.journald:
+        return Follow(Journal(log.journald, now), tally)
+    return Follow(Docker(log.docker, now) if log.docker else Plain(log.command), tally)
+
+
+def _told(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

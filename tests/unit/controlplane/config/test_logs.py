@@ -1,0 +1,102 @@
+"""logs.yaml: what a good one becomes, and the sentences about a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collectors.logs.settings import LogSettings
+from controlplane.config.logs import load_logs, logs_of
+from controlplane.errors import ConfigErrors
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "logs.yaml").write_text(text)
+    with pytest.raises(ConfigErrors) as caught:
+        load_logs(tmp_path / "logs.yaml")
+    return [str(error).removeprefix(f"{tmp_path}/") for error in caught.value.errors]
+
+
+def test_a_file_becomes_settings(tmp_path: Path) -> None:
+    (tmp_path / "logs.yaml").write_text(
+        """
+logs:
+  - engine: vllm
+    files: [/var/log/vllm/*.log, own/b.log]
+    model: chat
+    instance: 10.0.0.1:8000
+    labels: {zone: a}
+  - {engine: any, journald: kernel}
+  - {engine: ollama, docker: ollama, name: desk}
+  - {engine: sglang, command: [kubectl, logs, -f, --tail=0, deploy/sglang]}
+"""
+    )
+    assert load_logs(tmp_path / "logs.yaml") == (
+        LogSettings(
+            "/var/log/vllm/*.log",
+            "vllm",
+            files=("/var/log/vllm/*.log", str(tmp_path / "own/b.log")),
+            labels=(("engine_instance", "10.0.0.1:8000"), ("model", "chat"), ("zone", "a")),
+        ),
+        LogSettings("kernel", "any", journald="kernel"),
+        LogSettings("desk", "ollama", docker="ollama"),
+        LogSettings("kubectl", "sglang", command=("kubectl", "logs", "-f", "--tail=0", "deploy/sglang")),
+    )
+
+
+def test_one_run_names_every_fault_with_its_line(tmp_path: Path) -> None:
+    text = """logs:
+  - engine: vlm
+    files: [/var/log/vllm/*.log]
+  - engine: vllm
+    journald: -u
+    docker: a
+    labels: {event: x, model: y}
+    typo: 1
+  - engine: any
+"""
+    assert faults(tmp_path, text) == [
+        "logs.yaml:2: logs[0].engine: expected one of: any, vllm, sglang, triton, trtllm, ollama, llamacpp, tgi; "
+        "got 'vlm'; did you mean 'vllm'?",
+        "logs.yaml:5: logs[1].journald: begins with '-', so it would be read as an option",
+        "logs.yaml:6: logs[1].docker: cannot be given beside journald:; make it a log of its own",
+        "logs.yaml:7: logs[1].labels.event: is a label that events have already; choose another name",
+        "logs.yaml:7: logs[1].labels.model: is set by model:",
+        "logs.yaml:8: logs[1].typo: unknown field; known here: engine, name, files, journald, docker, command, model, "
+        "instance, labels",
+        "logs.yaml:9: logs[2]: needs one of files:, journald:, docker:, command:",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "logs.yaml:1: is empty; expected the field logs:"),
+        (
+            "logs: [{engine: any, journald: kernel}, {engine: any, journald: kernel}]",
+            "logs.yaml:1: logs[1]: has the name of logs[0]; set name:",
+        ),
+        (
+            "logs: [{engine: any, docker: -v}]",
+            "logs.yaml:1: logs[0].docker: begins with '-', so it would be read as an option",
+        ),
+    ],
+)
+def test_a_fault_is_a_sentence(tmp_path: Path, text: str, fault: str) -> None:
+    assert faults(tmp_path, text) == [fault]
+
+
+@pytest.mark.parametrize(
+    "text", ["logs: []", "logs: [{engine: any, files: ['']}]", "logs: [{engine: any, command: ['']}]"]
+)
+def test_empty_lists_and_texts_are_refused(tmp_path: Path, text: str) -> None:
+    assert len(faults(tmp_path, text)) == 1
+
+
+def test_options_describe_one_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (log,) = logs_of({"engine": "vllm", "files": ["a.log"], "model": "chat"})
+    assert log == LogSettings("a.log", "vllm", files=(str(tmp_path / "a.log"),), labels=(("model", "chat"),))
+    with pytest.raises(ConfigErrors, match="engine: expected one of"):
+        logs_of({"engine": "foo", "files": ["a.log"]})
