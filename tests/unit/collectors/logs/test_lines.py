@@ -96,4 +96,5 @@ def test_parts_that_never_end_take_bounded_memory() -> None:
     for number in range(1000):
         unwrap.text_of(json.dumps({"log": "x" * 1000, "stream": f"s{number}"}))
         unwrap.text_of("2026-11-29T15:00:00Z stderr P " + "x" * 1000)
+    assert len(unwrap._parts) <= 4
     assert len(unwrap.text_of("2026-11-29T15:00:00Z stderr F end") or "") == 64 << 10

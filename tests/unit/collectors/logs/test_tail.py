@@ -171,11 +171,31 @@ def test_a_link_that_is_swapped_leads_to_the_new_file_and_the_old_one_is_read_to
 def test_two_names_of_one_file_are_one_file(log: Path, lines: Lines, tmp_path: Path) -> None:
     (tmp_path / "link.log").symlink_to(log)
     os.link(log, tmp_path / "hard.log")
+    before = len(list(Path("/proc/self/fd").iterdir()))
     tail = Tail([str(tmp_path / "*.log"), str(log)], lines)
     tail.poll(0.0)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
     append(log, "once\n")
     tail.poll(1.0)
     assert (lines.new(), tail.files) == (["once"], 1)
+    tail.close()
+
+
+def test_a_name_that_comes_back_starts_the_wait_anew(log: Path, lines: Lines) -> None:
+    tail = Tail([str(log)], lines)
+    tail.poll(0.0)
+    for gone_at in (0.0, 2 * LINGER_S):
+        log.rename(log.with_name("away"))
+        tail.poll(gone_at + 1.0)
+        log.with_name("away").rename(log)
+        tail.poll(gone_at + 2.0)
+        log.rename(log.with_name("away"))
+        tail.poll(gone_at + LINGER_S)
+        log.with_name("away").rename(log)
+        append(log, "once\n")
+        tail.poll(gone_at + LINGER_S + 1.0)
+        assert lines.new() == ["once"]
+    tail.close()
 
 
 def test_a_container_runtimes_lines_are_unwrapped(log: Path, lines: Lines) -> None:
