@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
-from controlplane.cli.render import columns, emit, say, say_all
+from controlplane.cli.render import columns, counted, emit, say, say_all
 from controlplane.errors import ConfigErrors
 
 
@@ -106,7 +106,9 @@ def log_exporter(
         return
     _set_up_log(log_format, log_level)
     try:
-        serve_logs(logs, listen, on_listening=lambda url: say(f"serving the faults of {len(logs)} logs at {url}"))
+        serve_logs(
+            logs, listen, on_listening=lambda url: say(f"serving the faults of {counted(len(logs), 'log')} at {url}")
+        )
     except CollectorError as error:
         raise VerdictNegative(str(error)) from error
 
