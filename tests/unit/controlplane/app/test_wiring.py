@@ -80,7 +80,7 @@ async def test_a_reload_says_what_changed_and_tells_the_console(fleet: Write, tm
         assert await plane.reload("test") == [
             "evaluation_interval changed",
             "thresholds changed",
-            "alerting: rule groups: 1 changed (builtin:gpu;gpu), 12 kept",
+            "alerting: rule groups: 1 changed (builtin:gpu;gpu), 13 kept",
             "alerting: groups without an interval are evaluated every 6s",
             "database changed: takes effect at the next start",
             warning,
