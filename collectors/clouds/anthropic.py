@@ -11,9 +11,9 @@ from math import isfinite, nan
 from typing import Any
 
 from collectors.clouds.report import Item, Provider, Quantity, Report, number_of, results_of, text_of
+from collectors.http.credentials import keyed
+from collectors.probe.anthropic import VERSION
 
-_VERSION = "2023-06-01"
-"""The API requires a version, and this is its only one."""
 _DAYS = "31"
 
 
@@ -71,8 +71,7 @@ def _dollars(cents: str) -> float:
 
 
 def _headers(authorization: str) -> dict[str, str]:
-    scheme, _, key = authorization.partition(" ")
-    return {"anthropic-version": _VERSION, **({"x-api-key": key} if scheme == "Bearer" and key else {})}
+    return {"anthropic-version": VERSION, **keyed("x-api-key", authorization)}
 
 
 ANTHROPIC = Provider(

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from collectors.clouds.report import Item, Provider, Quantity, Report, number_of, results_of, text_of
+from collectors.http.credentials import authorized
 
 _DAYS = "31"
 
@@ -48,14 +49,10 @@ def _costs(bucket: Mapping[str, Any]) -> Iterator[Item]:
         yield Item(Quantity.COST, day, item, text_of(result, "project_id"), "", number_of(amount, "value"))
 
 
-def _headers(authorization: str) -> dict[str, str]:
-    return {"Authorization": authorization} if authorization else {}
-
-
 OPENAI = Provider(
     "openai",
     "https://api.openai.com",
     _reports,
-    _headers,
+    authorized,
     "an admin key of the organization (sk-admin-…), which only its owners can create",
 )

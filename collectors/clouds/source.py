@@ -12,14 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import aiohttp
-
 from collectors.clouds.report import Item, Provider, Report, day_start, families, month_start
 from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, UnexpectedStatus
-from collectors.http.answer import BoundedBody
-from collectors.http.fetch import translated
-from collectors.http.http_client import HttpClient, exposition_of
+from collectors.http.fetch import HTTP_ERRORS, translated
+from collectors.http.http_client import exposition_of
 from collectors.http.retry_after import retry_after_s
+from collectors.http.server_api import Reply, ServerApi
 from collectors.target import Auth
 
 POLL_S = 300.0
@@ -51,9 +49,9 @@ class AccountSource:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._provider, self._url, self._max_body_bytes = provider, url.rstrip("/"), max_body_bytes
+        self._provider, self._url = provider, url.rstrip("/")
         self._clock, self._wall = clock, wall
-        self._client = HttpClient(auth)
+        self._api = ServerApi(url, auth, max_body_bytes, access=provider.headers)
         self._body = b""
         self._day = 0.0
         self._next_at = 0.0
@@ -90,7 +88,7 @@ class AccountSource:
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._client.close()
+        await self._api.close()
 
     def _fail(self, error: ScrapeError) -> None:
         self._failure, self._body, self._cycle = error, b"", None
@@ -104,43 +102,34 @@ class AccountSource:
             cycle.take(report, page)
 
     async def _page(self, report: Report, token: str) -> Mapping[str, Any]:
-        options = await self._client.options()
-        authorization = options["headers"].pop("Authorization", "")
-        options["headers"].update(self._provider.headers(authorization))
         query = [*report.query, *([("page", token)] if token else [])]
         try:
-            async with self._client.session().get(self._url + report.path, params=query, **options) as response:
-                self._check(response, report)
-                body = BoundedBody(self._max_body_bytes, "")
-                async for chunk in response.content.iter_any():
-                    body.feed(chunk)
+            reply = await self._api.ask("GET", report.path, query)
         except TimeoutError:
             raise
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+        except HTTP_ERRORS as error:
             raise translated(error) from error
+        self._check(reply)
         try:
-            page = json.loads(body.finish())
+            page = json.loads(reply.body)
         except (ValueError, RecursionError):
             raise ExpositionError(f"{report.path}: the answer is not JSON", 0) from None
         if not isinstance(page, dict):
             raise ExpositionError(f"{report.path}: the answer is no page of a report", 0)
         return page
 
-    def _check(self, response: aiohttp.ClientResponse, report: Report) -> None:
+    def _check(self, reply: Reply) -> None:
         """Raise UnexpectedStatus for another status than 200."""
-        status = response.status
-        if status == 200:
+        if reply.status == 200:
             return
-        response.close()  # the body is not needed, and may never end
-        if status in _DENIED:
-            raise UnexpectedStatus(
-                f"{report.path}: status {status}: the key may not read usage and costs; it must be {self._provider.key}"
-            )
-        if status == 429:
-            asked = retry_after_s(response.headers.get("Retry-After", ""), self._wall())
+        told = f"{reply.path}: status {reply.status}"
+        if reply.status in _DENIED:
+            raise UnexpectedStatus(f"{told}: the key may not read usage and costs; it must be {self._provider.key}")
+        if reply.status == 429:
+            asked = retry_after_s(reply.retry_after, self._wall())
             wait_s = min(MAX_RETRY_S, RETRY_S if asked is None else max(1.0, asked))
-            raise _Limited(f"{report.path}: status 429: too many requests; the next try is in {wait_s:.0f} s", wait_s)
-        raise UnexpectedStatus(f"{report.path}: status {status}")
+            raise _Limited(f"{told}: too many requests; the next try is in {wait_s:.0f} s", wait_s)
+        raise UnexpectedStatus(told)
 
 
 class _Limited(UnexpectedStatus):

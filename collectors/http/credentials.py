@@ -56,3 +56,14 @@ def _checked_secret(text: str, place: str) -> str:
     if not secret.isprintable():
         raise ScrapeError(f"{place} holds a line break or another control character")
     return secret
+
+
+def authorized(authorization: str) -> dict[str, str]:
+    """Return the headers of a request with credentials as they are; none without credentials."""
+    return {"Authorization": authorization} if authorization else {}
+
+
+def keyed(header: str, authorization: str) -> dict[str, str]:
+    """Return the headers of an API that reads its key from `header`; none without a bearer token."""
+    scheme, _, key = authorization.partition(" ")
+    return {header: key} if scheme == "Bearer" and key else {}

@@ -38,6 +38,8 @@ OpenMetrics is not in it, because servers rename families in that format.
 _KEEPALIVE_S = 75.0
 """Seconds that an idle connection stays open: nginx's keepalive_timeout. It is longer than usual scrape intervals, so
 that there is one TLS handshake."""
+HTTP_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError)
+"""The errors of a request that `translated` puts into words. TimeoutError is one of OSError: catch it before."""
 _T = TypeVar("_T")
 
 
@@ -85,9 +87,7 @@ class HttpSource:
                 return await self._exchange(timeout_s)
         except TimeoutError:
             raise ScrapeTimeout(f"timed out after {timeout_s:g}s ({self._progress.stage})") from None
-        except HttpProcessingError as error:
-            raise ExpositionError("the answer is not HTTP", 0) from error
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+        except HTTP_ERRORS as error:
             raise translated(error) from error
 
     @property
@@ -280,7 +280,7 @@ def translated(error: Exception) -> ScrapeError:
             return Unreachable("no such host")
         case aiohttp.ClientPayloadError():
             return Unreachable("connection closed in the middle of the body")
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | HttpProcessingError():
             return ExpositionError("the answer is not HTTP", 0)
         case aiohttp.ServerDisconnectedError():
             return Unreachable("connection closed before an answer")

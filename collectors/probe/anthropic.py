@@ -8,7 +8,7 @@ from typing import Any
 from collectors.probe.protocol import BadAnswer, Dialect, Event, message_of
 from collectors.probe.question import merged
 
-_VERSION = "2023-06-01"
+VERSION = "2023-06-01"
 """The API requires a version, and this is its only one."""
 
 
@@ -25,7 +25,7 @@ class Anthropic(Dialect):
 
     def headers(self, authorization: str) -> dict[str, str]:
         """Return the API's version, and a bearer token as the key that the API reads instead."""
-        return {"anthropic-version": _VERSION, **super().headers(authorization)}
+        return {"anthropic-version": VERSION, **super().headers(authorization)}
 
     def event(self, data: str) -> Event:
         """Read one event, or a whole message. Raises BadAnswer for any other text."""

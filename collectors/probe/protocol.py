@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from collectors.http.credentials import keyed
 from collectors.probe.question import Question
 
 MAX_TOKENS = 16
@@ -71,8 +72,7 @@ class Dialect(ABC):
 
     def headers(self, authorization: str) -> dict[str, str]:
         """Return headers beside the usual ones. `authorization` is the value of that header, or ""."""
-        scheme, _, key = authorization.partition(" ")
-        return {self.key_header: key} if self.key_header and scheme == "Bearer" and key else {}
+        return keyed(self.key_header, authorization) if self.key_header else {}
 
 
 def message_of(data: str) -> dict[str, Any]:

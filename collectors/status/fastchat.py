@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from collectors.errors import UnexpectedStatus
 from collectors.http.http_client import exposition_of
-from collectors.status.api import StatusApi
+from collectors.http.server_api import ServerApi
 from collectors.status.families import gauge
 from collectors.status.fields import amount, listed, text
 
@@ -26,7 +26,7 @@ class FastChatReader:
 
     remark = ""
 
-    async def read(self, api: StatusApi, _timeout_s: float) -> bytes:
+    async def read(self, api: ServerApi, _timeout_s: float) -> bytes:
         """Return the exposition. Raises UnexpectedStatus for a server that is neither, other ScrapeErrors, and
         aiohttp's errors."""
         reply = await api.ask("POST", CONTROLLER)

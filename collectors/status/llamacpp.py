@@ -18,7 +18,7 @@ from yarl import URL
 from collectors.errors import ScrapeError, ScrapeTimeout, Unreachable
 from collectors.http.fetch import HttpSource, translated
 from collectors.http.http_client import exposition_of
-from collectors.status.api import StatusApi
+from collectors.http.server_api import ServerApi
 from collectors.status.families import states
 from collectors.status.fields import entries, text
 from collectors.status.source import StatusSource
@@ -51,7 +51,7 @@ class LlamaCppSource:
         prefix = parsed.raw_path.removesuffix(METRICS).removesuffix(PROPS)
         base = parsed.with_path(prefix or "/", encoded=True, keep_query=True).without_query_params("model")
         self._reader = LlamaCppReader(only, pages=not parsed.path.endswith(PROPS))
-        self._status = StatusSource(self._reader, StatusApi(str(base), auth, max_body_bytes))
+        self._status = StatusSource(self._reader, ServerApi(str(base), auth, max_body_bytes))
         page = url if only is None else str(parsed.update_query(autoload="false"))
         self._page = HttpSource(page, auth, max_body_bytes=max_body_bytes)
 
@@ -89,7 +89,7 @@ class LlamaCppReader:
         self.complete = False
         """Whether the last read has all there is: the server is a router, is asleep, or its page is not wanted."""
 
-    async def read(self, api: StatusApi, timeout_s: float) -> bytes:
+    async def read(self, api: ServerApi, timeout_s: float) -> bytes:
         """Return states and pages; nothing for a server that does not tell its state. Raises ScrapeError."""
         self.remark, self.complete = "", not self._pages
         reply = await api.ask("GET", PROPS)
@@ -107,7 +107,7 @@ class LlamaCppReader:
         self.complete = self.complete or asleep
         return exposition_of([states({name: "sleeping" if asleep else "loaded"}, STATES)])
 
-    async def _router(self, api: StatusApi, limit_s: float) -> bytes:
+    async def _router(self, api: ServerApi, limit_s: float) -> bytes:
         listed = entries(await api.get(MODELS), "data", MODELS, ("id",))
         found = {name: _state(entry.get("status")) for name, entry in listed.items()}
         awake = [name for name, state in found.items() if state == "loaded" and self._only in (None, name)]
@@ -119,11 +119,11 @@ class LlamaCppReader:
         return exposition_of([states(found, STATES)]) + _joined([page for page, _ in pages if page])
 
 
-async def _page(api: StatusApi, model: str, limit_s: float) -> tuple[list[str], str]:
+async def _page(api: ServerApi, model: str, limit_s: float) -> tuple[list[str], str]:
     """Return the lines of a model's page with its name on each sample, or why there are none."""
     try:
         async with asyncio.timeout(limit_s):
-            reply = await api.ask("GET", METRICS, {"model": model, "autoload": "false"})
+            reply = await api.ask("GET", METRICS, [("model", model), ("autoload", "false")])
         return _labelled(reply.whole(), model), ""
     except TimeoutError:
         return [], "no answer in time"

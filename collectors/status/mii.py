@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collectors.errors import UnexpectedStatus
 from collectors.http.http_client import exposition_of
-from collectors.status.api import StatusApi
+from collectors.http.server_api import ServerApi
 from collectors.status.families import gauge
 from collectors.status.fields import entries
 
@@ -21,7 +21,7 @@ class MiiReader:
 
     remark = ""
 
-    async def read(self, api: StatusApi, _timeout_s: float) -> bytes:
+    async def read(self, api: ServerApi, _timeout_s: float) -> bytes:
         """Return the exposition. Raises UnexpectedStatus for a server without a health check, other ScrapeErrors, and
         aiohttp's errors."""
         for path in HEALTH:

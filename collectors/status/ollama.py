@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 
 from collectors.http.http_client import exposition_of
-from collectors.status.api import StatusApi
+from collectors.http.server_api import ServerApi
 from collectors.status.families import gauge, states
 from collectors.status.fields import amount, entries, moment, text
 
@@ -25,7 +25,7 @@ class OllamaReader:
 
     remark = ""
 
-    async def read(self, api: StatusApi, _timeout_s: float) -> bytes:
+    async def read(self, api: ServerApi, _timeout_s: float) -> bytes:
         """Return the exposition. Raises ScrapeError and aiohttp's errors."""
         version = text((await _object(api, VERSION)).get("version"))
         loaded = entries(await api.get(IN_MEMORY), "models", IN_MEMORY, _NAMES)
@@ -33,7 +33,7 @@ class OllamaReader:
         return exposition_of([*_build(version), *_memory(loaded), *_disk(stored), _states(loaded, stored)])
 
 
-async def _object(api: StatusApi, path: str) -> dict[str, Any]:
+async def _object(api: ServerApi, path: str) -> dict[str, Any]:
     answer = await api.get(path)
     return answer if isinstance(answer, dict) else {}
 

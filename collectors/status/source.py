@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-import aiohttp
-from aiohttp.http import HttpProcessingError
-
-from collectors.errors import ExpositionError, ScrapeTimeout
-from collectors.http.fetch import translated
-from collectors.status.api import StatusApi
+from collectors.errors import ScrapeTimeout
+from collectors.http.fetch import HTTP_ERRORS, translated
+from collectors.http.server_api import ServerApi
 
 
 class Reader(Protocol):
@@ -19,7 +16,7 @@ class Reader(Protocol):
     remark: str
     """A sentence for people beside the metrics of the last read, or ""."""
 
-    async def read(self, api: StatusApi, timeout_s: float) -> bytes:
+    async def read(self, api: ServerApi, timeout_s: float) -> bytes:
         """Return a body in the text exposition format, within `timeout_s`. Raises ScrapeError and aiohttp's errors."""
         ...
 
@@ -27,7 +24,7 @@ class Reader(Protocol):
 class StatusSource:
     """Implements collectors.target.Source by a reader."""
 
-    def __init__(self, reader: Reader, api: StatusApi) -> None:
+    def __init__(self, reader: Reader, api: ServerApi) -> None:
         self._reader, self._api = reader, api
 
     @property
@@ -43,9 +40,7 @@ class StatusSource:
                 return await self._reader.read(self._api, timeout_s)
         except TimeoutError:
             raise ScrapeTimeout(f"timed out after {timeout_s:g}s (asking {self._api.asking})") from None
-        except HttpProcessingError as error:
-            raise ExpositionError("the answer is not HTTP", 0) from error
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+        except HTTP_ERRORS as error:
             raise translated(error) from error
 
     async def close(self) -> None:

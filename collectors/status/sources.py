@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
-from collectors.status.api import StatusApi
+from collectors.http.server_api import ServerApi
 from collectors.status.fastchat import FastChatReader
 from collectors.status.llamacpp import LlamaCppSource
 from collectors.status.mii import MiiReader
@@ -16,7 +16,7 @@ from collectors.target import Auth, Source
 
 
 def _of(reader: Callable[[], Reader], suffix: str, url: str, auth: Auth | None, *, max_body_bytes: int) -> StatusSource:
-    return StatusSource(reader(), StatusApi(url, auth, max_body_bytes, suffix))
+    return StatusSource(reader(), ServerApi(url, auth, max_body_bytes, suffix))
 
 
 STATUS_SOURCES: Mapping[str, Callable[..., Source]] = MappingProxyType(

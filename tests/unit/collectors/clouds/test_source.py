@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -133,6 +134,7 @@ async def test_openais_usage_and_costs_are_summed_over_the_month_and_the_day(wor
     assert world.provider.asked == CYCLE
     assert ("start_time", str(int(moment("2026-11-01")))) in world.provider.queries[0]
     assert ("group_by", "model") in world.provider.queries[0]
+    assert ("group_by", "project_id") in world.provider.queries[0]
     assert ("group_by", "line_item") in world.provider.queries[2]
 
 
@@ -327,15 +329,31 @@ async def test_an_account_with_too_many_projects_is_refused(world: World) -> Non
 
 
 async def test_a_flood_and_a_dead_provider_are_told(world: World) -> None:
-    world.source._max_body_bytes = 1000
     world.provider.failures = {COMPLETIONS: lambda request: raw(" " * 5000)}
-    with pytest.raises(ScrapeError, match="more than the 1000 bytes allowed"):
-        await world.read()
+    key = Auth(credentials_file=str(world.key))
+    async with closing(AccountSource(PROVIDERS["openai"], world.provider.url, key, max_body_bytes=1000)) as small:
+        with pytest.raises(ScrapeError, match="more than the 1000 bytes allowed"):
+            await small.read(SLOW_S)
 
     dead = AccountSource(PROVIDERS["openai"], "http://127.0.0.1:9", Auth(credentials_file=str(world.key)))
     async with closing(dead):
         with pytest.raises(Unreachable):
             await dead.read(SLOW_S)
+
+
+async def test_a_compressed_report_is_read_and_one_that_grows_beyond_the_limit_is_refused(world: World) -> None:
+    async def compressed(text: str) -> web.Response:
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        return web.Response(body=gzip.compress(text.encode()), headers=headers)
+
+    page = ONE_DAY.replace("1", f"{moment('2026-11-28'):.0f}") % '{"amount": {"value": 2}}'
+    world.provider.failures = {COSTS: lambda request: compressed(page)}
+    assert (await world.read())["cost_usd", "day"] == 2.0
+
+    world.provider.failures = {COSTS: lambda request: compressed(" " * 50_000_000)}
+    world.now += POLL_S
+    with pytest.raises(ScrapeError, match="more than the 16777216 bytes allowed"):
+        await world.read()
 
 
 async def test_a_missing_key_is_told_before_anything_is_sent(world: World) -> None:

@@ -1,13 +1,14 @@
-"""An engine's own HTTP API, asked for its state. Nothing that it answers is trusted."""
+"""A server's own HTTP API, asked for its state. Nothing that it answers is trusted."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from collectors.errors import ExpositionError, UnexpectedStatus
 from collectors.http.answer import BoundedBody, other_status
+from collectors.http.credentials import authorized
 from collectors.http.fetch import address_of
 from collectors.http.http_client import HttpClient
 from collectors.target import Auth
@@ -21,6 +22,8 @@ class Reply(NamedTuple):
     path: str
     status: int
     body: bytes = b""
+    retry_after: str = ""
+    """Value of the header Retry-After; "" without one."""
 
     def whole(self) -> bytes:
         """Return the body. Raises UnexpectedStatus for another status than 200."""
@@ -36,14 +39,22 @@ class Reply(NamedTuple):
             raise ExpositionError(f"{self.path} answered something else than JSON", 0) from error
 
 
-class StatusApi:
+class ServerApi:
     """Asks one server. `url` is the base of its paths, after which `suffix` may stand.
 
-    Its query goes with each request. An answer may have `max_body_bytes`, inflated.
+    Its query goes with each request. An answer may have `max_body_bytes`, inflated. `access` returns the headers that
+    carry the credentials, from the value of the Authorization header ("" without credentials).
     """
 
-    def __init__(self, url: str, auth: Auth | None, max_body_bytes: int, suffix: str = "") -> None:
-        self._url, self._suffix = url, suffix
+    def __init__(
+        self,
+        url: str,
+        auth: Auth | None,
+        max_body_bytes: int,
+        suffix: str = "",
+        access: Callable[[str], dict[str, str]] = authorized,
+    ) -> None:
+        self._url, self._suffix, self._access = url, suffix, access
         self._max_body_bytes = max_body_bytes
         self._client = HttpClient(auth, auto_decompress=False)
         self.asking = ""
@@ -54,7 +65,7 @@ class StatusApi:
         """The server's scheme, host and port. Raises Unreachable for a URL that cannot be used."""
         return str(address_of(self._url)[0].origin())
 
-    async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Reply:
+    async def ask(self, method: str, path: str, query: Sequence[tuple[str, str]] = ()) -> Reply:
         """Return the answer to a request without a body. Redirects are not followed.
 
         Raises BodyTooLarge, ExpositionError for a wrong encoding, aiohttp's errors, and ScrapeError for a URL or
@@ -63,15 +74,15 @@ class StatusApi:
         self.asking = path
         base, user = address_of(self._url)
         options = await self._client.options()
-        options["headers"]["Accept-Encoding"] = "gzip"
-        if user:
-            options["headers"].setdefault("Authorization", user)
+        headers = options["headers"]
+        headers["Accept-Encoding"] = "gzip"
+        headers.update(self._access(headers.pop("Authorization", user or "")))
         prefix = base.raw_path.removesuffix(self._suffix).rstrip("/")
-        url = base.with_path(prefix + path, encoded=True, keep_query=True).update_query(query or {})
+        url = base.with_path(prefix + path, encoded=True, keep_query=True).update_query(query)
         async with self._client.session().request(method, url, **options) as response:
             try:
                 if response.status != _OK:
-                    return Reply(path, response.status)
+                    return Reply(path, response.status, retry_after=response.headers.get("Retry-After", ""))
                 body = BoundedBody(self._max_body_bytes, response.headers.get("Content-Encoding", ""))
                 async for chunk in response.content.iter_any():
                     body.feed(chunk)
