@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import generate_latest
-from prometheus_client.registry import Collector, CollectorRegistry
 
 from collectors.http.exporter import serve
+from collectors.http.http_client import exposition_of
 from collectors.logs.commands import Docker, Journal, Plain
 from collectors.logs.follow import Follow
 from collectors.logs.patterns import LogCatalogue, load_patterns
@@ -34,14 +33,12 @@ class LogSource(Source):
         self._shown = Shown()
         self._tallies = [Tally(log, catalogue, self._shown) for log in logs]
         self._readers = [Reader(_followed(tally), tally) for tally in self._tallies]
-        self._registry = CollectorRegistry()
-        self._registry.register(_Families(self._tallies))
         for reader in self._readers:
             reader.start()
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the counts in the text exposition format. It waits for no disk."""
-        return generate_latest(self._registry)
+        return exposition_of(families(self._tallies))
 
     async def close(self) -> None:
         """End the readers and the commands that they run."""
@@ -67,15 +64,6 @@ class LogSource(Source):
 
     def _means(self, event: str) -> str:
         return self._catalogue.events[event].means
-
-
-class _Families(Collector):
-    def __init__(self, tallies: Sequence[Tally]) -> None:
-        self.tallies = tallies
-
-    def collect(self) -> Any:
-        """Return the metrics of all logs."""
-        return families(self.tallies)
 
 
 def serve_logs(

@@ -37,11 +37,7 @@ from controlplane.store.usage import UsageStore
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
     """Return the services of the HTTP API for a control plane."""
     alerts = SqlAlertLog(db)
-
-    def unread() -> list[UnreadRow]:
-        return report(db, plane.clock.now())
-
-    desk = _backups(plane, db)
+    unread, desk = partial(_unread, plane, db), _backups(plane, db)
     return Services(
         version=__version__,
         clock=plane.clock,
@@ -95,6 +91,10 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         slack=lambda: plane.slack.door,
         slack_connections=lambda: plane.slack.connections,
     )
+
+
+def _unread(plane: ControlPlane, db: Database) -> list[UnreadRow]:
+    return report(db, plane.clock.now())
 
 
 def _schedules(plane: ControlPlane, db: Database) -> Sequence[ScheduleView]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from alerts.errors import RuleError
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
-from collectors.engines.kinds import ENGINES, EngineKind
+from collectors.engines.kinds import ENGINES
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
@@ -30,8 +30,6 @@ from controlplane.config.wording import not_one_of
 from controlplane.errors import ConfigErrors
 
 Placed = tuple[Loc, Target]
-_ANY = EngineKind("readiness")
-"""Kind of targets that are no engine of the table."""
 SERVER_WAIT_S = 5.0
 """Maximum seconds for the answer of a server of addresses. Chosen: a reload waits for it."""
 
@@ -211,7 +209,8 @@ def _compare(found: list[Placed], findings: Findings) -> None:
 
 def _scraped(target: Target) -> tuple[object, ...]:
     """Return what two targets have in common that read the same numbers. At a provider the key decides the account."""
-    return target.url, target.auth if ENGINES.get(target.engine, _ANY).hosted else None
+    kind = ENGINES.get(target.engine)
+    return target.url, target.auth if kind and kind.hosted else None
 
 
 def _of_a_model(first: Loc, second: Loc) -> bool:
