@@ -17,7 +17,7 @@ from collectors.catalogue.mapping import canonical_layout, present
 from collectors.catalogue.model import Catalogue, CatalogueSource, Engine, load_catalogue
 from collectors.durations import format_duration
 from collectors.exposition.parser import parse
-from collectors.gpu.dcgm import without_blanks
+from collectors.gpu.exporters import repaired
 from collectors.target import Target
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -92,7 +92,7 @@ def _shown(engine: str, catalogue: Catalogue) -> frozenset[str]:
     """Return the canonical metrics that captures of an engine have."""
     found: frozenset[str] = frozenset()
     for name in CAPTURES.get(engine, ()):
-        parsed = parse(without_blanks((FIXTURES / name).read_bytes()))
+        parsed = parse(repaired((FIXTURES / name).read_bytes()))
         target = Target(engine, "http://127.0.0.1:1/metrics", engine, "127.0.0.1:1")
         found |= present(canonical_layout(parsed.series, parsed.metadata, target, catalogue), catalogue)
     return found

@@ -12,7 +12,7 @@ from collectors.catalogue.model import Catalogue
 from collectors.catalogue.recognition import Recognised, recognised
 from collectors.engines.kinds import CUSTOM
 from collectors.exposition.parser import Limits, Parsed, parse
-from collectors.gpu.dcgm import without_blanks
+from collectors.gpu.exporters import repaired
 from collectors.samples import FloatArray, Layout, Series
 from collectors.target import Target
 
@@ -54,7 +54,7 @@ class Examination:
 
 def examine(body: bytes, catalogue: Catalogue, limits: Limits | None = None) -> Examination:
     """Return what a page is. Raises BodyTooLarge and ExpositionError for what is no page of metrics."""
-    parsed = parse(without_blanks(body), limits)
+    parsed = parse(repaired(body), limits)
     names = {series.name for series in parsed.series}
     found = recognised(names, catalogue)
     target = Target(found.engine or CUSTOM, "http://page:80/metrics", "page", "page:80")

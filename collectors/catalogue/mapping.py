@@ -1,7 +1,7 @@
 """Maps an engine's samples to canonical names: raw series as Prometheus stores them, canonical series as views.
 
 Pure, and run once per layout, without values. A view can therefore not leave out a value that stands for "no value".
-Such lines are removed from the body before it is parsed (see collectors.gpu.dcgm).
+Such lines are removed from the body before it is parsed (see collectors.gpu.exporters).
 """
 
 from __future__ import annotations

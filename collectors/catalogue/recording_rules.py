@@ -30,7 +30,7 @@ _HOST = r"\[?(.*?)\]?(?::[0-9]+)?"
 _FIRST = "[;]*([^;]+).*"
 """Pattern of the first non-empty value among several joined by `;`."""
 _DCGM_BLANKS = (140737488355328, 140737488355329, 140737488355330, 140737488355331)
-"""DCGM's blank values of a double. Those of an integer are beyond _DCGM_BOUND (see collectors.gpu.dcgm)."""
+"""DCGM's blank values of a double. Those of an integer are beyond _DCGM_BOUND (see collectors.gpu.exporters)."""
 _DCGM_BOUND = "9.22337203685477e+18"
 _INDENT = " " * 10
 

@@ -36,6 +36,8 @@ def without_blanks(body: bytes) -> bytes:
 
 def with_pods(body: bytes) -> bytes:
     """Return the exposition with a sample `exporter_pod_info` of value 1 for each pod of a GPU, with its labels."""
+    if b'pod="' not in body:  # of most pages, and found faster than by the patterns
+        return body
     sets = (dict.fromkeys(filter(_HAS_POD.search, pattern.findall(body))) for pattern in _PER_GPU)
     if not (pods := next(filter(None, sets), None)):
         return body
@@ -45,15 +47,20 @@ def with_pods(body: bytes) -> bytes:
     )
 
 
-class DcgmSource:
-    """Source of dcgm-exporter's metrics without blank values, and with the pods of each GPU."""
+def repaired(body: bytes) -> bytes:
+    """Return the exposition without blank values, and with a sample for each pod of a GPU."""
+    return with_pods(without_blanks(body))
+
+
+class GpuExporterSource:
+    """Source of the metrics of an exporter of GPUs, repaired. It leaves pages of other programs as they are."""
 
     def __init__(self, inner: Source) -> None:
         self._inner = inner
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the inner source's body, repaired. Raises the errors of the inner source."""
-        return with_pods(without_blanks(await self._inner.read(timeout_s)))
+        return repaired(await self._inner.read(timeout_s))
 
     async def close(self) -> None:
         """Close the inner source."""

@@ -6,7 +6,7 @@ from collectors.clouds.providers import PROVIDERS
 from collectors.clouds.source import AccountSource
 from collectors.engines.kinds import AUTO
 from collectors.engines.readiness import ReadinessSource
-from collectors.gpu.dcgm import DcgmSource
+from collectors.gpu.exporters import GpuExporterSource
 from collectors.gpu.nvml.source import NvmlSource
 from collectors.http.fetch import HttpSource
 from collectors.probe.source import ProbeSource
@@ -44,5 +44,5 @@ class SourceFactory:
         return Recipe(made, (target.url, target.auth), bounded)
 
 
-def _gpus(url: str, auth: Auth | None, max_body_bytes: int) -> DcgmSource:
-    return DcgmSource(HttpSource(url, auth, max_body_bytes=max_body_bytes))
+def _gpus(url: str, auth: Auth | None, max_body_bytes: int) -> GpuExporterSource:
+    return GpuExporterSource(HttpSource(url, auth, max_body_bytes=max_body_bytes))

@@ -18,7 +18,7 @@ from collectors.catalogue.mapping import canonical_layout
 from collectors.catalogue.model import load_catalogue
 from collectors.catalogue.recording_rules import recording_rules
 from collectors.exposition.parser import parse
-from collectors.gpu.dcgm import without_blanks
+from collectors.gpu.exporters import without_blanks
 from collectors.samples import labels_of
 from collectors.target import Target
 from tests.fakes.metrics_servers import prometheus

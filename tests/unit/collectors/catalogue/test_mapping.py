@@ -11,7 +11,7 @@ import pytest
 from collectors.catalogue.mapping import canonical_layout, missing, present
 from collectors.catalogue.model import Catalogue, load_catalogue
 from collectors.exposition.parser import parse
-from collectors.gpu.dcgm import without_blanks
+from collectors.gpu.exporters import without_blanks
 from collectors.samples import Labels, Layout, Series, labels_of
 from collectors.target import Target
 

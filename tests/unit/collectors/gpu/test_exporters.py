@@ -7,7 +7,7 @@ from pathlib import Path
 from collectors.catalogue.mapping import canonical_layout
 from collectors.catalogue.model import load_catalogue
 from collectors.exposition.parser import parse
-from collectors.gpu.dcgm import with_pods
+from collectors.gpu.exporters import with_pods
 from collectors.target import Target
 
 

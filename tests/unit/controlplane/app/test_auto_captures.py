@@ -11,7 +11,7 @@ from collectors.catalogue.mapping import canonical_layout
 from collectors.catalogue.model import load_catalogue
 from collectors.catalogue.recognition import recognition
 from collectors.engines.kinds import AUTO
-from collectors.gpu.dcgm import DcgmSource
+from collectors.gpu.exporters import GpuExporterSource
 from collectors.samples import FloatArray, Layout, Series
 from collectors.scraping.report import report_key
 from collectors.scraping.scrape import ScrapeManager
@@ -73,7 +73,7 @@ class Clock:
 async def canonical(page: str, engine: str) -> tuple[dict[Series, float], dict[Series, float], str]:
     """Return the canonical series of a page, the view of its report, and its engine."""
     target, rows = Target(engine, "http://a:1/metrics", "job", "a:1", models=(("m", "chat"),)), Rows()
-    source = DcgmSource(Page((FIXTURES / page).read_bytes()))
+    source = GpuExporterSource(Page((FIXTURES / page).read_bytes()))
     manager = ScrapeManager(
         rows,
         lambda _target: ready(source),
@@ -97,5 +97,5 @@ async def test_each_page_gives_the_series_of_its_engine(page: str) -> None:
 async def test_blank_values_of_dcgm_are_left_out_before_the_engine_is_known(engine: str, filtered: bool) -> None:
     target = Target(engine, "http://a:1/metrics", "job", "a:1")
     source = SourceFactory(ScrapePlan(()), 1000).recipe(target).made()
-    assert isinstance(source, DcgmSource) == filtered
+    assert isinstance(source, GpuExporterSource) == filtered
     await source.close()

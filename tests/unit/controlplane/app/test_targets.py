@@ -9,7 +9,7 @@ import pytest
 
 from collectors.discovery.discovery import Discovery
 from collectors.engines.readiness import ReadinessSource
-from collectors.gpu.dcgm import DcgmSource
+from collectors.gpu.exporters import GpuExporterSource
 from collectors.gpu.nvml.source import NvmlSource
 from collectors.http.fetch import HttpSource
 from collectors.probe.source import ProbeSource
@@ -166,7 +166,7 @@ async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
     factory = SourceFactory(plan, 1000)
     kinds = {(t.engine, t.url): type(factory.recipe(t).made()) for t in targets(loaded)}
     assert kinds["vllm", "http://h:8000/metrics"] is HttpSource
-    assert kinds["dcgm", "http://h:9400/metrics"] is DcgmSource
+    assert kinds["dcgm", "http://h:9400/metrics"] is GpuExporterSource
     assert kinds["llamacpp", "http://h:8080/metrics"] is LlamaCppSource
     assert kinds["ollama", "http://h:11434/api/ps"] is StatusSource
     assert kinds["fastchat", "http://h:21001/"] is StatusSource
