@@ -92,7 +92,7 @@ def log_exporter(
     """
     from collectors.errors import CollectorError
     from collectors.logs.exporter import serve_logs
-    from controlplane.config.logs import load_logs, logs_of
+    from controlplane.config.scraping.logs import load_logs, logs_of
 
     fields = {"engine": engine, "files": file, "journald": journald, "docker": docker}
     given = {

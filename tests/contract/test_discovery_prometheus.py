@@ -15,7 +15,7 @@ from alerts.errors import RuleError
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.http_asking import ask_once
 from collectors.target import Target
-from controlplane.app.targets import discovery_of, plan_scraping
+from controlplane.app.targets.plan import discovery_of, plan_scraping
 from controlplane.config.loader import load_fleet
 from controlplane.config.scraping.prometheus.jobs import read_jobs
 from tests.contract.real_servers import prometheus

@@ -24,7 +24,7 @@ from collectors.samples import METRIC_NAME, FloatArray, Layout
 from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Target, TargetHealth
 from controlplane.app.recipe import Recipe
-from controlplane.app.targets import plan_scraping
+from controlplane.app.targets.plan import plan_scraping
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import load_fleet
 from controlplane.errors import ConfigErrors

@@ -16,8 +16,8 @@ from collectors.engines.kinds import ENGINES
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
-from controlplane.app.prometheus_file import PrometheusFile
-from controlplane.app.targets import plan_scraping
+from controlplane.app.targets.plan import plan_scraping
+from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted
 from controlplane.config.loader import LoadedFleet

@@ -23,9 +23,9 @@ from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.recipe import Recipe
-from controlplane.app.remembered import remembered_engine
-from controlplane.app.sources import SourceFactory
-from controlplane.app.targets import ScrapePlan, body_limits, discovery_of, plan_scraping
+from controlplane.app.targets.plan import ScrapePlan, body_limits, discovery_of, plan_scraping
+from controlplane.app.targets.remembered import remembered_engine
+from controlplane.app.targets.sources import SourceFactory
 from controlplane.clock.system import SystemClock
 from controlplane.config.model import ScrapeSection
 from controlplane.metrics.series.series_store import SeriesStore

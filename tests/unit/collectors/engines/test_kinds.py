@@ -10,7 +10,7 @@ import pytest
 from collectors.catalogue.model import load_catalogue
 from collectors.engines.kinds import BACKENDS, ENGINES, Api
 from collectors.probe.dialects import PROTOCOLS
-from controlplane.app.targets import plan_scraping
+from controlplane.app.targets.plan import plan_scraping
 from controlplane.config.loader import load_fleet
 from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.traffic.base import Backend

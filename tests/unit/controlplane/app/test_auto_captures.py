@@ -16,8 +16,8 @@ from collectors.samples import FloatArray, Layout, Series
 from collectors.scraping.report import report_key
 from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Target
-from controlplane.app.sources import SourceFactory
-from controlplane.app.targets import ScrapePlan
+from controlplane.app.targets.plan import ScrapePlan
+from controlplane.app.targets.sources import SourceFactory
 from tests.fakes.recipes import ready
 from tests.fakes.scrape_once import scrape_once
 

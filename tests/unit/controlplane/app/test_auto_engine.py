@@ -22,7 +22,7 @@ from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Lack, Target, TargetHealth
 from controlplane.app.parts.part import Configuration
 from controlplane.app.parts.scraping import Scraping
-from controlplane.app.remembered import remembered_engine
+from controlplane.app.targets.remembered import remembered_engine
 from controlplane.clock.system import SystemClock
 from controlplane.config.loader import LoadedFleet
 from controlplane.metrics.promql.engine import PromqlEngine

@@ -16,8 +16,8 @@ from collectors.probe.source import ProbeSource
 from collectors.status.llamacpp import LlamaCppSource
 from collectors.status.source import StatusSource
 from collectors.target import Target
-from controlplane.app.sources import SourceFactory
-from controlplane.app.targets import plan_scraping
+from controlplane.app.targets.plan import plan_scraping
+from controlplane.app.targets.sources import SourceFactory
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigErrors
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.logs.settings import LogSettings
-from controlplane.config.logs import load_logs, logs_of
+from controlplane.config.scraping.logs import load_logs, logs_of
 from controlplane.errors import ConfigErrors
 
 

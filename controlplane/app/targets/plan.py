@@ -13,7 +13,7 @@ from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
-from controlplane.app.prometheus_file import PrometheusFile
+from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.gateway import GatewaySection

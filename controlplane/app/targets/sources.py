@@ -13,7 +13,7 @@ from collectors.probe.source import ProbeSource
 from collectors.status.sources import STATUS_SOURCES
 from collectors.target import Auth, Source, Target
 from controlplane.app.recipe import Recipe
-from controlplane.app.targets import LOCAL_NVML, ScrapePlan, probed_model
+from controlplane.app.targets.plan import LOCAL_NVML, ScrapePlan, probed_model
 from controlplane.rollout.probe_questions import questions_of
 
 
