@@ -29,7 +29,7 @@ _SERVICE = "kubernetes.io/service-name"
 
 
 class Behind(NamedTuple):
-    """What is behind endpoints: objects by namespace/name, nodes by name. Without node metadata there are no nodes."""
+    """Objects behind endpoints: by namespace/name, nodes by name. Without the metadata of nodes there are no nodes."""
 
     services: Mapping[str, Json]
     pods: Mapping[str, Json]
