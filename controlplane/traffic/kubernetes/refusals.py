@@ -13,8 +13,6 @@ from controlplane.traffic.driver import EngineRefused, NotSent
 from controlplane.traffic.kubernetes.resource import Json, Resource, text_at
 from controlplane.traffic.words import told
 
-RULES = "deploy/kubernetes/rollouts.yaml"
-"""The file with the least rules of RBAC that the driver needs."""
 HEAD_CHARS, TAIL_CHARS = 300, 500
 """Parts of a long message that stay. A refused patch is told with the whole object, and the reason comes last."""
 _ANONYMOUS = '"system:anonymous"'
@@ -89,7 +87,8 @@ def _cure(words: str, verb: str, resource: Resource) -> str:
     if f" cannot {verb} resource " not in words:
         return "the account has the right, but an admission rule, a quota or the namespace's deletion forbids it"
     name = f" {resource.name}" if resource.name else ""
-    return f"allow the verb {verb} on {resource.rule}{name} in namespace {resource.namespace} ({RULES} has the rules)"
+    where = f"in namespace {resource.namespace}" if resource.namespace else "in a ClusterRole"
+    return f"allow the verb {verb} on {resource.rule}{name} {where} ({resource.manifest} has the rules)"
 
 
 def _missing(said: Json, resource: Resource) -> str:

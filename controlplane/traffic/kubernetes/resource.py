@@ -19,13 +19,16 @@ class Resource:
     plural: str
     kind: str
     namespace: str
+    """Its namespace. "" for a collection over all namespaces, and for kinds without any."""
     name: str
+    manifest: str = "deploy/kubernetes/rollouts.yaml"
+    """The file with the least rules of RBAC for it."""
 
     @property
     def collection(self) -> str:
         """Path of all objects of the kind in the namespace."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        return f"{root}/namespaces/{self.namespace}/{self.plural}"
+        return f"{root}/namespaces/{self.namespace}/{self.plural}" if self.namespace else f"{root}/{self.plural}"
 
     @property
     def path(self) -> str:
@@ -38,7 +41,7 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} of the whole cluster"
 
 
 def http_route(namespace: str, name: str) -> Resource:

@@ -1,6 +1,7 @@
 """Faults that a test switches on: hangs, closed connections, errors, expired watches, another writer."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -74,6 +75,15 @@ class Faults:
         self._store = store
         self.planned: list[Fault] = []
         self.intrusions: list[Intrusion] = []
+        self.mangle: Callable[[bytes], Iterable[bytes]] = lambda line: (line,)
+        """What a watch writes in place of a line: nothing, half of it, more than one, or earlier ones once more."""
+        self.slow: dict[str, asyncio.Event] = {}
+        """Requests of a verb wait for its event before they are answered."""
+
+    async def wait(self, verb: str) -> None:
+        """Wait as long as requests of a verb are slow."""
+        if verb in self.slow:
+            await self.slow[verb].wait()
 
     def hang(self, verb: str, path: str, *, done: bool = True, times: int = 1) -> None:
         """Answer as with a hung etcd, but at once. `done` says whether a write takes effect."""

@@ -169,6 +169,7 @@ class ApiServer:
         self._desk.allow(asked)
         for change in self.faults.due(verb, request.path):
             self._intrude(target, change)
+        await self.faults.wait(verb)
         fault = self.faults.take(verb, request.path)
         if fault is not None:
             self._befall(fault, asked)
@@ -196,7 +197,8 @@ class ApiServer:
         await response.prepare(request)
         with contextlib.suppress(ConnectionResetError):  # The client stopped reading.
             async for line in watch.lines():
-                await response.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+                for written in self.faults.mangle(json.dumps(line, separators=(",", ":")).encode() + b"\n"):
+                    await response.write(written)
             await response.write_eof()
         return response
 

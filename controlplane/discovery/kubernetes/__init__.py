@@ -1,0 +1,4 @@
+"""Objects of a cluster as lists of addresses, with the labels of Prometheus's `kubernetes_sd_configs`.
+
+Start reading at roles.py.
+"""

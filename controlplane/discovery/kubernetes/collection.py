@@ -1,0 +1,149 @@
+"""All objects of one kind in a namespace or a cluster, as lists and a watch show them.
+
+The last good objects stay while the API server is away. A watch that is lost goes on where it ended; a server that has
+forgotten that place is asked for a new list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+from controlplane.discovery.kubernetes.labels import key_of
+from controlplane.errors import ControlPlaneError, Unavailable
+from controlplane.traffic.driver import EngineRefused
+from controlplane.traffic.kubernetes.cluster import Cluster
+from controlplane.traffic.kubernetes.refusals import Gone, event_error
+from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, text_at, value_at, version_of
+
+PAGE = 250
+"""Objects in a page of a list. Chosen: pods of 20 KiB fit into the client's largest answer."""
+MAX_OBJECTS = 50_000
+"""Maximum number of objects. Chosen: ten times the pods of a large cluster of GPUs, and some 200 MiB of memory."""
+WATCH_S, SILENCE_S = 300, 330.0
+"""Seconds that the server keeps a watch open, and after which a silent connection counts as lost."""
+PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the next attempt after so many failures in a row."""
+LASTS_S = 5.0
+"""Seconds after which a watch that ends is no failure: a server in trouble ends every one at once."""
+
+
+class Collection:
+    """Objects by `namespace/name`. `run` keeps them up to date; `snapshot` may be called by any thread."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        resource: Resource,
+        query: Mapping[str, str],
+        changed: Callable[[], None],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        spread: Callable[[], float] = lambda: random.uniform(0.5, 1.5),  # noqa: S311 - no secret
+    ) -> None:
+        """`query` has the selectors. `changed` is called after each change of objects or of the fault."""
+        self._cluster, self._resource, self._query, self._changed = cluster, resource, dict(query), changed
+        self._sleep, self._spread = sleep, spread
+        self._objects: dict[str, Json] = {}
+        self._at = ""
+        """resourceVersion from which the next watch begins; "" begins with a list."""
+        self._opened_at = float("inf")
+        self.version = 0
+        """Number of changes; 0 until the first list is complete."""
+        self.fault = ""
+        """Why the objects may not be up to date; "" when they are."""
+
+    def snapshot(self) -> Mapping[str, Json]:
+        """Return the objects now. They are never changed in place."""
+        return dict(self._objects)
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        failures, now = 0, asyncio.get_running_loop().time
+        while True:
+            self._opened_at, fault = float("inf"), ""
+            try:
+                await self._follow()
+            except Gone:
+                self._at = ""
+            except EngineRefused as error:
+                self._at, fault = "", str(error)  # where only the watch is refused, lists keep the objects fresh
+            except ControlPlaneError as error:
+                fault = str(error) if failures or not isinstance(error, Unavailable) else ""
+            failures = 0 if now() - self._opened_at >= LASTS_S else failures + 1
+            if fault:
+                self._tell(fault)
+            await self._sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)] * self._spread())
+
+    def _tell(self, fault: str) -> None:
+        if fault != self.fault:
+            self.fault = fault
+            self._changed()
+
+    async def _follow(self) -> None:
+        """List where needed, then watch until the server ends the watch. Raises what the calls raise."""
+        if not self._at:
+            self._objects, self._at = await self._listed()
+            self._note()
+        query = {**self._query, "resourceVersion": self._at, "timeoutSeconds": str(WATCH_S)}
+        query["allowWatchBookmarks"] = "true"
+        async with self._cluster.watch(self._resource, query, SILENCE_S) as lines:
+            self._opened_at = asyncio.get_running_loop().time()
+            self._tell("")
+            await self._events(lines)
+
+    async def _listed(self) -> tuple[dict[str, Json], str]:
+        """Return all objects, page by page, and the resourceVersion of the list."""
+        found: dict[str, Json] = {}
+        query = {**self._query, "limit": str(PAGE)}
+        while True:
+            page = await self._cluster.listed(self._resource, query)
+            found |= {key_of(one): _kept(one) for one in listed_at(page, "items")}
+            self._check_bound(len(found))
+            rest = text_at(page, "metadata", "continue")
+            if not rest:
+                return found, version_of(page)
+            query["continue"] = rest
+
+    async def _events(self, lines: AsyncIterator[Json]) -> None:
+        async for line in lines:
+            kind, found = text_at(line, "type"), value_at(line, "object")
+            if not isinstance(found, dict):
+                raise Unavailable(f"the API server sent an event of {self._resource} without an object")
+            if kind == "ERROR":
+                raise event_error(found, self._resource)
+            if kind not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK") or _is_known(version_of(found), self._at):
+                continue
+            self._at = version_of(found)
+            if kind == "BOOKMARK":
+                continue
+            if kind == "DELETED":
+                self._objects.pop(key_of(found), None)
+            else:
+                self._objects[key_of(found)] = _kept(found)
+                self._check_bound(len(self._objects))
+            self._note()
+
+    def _note(self) -> None:
+        self.version += 1
+        self._changed()
+
+    def _check_bound(self, count: int) -> None:
+        if count > MAX_OBJECTS:
+            raise EngineRefused(
+                f"{self._resource}: more than {MAX_OBJECTS} objects; choose fewer by namespaces: or selectors:"
+            )
+
+
+def _kept(found: Json) -> Json:
+    """Return an object without what takes most of its room and is in no label."""
+    metadata = value_at(found, "metadata")
+    if not isinstance(metadata, dict) or "managedFields" not in metadata:
+        return found
+    return {**found, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
+
+
+def _is_known(version: str, at: str) -> bool:
+    """Return whether an event is one that was already seen: a watch tells changes in the order of their versions."""
+    return version.isdecimal() and at.isdecimal() and int(version) <= int(at)

@@ -1,0 +1,56 @@
+"""The roles of `kubernetes_sd`: which objects each one needs, and the addresses that it makes of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from collectors.discovery.entries import Entry
+from controlplane.discovery.kubernetes.endpoints import Behind, endpoints_entries, slice_entries
+from controlplane.discovery.kubernetes.ingresses import ingress_entries
+from controlplane.discovery.kubernetes.nodes import node_entries
+from controlplane.discovery.kubernetes.pods import pod_entries
+from controlplane.discovery.kubernetes.services import service_entries
+from controlplane.traffic.kubernetes.resource import Json
+
+
+class Role(StrEnum):
+    """Kind of the objects that become addresses, by Prometheus's name."""
+
+    POD = "pod"
+    SERVICE = "service"
+    ENDPOINTS = "endpoints"
+    ENDPOINTSLICE = "endpointslice"
+    NODE = "node"
+    INGRESS = "ingress"
+
+
+Objects = Mapping[str, Json]
+"""Objects of one kind, by `namespace/name`, or by name where the kind has no namespaces."""
+
+
+def needed(role: Role, *, with_nodes: bool) -> Sequence[Role]:
+    """Return the kinds of objects that a role reads, its own first. `with_nodes` adds the labels of nodes."""
+    joins = (Role.SERVICE, Role.POD) if role in (Role.ENDPOINTS, Role.ENDPOINTSLICE) else ()
+    nodes = with_nodes and role in (Role.POD, Role.ENDPOINTS, Role.ENDPOINTSLICE)
+    return (role, *joins, *((Role.NODE,) if nodes else ()))
+
+
+def entries_of(role: Role, objects: Mapping[Role, Objects]) -> Iterator[Entry]:
+    """Yield the addresses of a role. `objects` has those of each kind that the role needs."""
+    services, pods = objects.get(Role.SERVICE, {}), objects.get(Role.POD, {})
+    nodes = {} if role is Role.NODE else objects.get(Role.NODE, {})
+    for one in objects.get(role, {}).values():
+        match role:
+            case Role.POD:
+                yield from pod_entries(one, nodes)
+            case Role.SERVICE:
+                yield from service_entries(one)
+            case Role.ENDPOINTS:
+                yield from endpoints_entries(one, Behind(services, pods, nodes))
+            case Role.ENDPOINTSLICE:
+                yield from slice_entries(one, Behind(services, pods, nodes))
+            case Role.NODE:
+                yield from node_entries(one)
+            case Role.INGRESS:
+                yield from ingress_entries(one)

@@ -1,0 +1,50 @@
+"""The rules of deploy/kubernetes/discovery.yaml are those that lists and watches of every role need, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from controlplane.discovery.kubernetes.resources import MANIFEST, collection_of
+from controlplane.discovery.kubernetes.roles import Role
+from controlplane.traffic.kubernetes.cluster import Cluster
+from tests.fakes.kubernetes import ApiServer, Rule
+from tests.unit.controlplane.traffic.kubernetes.accounts import kubeconfig
+
+ROOT = Path(__file__).parents[4]
+
+
+def granted() -> list[Rule]:
+    documents = yaml.safe_load_all((ROOT / MANIFEST).read_text())
+    (role,) = [one for one in documents if one["kind"] == "ClusterRole"]
+    return [Rule(rule["verbs"], rule["apiGroups"], rule["resources"], cluster=True) for rule in role["rules"]]
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_the_manifest_is_enough_for_each_role(tmp_path: Path, role: Role) -> None:
+    async with ApiServer(namespaces=("llm",)) as api:
+        cluster = Cluster(kubeconfig(tmp_path, {"token": api.token(granted())}, api.url), None)
+        try:
+            await cluster.listed(collection_of(role, ""), {})
+            watch = {"resourceVersion": str(api.store.version), "timeoutSeconds": "1"}
+            async with cluster.watch(collection_of(role, ""), watch, 5.0):
+                pass
+        finally:
+            await cluster.close()
+
+
+def test_the_manifest_grants_nothing_else() -> None:
+    needed = {(place.group, place.plural, verb) for r in Role for verb in ("list", "watch")
+              if (place := collection_of(r, ""))}  # fmt: skip
+    given = {
+        (g, name, verb) for rule in granted() for g in rule.groups for name in rule.resources for verb in rule.verbs
+    }
+    assert given == needed
+
+
+def test_nodes_are_in_no_namespace() -> None:
+    assert collection_of(Role.NODE, "llm").collection == "/api/v1/nodes"
+    assert collection_of(Role.POD, "llm").collection == "/api/v1/namespaces/llm/pods"
+    assert collection_of(Role.INGRESS, "").collection == "/apis/networking.k8s.io/v1/ingresses"
