@@ -1,4 +1,4 @@
-"""Finds targets: static addresses, lists in files and on servers, and files of whole groups of targets.
+"""Finds targets: static addresses, lists in files and of other sources, and files of whole groups of targets.
 
 Files are read again when they change. A bad list affects only its own targets: its last good content stays in use, and
 `errors` shows the fault.
@@ -12,17 +12,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from collectors.discovery.addresses import Found, check_label_names, resolved
+from collectors.discovery.answers import Answer, taken
 from collectors.discovery.entries import SdList, found_of
 from collectors.discovery.files import for_group, matching, read_again
-from collectors.discovery.group import DiscoveryGroup, DroppedTarget, GroupsFile, HttpSd
+from collectors.discovery.group import DiscoveryGroup, DroppedTarget, GroupsFile, SdConfig
 from collectors.discovery.groups_files import ReadGroups, read_groups_again
-from collectors.discovery.http_lists import HttpList, taken
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 
 
-def _unasked(_: HttpSd) -> HttpList:
-    return HttpList()
+def _unasked(_: SdConfig) -> Answer:
+    return Answer()
 
 
 class Discovery:
@@ -40,15 +40,15 @@ class Discovery:
         self._base_dir = base_dir or Path()
         self._static: dict[DiscoveryGroup, SdList] = {group: _static(group) for group in self._own}
         self._files: dict[tuple[DiscoveryGroup, Path], SdList] = {}
-        self._http: dict[tuple[DiscoveryGroup, HttpSd], SdList] = {}
+        self._answered: dict[tuple[DiscoveryGroup, SdConfig], SdList] = {}
         self._read: list[ReadGroups | None] = [None for _ in self._groups_files]
         """State of each file of groups. None: it has not been read."""
         self._before: tuple[tuple[DiscoveryGroup, Path, SdList], ...] = ()
         self._errors: tuple[DiscoveryError, ...] = ()
         self._remarks: tuple[str, ...] = ()
         self._dropped: tuple[DroppedTarget, ...] = ()
-        self._servers: tuple[HttpSd, ...] = ()
-        self._unanswered: tuple[HttpSd, ...] = ()
+        self._sources: tuple[SdConfig, ...] = ()
+        self._unanswered: tuple[SdConfig, ...] = ()
 
     def follow(self, before: Discovery) -> None:
         """Take over the last good content of every file from the previous discovery.
@@ -66,7 +66,7 @@ class Discovery:
 
     @property
     def errors(self) -> tuple[DiscoveryError, ...]:
-        """Faults of the last refresh. Each message names the file or server."""
+        """Faults of the last refresh. Each message names the file or source."""
         return self._errors
 
     @property
@@ -85,25 +85,25 @@ class Discovery:
         return tuple(path for _, path in self._files)
 
     @property
-    def servers(self) -> tuple[HttpSd, ...]:
-        """The servers of lists as of the last refresh, each once."""
-        return self._servers
+    def sources(self) -> tuple[SdConfig, ...]:
+        """The sources of lists other than files, as of the last refresh, each once."""
+        return self._sources
 
     @property
-    def unanswered(self) -> tuple[HttpSd, ...]:
-        """Those servers of which the last refresh knew neither a list nor a fault."""
+    def unanswered(self) -> tuple[SdConfig, ...]:
+        """Those sources of which the last refresh knew neither a list nor a fault."""
         return self._unanswered
 
-    def refresh(self, list_of: Callable[[HttpSd], HttpList] = _unasked) -> list[Target]:
+    def refresh(self, list_of: Callable[[SdConfig], Answer] = _unasked) -> list[Target]:
         """Read new and changed files and return all targets in the order of the groups, without repeats.
 
-        `list_of` returns what a server has answered so far.
+        `list_of` returns what a source has answered so far.
         """
         errors: list[DiscoveryError] = []
         groups = [*self._own, *self._listed_groups(errors)]
         files: dict[tuple[DiscoveryGroup, Path], SdList] = {}
-        http: dict[tuple[DiscoveryGroup, HttpSd], SdList] = {}
-        answers: dict[HttpSd, HttpList] = {}
+        heard: dict[tuple[DiscoveryGroup, SdConfig], SdList] = {}
+        answers: dict[SdConfig, Answer] = {}
         static: dict[DiscoveryGroup, SdList] = {}
         found: list[Found] = []
         for group in groups:
@@ -115,18 +115,18 @@ class Discovery:
                 last = self._files.get((group, path)) or self._inherited(path, group)
                 files[group, path] = file = read_again(path, group, last)
                 listed.append(file)
-            for sd in group.http_sd:
+            for sd in group.sd:
                 answers.setdefault(sd, list_of(sd))
-                http[group, sd] = answered = taken(sd, group, self._http.get((group, sd)), answers[sd])
+                heard[group, sd] = answered = taken(sd, group, self._answered.get((group, sd)), answers[sd])
                 listed.append(answered)
             for each in listed:
                 found += each.targets
                 errors += [*([each.error] if each.error else []), *each.faults]
         errors += [answer.error for answer in answers.values() if answer.error]
-        self._servers = tuple(answers)
+        self._sources = tuple(answers)
         self._unanswered = tuple(sd for sd, answer in answers.items() if not (answer.version or answer.error))
         # As in Prometheus, a file that no glob matches any more is dropped with its targets.
-        self._files, self._http, self._static, self._before = files, http, static, ()
+        self._files, self._answered, self._static, self._before = files, heard, static, ()
         targets = _without_repeats([each for each in found if isinstance(each, Target)], errors)
         self._dropped = tuple(each for each in found if isinstance(each, DroppedTarget))
         self._errors = tuple(errors)

@@ -1,4 +1,4 @@
-"""The entries of a list of addresses, as file_sd and http_sd have them: `[{targets: [host:port], labels: {…}}]`."""
+"""The entries of a list of addresses, as file_sd and its like have them: `[{targets: [host:port], labels: {…}}]`."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,13 +12,22 @@ from collectors.samples import Labels
 from collectors.target import Auth
 
 
-@dataclass(frozen=True)
-class HttpSd:
-    """A URL that answers with a list of addresses in Prometheus's format of HTTP service discovery."""
+class SdConfig(Protocol):
+    """Settings of a source of addresses other than files: an `..._sd_config`. Equal settings are one source."""
 
-    url: str
-    refresh_interval_s: float = 60.0
-    auth: Auth | None = None
+    @property
+    def place(self) -> str:
+        """The source for messages, without anything secret."""
+        ...
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for settings that have the same list, whatever their credentials: such as the URL."""
+        ...
+
+    def __hash__(self) -> int:
+        """Return a hash of the settings."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,14 +35,14 @@ class DiscoveryGroup:
     """Targets of one engine kind that share labels and credentials.
 
     `addresses` are `host:port`; `scheme` and `path` complete them. `urls` are complete (`local:nvml` too). `file_sd`
-    are paths or globs of files that list addresses; `http_sd` are servers that do.
+    are paths or globs of files that list addresses; `sd` are other sources of addresses.
     """
 
     engine: str
     addresses: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     file_sd: tuple[str, ...] = ()
-    http_sd: tuple[HttpSd, ...] = ()
+    sd: tuple[SdConfig, ...] = ()
     labels: Labels = ()
     models: Labels = ()
     scheme: str = "http"

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from alerts.errors import RuleError
+from collectors.discovery.asking import ask_once
 from collectors.discovery.discovery import Discovery
-from collectors.discovery.http_asking import ask_once
+from collectors.discovery.polling import Means
 from collectors.target import Target
+from controlplane.app.targets.followers import followers
 from controlplane.app.targets.plan import discovery_of, plan_scraping
 from controlplane.config.loader import load_fleet
 from controlplane.config.scraping.prometheus.jobs import read_jobs
@@ -124,7 +126,7 @@ def ours(folder: Path) -> tuple[Discovery, list[Target]]:
     loaded = load_fleet(folder / "fleet.yaml")
     discovery = discovery_of(plan_scraping(loaded), loaded)
     discovery.refresh()
-    answers = asyncio.run(ask_once(discovery.servers, HANG_S))
+    answers = asyncio.run(ask_once(discovery.sources, HANG_S, followers(Means())))
     return discovery, discovery.refresh(answers.__getitem__)
 
 

@@ -24,14 +24,14 @@ from controlplane.config.loader import LoadedFleet
 from controlplane.config.model import Fleet, FleetSection, ScrapeSection
 from controlplane.config.models import ModelSection
 from controlplane.config.scraping.prometheus.jobs import read_jobs
-from controlplane.config.scraping.targets import TargetGroup
+from controlplane.config.scraping.targets import SD_FIELDS, TargetGroup
 from controlplane.config.vocabulary import whole
 from controlplane.config.wording import not_one_of
 from controlplane.errors import ConfigErrors
 
 Placed = tuple[Loc, Target]
-SERVER_WAIT_S = 5.0
-"""Maximum seconds for the answer of a server of addresses. Chosen: a reload waits for it."""
+SOURCE_WAIT_S = 5.0
+"""Maximum seconds for the answer of a source of addresses. Chosen: a reload waits for it."""
 
 
 class Counted(NamedTuple):
@@ -96,8 +96,9 @@ def _listed(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Finding
         yield _one(loaded, group, {"addresses": (address,)}, (*loc, "addresses", number), findings)
     for number, pattern in enumerate(group.file_sd):
         yield _one(loaded, group, {"file_sd": (pattern,)}, (*loc, "file_sd", number), findings)
-    for number, server in enumerate(group.http_sd):
-        yield _one(loaded, group, {"http_sd": (server,)}, (*loc, "http_sd", number), findings)
+    for field in SD_FIELDS:
+        for number, source in enumerate(getattr(group, field)):
+            yield _one(loaded, group, {field: (source,)}, (*loc, field, number), findings)
     by_default = group.engine == "nvml" or group.account
     if by_default and not (group.urls or group.listed):
         yield _one(loaded, group, {}, loc, findings)
@@ -107,7 +108,7 @@ def _one(
     loaded: LoadedFleet, group: TargetGroup, only: dict[str, tuple[object, ...]], loc: Loc, findings: Findings
 ) -> _Entry:
     """Return what one entry of a group lists."""
-    alone = group.model_copy(update={"urls": (), "addresses": (), "file_sd": (), "http_sd": ()} | only)
+    alone = group.model_copy(update=dict.fromkeys(("urls", "addresses", "file_sd", *SD_FIELDS), ()) | only)
     try:
         discovery = Discovery(_planned(loaded, targets=(alone,)), loaded.path.parent)
     except ConfigErrors as error:
@@ -121,21 +122,24 @@ def _one(
     for problem in discovery.errors:
         findings.warn(loc, str(problem))
     if not targets and not discovery.errors and not discovery.dropped:
-        read = discovery.files or discovery.servers
+        read = discovery.files or discovery.sources
         findings.warn(loc, "lists no targets" if read else "matches no file now; a file is read as soon as it exists")
     return _Entry([(loc, target) for target in targets], len(discovery.dropped))
 
 
 def _asked(discovery: Discovery) -> list[Target]:
-    """Return the targets of a discovery after its servers were asked once, all at the same time."""
+    """Return the targets of a discovery after its sources were asked once, all at the same time."""
     targets = discovery.refresh()
-    if not discovery.servers:
+    if not discovery.sources:
         return targets
     # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
-    from collectors.discovery.http_asking import ask_once
+    from collectors.discovery.asking import ask_once
+    from collectors.discovery.polling import Means
+    from controlplane.app.targets.followers import followers
 
+    asking = ask_once(discovery.sources, SOURCE_WAIT_S, followers(Means()))
     with ThreadPoolExecutor(1) as thread:  # an event loop may run in this one
-        answers = thread.submit(asyncio.run, ask_once(discovery.servers, SERVER_WAIT_S)).result()
+        answers = thread.submit(asyncio.run, asking).result()
     return discovery.refresh(answers.__getitem__)
 
 

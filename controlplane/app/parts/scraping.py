@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import Catalogue
 from collectors.catalogue.recognition import recognition
+from collectors.discovery.asking import Asker
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DroppedTarget
-from collectors.discovery.http_asking import HttpAsker
+from collectors.discovery.polling import Means
 from collectors.exposition.interner import Interner
 from collectors.exposition.parser import Parsed
 from collectors.samples import Layout, SampleSink
@@ -23,6 +24,7 @@ from controlplane.app.itself import LOCAL_SELF, OwnSource, own_target
 from controlplane.app.left_over import end_left_over, end_own
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.recipe import Recipe
+from controlplane.app.targets.followers import followers
 from controlplane.app.targets.plan import ScrapePlan, body_limits, discovery_of, plan_scraping
 from controlplane.app.targets.remembered import remembered_engine
 from controlplane.app.targets.sources import SourceFactory
@@ -69,7 +71,7 @@ class Scraping(Part[ScrapingSettings]):
         """Store this process's own metrics with the label `instance`.
 
         `rules` returns the ids of the configured rules. As soon as all targets are known, stored series that belong to
-        no target and no rule end. `wake` is called when a server has answered with another list of addresses.
+        no target and no rule end. `wake` is called when a source of addresses has another list.
         """
         self._catalogue, self._sink, self._store, self._clock = catalogue, sink, store, clock
         self._instance, self._interner, self._rules, self._pools = instance, Interner(), rules, pools
@@ -85,14 +87,14 @@ class Scraping(Part[ScrapingSettings]):
             remembered=partial(remembered_engine, store),
             in_thread=pools.parsing.run,
         )
-        self._asker = HttpAsker(wake, in_thread=pools.parsing.run)
+        self._asker = Asker(wake, followers(Means(pools.parsing.run)))
         self._discovery: Discovery | None = None
         self._sources: SourceFactory | None = None
         self._groups: Mapping[str, object] = {}
         self._faults: tuple[str, ...] = ()
         self._remarks: tuple[str, ...] = ()
         self._unanswered = False
-        """Whether a server of addresses has not answered yet, and has no fault either."""
+        """Whether a source of addresses has not answered yet, and has no fault either."""
         self._own_metrics: Callable[[], bytes] | None = None
         self._swept = False
         """Whether the left-over series of earlier runs have been ended."""
@@ -136,7 +138,7 @@ class Scraping(Part[ScrapingSettings]):
             targets = await self._pools.files.run(discovery.refresh, self._asker.list_of)
             if discovery is self._discovery:  # else fleet.yaml has changed meanwhile, and these targets are outdated
                 break
-        await self._asker.apply(discovery.servers)
+        await self._asker.apply(discovery.sources)
         self._tell(tuple(str(error) for error in discovery.errors), discovery.remarks)
         self._unanswered = bool(discovery.unanswered)
         if self._own_metrics:
@@ -150,7 +152,7 @@ class Scraping(Part[ScrapingSettings]):
         return self.discovered and not self._faults and not self._unanswered
 
     def faults(self) -> Sequence[str]:
-        """Return why lists of targets are not up to date: one sentence each, which names the file or server."""
+        """Return why lists of targets are not up to date: one sentence each, which names the file or source."""
         return self._faults
 
     def health(self) -> list[TargetHealth]:
@@ -211,8 +213,8 @@ def _by_place(plan: ScrapePlan) -> dict[str, object]:
     """Return the settings of each group of targets, by engine and addresses, because groups have no names."""
     found: dict[str, object] = {}
     for group in plan.groups:
-        urls = map(_without_secrets, (*group.urls, *(sd.url for sd in group.http_sd)))
-        where = ", ".join((*group.addresses, *urls, *group.file_sd))
+        sources = (sd.place for sd in group.sd)
+        where = ", ".join((*group.addresses, *map(_without_secrets, group.urls), *sources, *group.file_sd))
         place = f"{group.engine} {where}" if len(where) <= MOST_CHARS else f"{group.engine} {where[:MOST_CHARS]}…"
         told = [plan.readiness.get(url) or plan.probes.get((url, group.labels)) for url in group.urls]
         while place in found:

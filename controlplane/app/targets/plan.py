@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from collectors.clouds.providers import PROVIDERS
 from collectors.discovery.discovery import Discovery
-from collectors.discovery.group import DiscoveryGroup, HttpSd
+from collectors.discovery.group import DiscoveryGroup
 from collectors.engines.kinds import AUTO, BACKENDS, ENGINES, Api, EngineKind
 from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
 from controlplane.app.targets.prometheus_file import PrometheusFile
+from controlplane.app.targets.sd_configs import sd_configs_of
 from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.gateway import GatewaySection
@@ -98,7 +99,7 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
         addresses=group.addresses,
         urls=_urls(group),
         file_sd=group.file_sd,
-        http_sd=tuple(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd),
+        sd=sd_configs_of(group),
         labels=labels_of(group.labels),
         models=_served_names(loaded.fleet.models) if ENGINES[group.kind].names_models else (),
         scheme=group.scheme,

@@ -39,6 +39,8 @@ _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
 """Engines that are not scraped at a `host:port`."""
+SD_FIELDS = ("http_sd",)
+"""Fields that list sources of addresses other than files."""
 JOB_ENGINE = AUTO
 """Engine of a job of a prometheus.yml for which fleet.yaml names none."""
 
@@ -127,7 +129,7 @@ class TargetGroup(Access):
         if self.urls and not takes_urls:
             yield Fault(("urls",), "is for engine probe; use addresses: [host:port]")
         if takes_urls and self.listed:
-            field = "addresses" if self.addresses else "file_sd" if self.file_sd else "http_sd"
+            field = next(name for name in ("addresses", "file_sd", *SD_FIELDS) if getattr(self, name))
             yield Fault((field,), f"is not for engine {self.engine}; use urls: [...]")
 
     @check
@@ -189,7 +191,7 @@ class TargetGroup(Access):
     @property
     def listed(self) -> bool:
         """Whether it lists addresses, or where they are listed."""
-        return bool(self.addresses or self.file_sd or self.http_sd)
+        return bool(self.addresses or self.file_sd or any(getattr(self, field) for field in SD_FIELDS))
 
     def engine_of(self, job: str) -> str:
         """Return the engine of a job of its prometheus.yml."""

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from alerts.yaml_nodes import Place
-from collectors.discovery.group import DiscoveryGroup, HttpSd
+from collectors.discovery.group import DiscoveryGroup
+from collectors.discovery.http_sd import HttpSd
 from collectors.relabel import RelabelRule
 from collectors.samples import labels_of
 from controlplane.config.notes import Note
@@ -153,7 +154,7 @@ class _Reader:
             yield replace(base, file_sd=tuple(str(self._folder / each) for each in patterns))
         for number, place in _items(job, "http_sd_configs"):
             known = ("url", "refresh_interval", *access.FIELDS)
-            yield replace(base, http_sd=(self._server(Section(place, f"{job.path}.http_sd_configs[{number}]", known)),))
+            yield replace(base, sd=(self._server(Section(place, f"{job.path}.http_sd_configs[{number}]", known)),))
 
     def _server(self, section: Section) -> HttpSd:
         url = section.text("url")

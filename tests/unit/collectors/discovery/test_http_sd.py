@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from collectors.discovery import http_asking
+from collectors.discovery import http_following
+from collectors.discovery.asking import Asker, ask_once
 from collectors.discovery.discovery import Discovery
-from collectors.discovery.group import DiscoveryGroup, HttpSd
-from collectors.discovery.http_asking import HttpAsker, ask_once
+from collectors.discovery.group import DiscoveryGroup
+from collectors.discovery.http_sd import HttpSd
+from collectors.discovery.polling import Means
 from collectors.target import Auth
+from controlplane.app.targets.followers import followers
 from tests.fakes.on_a_thread import serving
 from tests.patience import HANG_S
 
@@ -66,14 +69,14 @@ class Asked:
         self.slept: list[float] = []
         self.changes = 0
         self._due, self._waits = asyncio.Event(), asyncio.Event()
-        self.asker = HttpAsker(self._changed, sleep=self._sleep, spread=lambda: 1.0)
-        self.discovery = Discovery([DiscoveryGroup("vllm", http_sd=(sd,), **group)])
+        self.asker = Asker(self._changed, followers(Means(sleep=self._sleep, spread=lambda: 1.0)))
+        self.discovery = Discovery([DiscoveryGroup("vllm", sd=(sd,), **group)])
 
     async def again(self) -> list[str]:
         """Let one question be asked and answered. Return the addresses of the targets."""
         self._waits.clear()
         self._due.set()
-        await self.asker.apply(self.discovery.servers)
+        await self.asker.apply(self.discovery.sources)
         async with asyncio.timeout(HANG_S):
             await self._waits.wait()
         return self.targets()
@@ -105,7 +108,7 @@ async def ask(url: str) -> AsyncIterator[Ask]:
         asked = Asked(replace(HttpSd(url), **fields))
         made.append(asked)
         assert asked.targets() == []
-        assert asked.discovery.unanswered == asked.discovery.servers
+        assert asked.discovery.unanswered == asked.discovery.sources
         return asked
 
     yield start
@@ -144,7 +147,7 @@ async def test_the_list_becomes_targets_and_changes_with_it(ask: Ask, answers: A
         ({"body": [{"target": []}]}, "entry 1: unknown field 'target'; known are targets and labels"),
         ({"body": [{"targets": [1]}]}, "entry 1: targets: expected a list of host:port"),
         ({"body": [{"targets": ["h"]}]}, "entry 1: 'h' is not host:port (the port cannot be left out)"),
-        ({"body": b"[" + b" " * http_asking.MAX_BODY_BYTES}, "the body has more than the 16777216 bytes allowed"),
+        ({"body": b"[" + b" " * http_following.MAX_BODY_BYTES}, "the body has more than the 16777216 bytes allowed"),
     ],
 )
 async def test_a_bad_answer_keeps_the_last_good_list(
@@ -181,16 +184,16 @@ async def test_a_server_that_hangs_ends_at_the_deadline() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         sd = HttpSd(f"http://127.0.0.1:{port}/", refresh_interval_s=0.05)
-        found = await ask_once([sd], wait_s=HANG_S)
+        found = await ask_once([sd], HANG_S, followers(Means()))
     assert str(found[sd].error) == f"http://127.0.0.1:{port}/: timed out after 0.05s (connected, no headers yet)"
 
 
 async def test_a_change_of_credentials_or_interval_keeps_the_list(ask: Ask, url: str) -> None:
     asked = await ask()
     await asked.again()
-    changed = Discovery([DiscoveryGroup("vllm", http_sd=(HttpSd(url, 5),))])
+    changed = Discovery([DiscoveryGroup("vllm", sd=(HttpSd(url, 5),))])
     assert [t.instance for t in changed.refresh(asked.asker.list_of)] == ["h:1", "h:2"]
-    await asked.asker.apply(changed.servers)
+    await asked.asker.apply(changed.sources)
     assert [t.instance for t in changed.refresh(asked.asker.list_of)] == ["h:1", "h:2"]
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from collectors.discovery.http_asking import HttpAsker
+from collectors.discovery.asking import Asker
 from collectors.exposition.interner import Interner
 from collectors.scraping.scrape import ScrapeManager
 from controlplane.app.embedded import Embedded
@@ -420,7 +420,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScrapeManager, "_run", never)
-        patch.setattr(HttpAsker, "_run", never)
+        patch.setattr(Asker, "_run", never)
         patch.setattr(Shipper, "_forever", never)
         yield Bench(tmp_path_factory.mktemp("reloads"))
 

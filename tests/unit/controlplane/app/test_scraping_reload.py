@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from collectors.catalogue.model import load_catalogue
+from collectors.discovery.answers import Answer
 from collectors.discovery.discovery import Discovery
-from collectors.discovery.group import HttpSd
-from collectors.discovery.http_lists import HttpList
+from collectors.discovery.group import SdConfig
 from collectors.target import Target
 from controlplane.app.parts.part import Configuration
 from controlplane.app.parts.scraping import Scraping
@@ -151,7 +151,7 @@ class _Interrupted(Discovery):
     meanwhile: Callable[[], Awaitable[object]]
     loop: asyncio.AbstractEventLoop
 
-    def refresh(self, list_of: Callable[[HttpSd], HttpList] = lambda _: HttpList()) -> list[Target]:
+    def refresh(self, list_of: Callable[[SdConfig], Answer] = lambda _: Answer()) -> list[Target]:
         targets = super().refresh(list_of)
 
         async def happen() -> None:

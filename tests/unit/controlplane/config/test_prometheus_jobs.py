@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from collectors.discovery.group import DiscoveryGroup, HttpSd
+from collectors.discovery.group import DiscoveryGroup
+from collectors.discovery.http_sd import HttpSd
 from collectors.relabel import Action, RelabelRule
 from collectors.target import Auth
 from controlplane.config.scraping.prometheus.jobs import Jobs, read_jobs
@@ -68,7 +69,7 @@ scrape_configs:
     assert jobs.jobs[0].groups == (
         replace(base, addresses=("h:1", "bare"), labels=(("zone", "7"),)),
         replace(base, file_sd=(f"{tmp_path}/t/*.json", "/abs.yml")),
-        replace(base, http_sd=(HttpSd("http://s/l", 9, Auth(username="u", password_file=f"{tmp_path}/p")),)),
+        replace(base, sd=(HttpSd("http://s/l", 9, Auth(username="u", password_file=f"{tmp_path}/p")),)),
     )
 
 

@@ -1,0 +1,22 @@
+"""The follower of each kind of source of addresses."""
+
+from __future__ import annotations
+
+from collectors.discovery.asking import Follower, FollowerOf
+from collectors.discovery.group import SdConfig
+from collectors.discovery.http_following import http_follower
+from collectors.discovery.http_sd import HttpSd
+from collectors.discovery.polling import Means
+
+
+def followers(means: Means) -> FollowerOf:
+    """Return what follows the list of a source, by the kind of its settings."""
+
+    def follower_of(sd: SdConfig) -> Follower:
+        match sd:
+            case HttpSd():
+                return http_follower(sd, means)
+            case _:
+                raise TypeError(f"{type(sd).__name__} is no known source of addresses")
+
+    return follower_of

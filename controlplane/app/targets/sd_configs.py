@@ -1,0 +1,13 @@
+"""The sources of addresses that a group of fleet.yaml names besides files."""
+
+from __future__ import annotations
+
+from collectors.discovery.group import SdConfig
+from collectors.discovery.http_sd import HttpSd
+from controlplane.config.auth import auth_of
+from controlplane.config.scraping.targets import TargetGroup
+
+
+def sd_configs_of(group: TargetGroup) -> tuple[SdConfig, ...]:
+    """Return the sources of a group, in the order of SD_FIELDS."""
+    return tuple(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd)
