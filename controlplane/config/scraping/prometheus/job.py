@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from alerts.yaml_nodes import Place
 from collectors.discovery.group import DiscoveryGroup
-from collectors.discovery.http_sd import HttpSd
 from collectors.relabel import RelabelRule
 from collectors.samples import labels_of
 from controlplane.config.notes import Note
 from controlplane.config.reading import read_section
 from controlplane.config.scraping.prometheus import access
+from controlplane.config.scraping.prometheus.sd_configs import SD_CONFIGS
 from controlplane.config.scraping.prometheus.sections import Section
 from controlplane.config.scraping.relabel import TEXTS, RelabelSection, rules_of
 
@@ -25,10 +24,10 @@ _SD = (
     "ionos", "kubernetes", "kuma", "lightsail", "linode", "marathon", "nerve", "nomad", "openstack", "ovhcloud",
     "puppetdb", "scaleway", "serverset", "stackit", "triton", "uyuni", "vultr",
 )  # fmt: skip
-_OTHER_SD = tuple(f"{name}_sd_configs" for name in _SD)
+_OTHER_SD = tuple(f"{name}_sd_configs" for name in _SD if f"{name}_sd_configs" not in SD_CONFIGS)
 _TAKEN = (
     "job_name", "scrape_interval", "scrape_timeout", "metrics_path", "scheme", "params", "honor_labels", "sample_limit",
-    "static_configs", "file_sd_configs", "http_sd_configs", "relabel_configs", "metric_relabel_configs",
+    "static_configs", "file_sd_configs", *SD_CONFIGS, "relabel_configs", "metric_relabel_configs",
 )  # fmt: skip
 LIMITS = (
     "body_size_limit", "target_limit", "label_limit", "label_name_length_limit", "label_value_length_limit",
@@ -152,23 +151,10 @@ class _Reader:
                 )
             files.seconds("refresh_interval", 0)
             yield replace(base, file_sd=tuple(str(self._folder / each) for each in patterns))
-        for number, place in _items(job, "http_sd_configs"):
-            known = ("url", "refresh_interval", *access.FIELDS)
-            yield replace(base, sd=(self._server(Section(place, f"{job.path}.http_sd_configs[{number}]", known)),))
-
-    def _server(self, section: Section) -> HttpSd:
-        url = section.text("url")
-        if not url:
-            raise section.error("is required", "url")
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
-            raise section.error("expected an address that begins with http:// or https://, and has a host", "url")
-        auth = access.auth_of(section, self._folder, self.leave_out, self.tell)
-        return HttpSd(url, section.seconds("refresh_interval", 60.0), auth)
+        for field, kind in SD_CONFIGS.items():
+            for number, place in _items(job, field):
+                section = Section(place, f"{job.path}.{field}[{number}]", kind.fields)
+                yield replace(base, sd=(kind.read(section, self._folder, self.leave_out, self.tell),))
 
 
 def read_job(place: Place, file: str, folder: Path, defaults: Defaults) -> Job:

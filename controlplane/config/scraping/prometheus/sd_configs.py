@@ -1,0 +1,53 @@
+"""Sources of addresses in a job of a prometheus.yml: the reader of each kind that is taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from collectors.discovery.group import SdConfig
+from collectors.discovery.http_sd import HttpSd
+from controlplane.config.scraping.prometheus import access
+from controlplane.config.scraping.prometheus.sections import Section
+
+Read = Callable[[Section, Path, access.Tell, access.Tell], SdConfig]
+"""Reads a section: (section, folder, leave_out, tell) -> settings. Raises RuleError for what Prometheus refuses."""
+
+
+class Kind(NamedTuple):
+    """A kind of source."""
+
+    fields: tuple[str, ...]
+    """Fields that Prometheus knows."""
+    read: Read
+
+
+def _http(section: Section, folder: Path, leave_out: access.Tell, tell: access.Tell) -> HttpSd:
+    url = section.text("url")
+    if not url:
+        raise section.error("is required", "url")
+    check_url(section, "url")
+    auth = access.auth_of(section, folder, leave_out, tell)
+    return HttpSd(url, section.seconds("refresh_interval", 60.0), auth)
+
+
+def check_url(section: Section, field: str) -> None:
+    """Raise RuleError unless a field is an address of HTTP with a host."""
+    try:
+        parts = urlsplit(section.text(field))
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise section.error("expected an address that begins with http:// or https://, and has a host", field)
+
+
+SD_CONFIGS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "http_sd_configs": Kind(("url", "refresh_interval", *access.FIELDS), _http),
+    }
+)
+"""The kinds that are taken over, by the field of a job."""
