@@ -6,6 +6,7 @@ A label's name may be any text but the empty one, as in Prometheus 3.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -15,6 +16,8 @@ from promql.errors import PatternError
 from promql.regex import Regex, compile_regex, expand
 
 MAX_MODULUS = 2**64 - 1
+MAX_SHOWN = 80
+"""Most characters of a value in a message."""
 
 
 class Action(StrEnum):
@@ -82,12 +85,65 @@ def relabelled(labels: Mapping[str, str], rules: Iterable[RelabelRule]) -> dict[
     """Return the labels after all rules, in their order, without empty values. None: a rule drops them."""
     found = {name: value for name, value in labels.items() if value}
     for rule in rules:
-        value = rule.separator.join(found.get(name, "") for name in rule.source_labels)
-        if not _STEPS[rule.action](found, value, rule, compile_regex(rule.regex)):
+        if not _applied(rule, found, _value(rule, found)):
             return None
-        for name in [name for name, text in found.items() if not text]:
-            del found[name]
     return found
+
+
+@dataclass(frozen=True)
+class Dropping:
+    """A rule that drops labels, and the values that it compares."""
+
+    number: int
+    """Its place among the rules, from 0."""
+    rule: RelabelRule
+    value: str
+    """The joined values of its sources."""
+    other: str
+    """The value of its target."""
+
+    def __str__(self) -> str:
+        """Return what the rule asks for, and what it found."""
+        rule, sources = self.rule, " ".join(self.rule.source_labels) or "no label"
+        pattern, value, target = _quoted(rule.regex), _quoted(self.value), rule.target_label
+        match rule.action:
+            case Action.KEEP:
+                told = f"{sources} must match {pattern}, and is {value}"
+            case Action.DROP:
+                told = f"{sources} must not match {pattern}, and is {value}"
+            case Action.KEEP_EQUAL:
+                told = f"{sources} must be equal to {target}, and {value} is not {_quoted(self.other)}"
+            case _:
+                told = f"{sources} must not be equal to {target}, and both are {value}"
+        return f"relabel_configs[{self.number}] ({rule.action}): {told}"
+
+
+def dropping(labels: Mapping[str, str], rules: Iterable[RelabelRule]) -> Dropping | None:
+    """Return the rule that drops labels. None: they stay."""
+    found = {name: value for name, value in labels.items() if value}
+    for number, rule in enumerate(rules):
+        value = _value(rule, found)
+        if not _applied(rule, found, value):
+            return Dropping(number, rule, value, found.get(rule.target_label, ""))
+    return None
+
+
+def _value(rule: RelabelRule, labels: Mapping[str, str]) -> str:
+    return rule.separator.join(labels.get(name, "") for name in rule.source_labels)
+
+
+def _applied(rule: RelabelRule, labels: dict[str, str], value: str) -> bool:
+    """Apply a rule to labels. Return whether they stay."""
+    if not _STEPS[rule.action](labels, value, rule, compile_regex(rule.regex)):
+        return False
+    for name in [name for name, text in labels.items() if not text]:
+        del labels[name]
+    return True
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotes, shortened: a label may have any length."""
+    return json.dumps(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…", ensure_ascii=False)
 
 
 _Step = Callable[[dict[str, str], str, RelabelRule, Regex], bool]

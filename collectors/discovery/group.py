@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from collectors.relabel import RelabelRule
+from collectors.relabel import RelabelRule, dropping
 from collectors.samples import Labels
 from collectors.target import Auth
 
@@ -75,6 +76,12 @@ class DroppedTarget:
     """Its job before the rules."""
     discovered: Labels
     """Its labels before the rules."""
+    rules: tuple[RelabelRule, ...] = ()
+
+    @cached_property
+    def reason(self) -> str:
+        """The rule that drops it, with the values that the rule compares. Found when first asked for."""
+        return str(dropping(dict(self.discovered), self.rules) or "")
 
 
 class ListedGroups(NamedTuple):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter as Tally
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import BaseModel
 
+from collectors.discovery.group import DroppedTarget
 from collectors.target import TargetHealth
 from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
@@ -21,6 +23,8 @@ router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
 Values = TypeVar("Values", tuple[str], tuple[str, str])
 """Values of a metric's labels."""
 TARGET = ("target_job", "target_instance")
+MAX_DROPPED = 1000
+"""Most dropped endpoints in an answer. Chosen: their labels are some 2 KiB each."""
 
 
 class TargetList(BaseModel):
@@ -43,6 +47,74 @@ async def targets(services: ServicesDep) -> TargetList:
         dropped=len(services.dropped_targets()),
         faults=tuple(services.discovery_faults()),
     )
+
+
+class DroppedView(BaseModel):
+    """An endpoint that `relabel_configs` drop."""
+
+    job: str
+    """Its job before the rules."""
+    address: str
+    labels: dict[str, str]
+    """Its labels before the rules."""
+    reason: str
+    """The rule that drops it, and the values that the rule compares."""
+
+
+class DroppedList(BaseModel):
+    """Endpoints that `relabel_configs` drop."""
+
+    items: tuple[DroppedView, ...]
+    total: int
+    """Number of endpoints that were asked for, before the limit."""
+
+
+@router.get("/cp/v1/targets/dropped")
+@requires(Role.VIEWER)
+async def dropped_targets(
+    services: ServicesDep,
+    job: str = "",
+    search: Annotated[str, Query(max_length=200)] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_DROPPED)] = 100,
+) -> DroppedList:
+    """List the endpoints that `relabel_configs` drop, each with the rule that drops it.
+
+    `search` keeps those of which a label has this text, such as the name of a pod.
+    """
+    return await asyncio.to_thread(_dropped, services.dropped_targets(), job, search, limit)
+
+
+def _dropped(dropped: Sequence[DroppedTarget], job: str, search: str, limit: int) -> DroppedList:
+    of_job = [each for each in dropped if job in ("", each.job)]
+    found = [each for each in of_job if any(search in value for _, value in each.discovered)] if search else of_job
+    items = [
+        DroppedView(job=each.job, address=labels.get("__address__", ""), labels=labels, reason=each.reason)
+        for each in found[:limit]
+        for labels in (dict(each.discovered),)
+    ]
+    return DroppedList(items=tuple(items), total=len(found))
+
+
+class DroppedGroup(NamedTuple):
+    """Endpoints of one job that one rule drops for the same values."""
+
+    job: str
+    reason: str
+    endpoints: int
+    example: str
+    """Address of one of them."""
+
+
+def dropped_groups(dropped: Sequence[DroppedTarget]) -> list[DroppedGroup]:
+    """Return the dropped endpoints by job and reason, the largest group first. Blocking: finds each reason."""
+    groups: dict[tuple[str, str], list[DroppedTarget]] = {}
+    for each in dropped:
+        groups.setdefault((each.job, each.reason), []).append(each)
+    made = [
+        DroppedGroup(job, reason, len(members), dict(members[0].discovered).get("__address__", ""))
+        for (job, reason), members in groups.items()
+    ]
+    return sorted(made, key=lambda group: (-group.endpoints, group.job, group.reason))
 
 
 def target_metrics(services: Services) -> Iterable[Metric]:

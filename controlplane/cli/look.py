@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from controlplane import __version__
 from controlplane.cli.client import ApiClient, connect, locate, place_name
@@ -194,11 +195,21 @@ def _engine(target: Mapping[str, Any]) -> str:
     return f"{target['engine']} (auto)" if recognised else str(target["engine"])
 
 
-def targets(url: str | None, context: str | None, output: str) -> None:
-    """List the scrape targets and the result of their last scrape."""
+def targets(
+    url: str | None, context: str | None, output: str, dropped: bool = False, search: str = "", limit: int = 100
+) -> None:
+    """List the scrape targets and the result of their last scrape, or what `relabel_configs` drop, and why.
+
+    Raises WrongUsage for a search without `dropped`.
+    """
+    if dropped:
+        _dropped(url, context, output, search, limit)
+        return
+    if search:
+        raise WrongUsage("--search is for --dropped; write --dropped --search TEXT")
     with connect(url, context) as client:
         answer = client.get("/cp/v1/targets")
-    items, dropped, faults = answer["items"], answer.get("dropped", 0), answer.get("faults", [])
+    items, gone, faults = answer["items"], answer.get("dropped", 0), answer.get("faults", [])
     rows = [
         [
             t["job"],
@@ -214,10 +225,20 @@ def targets(url: str | None, context: str | None, output: str) -> None:
     ]
     header = ["JOB", "INSTANCE", "ENGINE", "HEALTH", "SCRAPED", "TOOK", "SAMPLES", ""]
     emit(items, output, lambda: columns(header, rows, "no targets in fleet.yaml"))
-    if dropped:  # not among the rows, which scripts read
-        print(f"{dropped} more dropped by relabel_configs", file=sys.stderr)
+    if gone:  # not among the rows, which scripts read
+        print(f"{gone} more dropped by relabel_configs; targets --dropped says why", file=sys.stderr)
     for fault in faults:  # an older server names none
         print(f"not up to date: {fault}", file=sys.stderr)
+
+
+def _dropped(url: str | None, context: str | None, output: str, search: str, limit: int) -> None:
+    with connect(url, context) as client:
+        answer = client.get(f"/cp/v1/targets/dropped?{urlencode({'search': search, 'limit': limit})}")
+    rows = [[each["job"], each["address"], each["reason"]] for each in answer["items"]]
+    empty = f"relabel_configs drop no endpoint with {search!r}" if search else "relabel_configs drop no endpoint"
+    emit(answer["items"], output, lambda: columns(["JOB", "ADDRESS", "DROPPED BY"], rows, empty))
+    if (more := answer["total"] - len(rows)) > 0:
+        print(f"{more} more; --search TEXT or --limit N shows them", file=sys.stderr)
 
 
 def version(url: str | None, context: str | None, output: str) -> None:

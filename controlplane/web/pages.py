@@ -22,6 +22,7 @@ from controlplane.api.rollouts.listing import rollout as read_rollout
 from controlplane.api.rollouts.listing import rollouts as read_rollouts
 from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
 from controlplane.api.services import Services, ServicesDep
+from controlplane.api.targets import dropped_groups
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.alerting.explanations import ExplanationView
 from controlplane.fleet.slos import SloView
@@ -30,6 +31,8 @@ from controlplane.web.render import Renderer
 
 MOST_ALERTS = 10_000
 """Most alerts among which the alerts page looks for a label: as many as the API lists."""
+DROPPED_GROUPS = 50
+"""Most reasons of dropped endpoints on the page of targets."""
 ALERTS = 500
 """Most rows of the alerts page. Chosen: a browser redraws so many at every change without a delay."""
 ROLLOUTS, ROLLOUTS_OF_MODEL, FINDINGS = 100, 10, 200
@@ -75,7 +78,15 @@ class Pages:
     async def targets(self, request: Request, services: ServicesDep) -> Response:
         """Show the targets and their last scrape. Targets that are not up come first."""
         targets = sorted(services.fleet.targets(), key=lambda t: (t.health == "up", t.job, t.instance))
-        return self._render.page(request, "targets.html", targets=targets)
+        dropped = await asyncio.to_thread(dropped_groups, services.dropped_targets())
+        return self._render.page(
+            request,
+            "targets.html",
+            targets=targets,
+            faults=services.discovery_faults(),
+            dropped=dropped[:DROPPED_GROUPS],
+            dropped_more=len(dropped[DROPPED_GROUPS:]),
+        )
 
     @requires(Role.VIEWER)
     async def alerts(self, request: Request, services: ServicesDep, state: State = "all", label: str = "") -> Response:

@@ -39,8 +39,17 @@ LOOK = (
         "targets",
         "look:targets",
         "List the scrape targets and the result of their last scrape.",
-        options=LISTING,
-        examples=(("targets", ""), ("targets -o yaml", "with labels and every error")),
+        options=(
+            Option("dropped", "List the endpoints that relabel_configs drop instead, each with the rule that does."),
+            Option("search", "With --dropped: only those with this text in a label, such as a pod's name.", "TEXT"),
+            Option("limit", "With --dropped: maximum number of endpoints.", "N", default=100, read=whole(1, 1000)),
+            *LISTING,
+        ),
+        examples=(
+            ("targets", ""),
+            ("targets -o yaml", "with labels and every error"),
+            ("targets --dropped --search vllm-0", "why this pod is not scraped"),
+        ),
     ),
     Verb(
         "gateways",

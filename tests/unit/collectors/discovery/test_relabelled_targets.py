@@ -100,6 +100,7 @@ def test_dropped_addresses_are_listed_until_they_are_kept_again(tmp_path: Path) 
                 "job": "vllm",
             }
         ),
+        kept.relabel,
     )
     # The same file, unchanged, under other rules.
     after = Discovery([replace(kept, relabel=(rule("drop", "env", regex="prod"),))], tmp_path)

@@ -31,6 +31,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/cp/v1/models/{name}/versions/{version}/approval"): OPERATOR,
     ("POST", "/cp/v1/models/{name}/rollback"): OPERATOR,
     ("GET", "/cp/v1/targets"): VIEWER,
+    ("GET", "/cp/v1/targets/dropped"): VIEWER,
     ("GET", "/cp/v1/rollouts"): VIEWER,
     ("POST", "/cp/v1/rollouts"): OPERATOR,
     ("GET", "/cp/v1/rollouts/{rollout_id}"): VIEWER,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.cli import look
+from controlplane.cli.errors import WrongUsage
 
 UP: dict[str, Any] = {
     "engine": "vllm",
@@ -25,6 +26,8 @@ UP: dict[str, Any] = {
     "labels": {},
     "simulated": False,
 }
+
+RULE = "relabel_configs[0] (drop): env must not match 'dev'"
 
 
 class Client:
@@ -90,7 +93,7 @@ def test_dropped_targets_and_faults_of_lists_are_told_beside_the_rows(
     told = capsys.readouterr()
     assert (len(told.out.splitlines()), told.err) == (
         2,
-        "3 more dropped by relabel_configs\nnot up to date: a.json: not JSON\n",
+        "3 more dropped by relabel_configs; targets --dropped says why\nnot up to date: a.json: not JSON\n",
     )
 
 
@@ -103,3 +106,42 @@ def test_a_probes_remark_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     remark = "the probe's question does not fit chat at http://a:8000/v1/rerank: the server answered 422: no query"
     (line,) = printed(monkeypatch, capsys, {**UP, "remark": remark})
     assert line.endswith(remark)
+
+
+def test_dropped_endpoints_are_told_with_their_rule(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    answers: list[dict[str, Any]] = [
+        {
+            "items": [{"job": "vllm", "address": "b:1", "labels": {}, "reason": RULE}],
+            "total": 3,
+        },
+        {"items": [], "total": 0},
+        {"items": [], "total": 0},
+    ]
+
+    class Drops:
+        def get(self, path: str) -> dict[str, Any]:
+            asked.append(path)
+            return answers.pop(0)
+
+    @contextmanager
+    def connect(_url: str | None, _context: str | None) -> Iterator[Drops]:
+        yield Drops()
+
+    monkeypatch.setattr(look, "connect", connect)
+    look.targets(None, None, "table", dropped=True, search="a b", limit=1)
+    printed = capsys.readouterr()
+    assert [" ".join(line.split()) for line in printed.out.splitlines()] == [
+        "JOB ADDRESS DROPPED BY",
+        f"vllm b:1 {RULE}",
+    ]
+    assert printed.err == "2 more; --search TEXT or --limit N shows them\n"
+    look.targets(None, None, "table", dropped=True, search="x")
+    look.targets(None, None, "table", dropped=True)
+    printed = capsys.readouterr()
+    assert "relabel_configs drop no endpoint with 'x'" in printed.out + printed.err
+    assert asked[0] == "/cp/v1/targets/dropped?search=a+b&limit=1"
+    with pytest.raises(WrongUsage, match="--search is for --dropped"):
+        look.targets(None, None, "table", search="x")

@@ -10,6 +10,8 @@ from alerts.interfaces import AlertState
 from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.packs.slos import Slo
 from alerts.rules import AlertingRule
+from collectors.discovery.group import DroppedTarget
+from collectors.relabel import Action, RelabelRule
 from collectors.samples import labels_of
 from collectors.target import TargetHealth
 from controlplane.access.roles import Role
@@ -193,6 +195,20 @@ async def test_unreadable_alerts_are_unknown_and_not_none(console: Any, monkeypa
         page = await browser.page("/")
     assert "Not known now: alerts: the database cannot be reached" in page
     assert "<b>–</b> alerts firing" in page
+
+
+async def test_dropped_endpoints_are_grouped_by_reason_and_faults_of_lists_are_told(console: Any) -> None:
+    rules = (RelabelRule(Action.DROP, ("env",), regex="dev"),)
+    for name, env in (("b", "dev"), ("c", "dev")):
+        labels = labels_of({"__address__": f"{name}:8000", "env": env})
+        console.rig.dropped_targets.append(DroppedTarget("vllm", labels, rules))
+    console.rig.discovery_faults.append("targets.json: line 3 is not JSON <b>")
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/targets")
+    assert "Dropped by relabel_configs" in page
+    assert page.count("(drop): env must not match &#34;dev&#34;, and is &#34;dev&#34;") == 1
+    assert '<td class="n" data-label="endpoints">2</td><td><code>b:8000</code></td>' in page
+    assert "<li>targets.json: line 3 is not JSON &lt;b&gt;</li>" in page
 
 
 async def test_targets_that_are_down_come_first(console: Any) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from collectors.discovery.group import DroppedTarget
+from collectors.relabel import Action, RelabelRule
 from collectors.samples import Layout, Metadata, Series, labels_of
 from collectors.target import Target, TargetHealth
 from controlplane.api.interop import targets
@@ -72,6 +73,30 @@ async def test_dropped_targets_and_the_labels_before_relabelling(rig: Any, viewe
         assert (len(data["activeTargets"]), len(data["droppedTargets"])) == (active, dropped), query
         assert data["droppedTargetCounts"] == counts, query
     assert (await viewer.get("/cp/v1/targets")).json()["dropped"] == 2
+
+
+async def test_why_an_endpoint_is_not_scraped(rig: Any, viewer: httpx.AsyncClient) -> None:
+    rules = (RelabelRule(Action.DROP, ("env",), regex="dev"),)
+    for name, env in (("b", "dev"), ("c", "dev"), ("d", "dev")):
+        labels = labels_of({"__address__": f"{name}:8000", "env": env, "pod": f"chat-{name}"})
+        rig.dropped_targets.append(DroppedTarget("vllm" if name != "d" else "dcgm", labels, rules))
+    reason = 'relabel_configs[0] (drop): env must not match "dev", and is "dev"'
+    found = (await viewer.get("/cp/v1/targets/dropped?search=chat-c")).json()
+    labels = {"__address__": "c:8000", "env": "dev", "pod": "chat-c"}
+    assert found == {
+        "items": [{"job": "vllm", "address": "c:8000", "labels": labels, "reason": reason}],
+        "total": 1,
+    }
+    for query, addresses, total in (
+        ("", ["b:8000", "c:8000", "d:8000"], 3),
+        ("limit=1", ["b:8000"], 3),
+        ("job=dcgm", ["d:8000"], 1),
+        ("job=vllm&search=chat-d", [], 0),
+    ):
+        found = (await viewer.get(f"/cp/v1/targets/dropped?{query}")).json()
+        assert ([each["address"] for each in found["items"]], found["total"]) == (addresses, total), query
+    for wrong in ("limit=0", "limit=1001", f"search={'x' * 201}"):
+        assert (await viewer.get(f"/cp/v1/targets/dropped?{wrong}")).status_code == 400, wrong
 
 
 @pytest.fixture
