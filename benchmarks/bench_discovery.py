@@ -11,7 +11,6 @@ top.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import sys
 import tempfile
@@ -27,8 +26,8 @@ from collectors.http.fetch import HttpSource
 from collectors.relabel import Action, RelabelRule
 from collectors.samples import Layout
 from collectors.scraping.scrape import ScrapeManager
+from controlplane.app.garbage import set_up_collector
 from controlplane.app.recipe import Recipe
-from controlplane.app.serve import GC_THRESHOLDS
 from controlplane.clock.system import SystemClock
 
 FILES, EACH = 40, 250
@@ -100,7 +99,7 @@ async def never(_self: object, _scraper: object) -> None:
 
 def main() -> None:
     """Print the times."""
-    gc.set_threshold(*GC_THRESHOLDS)
+    set_up_collector()
     with tempfile.TemporaryDirectory() as folder, patch.object(ScrapeManager, "_run", never):
         asyncio.run(run(Path(folder), int(sys.argv[1]) if len(sys.argv) > 1 else 5))
 

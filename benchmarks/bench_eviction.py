@@ -32,7 +32,7 @@ from collectors.exposition.interner import Interner
 from collectors.exposition.parser import parse
 from collectors.samples import Layout
 from collectors.target import Target
-from controlplane.app.serve import GC_THRESHOLDS
+from controlplane.app.garbage import set_up_collector
 from controlplane.metrics.series import tidy as tidying
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.series.tidy import Tidy
@@ -160,7 +160,6 @@ async def measure(targets: int, parent: str | None) -> None:
     with fleet(targets, parent) as made:
         moments = count(1000)
         gc.collect()
-        gc.freeze()  # as `controlplane up` does
         await watched("nothing evicted", made, moments, None)
         tidy, store = made.tidy, made.store
         await watched("what is past its retention", made, moments, lambda: tidy.turn(LATER_MS))
@@ -181,7 +180,7 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=300)
     parser.add_argument("--dir", help="where the store's files are made, on the disk that is to be measured")
     given = parser.parse_args()
-    gc.set_threshold(*GC_THRESHOLDS)
+    set_up_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(measure(given.targets, given.dir))
 

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from controlplane.api.app import create_api
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.ending import HURRY_WITHIN_S, JOIN_WITHIN_S, STOP_WITHIN_S, Ending
+from controlplane.app.garbage import set_up_collector
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
 from controlplane.app.services import build_services
 from controlplane.app.wiring import ControlPlane, running
@@ -33,10 +34,6 @@ from controlplane.fleet.log_ring import LogRing
 from controlplane.web.console import install_console
 
 log = logging.getLogger(__name__)
-
-GC_THRESHOLDS = (20_000, 25, 25)
-"""Thresholds of the garbage collector. A large fleet has a million long-lived names and labels. With Python's own
-thresholds the search for cycles took a tenth of the CPU time of 300 targets, and scrapes make few cycles."""
 
 BACKLOG = 2048
 """uvicorn's own default."""
@@ -55,7 +52,7 @@ def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: P
     ring = LogRing(SystemClock().now())
     logging.getLogger().addHandler(ring)
     most = min(MAX_CONNECTIONS, allow_many_files() // 2)
-    gc.set_threshold(*GC_THRESHOLDS)
+    set_up_collector()
     os.umask(0o077)  # database, token file and their folder are for this user alone
     for warning in warnings:
         log.warning("configuration: %s", warning)
@@ -76,9 +73,7 @@ def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: P
                 app = create_api(build_services(plane, db, host.strip("[]"), ring))
                 install_console(app)
                 plane.watch_itself(app.state.metrics.render)
-                # Modules and the like stay: looking through them for cycles held the loop up for a tenth of a second.
-                gc.collect()
-                gc.freeze()
+                gc.collect()  # sets modules and the like aside before the first targets
                 places = Places(most, trusted=lambda: plane.config().trusted_proxies)
                 await _serve(app, plane, listener, places, ending)
 
