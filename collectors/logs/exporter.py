@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +17,7 @@ from collectors.http.http_client import exposition_of
 from collectors.logs.commands import Docker, Journal, Plain
 from collectors.logs.follow import Follow
 from collectors.logs.patterns import LogCatalogue, load_patterns
+from collectors.logs.places import SAVE_S, Places
 from collectors.logs.reader import Following, Reader
 from collectors.logs.settings import LogSettings
 from collectors.logs.shipping.outlet import Outlet
@@ -30,10 +33,16 @@ DEFAULT_LISTEN = "127.0.0.1:9402"
 class LogSource(Source):
     """Reads several logs, each in a thread of its own. A fault of one does not hold up the others."""
 
-    def __init__(self, logs: Sequence[LogSettings], catalogue: LogCatalogue, outlet: Outlet | None = None) -> None:
-        """Begin to read, and to send to the destinations of `outlet`. Raises KeyError for an engine without patterns.
+    def __init__(
+        self,
+        logs: Sequence[LogSettings],
+        catalogue: LogCatalogue,
+        outlet: Outlet | None = None,
+        places: Places | None = None,
+    ) -> None:
+        """Begin to read where `places` say, and to send to the destinations of `outlet`.
 
-        With an `outlet`, only within an event loop.
+        With one of these, only within an event loop. Raises KeyError for an engine without patterns.
         """
         self._catalogue = catalogue
         self._shown = Shown()
@@ -41,7 +50,11 @@ class LogSource(Source):
         if outlet:
             outlet.start()
         self._tallies = [Tally(log, catalogue, self._shown, outlet=outlet) for log in logs]
-        self._readers = [Reader(_followed(tally), tally) for tally in self._tallies]
+        self._places = places
+        if places:
+            places.load(log.name for log in logs)
+        self._saving = asyncio.create_task(_save(places)) if places else None
+        self._readers = [Reader(_followed(tally, places), tally, places) for tally in self._tallies]
         for reader in self._readers:
             reader.start()
 
@@ -53,6 +66,10 @@ class LogSource(Source):
         """End the readers and the commands that they run, and send what waits, for a few seconds at most."""
         for reader in self._readers:
             reader.close()
+        if self._saving:
+            self._saving.cancel()
+        if self._places:
+            await asyncio.to_thread(self._places.save)
         if self._outlet:
             await self._outlet.close()
 
@@ -84,15 +101,17 @@ def serve_logs(
     on_listening: Callable[[str], None] = lambda _url: None,
     *,
     ship: Sequence[Destination] = (),
+    state: Path | None = None,
     write: WriteWhole,
 ) -> None:
     """Serve `/metrics` and `/events` of logs until SIGINT or SIGTERM, and send lines to the destinations of `ship`.
 
-    `on_listening` gets the URL once connections are accepted. `write` writes the files that are kept. Raises
-    CollectorError when `listen` cannot be bound or a spool cannot be used.
+    `on_listening` gets the URL once connections are accepted. `state` is the file that keeps how far logs were read;
+    `write` writes it, and the spools. Raises CollectorError when `listen` cannot be bound or a spool cannot be used.
     """
     catalogue = load_patterns()
-    serve(listen, lambda: LogSource(logs, catalogue, _outlet(ship, write)), on_listening, routes)
+    places = Places(state, write) if state else None
+    serve(listen, lambda: LogSource(logs, catalogue, _outlet(ship, write), places), on_listening, routes)
 
 
 def _outlet(ship: Sequence[Destination], write: WriteWhole) -> Outlet:
@@ -112,13 +131,21 @@ def routes(source: Source) -> Sequence[web.RouteDef]:
     return [web.get("/events", events)]
 
 
-def _followed(tally: Tally) -> Following:
+async def _save(places: Places) -> None:
+    while True:
+        await asyncio.sleep(SAVE_S)
+        await asyncio.to_thread(places.save)
+
+
+def _followed(tally: Tally, places: Places | None) -> Following:
     log, now = tally.settings, time.time()
+    before = places.of(log.name) if places else None
+    at = before.at if before else ""
     if log.files:
-        return Tail(log.files, tally)
+        return Tail(log.files, tally, before=before)
     if log.journald:
-        return Follow(Journal(log.journald, now), tally)
-    return Follow(Docker(log.docker, now) if log.docker else Plain(log.command), tally)
+        return Follow(Journal(log.journald, now, at), tally)
+    return Follow(Docker(log.docker, now, at) if log.docker else Plain(log.command), tally)
 
 
 def _told(at: float) -> str:

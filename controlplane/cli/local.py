@@ -101,7 +101,7 @@ def log_exporter(
     }
     if bool(config) == bool(given):
         raise WrongUsage("expected either -c logs.yaml, or --engine with one of --file, --journald and --docker")
-    logs, ship = load_logs(Path(config)) if config else logs_of(given)
+    logs, ship, state = load_logs(Path(config)) if config else logs_of(given)
     if check:
         say_all(f"{log.name}: {log.engine}" for log in logs)
         say_all(f"{one.name}: {'all lines' if one.everything else 'events'} to {one.kind}" for one in ship)
@@ -113,6 +113,7 @@ def log_exporter(
             listen,
             on_listening=lambda url: say(f"serving the faults of {counted(len(logs), 'log')} at {url}"),
             ship=ship,
+            state=state,
             write=write_whole,
         )
     except CollectorError as error:

@@ -16,7 +16,7 @@ from controlplane.config.document import dotted, read_document
 from controlplane.config.loader import in_order
 from controlplane.config.reading import read_section
 from controlplane.config.scraping.shipping import MAX_DESTINATIONS, AnyShip, ambiguous
-from controlplane.config.vocabulary import LabelName, Model, ModelName, Text, plain_path
+from controlplane.config.vocabulary import FilePath, LabelName, Model, ModelName, Text, plain_path
 from controlplane.errors import ConfigError, ConfigErrors
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class LogsFile(Model):
 
     logs: tuple[LogSection, ...] = Field(min_length=1, max_length=MAX_LOGS)
     ship: tuple[AnyShip, ...] = Field(default=(), max_length=MAX_DESTINATIONS)
+    state: FilePath | None = None
+    """File that keeps how far logs were read."""
 
     @check
     def _destinations_differ(self) -> Iterator[Fault]:
@@ -116,6 +118,7 @@ class LogsGiven(NamedTuple):
 
     logs: tuple[LogSettings, ...]
     ship: tuple[Destination, ...] = ()
+    state: Path | None = None
 
 
 def load_logs(path: Path) -> LogsGiven:
@@ -126,7 +129,8 @@ def load_logs(path: Path) -> LogsGiven:
         raise ConfigErrors(in_order(document.error(*fault) for fault in faults))
     folder = path.absolute().parent
     logs = tuple(log.settings(folder) for log in file.logs)
-    return LogsGiven(logs, tuple(one.destination(folder) for one in file.ship))
+    ship = tuple(one.destination(folder) for one in file.ship)
+    return LogsGiven(logs, ship, folder / file.state if file.state else None)
 
 
 def logs_of(given: Mapping[str, object]) -> LogsGiven:

@@ -98,7 +98,7 @@ def test_empty_lists_and_texts_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_options_describe_one_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (log,), _ = logs_of({"engine": "vllm", "files": ["a.log"], "model": "chat"})
+    (log,), _, _ = logs_of({"engine": "vllm", "files": ["a.log"], "model": "chat"})
     assert log == LogSettings("a.log", "vllm", files=(str(tmp_path / "a.log"),), labels=(("model", "chat"),))
     with pytest.raises(ConfigErrors, match="engine: expected one of"):
         logs_of({"engine": "foo", "files": ["a.log"]})
@@ -134,6 +134,11 @@ ship:
         ),
         Destination("otlp", "otlp", "http://collector:4318", mask=False),
     )
+
+
+def test_the_file_of_places_is_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "logs.yaml").write_text("logs: [{engine: any, journald: kernel}]\nstate: places.json\n")
+    assert load_logs(tmp_path / "logs.yaml").state == tmp_path / "places.json"
 
 
 def test_faults_of_destinations_are_sentences(tmp_path: Path) -> None:
