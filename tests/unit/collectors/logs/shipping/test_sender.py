@@ -163,6 +163,60 @@ async def test_what_waits_at_the_end_goes_on_at_the_next_start_in_its_order(tmp_
     assert spool(tmp_path).files == 0
 
 
+async def test_a_half_sent_batch_of_the_spool_goes_back_to_its_head_without_what_was_sent(tmp_path: Path) -> None:
+    kept = spool(tmp_path)
+    kept.put([line("a"), line("b")])
+    kept.put([line("c")])
+    world = World(Answer(413), Answer(204), *[Answer(503)] * 9, spool=spool(tmp_path))
+
+    def stop() -> None:
+        raise asyncio.CancelledError
+
+    world.while_waiting = stop
+    with pytest.raises(asyncio.CancelledError):
+        await world.sent()
+    await world.sender.close(0.0)
+    again = World(spool=spool(tmp_path))
+    await again.sent()
+    assert await again.sent() == [["b"], ["c"]]
+
+
+async def test_lines_without_room_in_memory_go_to_the_spool_and_are_sent_in_their_order(tmp_path: Path) -> None:
+    world = World(Unreachable("connection refused"), spool=spool(tmp_path), batch_lines=10, queue_bytes=20_000)
+    names = [f"{number:03}" for number in range(500)]
+    rest = iter(names)
+
+    async def fill() -> None:
+        for name in rest:
+            world.put(name)
+            if int(name) % 10 == 9:
+                await world.sender._make_room()  # type: ignore[attr-defined]
+
+    await fill()
+    assert world.sender.spool and world.sender.spool.files > 40
+    assert world.sender.queue.bytes <= 10_000
+    while world.sender.stats.sent < 500:
+        await world.sent()
+    assert [name for batch in world.posted[1:] for name in batch] == names
+    assert (dropped(world), world.sender.spool.files) == ({}, 0)
+
+
+async def test_a_spool_that_cannot_be_written_is_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    made = Spool(tmp_path, 10**6, full)
+    world = World(spool=made, batch_lines=10, queue_bytes=2000)
+    world.put(*"abcdef")
+    await world.sender._make_room()  # type: ignore[attr-defined]
+    lost = dropped(world)["spool_broken"]
+    assert (lost, world.sender.queue.lines) == (6, 0)
+    assert "the spool cannot be written: No space left on device" in caplog.text
+    await world.sender.close(0.0)
+
+
 async def test_without_a_spool_what_waits_at_the_end_is_counted() -> None:
     world = World()
     world.put("a", "b")
