@@ -11,6 +11,8 @@ from collectors.logs.formats import cursor_of
 
 KERNEL = "kernel"
 """In place of a unit: the kernel's messages."""
+_CURSOR = re.compile(r"s=[0-9a-f]+;[a-z]=[\w;=-]{1,300}")
+_SINCE = re.compile(r"@[0-9]{1,12}", re.ASCII)
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) ")
 
 
@@ -20,6 +22,11 @@ class Command(Protocol):
     @property
     def place(self) -> str:
         """Its name for people."""
+        ...
+
+    @property
+    def at(self) -> str:
+        """Where it goes on, for a later run of the exporter; "" for a program that knows no such place."""
         ...
 
     def words(self) -> Sequence[str]:
@@ -42,6 +49,11 @@ class Plain:
         """Its first word."""
         return self._words[0]
 
+    @property
+    def at(self) -> str:
+        """None."""
+        return ""
+
     def words(self) -> Sequence[str]:
         """Return the words as they were given."""
         return self._words
@@ -54,16 +66,21 @@ class Plain:
 class Journal:
     """`journalctl -f`: it goes on after the last entry that was read."""
 
-    def __init__(self, unit: str, now: float) -> None:
-        """Begin with entries that come after `now` (unix seconds)."""
+    def __init__(self, unit: str, now: float, at: str = "") -> None:
+        """Begin with entries that come after the cursor or time `at`; without one, after `now` (unix seconds)."""
         self._unit = unit
-        self._since = now
-        self._cursor = ""
+        self._since = float(at[1:]) if _SINCE.fullmatch(at) else now
+        self._cursor = at if _CURSOR.fullmatch(at) else ""
 
     @property
     def place(self) -> str:
         """The unit."""
         return self._unit
+
+    @property
+    def at(self) -> str:
+        """The cursor; before the first entry, the time of the start."""
+        return self._cursor or f"@{self._since:.0f}"
 
     def words(self) -> Sequence[str]:
         """Return the call. `--no-tail` shows all entries since the place, and not the last ten only."""
@@ -80,16 +97,22 @@ class Journal:
 class Docker:
     """`docker logs -f`: it goes on after the last line that was read, also in a new container of the same name."""
 
-    def __init__(self, container: str, now: float) -> None:
-        """Begin with lines that come after `now` (unix seconds)."""
+    def __init__(self, container: str, now: float, at: str = "") -> None:
+        """Begin with lines that come after the time `at`; without one, after `now` (unix seconds)."""
         self._container = container
-        self._last = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+        known = _STAMP.fullmatch(f"{at} ")
+        self._last = at if known else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         self._began = self._last
 
     @property
     def place(self) -> str:
         """The container."""
         return self._container
+
+    @property
+    def at(self) -> str:
+        """Time of the last line, as Docker writes it."""
+        return self._last
 
     def words(self) -> Sequence[str]:
         """Return the call. `--since` includes its own instant, so the last line comes again."""

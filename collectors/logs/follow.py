@@ -15,6 +15,7 @@ from collectors.logs.commands import Command
 from collectors.logs.formats import Unwrapper
 from collectors.logs.lines import LineSplitter, text_of
 from collectors.logs.masking import masked
+from collectors.logs.places import LogPlace
 from collectors.logs.sink import Fault, Sink
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -69,6 +70,10 @@ class Follow:
             left -= len(chunk)
             self._take(chunk)
         return left < TURN_BYTES
+
+    def place(self) -> LogPlace:
+        """Return where the program goes on."""
+        return LogPlace(at=self._command.at)
 
     def stop(self) -> None:
         """End the program and all that it started. Any thread may call this, also during `poll`."""

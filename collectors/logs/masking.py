@@ -33,17 +33,17 @@ _TOKENS = (
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),  # JWT
 )
 _AWS_SECRET = re.compile(r"(?i)(aws_secret_access_key\W{1,4})[A-Za-z0-9/+]{20,}")
-_USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@")
+_USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://)[^\s/@]+@")
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 
 
-def masked(line: str) -> str:
-    """Return a line fit to be shown: masked, without control characters, and at most SHOWN characters."""
-    text = line[: 4 * SHOWN]
+def masked(line: str, most: int = SHOWN) -> str:
+    """Return a line fit to be shown: masked, without control characters, and at most `most` characters."""
+    text = line[: 4 * most]
     text = _NAMED.sub(rf"\1{MASK}", _AWS_SECRET.sub(rf"\1{MASK}", text))
     for token in _TOKENS:
         text = token.sub(MASK, text)
     text = _EMAIL.sub(MASK, _USERINFO.sub(rf"\1{MASK}@", text))
     text = _TEXT.sub(rf"\1{MASK}", text)
     text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return text if len(text) <= most else text[:most] + "…"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from collectors.logs.places import LogPlace, Places
 from collectors.logs.sink import Fault
 from collectors.logs.tally import Tally
 
@@ -34,6 +35,10 @@ class Following(Protocol):
         """Read what has come, and return whether more waits. `now` is monotonic time in seconds."""
         ...
 
+    def place(self) -> LogPlace:
+        """Return how far it was read. Not during `poll`."""
+        ...
+
     def stop(self) -> None:
         """End what `poll` waits for. Any thread may call this, also during `poll`."""
         ...
@@ -46,8 +51,9 @@ class Following(Protocol):
 class Reader:
     """Polls until it is closed."""
 
-    def __init__(self, following: Following, tally: Tally) -> None:
-        self._following = following
+    def __init__(self, following: Following, tally: Tally, places: Places | None = None) -> None:
+        """Note in `places`, if given, how far the log was read."""
+        self._following, self._places = following, places
         self._tally = tally
         self._stop = threading.Event()
         # A daemon: a thread that waits for a dead disk cannot be ended, and must not keep the process.
@@ -77,5 +83,7 @@ class Reader:
                 self._stop.wait(_MEND_S)
                 continue
             self._tally.turned(self._following.files, self._following.faults)
+            if self._places:
+                self._places.note(self._tally.settings.name, self._following.place())
             if not more:
                 self._stop.wait(TURN_S)

@@ -12,11 +12,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from collectors.logs.formats import Unwrapper
 from collectors.logs.lines import LineSplitter, text_of
+from collectors.logs.places import FilePlace, Key, LogPlace
 from collectors.logs.sink import Fault, Sink
 
 MAX_FILES = 200
@@ -36,14 +37,16 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _COPY = re.compile(r"\.\d{1,3}|[.-]\d{8}[\w.-]*")
 """End of the name that a rotation gives to a copy: `.1`, `-20261129`."""
 
-Key = tuple[int, int]
-"""Device and inode."""
-
 
 class Tail:
     """Follows the files that patterns name. `poll` is called again and again, always in the same thread."""
 
-    def __init__(self, patterns: Sequence[str], sink: Sink, turn_bytes: int = TURN_BYTES) -> None:
+    def __init__(
+        self, patterns: Sequence[str], sink: Sink, turn_bytes: int = TURN_BYTES, before: LogPlace | None = None
+    ) -> None:
+        """Open nothing yet. `before` is how far an earlier run read; files that it does not know are then new."""
+        self._before = dict(before.files) if before else {}
+        self._knows_before = before is not None
         self._patterns = tuple(patterns)
         self._sink = sink
         self._turn_bytes = turn_bytes
@@ -62,9 +65,12 @@ class Tail:
     def poll(self, now: float) -> bool:
         """Read what the files have gained, and return whether more waits. `now` is monotonic time in seconds.
 
-        Files that exist at the first poll are read from their end, files that appear later from their beginning.
+        Files that exist at the first poll are read on where an earlier run ended, without one from their end. Files
+        that appear later are read from their beginning.
         """
         faults: list[Fault] = []
+        if not self._started:
+            self._open_renamed(faults)
         there = self._look(faults)
         waiting = False
         for key, file in list(self._files.items()):
@@ -74,9 +80,15 @@ class Tail:
                 faults.append(Fault("unreadable", f"{file.path}: cannot be read: {error.strerror or error}"))
             if file.left_for(now, present=key in there) >= LINGER_S:
                 self._files.pop(key).close(self._sink)
-        self._started = True
+        if not self._started and there:  # what has no name any more will not come again
+            self._before = {key: place for key, place in self._before.items() if key in there}
+        self._started = self._started or bool(there) or not self._before
         self.faults = tuple(faults[:MAX_FAULTS])
         return waiting
+
+    def place(self) -> LogPlace:
+        """Return how far each file was read. A place of before stays while its file is not open."""
+        return LogPlace({**self._before, **{key: file.place() for key, file in self._files.items()}})
 
     def stop(self) -> None:
         """Do nothing: a read of a file ends by itself, or not at all."""
@@ -115,7 +127,8 @@ class Tail:
 
     def _open_all(self, new: Sequence[tuple[str, Key]], faults: list[Fault]) -> None:
         """Open files, the newest first, as long as there is room."""
-        begins = {key: self._met.get(key, self._started and not self._is_copy(path)) for path, key in new}
+        later = self._started or self._knows_before
+        begins = {key: self._met.get(key, later and not self._is_copy(path)) for path, key in new}
         opened: set[Key] = set()
         for path, key in new:
             if len(self._files) >= MAX_FILES:
@@ -135,19 +148,33 @@ class Tail:
 
     def _is_copy(self, path: str) -> bool:
         """Whether a file's name is that of a followed file, with the end that a rotation by copying gives to it."""
-        return any(
-            path.startswith(file.path) and _COPY.fullmatch(path, len(file.path)) for file in self._files.values()
-        )
+        known = chain((file.path for file in self._files.values()), (place.path for place in self._before.values()))
+        return any(path.startswith(name) and _COPY.fullmatch(path, len(name)) for name in known)
+
+    def _open_renamed(self, faults: list[Fault]) -> None:
+        """Open the files of before which a rotation has given a name that no pattern matches."""
+        for folder in {str(Path(place.path).parent) for place in self._before.values()}:
+            try:
+                with os.scandir(folder) as entries:
+                    found = [(entry.path, entry.inode()) for entry in islice(entries, MAX_LISTED)]
+            except OSError:  # the folder is gone, and its files with it
+                continue
+            own = {key[1]: key for key, place in self._before.items() if str(Path(place.path).parent) == folder}
+            for path, inode in found:
+                key = own.get(inode)
+                if key and path != self._before[key].path and not path.endswith(_COMPRESSED):
+                    self._opened(path, key, False, faults)
 
     def _opened(self, path: str, key: Key, whole: bool, faults: list[Fault]) -> bool:
         try:
-            file = _File.opened(path, key, whole)
+            file = _File.opened(path, key, whole, self._before.get(key))
         except OSError as error:
             faults.append(Fault("unreadable", f"{path}: cannot be read: {error.strerror or error}"))
             return False
         if file is None:  # another file has taken the name
             return False
         self._files[key] = file
+        self._before.pop(key, None)
         return True
 
 
@@ -157,15 +184,19 @@ class _File:
     def __init__(self, descriptor: int, path: str, offset: int, *, amid: bool) -> None:
         self.path = path
         self._descriptor = descriptor
-        self._offset = offset
+        self._offset = self._whole = offset
+        """Bytes that were read, and those up to the end of the last whole line."""
         self._head = b""
         """The file's first bytes. Other ones show that it was written anew, however long it is."""
         self._gone_at: float | None = None
         self._begin(amid=amid)
 
     @classmethod
-    def opened(cls, path: str, key: Key, whole: bool) -> _File | None:
-        """Open a file, or return None where the path now leads to another. Raises OSError."""
+    def opened(cls, path: str, key: Key, whole: bool, before: FilePlace | None = None) -> _File | None:
+        """Open a file, or return None where the path now leads to another. Raises OSError.
+
+        It is read on from `before`. Where it is another file since, or was written anew, it is read as a whole.
+        """
         # Without O_NONBLOCK, opening a FIFO that took the file's place would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
@@ -174,6 +205,9 @@ class _File:
                 os.close(descriptor)
                 return None
             offset = 0 if whole else status.st_size
+            if before:
+                same = status.st_size >= before.offset and os.pread(descriptor, len(before.head), 0) == before.head
+                offset = before.offset if same else 0
             amid = offset > 0 and os.pread(descriptor, 1, offset - 1) != b"\n"
         except OSError:
             os.close(descriptor)
@@ -185,7 +219,7 @@ class _File:
         if self._was_rewritten():
             self._end(sink)
             self._begin(amid=False)
-            self._offset = self._first_data()
+            self._offset = self._whole = self._first_data()
         if len(self._head) < _HEAD:
             self._head = os.pread(self._descriptor, _HEAD, 0)
         until = self._offset + most
@@ -193,6 +227,8 @@ class _File:
             chunk = os.pread(self._descriptor, min(_CHUNK, until - self._offset), self._offset)
             if not chunk:
                 return False
+            if end := chunk.rfind(b"\n") + 1:
+                self._whole = self._offset + end
             self._offset += len(chunk)
             cut = self._lines.cut
             for line in self._lines.feed(chunk):
@@ -200,6 +236,10 @@ class _File:
             if self._lines.cut > cut:
                 sink.skipped("long", self._lines.cut - cut)
         return True
+
+    def place(self) -> FilePlace:
+        """Return how far it was read."""
+        return FilePlace(self.path, self._whole, self._head)
 
     def left_for(self, now: float, *, present: bool) -> float:
         """Return the seconds since the file lost its name, 0 while it has one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -15,7 +16,9 @@ from prometheus_client.core import Metric
 from collectors.logs.masking import masked
 from collectors.logs.patterns import LogCatalogue
 from collectors.logs.settings import LogSettings
+from collectors.logs.shipping.outlet import Outlet
 from collectors.logs.sink import Fault
+from collectors.samples import labels_of
 
 MAX_SHOWN = 100
 """Lines that are kept to be shown, of all logs together."""
@@ -68,9 +71,13 @@ class Tally:
         shown: Shown,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        outlet: Outlet | None = None,
     ) -> None:
-        """Keep lines that tell an event in `shown`, which all logs share."""
+        """Keep lines that tell an event in `shown`, which all logs share, and hand lines to `outlet`."""
         self.settings = settings
+        self._catalogue, self._outlet = catalogue, outlet
+        own = {"log": settings.name, "log_engine": settings.engine}
+        self._told = labels_of({"node": socket.gethostname(), **dict(settings.labels), **own})
         self._patterns = catalogue.engines[settings.engine]
         self._shown = shown
         self._now, self._monotonic = now, monotonic
@@ -79,13 +86,15 @@ class Tally:
         self._counts = _Counts(events={event: 0 for event, _ in self._patterns.each}, turn_at=monotonic())
 
     def line(self, place: str, text: str) -> None:
-        """Count a line and the events that it tells."""
+        """Count a line and the events that it tells, and hand it on where it is wanted."""
         events = self._patterns.events_in(text)
+        now = self._now()
+        if self._outlet and self._outlet.wants(events):
+            self._outlet.take(now, text, place, tuple(events), self._worst(events), self._told)
         with self._lock:
             self._counts.lines += 1
             if not events:
                 return
-            now = self._now()
             for event in events:
                 self._counts.events[event] += 1
                 self._counts.last[event] = now
@@ -99,6 +108,11 @@ class Tally:
                 "line": masked(text),
             }
         )
+
+    def _worst(self, events: Sequence[str]) -> str:
+        """Return the severity of the worst event, "" without one."""
+        severities = {self._catalogue.events[event].severity for event in events}
+        return next((one for one in ("critical", "warning") if one in severities), "")
 
     def skipped(self, reason: str, count: int = 1) -> None:
         """Count lines that were left out or cut."""

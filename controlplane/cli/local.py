@@ -93,6 +93,7 @@ def log_exporter(
     from collectors.errors import CollectorError
     from collectors.logs.exporter import serve_logs
     from controlplane.config.scraping.logs import load_logs, logs_of
+    from controlplane.whole_file import write_whole
 
     fields = {"engine": engine, "files": file, "journald": journald, "docker": docker}
     given = {
@@ -100,14 +101,20 @@ def log_exporter(
     }
     if bool(config) == bool(given):
         raise WrongUsage("expected either -c logs.yaml, or --engine with one of --file, --journald and --docker")
-    logs = load_logs(Path(config)) if config else logs_of(given)
+    logs, ship, state = load_logs(Path(config)) if config else logs_of(given)
     if check:
         say_all(f"{log.name}: {log.engine}" for log in logs)
+        say_all(f"{one.name}: {'all lines' if one.everything else 'events'} to {one.kind}" for one in ship)
         return
     _set_up_log(log_format, log_level)
     try:
         serve_logs(
-            logs, listen, on_listening=lambda url: say(f"serving the faults of {counted(len(logs), 'log')} at {url}")
+            logs,
+            listen,
+            on_listening=lambda url: say(f"serving the faults of {counted(len(logs), 'log')} at {url}"),
+            ship=ship,
+            state=state,
+            write=write_whole,
         )
     except CollectorError as error:
         raise VerdictNegative(str(error)) from error

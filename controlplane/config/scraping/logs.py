@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
 from collectors.logs.settings import ENGINES, RESERVED, LogSettings
+from collectors.logs.shipping.settings import Destination
 from collectors.samples import labels_of
 from controlplane.config.checking import Fault, check
 from controlplane.config.document import dotted, read_document
 from controlplane.config.loader import in_order
 from controlplane.config.reading import read_section
-from controlplane.config.vocabulary import LabelName, Model, ModelName, Text, plain_path
+from controlplane.config.scraping.shipping import MAX_DESTINATIONS, AnyShip, ambiguous
+from controlplane.config.vocabulary import FilePath, LabelName, Model, ModelName, Text, plain_path
 from controlplane.errors import ConfigError, ConfigErrors
 
 if TYPE_CHECKING:
@@ -94,6 +96,13 @@ class LogsFile(Model):
     """The whole file."""
 
     logs: tuple[LogSection, ...] = Field(min_length=1, max_length=MAX_LOGS)
+    ship: tuple[AnyShip, ...] = Field(default=(), max_length=MAX_DESTINATIONS)
+    state: FilePath | None = None
+    """File that keeps how far logs were read."""
+
+    @check
+    def _destinations_differ(self) -> Iterator[Fault]:
+        yield from ambiguous(self.ship)
 
     @check
     def _names_differ(self) -> Iterator[Fault]:
@@ -104,16 +113,27 @@ class LogsFile(Model):
             seen.setdefault(log.title, number)
 
 
-def load_logs(path: Path) -> tuple[LogSettings, ...]:
+class LogsGiven(NamedTuple):
+    """Logs to read, and destinations of their lines."""
+
+    logs: tuple[LogSettings, ...]
+    ship: tuple[Destination, ...] = ()
+    state: Path | None = None
+
+
+def load_logs(path: Path) -> LogsGiven:
     """Read a logs.yaml. Raises ConfigErrors with one ConfigError per fault, in the order of lines."""
     document = read_document(path, fields="the field logs:")
     file, faults = read_section(LogsFile, document.data)
     if faults:
         raise ConfigErrors(in_order(document.error(*fault) for fault in faults))
-    return tuple(log.settings(path.absolute().parent) for log in file.logs)
+    folder = path.absolute().parent
+    logs = tuple(log.settings(folder) for log in file.logs)
+    ship = tuple(one.destination(folder) for one in file.ship)
+    return LogsGiven(logs, ship, folder / file.state if file.state else None)
 
 
-def logs_of(given: Mapping[str, object]) -> tuple[LogSettings, ...]:
+def logs_of(given: Mapping[str, object]) -> LogsGiven:
     """Return the one log that options of the command line describe: the fields of a LogSection.
 
     Raises ConfigErrors, which name the fields but no lines.
@@ -121,4 +141,4 @@ def logs_of(given: Mapping[str, object]) -> tuple[LogSettings, ...]:
     log, faults = read_section(LogSection, dict(given))
     if faults:
         raise ConfigErrors([ConfigError(sentence, field=dotted(loc)) for loc, sentence in faults])
-    return (log.settings(Path.cwd()),)
+    return LogsGiven((log.settings(Path.cwd()),))

@@ -12,9 +12,9 @@ from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from alerts.interfaces import Clock
+from collectors.http.backoff import delay_s
 from collectors.http.retry_after import retry_after_s
 from controlplane.errors import Unavailable
-from controlplane.metrics.write.shipping.backoff import delay_s
 from controlplane.metrics.write.shipping.window import Window, WindowRequest
 from controlplane.remote_client import Reply
 

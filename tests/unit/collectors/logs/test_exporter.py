@@ -237,7 +237,7 @@ def test_a_signal_ends_the_exporter_at_once_and_its_programs_with_it(tmp_path: P
         "from collectors.logs.exporter import serve_logs\n"
         "from collectors.logs.settings import LogSettings\n"
         f"log = LogSettings('a', 'any', command=tuple({words!r}))\n"
-        "serve_logs([log], '127.0.0.1:0', lambda url: print(url, flush=True))"
+        "serve_logs([log], '127.0.0.1:0', lambda url: print(url, flush=True), write=lambda path, data: None)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

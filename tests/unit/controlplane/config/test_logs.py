@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from collectors.logs.settings import LogSettings
+from collectors.logs.shipping.settings import Destination
+from collectors.target import Auth
 from controlplane.config.scraping.logs import load_logs, logs_of
 from controlplane.errors import ConfigErrors
 
@@ -32,7 +34,7 @@ logs:
   - {engine: sglang, command: [kubectl, logs, -f, --tail=0, deploy/sglang]}
 """
     )
-    assert load_logs(tmp_path / "logs.yaml") == (
+    assert load_logs(tmp_path / "logs.yaml").logs == (
         LogSettings(
             "/var/log/vllm/*.log",
             "vllm",
@@ -96,7 +98,78 @@ def test_empty_lists_and_texts_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_options_describe_one_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (log,) = logs_of({"engine": "vllm", "files": ["a.log"], "model": "chat"})
+    (log,), _, _ = logs_of({"engine": "vllm", "files": ["a.log"], "model": "chat"})
     assert log == LogSettings("a.log", "vllm", files=(str(tmp_path / "a.log"),), labels=(("model", "chat"),))
     with pytest.raises(ConfigErrors, match="engine: expected one of"):
         logs_of({"engine": "foo", "files": ["a.log"]})
+
+
+def test_destinations_become_settings(tmp_path: Path) -> None:
+    (tmp_path / "logs.yaml").write_text(
+        """
+logs: [{engine: any, journald: kernel}]
+ship:
+  - {to: loki, url: "http://loki:3100", tenant: a, spool: spool, authorization: {credentials_file: /etc/token}}
+  - {to: elasticsearch, name: search, url: "https://es:9200", lines: all, queue_bytes: 16MB, headers: {X-A: b}}
+  - {to: otlp, url: "http://collector:4318", mask: false}
+"""
+    )
+    assert load_logs(tmp_path / "logs.yaml").ship == (
+        Destination(
+            "loki",
+            "loki",
+            "http://loki:3100",
+            Auth(credentials_file="/etc/token"),
+            (("X-Scope-OrgID", "a"),),
+            spool=tmp_path / "spool",
+        ),
+        Destination(
+            "search",
+            "elasticsearch",
+            "https://es:9200",
+            headers=(("X-A", "b"),),
+            index="llm-logs",
+            everything=True,
+            queue_bytes=16 << 20,
+        ),
+        Destination("otlp", "otlp", "http://collector:4318", mask=False),
+    )
+
+
+def test_the_file_of_places_is_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "logs.yaml").write_text("logs: [{engine: any, journald: kernel}]\nstate: places.json\n")
+    assert load_logs(tmp_path / "logs.yaml").state == tmp_path / "places.json"
+
+
+def test_faults_of_destinations_are_sentences(tmp_path: Path) -> None:
+    text = """logs: [{engine: any, journald: kernel}]
+ship:
+  - {to: loki, url: "http://a", spool: x}
+  - {to: loki, name: b, url: "http://b", index: a}
+  - {to: lokki, url: "http://b"}
+  - {to: elasticsearch, url: "a", index: Logs}
+  - {to: otlp, url: "http://b", min_backoff: 2m}
+"""
+    assert faults(tmp_path, text) == [
+        "logs.yaml:4: ship[1].index: unknown field; did you mean 'lines'? known here: authorization, basic_auth, "
+        "tls, headers, url, name, lines, mask, timeout, batch_lines, batch_bytes, batch_wait, queue_bytes, "
+        "min_backoff, max_backoff, max_age, "
+        "spool, spool_bytes, to, tenant",
+        "logs.yaml:5: ship[2].to: expected one of: loki, elasticsearch, otlp; got 'lokki'; did you mean 'loki'?",
+        "logs.yaml:6: ship[3].index: expected an index of lower-case letters, digits, '-', '_' and '.', that begins "
+        "with a letter or digit, got 'Logs'",
+        "logs.yaml:6: ship[3].url: expected an address that begins with http:// or https:// and has no spaces, got 'a'",
+        "logs.yaml:7: ship[4].min_backoff: is longer than max_backoff",
+    ]
+
+
+def test_destinations_share_neither_a_name_nor_a_spool(tmp_path: Path) -> None:
+    text = """logs: [{engine: any, journald: kernel}]
+ship:
+  - {to: otlp, url: "http://a", spool: x}
+  - {to: otlp, url: "http://b", spool: x}
+"""
+    assert faults(tmp_path, text) == [
+        "logs.yaml:4: ship[1]: has the name of ship[0]; set name:",
+        "logs.yaml:4: ship[1]: has the spool of ship[0]; each needs a folder of its own",
+    ]

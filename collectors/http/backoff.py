@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MAX_RETRY_AFTER_S = 600.0
-"""Maximum delay in seconds that a server can ask for by Retry-After. Chosen: samples in the queue expire."""
+"""Maximum delay in seconds that a server can ask for by Retry-After. Chosen: what waits in a queue expires."""
 
 
 def delay_s(attempt: int, minimum_s: float, maximum_s: float, jitter: float, retry_after_s: float | None) -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.metrics.write.shipping.backoff import MAX_RETRY_AFTER_S, delay_s
+from collectors.http.backoff import MAX_RETRY_AFTER_S, delay_s
 
 
 def test_it_doubles_to_its_limit() -> None:
