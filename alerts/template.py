@@ -22,8 +22,8 @@ from collectors.samples import Labels
 VARIABLES = ("$labels", "$externalLabels", "$externalURL", "$value")
 """Variables of every template, beside `.Labels`, `.ExternalLabels`, `.ExternalURL` and `.Value`."""
 
-MAX_QUERIES = 100
-"""Maximum number of queries in the templates of a rule in one evaluation (chosen)."""
+MAX_QUERIES = 500
+"""Maximum number of queries in the templates of a rule in one evaluation. Chosen: one for each host of a large fleet."""
 
 _NAMES = frozenset((*FUNCTIONS, *SITUATED))
 

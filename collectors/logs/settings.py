@@ -8,7 +8,7 @@ from collectors.samples import Labels
 
 ENGINES = ("any", "vllm", "sglang", "triton", "trtllm", "ollama", "llamacpp", "tgi")
 """The engines of patterns.yaml."""
-RESERVED = ("engine", "event", "instance", "job", "le", "log", "log_engine", "quantile", "source")
+RESERVED = ("engine", "event", "instance", "job", "le", "line", "log", "log_engine", "quantile", "source")
 """Labels that events have, or that the control plane gives to every series."""
 
 
@@ -28,5 +28,7 @@ class LogSettings:
     """A container's name or id."""
     command: tuple[str, ...] = ()
     """A program and its arguments, whose output is the log."""
+    evidence: bool = True
+    """Whether the first line of a fault, masked, is a label of `llm_log_line_info`."""
     labels: Labels = ()
     """Labels of its events, beside event, log and log_engine."""

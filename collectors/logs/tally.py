@@ -24,6 +24,12 @@ MAX_SHOWN = 100
 """Lines that are kept to be shown, of all logs together."""
 STALLED_S = 60.0
 """Seconds after the last turn of a reader from which its log counts as not read."""
+QUIET_S = 600.0
+"""Seconds without a line of an event after which the next one begins a new fault. Chosen: the window of the rules."""
+FIRST_S = 3600.0
+"""Seconds after the last line of an event for which the first one is shown. Chosen: alerts have long ended."""
+FIRST_CHARS = 200
+"""Most characters of a first line, which is a label's value."""
 _SKIPPED = ("binary", "long")
 _KINDS = ("ended", "internal", "no-file", "not-a-file", "too-many", "unreadable")
 _log = logging.getLogger(__name__)
@@ -53,6 +59,8 @@ class _Counts:
 
     events: dict[str, int]
     last: dict[str, float] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+    """The first line of each event's last fault, masked."""
     lines: int = 0
     skipped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_SKIPPED, 0))
     errors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_KINDS, 0))
@@ -91,12 +99,15 @@ class Tally:
         now = self._now()
         if self._outlet and self._outlet.wants(events):
             self._outlet.take(now, text, place, tuple(events), self._worst(events), self._told)
+        first = masked(text, FIRST_CHARS) if events else ""
         with self._lock:
             self._counts.lines += 1
             if not events:
                 return
             for event in events:
                 self._counts.events[event] += 1
+                if not 0 <= now - self._counts.last.get(event, float("-inf")) <= QUIET_S:
+                    self._counts.first[event] = first
                 self._counts.last[event] = now
         self._shown.add(
             {
@@ -145,6 +156,7 @@ class Tally:
         down = bool(self.faults())
         own = {"log": self.settings.name}
         told = {**own, "log_engine": self.settings.engine, **dict(self.settings.labels)}
+        now = self._now()
         with self._lock:
             counts = self._counts
             yield "llm_log_up", told, 0.0 if down else 1.0
@@ -158,11 +170,14 @@ class Tally:
                 yield "llm_log_events_total", {**told, "event": event}, number
                 if event in counts.last:
                     yield "llm_log_last_event_timestamp_seconds", {**told, "event": event}, counts.last[event]
+                    if self.settings.evidence and now - counts.last[event] <= FIRST_S:
+                        yield "llm_log_line_info", {**told, "event": event, "line": counts.first[event]}, 1.0
 
 
 _FAMILIES = {
     "llm_log_events_total": ("counter", "Lines of an engine's log that tell an event."),
     "llm_log_last_event_timestamp_seconds": ("gauge", "Time at which the last line that tells the event was read."),
+    "llm_log_line_info": ("gauge", "The first line of an event's last fault, masked, as label line."),
     "llm_log_up": ("gauge", "1 while the log can be read whole, 0 while something keeps it from being read."),
     "log_exporter_lines_total": ("counter", "Lines read."),
     "log_exporter_lines_skipped_total": ("counter", "Lines left out (binary) or cut (long)."),

@@ -49,6 +49,8 @@ class LogSection(Model):
     """Label `model`: the model's name in fleet.yaml."""
     instance: Text | None = None
     """Label `engine_instance`: the engine's instance, as its metrics have it."""
+    evidence: bool = True
+    """Whether alerts show the first line of a fault, masked: it is the label `line` of `llm_log_line_info`."""
     labels: dict[LabelName, Text] = Field(default={})
 
     @check
@@ -88,6 +90,7 @@ class LogSection(Model):
             journald=self.journald or "",
             docker=self.docker or "",
             command=self.command,
+            evidence=self.evidence,
             labels=labels_of(own),
         )
 

@@ -66,7 +66,7 @@ def test_one_run_names_every_fault_with_its_line(tmp_path: Path) -> None:
         "logs.yaml:7: logs[1].labels.event: is a label that events have already; choose another name",
         "logs.yaml:7: logs[1].labels.model: is set by model:",
         "logs.yaml:8: logs[1].typo: unknown field; known here: engine, name, files, journald, docker, command, model, "
-        "instance, labels",
+        "instance, evidence, labels",
         "logs.yaml:9: logs[2]: needs one of files:, journald:, docker:, command:",
     ]
 
