@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collectors.discovery.asking import Follower, FollowerOf
+from collectors.discovery.dns_following import dns_follower
+from collectors.discovery.dns_sd import DnsSd
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_following import http_follower
 from collectors.discovery.http_sd import HttpSd
@@ -16,6 +18,8 @@ def followers(means: Means) -> FollowerOf:
         match sd:
             case HttpSd():
                 return http_follower(sd, means)
+            case DnsSd():
+                return dns_follower(sd, means)
             case _:
                 raise TypeError(f"{type(sd).__name__} is no known source of addresses")
 

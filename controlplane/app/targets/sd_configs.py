@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collectors.discovery.dns_sd import DnsSd
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_sd import HttpSd
 from controlplane.config.auth import auth_of
@@ -10,4 +11,7 @@ from controlplane.config.scraping.targets import TargetGroup
 
 def sd_configs_of(group: TargetGroup) -> tuple[SdConfig, ...]:
     """Return the sources of a group, in the order of SD_FIELDS."""
-    return tuple(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd)
+    return (
+        *(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd),
+        *(DnsSd(sd.names, sd.type, sd.port or 0, sd.refresh_interval) for sd in group.dns_sd),
+    )
