@@ -49,6 +49,7 @@ SD_CONFIGS: Mapping[str, Kind] = MappingProxyType(
     {
         "http_sd_configs": Kind(("url", "refresh_interval", *access.FIELDS), _http),
         "dns_sd_configs": Kind(sd_kinds.DNS_FIELDS, sd_kinds.read_dns),
+        "docker_sd_configs": Kind(sd_kinds.DOCKER_FIELDS, sd_kinds.read_docker),
     }
 )
 """The kinds that are taken over, by the field of a job."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+DOCKER = {"host": "unix:///none.sock"}
 DNS = {"names": ["a.invalid"], "type": "A", "port": 9}
 
 
@@ -16,5 +17,19 @@ SD_EDITS = (
     _edit("dns_sd", DNS, "type", "AAAA"),
     _edit("dns_sd", DNS, "port", 10),
     _edit("dns_sd", DNS, "refresh_interval", "9s"),
+    *(
+        _edit("docker_sd", DOCKER, field, value)
+        for field, value in {
+            "host": "tcp://127.0.0.1:1",
+            "port": 9,
+            "filters": [{"name": "label", "values": ["a"]}],
+            "host_networking_host": "h",
+            "match_first_network": False,
+            "refresh_interval": "9s",
+            "authorization": {"credentials_env": "E"},
+            "basic_auth": {"username": "u", "password_file": "/pw"},
+            "tls": {"insecure_skip_verify": True},
+        }.items()
+    ),
 )
 """Edits as in test_reload_property.EDITS."""
