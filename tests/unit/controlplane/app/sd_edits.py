@@ -9,7 +9,7 @@ DNS = {"names": ["a.invalid"], "type": "A", "port": 9}
 
 
 def _edit(kind: str, first: dict[str, Any], field: str, value: Any) -> tuple[str, tuple[str | int, ...], Any]:
-    return f"targets[].{kind}[].{field}", ("targets", 1, kind), [{**first, field: value}]
+    return f"targets[].{kind}[].{field}", ("targets", 1, kind), [{**first, field.partition("[")[0]: value}]
 
 
 SD_EDITS = (
@@ -23,6 +23,8 @@ SD_EDITS = (
             "host": "tcp://127.0.0.1:1",
             "port": 9,
             "filters": [{"name": "label", "values": ["a"]}],
+            "filters[].name": [{"name": "status", "values": ["a"]}],
+            "filters[].values": [{"name": "label", "values": ["a", "b"]}],
             "host_networking_host": "h",
             "match_first_network": False,
             "refresh_interval": "9s",
