@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collectors.discovery.asking import Follower, FollowerOf
+from collectors.discovery.dns_following import dns_follower
+from collectors.discovery.dns_sd import DnsSd
+from collectors.discovery.docker_following import docker_follower
+from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_following import http_follower
 from collectors.discovery.http_sd import HttpSd
@@ -16,6 +20,10 @@ def followers(means: Means) -> FollowerOf:
         match sd:
             case HttpSd():
                 return http_follower(sd, means)
+            case DnsSd():
+                return dns_follower(sd, means)
+            case DockerSd():
+                return docker_follower(sd, means)
             case _:
                 raise TypeError(f"{type(sd).__name__} is no known source of addresses")
 

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collectors.discovery.dns_sd import DnsSd
+from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_sd import HttpSd
 from controlplane.config.auth import auth_of
+from controlplane.config.scraping.sd_sections import DockerSdSection
 from controlplane.config.scraping.targets import TargetGroup
 
 
 def sd_configs_of(group: TargetGroup) -> tuple[SdConfig, ...]:
     """Return the sources of a group, in the order of SD_FIELDS."""
-    return tuple(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd)
+    return (
+        *(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd),
+        *(DnsSd(sd.names, sd.type, sd.port or 0, sd.refresh_interval) for sd in group.dns_sd),
+        *(_docker(sd) for sd in group.docker_sd),
+    )
+
+
+def _docker(sd: DockerSdSection) -> DockerSd:
+    host = sd.host_networking_host
+    return DockerSd(
+        sd.host,
+        sd.port,
+        # An address of fleet.yaml has a port.
+        host if ":" in host else f"{host}:{sd.port}",
+        sd.match_first_network,
+        tuple((each.name, each.values) for each in sd.filters),
+        sd.refresh_interval,
+        auth_of(sd),
+    )

@@ -18,6 +18,7 @@ from controlplane.config.scraping.probe import (
     TensorsSection,
 )
 from controlplane.config.scraping.relabel import RelabelSection
+from controlplane.config.scraping.sd_sections import DnsSdSection, DockerSdSection
 from controlplane.config.vocabulary import (
     Access,
     FilePath,
@@ -39,7 +40,7 @@ _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
 """Engines that are not scraped at a `host:port`."""
-SD_FIELDS = ("http_sd",)
+SD_FIELDS = ("http_sd", "dns_sd", "docker_sd")
 """Fields that list sources of addresses other than files."""
 JOB_ENGINE = AUTO
 """Engine of a job of a prometheus.yml for which fleet.yaml names none."""
@@ -64,6 +65,8 @@ class TargetGroup(Access):
     addresses: tuple[Text, ...] = ()
     file_sd: tuple[PathPattern, ...] = ()
     http_sd: tuple[HttpSdSection, ...] = ()
+    dns_sd: tuple[DnsSdSection, ...] = ()
+    docker_sd: tuple[DockerSdSection, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
     labels: dict[LabelName, Text] = Field(default={})
     path: Text | None = None

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_sd import HttpSd
-from controlplane.config.scraping.prometheus import access
+from controlplane.config.scraping.prometheus import access, sd_kinds
 from controlplane.config.scraping.prometheus.sections import Section
 
 Read = Callable[[Section, Path, access.Tell, access.Tell], SdConfig]
@@ -48,6 +48,8 @@ def check_url(section: Section, field: str) -> None:
 SD_CONFIGS: Mapping[str, Kind] = MappingProxyType(
     {
         "http_sd_configs": Kind(("url", "refresh_interval", *access.FIELDS), _http),
+        "dns_sd_configs": Kind(sd_kinds.DNS_FIELDS, sd_kinds.read_dns),
+        "docker_sd_configs": Kind(sd_kinds.DOCKER_FIELDS, sd_kinds.read_docker),
     }
 )
 """The kinds that are taken over, by the field of a job."""

@@ -42,6 +42,7 @@ from tests.unit.controlplane.app.relabel_edits import RELABEL_EDITS
 from tests.unit.controlplane.app.rich_fleet import RICH
 from tests.unit.controlplane.app.rollout_edits import ROLLOUT_EDITS
 from tests.unit.controlplane.app.route_edits import ROUTE_EDITS
+from tests.unit.controlplane.app.sd_edits import SD_EDITS
 from tests.unit.controlplane.app.slo_edits import SLO_EDITS
 
 DROP = object()
@@ -124,6 +125,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
         (*FILES, "http_sd"),
         [{"url": "http://127.0.0.1:1/", "tls": {"insecure_skip_verify": True}}],
     ),
+    *SD_EDITS,
     ("targets[].prometheus_config", FILES, {"prometheus_config": "prometheus.yml"}),
     ("targets[].engines", FILES, {"prometheus_config": "prometheus.yml", "engines": {"web": "sglang"}}),
     ("targets[].urls", (*PROBE, "urls"), ["http://127.0.0.1:7/v1/completions"]),
@@ -415,7 +417,7 @@ async def seen(plane: ControlPlane) -> Graph:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    async def never(owner: object, what: object) -> None:
+    async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
     with pytest.MonkeyPatch.context() as patch:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
+from collectors.discovery.dns_sd import DnsSd, RecordType
+from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import DiscoveryGroup
 from collectors.discovery.http_sd import HttpSd
 from collectors.relabel import Action, RelabelRule
@@ -71,6 +73,32 @@ scrape_configs:
         replace(base, file_sd=(f"{tmp_path}/t/*.json", "/abs.yml")),
         replace(base, sd=(HttpSd("http://s/l", 9, Auth(username="u", password_file=f"{tmp_path}/p")),)),
     )
+
+
+def test_names_in_dns_are_taken_over_with_the_defaults_of_prometheus(tmp_path: Path) -> None:
+    jobs = read(
+        tmp_path,
+        "scrape_configs: [{job_name: a, dns_sd_configs: [{names: [x]}, {names: [y, z], type: mx, port: 9,"
+        " refresh_interval: 5s}]}]",
+    )
+    assert [group.sd for group in jobs.jobs[0].groups] == [
+        (DnsSd(("x",)),),
+        (DnsSd(("y", "z"), RecordType.MX, 9, 5),),
+    ]
+
+
+def test_docker_is_taken_over_with_the_defaults_of_prometheus(tmp_path: Path) -> None:
+    jobs = read(
+        tmp_path,
+        "scrape_configs: [{job_name: a, docker_sd_configs: [{host: 'unix:///x'}, {host: 'tcp://h:1', port: 9,"
+        " match_first_network: false, host_networking_host: me, refresh_interval: 5s, bearer_token_file: t,"
+        " filters: [{name: b, values: [c]}, {name: a, values: [d]}, {name: b, values: [e]}]}]}]",
+    )
+    filters = (("a", ("d",)), ("b", ("c", "e")))
+    assert [group.sd for group in jobs.jobs[0].groups] == [
+        (DockerSd("unix:///x"),),
+        (DockerSd("tcp://h:1", 9, "me", False, filters, 5, Auth(credentials_file=f"{tmp_path}/t")),),
+    ]
 
 
 def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
