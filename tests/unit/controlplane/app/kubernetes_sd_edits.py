@@ -27,7 +27,7 @@ def kubernetes_edits(group: tuple[str | int, ...]) -> list[tuple[str, tuple[str 
         (
             f"targets[].kubernetes_sd[].{field}",
             (*group, "kubernetes_sd"),
-            [{"role": "pod", "api_server": _SERVER, **new}],
+            [{**_BEFORE, **new}],
         )
         for field, new in _FIELDS.items()
     ]

@@ -417,7 +417,7 @@ async def seen(plane: ControlPlane) -> Graph:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    async def never(owner: object, what: object) -> None:
+    async def never(owner: object, *what: object) -> None:
         await asyncio.Event().wait()
 
     with pytest.MonkeyPatch.context() as patch:
