@@ -23,7 +23,7 @@ VARIABLES = ("$labels", "$externalLabels", "$externalURL", "$value")
 """Variables of every template, beside `.Labels`, `.ExternalLabels`, `.ExternalURL` and `.Value`."""
 
 MAX_QUERIES = 500
-"""Maximum number of queries in the templates of a rule in one evaluation. Chosen: one for each host of a large fleet."""
+"""Maximum number of queries in the templates of a rule in one evaluation. Chosen: one for each of many hosts."""
 
 _NAMES = frozenset((*FUNCTIONS, *SITUATED))
 

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from collectors.discovery.kubernetes_roles import Role
 from controlplane.discovery.kubernetes.labels import key_of
-from controlplane.discovery.kubernetes.roles import Role, entries_of, needed
+from controlplane.discovery.kubernetes.roles import entries_of, needed
 from controlplane.traffic.kubernetes.resource import Json
 from tests.contract.real_servers import prometheus
 from tests.contract.test_relabel_scrapes_prometheus import told

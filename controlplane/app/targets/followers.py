@@ -10,7 +10,9 @@ from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_following import http_follower
 from collectors.discovery.http_sd import HttpSd
+from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.polling import Means
+from controlplane.discovery.kubernetes.following import kubernetes_follower
 
 
 def followers(means: Means) -> FollowerOf:
@@ -24,6 +26,8 @@ def followers(means: Means) -> FollowerOf:
                 return dns_follower(sd, means)
             case DockerSd():
                 return docker_follower(sd, means)
+            case KubernetesSd():
+                return kubernetes_follower(sd, means)
             case _:
                 raise TypeError(f"{type(sd).__name__} is no known source of addresses")
 

@@ -6,7 +6,9 @@ from collectors.discovery.dns_sd import DnsSd
 from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_sd import HttpSd
+from collectors.discovery.kubernetes_sd import KubernetesSd
 from controlplane.config.auth import auth_of
+from controlplane.config.scraping.kubernetes_sd import KubernetesSdSection
 from controlplane.config.scraping.sd_sections import DockerSdSection
 from controlplane.config.scraping.targets import TargetGroup
 
@@ -17,6 +19,7 @@ def sd_configs_of(group: TargetGroup) -> tuple[SdConfig, ...]:
         *(HttpSd(sd.url, sd.refresh_interval, auth_of(sd)) for sd in group.http_sd),
         *(DnsSd(sd.names, sd.type, sd.port or 0, sd.refresh_interval) for sd in group.dns_sd),
         *(_docker(sd) for sd in group.docker_sd),
+        *map(_kubernetes, group.kubernetes_sd),
     )
 
 
@@ -31,4 +34,17 @@ def _docker(sd: DockerSdSection) -> DockerSd:
         tuple((each.name, each.values) for each in sd.filters),
         sd.refresh_interval,
         auth_of(sd),
+    )
+
+
+def _kubernetes(section: KubernetesSdSection) -> KubernetesSd:
+    return KubernetesSd(
+        section.role,
+        (section.api_server or "").rstrip("/"),
+        str(section.kubeconfig_file or ""),
+        auth_of(section),
+        section.namespaces.names,
+        section.namespaces.own_namespace,
+        section.chosen,
+        section.attach_metadata.node,
     )

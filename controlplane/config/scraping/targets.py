@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from collectors.engines.kinds import AUTO, ENGINES
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import EngineName
+from controlplane.config.scraping.kubernetes_sd import KubernetesSdSection
 from controlplane.config.scraping.probe import (
     MAX_QUESTIONS,
     ExpectSection,
@@ -40,7 +41,7 @@ _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
 """Engines that are not scraped at a `host:port`."""
-SD_FIELDS = ("http_sd", "dns_sd", "docker_sd")
+SD_FIELDS = ("http_sd", "dns_sd", "docker_sd", "kubernetes_sd")
 """Fields that list sources of addresses other than files."""
 JOB_ENGINE = AUTO
 """Engine of a job of a prometheus.yml for which fleet.yaml names none."""
@@ -67,6 +68,7 @@ class TargetGroup(Access):
     http_sd: tuple[HttpSdSection, ...] = ()
     dns_sd: tuple[DnsSdSection, ...] = ()
     docker_sd: tuple[DockerSdSection, ...] = ()
+    kubernetes_sd: tuple[KubernetesSdSection, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
     labels: dict[LabelName, Text] = Field(default={})
     path: Text | None = None
@@ -123,7 +125,9 @@ class TargetGroup(Access):
             yield Fault((), "engine probe needs urls: [...]")
         if not (self.engine in _WITHOUT_ADDRESSES or self.listed):
             yield Fault(
-                (), f"engine {self.engine} needs addresses: [host:port], file_sd: [files] or http_sd: [{{url: …}}]"
+                (),
+                f"engine {self.engine} needs addresses: [host:port], file_sd: [files] or one of "
+                + ", ".join(f"{field}:" for field in SD_FIELDS),
             )
 
     @check

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.discovery.kubernetes.roles import Role
+from collectors.discovery.kubernetes_roles import Role
 from controlplane.traffic.kubernetes.resource import Resource
 
 MANIFEST = "deploy/kubernetes/discovery.yaml"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import StrEnum
 
 from collectors.discovery.entries import Entry
+from collectors.discovery.kubernetes_roles import READ_BY, Role
 from controlplane.discovery.kubernetes.endpoints import Behind, endpoints_entries, slice_entries
 from controlplane.discovery.kubernetes.ingresses import ingress_entries
 from controlplane.discovery.kubernetes.nodes import node_entries
@@ -13,27 +13,14 @@ from controlplane.discovery.kubernetes.pods import pod_entries
 from controlplane.discovery.kubernetes.services import service_entries
 from controlplane.traffic.kubernetes.resource import Json
 
-
-class Role(StrEnum):
-    """Kind of the objects that become addresses, by Prometheus's name."""
-
-    POD = "pod"
-    SERVICE = "service"
-    ENDPOINTS = "endpoints"
-    ENDPOINTSLICE = "endpointslice"
-    NODE = "node"
-    INGRESS = "ingress"
-
-
 Objects = Mapping[str, Json]
 """Objects of one kind, by `namespace/name`, or by name where the kind has no namespaces."""
 
 
 def needed(role: Role, *, with_nodes: bool) -> Sequence[Role]:
     """Return the kinds of objects that a role reads, its own first. `with_nodes` adds the labels of nodes."""
-    joins = (Role.SERVICE, Role.POD) if role in (Role.ENDPOINTS, Role.ENDPOINTSLICE) else ()
     nodes = with_nodes and role in (Role.POD, Role.ENDPOINTS, Role.ENDPOINTSLICE)
-    return (role, *joins, *((Role.NODE,) if nodes else ()))
+    return (*READ_BY[role], *((Role.NODE,) if nodes else ()))
 
 
 def entries_of(role: Role, objects: Mapping[Role, Objects]) -> Iterator[Entry]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from controlplane.traffic.driver import NotSent
+from controlplane.traffic.kubernetes.login import Login
 from controlplane.traffic.words import told
 
 if TYPE_CHECKING:
@@ -34,10 +35,17 @@ class Account:
     """One account. It is read anew when the server does not accept its credentials."""
 
     def __init__(
-        self, kubeconfig: Path | None, context: str | None, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        kubeconfig: Path | None,
+        context: str | None,
+        *,
+        login: Login | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`kubeconfig` None: the pod's own account in a pod, else KUBECONFIG or ~/.kube/config."""
+        """`kubeconfig` None: the pod's own account in a pod, else KUBECONFIG or ~/.kube/config. `login` replaces it."""
         self._kubeconfig, self._context, self._monotonic = kubeconfig, context, monotonic
+        self._login = login
+        self._stamp: object = None
         self._client: ApiClient | None = None
         self._retired: ApiClient | None = None
         """The client before, until the next reading: calls may still wait for its answers."""
@@ -54,7 +62,7 @@ class Account:
         """
         async with self._turn:
             self._require_open()
-            if self._client is None or refused == self._readings:
+            if self._client is None or refused == self._readings or await self._has_changed():
                 await self._read_when_due()
             assert self._client is not None
             return self._client, self._readings
@@ -69,6 +77,9 @@ class Account:
     def _require_open(self) -> None:
         if self._closed:
             raise NotSent("the API server was not asked: the configuration has just changed")
+
+    async def _has_changed(self) -> bool:
+        return self._login is not None and await asyncio.to_thread(self._login.stamp) != self._stamp
 
     async def _read_when_due(self) -> None:
         """Read the account, at most once in RENEW_S. In between, a fault stays, and so do refused credentials."""
@@ -98,10 +109,13 @@ class Account:
             api: Any = await asyncio.to_thread(importlib.import_module, "kubernetes.aio.client")
         except ImportError as error:
             cure = "install the package with its extra: pip install '.[kubernetes]'"
-            raise NotSent(f"driver kubernetes needs the package kubernetes; {cure}") from error
+            raise NotSent(f"a cluster of Kubernetes needs the package kubernetes; {cure}") from error
         settings: Configuration = api.Configuration()
         settings.retries = None  # the caller decides what may be sent again
-        if await self._is_in_pod():
+        if self._login is not None:
+            self._source, self._stamp = self._login.server, await asyncio.to_thread(self._login.stamp)
+            await asyncio.to_thread(self._login.load, settings)
+        elif await self._is_in_pod():
             await self._load_pod(settings)
         else:
             await self._load_kubeconfig(settings)

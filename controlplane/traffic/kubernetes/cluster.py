@@ -15,6 +15,7 @@ import aiohttp
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import NotSent
 from controlplane.traffic.kubernetes.account import Account
+from controlplane.traffic.kubernetes.login import Login
 from controlplane.traffic.kubernetes.refusals import error_of
 from controlplane.traffic.kubernetes.resource import Json, Resource
 from controlplane.traffic.words import told
@@ -49,11 +50,12 @@ class Cluster:
         kubeconfig: Path | None,
         context: str | None,
         *,
+        login: Login | None = None,
         timeout_s: float = 5.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`timeout_s` is the deadline of a call. The other arguments are those of Account."""
-        self._account = Account(kubeconfig, context, monotonic=monotonic)
+        self._account = Account(kubeconfig, context, login=login, monotonic=monotonic)
         self._timeout_s = timeout_s
         self._whole = aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s)
 

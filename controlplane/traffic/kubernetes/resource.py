@@ -41,7 +41,9 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} of the whole cluster"
+        if not self.namespace:
+            return f"{self.kind} of the whole cluster"
+        return f"{self.kind} {self.namespace}/{self.name}" if self.name else f"{self.kind} in {self.namespace}"
 
 
 def http_route(namespace: str, name: str) -> Resource:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from collectors.discovery.group import SdConfig
 from collectors.discovery.http_sd import HttpSd
-from controlplane.config.scraping.prometheus import access, sd_kinds
-from controlplane.config.scraping.prometheus.sections import Section
+from controlplane.config.scraping.prometheus import access, kubernetes_sd, sd_kinds
+from controlplane.config.scraping.prometheus.sections import Section, check_url
 
 Read = Callable[[Section, Path, access.Tell, access.Tell], SdConfig]
 """Reads a section: (section, folder, leave_out, tell) -> settings. Raises RuleError for what Prometheus refuses."""
@@ -34,19 +33,9 @@ def _http(section: Section, folder: Path, leave_out: access.Tell, tell: access.T
     return HttpSd(url, section.seconds("refresh_interval", 60.0), auth)
 
 
-def check_url(section: Section, field: str) -> None:
-    """Raise RuleError unless a field is an address of HTTP with a host."""
-    try:
-        parts = urlsplit(section.text(field))
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise section.error("expected an address that begins with http:// or https://, and has a host", field)
-
-
 SD_CONFIGS: Mapping[str, Kind] = MappingProxyType(
     {
+        "kubernetes_sd_configs": Kind(kubernetes_sd.FIELDS, kubernetes_sd.read),
         "http_sd_configs": Kind(("url", "refresh_interval", *access.FIELDS), _http),
         "dns_sd_configs": Kind(sd_kinds.DNS_FIELDS, sd_kinds.read_dns),
         "docker_sd_configs": Kind(sd_kinds.DOCKER_FIELDS, sd_kinds.read_docker),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from alerts.errors import RuleError
 from alerts.yaml_nodes import Place
@@ -89,3 +90,14 @@ def valued(place: Place, of: Callable[[str], T]) -> T:
         return of(place.text())
     except ValueError as error:
         raise place.error(str(error)) from error
+
+
+def check_url(section: Section, field: str) -> None:
+    """Raise RuleError unless a field is an address of HTTP with a host."""
+    try:
+        parts = urlsplit(section.text(field))
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise section.error("expected an address that begins with http:// or https://, and has a host", field)

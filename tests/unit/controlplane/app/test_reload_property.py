@@ -35,6 +35,7 @@ from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.backup_edits import BACKUP_EDITS
 from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
+from tests.unit.controlplane.app.kubernetes_sd_edits import kubernetes_edits
 from tests.unit.controlplane.app.notifier_edits import NOTIFIER_EDITS
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.probe_edits import PROBE_EDITS
@@ -126,6 +127,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
         [{"url": "http://127.0.0.1:1/", "tls": {"insecure_skip_verify": True}}],
     ),
     *SD_EDITS,
+    *kubernetes_edits(FILES),
     ("targets[].prometheus_config", FILES, {"prometheus_config": "prometheus.yml"}),
     ("targets[].engines", FILES, {"prometheus_config": "prometheus.yml", "engines": {"web": "sglang"}}),
     ("targets[].urls", (*PROBE, "urls"), ["http://127.0.0.1:7/v1/completions"]),

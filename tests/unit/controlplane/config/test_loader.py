@@ -83,7 +83,7 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
         ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n",
-            "fleet.yaml:3: targets[0]: engine vllm needs addresses: [host:port], file_sd: [files] or http_sd: ",
+            "fleet.yaml:3: targets[0]: engine vllm needs addresses: [host:port], file_sd: [files] or one of http_sd:",
         ),
         (
             "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [no-port]\n",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from collectors.discovery.kubernetes_roles import Role
 from controlplane.discovery.kubernetes.resources import MANIFEST, collection_of
-from controlplane.discovery.kubernetes.roles import Role
 from controlplane.traffic.kubernetes.cluster import Cluster
 from tests.fakes.kubernetes import ApiServer, Rule
 from tests.unit.controlplane.traffic.kubernetes.accounts import kubeconfig

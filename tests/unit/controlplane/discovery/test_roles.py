@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from collectors.discovery.kubernetes_roles import Role
 from controlplane.discovery.kubernetes.labels import key_of
-from controlplane.discovery.kubernetes.roles import Role, entries_of, needed
+from controlplane.discovery.kubernetes.roles import entries_of, needed
 from controlplane.traffic.kubernetes.resource import Json
 
 FIXTURE = Path(__file__).parents[3] / "fixtures/kubernetes/discovery.json"
@@ -74,10 +75,13 @@ def test_nodes_are_read_only_where_their_labels_are_wanted() -> None:
     assert needed(Role.SERVICE, with_nodes=True) == (Role.SERVICE,)
 
 
+WRONG: tuple[Any, ...] = (None, 5, "x", [], {}, [None])
+
+
 def broken(value: Any) -> list[Any]:
     """Return every variant of an object in which one part has a value of another type, or is missing."""
     if isinstance(value, dict):
-        found: list[Any] = [{**value, key: other} for key in value for other in (None, 5, "x", [], {}, [None])]
+        found: list[Any] = [{**value, key: wrong} for key in value for wrong in WRONG]
         found += [{k: v for k, v in value.items() if k != key} for key in value]
         return found + [{**value, key: inner} for key, each in value.items() for inner in broken(each)]
     if isinstance(value, list):
