@@ -66,7 +66,10 @@ def test_check_refuses_a_file_that_prometheus_would_refuse(tmp_path: Path) -> No
             "{prometheus_config: prometheus.yml, engines: {chat: vlm}}",
             "engines.chat: expected one of: triton, …; got 'vlm'",
         ),
-        ("{engine: vllm}", "engine vllm needs addresses: [host:port], file_sd: [files] or http_sd: [{url: …}]"),
+        (
+            "{engine: vllm}",
+            "engine vllm needs addresses: [host:port], file_sd: [files] or one of http_sd:, dns_sd:, docker_sd:, kubernetes_sd:",
+        ),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(tmp_path: Path, entry: str, told: str) -> None:
