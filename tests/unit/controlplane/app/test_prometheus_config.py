@@ -68,7 +68,8 @@ def test_check_refuses_a_file_that_prometheus_would_refuse(tmp_path: Path) -> No
         ),
         (
             "{engine: vllm}",
-            "engine vllm needs addresses: [host:port], file_sd: [files] or one of http_sd:, dns_sd:, docker_sd:, kubernetes_sd:",
+            "engine vllm needs addresses: [host:port], file_sd: [files] "
+            "or one of http_sd:, dns_sd:, docker_sd:, kubernetes_sd:",
         ),
     ],
 )
