@@ -196,7 +196,12 @@ def _engine(target: Mapping[str, Any]) -> str:
 
 
 def targets(
-    url: str | None, context: str | None, output: str, dropped: bool = False, search: str = "", limit: int = 100
+    url: str | None,
+    context: str | None,
+    output: str,
+    dropped: bool = False,
+    search: str | None = None,
+    limit: int = 100,
 ) -> None:
     """List the scrape targets and the result of their last scrape, or what `relabel_configs` drop, and why.
 
@@ -231,9 +236,9 @@ def targets(
         print(f"not up to date: {fault}", file=sys.stderr)
 
 
-def _dropped(url: str | None, context: str | None, output: str, search: str, limit: int) -> None:
+def _dropped(url: str | None, context: str | None, output: str, search: str | None, limit: int) -> None:
     with connect(url, context) as client:
-        answer = client.get(f"/cp/v1/targets/dropped?{urlencode({'search': search, 'limit': limit})}")
+        answer = client.get(f"/cp/v1/targets/dropped?{urlencode({'search': search or '', 'limit': limit})}")
     rows = [[each["job"], each["address"], each["reason"]] for each in answer["items"]]
     empty = f"relabel_configs drop no endpoint with {search!r}" if search else "relabel_configs drop no endpoint"
     emit(answer["items"], output, lambda: columns(["JOB", "ADDRESS", "DROPPED BY"], rows, empty))

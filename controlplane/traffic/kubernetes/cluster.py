@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from collectors.http.fetch import translated
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import NotSent
 from controlplane.traffic.kubernetes.account import Account
@@ -114,7 +115,9 @@ class Cluster:
                 yield response
             finally:
                 response.close()  # what is unread must not be read by the next call, and a watch has no end
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except aiohttp.ClientConnectorError as error:
+            raise NotSent(f"{place}: {translated(error)}") from error
+        except aiohttp.ConnectionTimeoutError as error:
             raise NotSent(f"{place}: {_named(error)}") from error
         except TimeoutError as error:
             raise Unavailable(f"{place} within {call.deadline.total or call.deadline.sock_read:g} s") from error

@@ -139,9 +139,9 @@ def test_dropped_endpoints_are_told_with_their_rule(
     ]
     assert printed.err == "2 more; --search TEXT or --limit N shows them\n"
     look.targets(None, None, "table", dropped=True, search="x")
-    look.targets(None, None, "table", dropped=True)
+    look.targets(None, None, "table", dropped=True, search=None)
     printed = capsys.readouterr()
     assert "relabel_configs drop no endpoint with 'x'" in printed.out + printed.err
-    assert asked[0] == "/cp/v1/targets/dropped?search=a+b&limit=1"
+    assert asked == [f"/cp/v1/targets/dropped?search={given}" for given in ("a+b&limit=1", "x&limit=100", "&limit=100")]
     with pytest.raises(WrongUsage, match="--search is for --dropped"):
         look.targets(None, None, "table", search="x")
