@@ -19,7 +19,7 @@ from controlplane.config.scraping.probe import (
     TensorsSection,
 )
 from controlplane.config.scraping.relabel import RelabelSection
-from controlplane.config.scraping.sd_sections import DnsSdSection, DockerSdSection
+from controlplane.config.scraping.sd_sections import ConsulSdSection, DnsSdSection, DockerSdSection
 from controlplane.config.vocabulary import (
     Access,
     FilePath,
@@ -41,7 +41,7 @@ _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
 """Engines that are not scraped at a `host:port`."""
-SD_FIELDS = ("http_sd", "dns_sd", "docker_sd", "kubernetes_sd")
+SD_FIELDS = ("http_sd", "dns_sd", "consul_sd", "docker_sd", "kubernetes_sd")
 """Fields that list sources of addresses other than files."""
 JOB_ENGINE = AUTO
 """Engine of a job of a prometheus.yml for which fleet.yaml names none."""
@@ -67,6 +67,7 @@ class TargetGroup(Access):
     file_sd: tuple[PathPattern, ...] = ()
     http_sd: tuple[HttpSdSection, ...] = ()
     dns_sd: tuple[DnsSdSection, ...] = ()
+    consul_sd: tuple[ConsulSdSection, ...] = ()
     docker_sd: tuple[DockerSdSection, ...] = ()
     kubernetes_sd: tuple[KubernetesSdSection, ...] = ()
     urls: tuple[HttpUrl, ...] = ()

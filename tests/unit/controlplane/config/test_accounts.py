@@ -33,7 +33,7 @@ targets:
         "3: targets[0]: engine openai needs a key: authorization: with credentials_file: or credentials_env:",
         "4: targets[1].addresses: is not for engine anthropic; use urls: [...]",
         "6: targets[3]: engine vllm needs addresses: [host:port], file_sd: [files] "
-        "or one of http_sd:, dns_sd:, docker_sd:, kubernetes_sd:",
+        "or one of http_sd:, dns_sd:, consul_sd:, docker_sd:, kubernetes_sd:",
         "6: targets[3].urls: is for engine probe; use addresses: [host:port]",
     ]
 
