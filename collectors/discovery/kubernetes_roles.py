@@ -52,7 +52,9 @@ def conflicts(
     has_access: bool,
     own_namespace: bool,
 ) -> Iterator[tuple[str, str]]:
-    """Yield what Prometheus refuses, as the name of a field and a sentence about it."""
+    """Yield what Prometheus refuses, and a password in an address, as the name of a field and a sentence about it."""
+    if "@" in api_server:  # the address is in messages
+        yield "api_server", "has a user; write basic_auth instead"
     if api_server and kubeconfig:
         yield "kubeconfig_file", "cannot be given beside api_server; remove one of them"
     if has_access and not api_server:

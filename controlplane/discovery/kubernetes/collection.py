@@ -70,7 +70,9 @@ class Collection:
             except EngineRefused as error:
                 self._at, fault = "", str(error)  # where only the watch is refused, lists keep the objects fresh
             except ControlPlaneError as error:
-                fault = str(error) if failures or not isinstance(error, Unavailable) else ""
+                # One call that fails is no news where a list is known.
+                is_news = failures or not self.version or not isinstance(error, Unavailable)
+                fault = str(error) if is_news else ""
             failures = 0 if now() - self._opened_at >= LASTS_S else failures + 1
             if fault:
                 self._tell(fault)

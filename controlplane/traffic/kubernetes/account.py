@@ -79,7 +79,10 @@ class Account:
             raise NotSent("the API server was not asked: the configuration has just changed")
 
     async def _has_changed(self) -> bool:
-        return self._login is not None and await asyncio.to_thread(self._login.stamp) != self._stamp
+        """Return whether the files of a login differ from the last good reading, or the last reading failed."""
+        if self._login is None:
+            return False
+        return bool(self._fault) or await asyncio.to_thread(self._login.stamp) != self._stamp
 
     async def _read_when_due(self) -> None:
         """Read the account, at most once in RENEW_S. In between, a fault stays, and so do refused credentials."""

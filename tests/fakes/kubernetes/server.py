@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -33,7 +34,8 @@ class ApiServer:
     The namespaces named at the start exist from the start. `requests` holds the verb, path and user of each request.
     """
 
-    def __init__(self, namespaces: Iterable[str] = ("default",)) -> None:
+    def __init__(self, namespaces: Iterable[str] = ("default",), tls: ssl.SSLContext | None = None) -> None:
+        """`tls` None: HTTP without it."""
         self.store, self.given, self.access = Store(), Given(), Access()
         self.resources = Resources(self.store, self.given)
         self.faults = Faults(self.store)
@@ -41,7 +43,7 @@ class ApiServer:
         self.requests: list[tuple[str, str, str]] = []
         self._desk = Desk(self.resources, self.access)
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._port, self._tls = 0, tls
         self._up = False
         self._open: list[web.Request] = []
         for name in namespaces:
@@ -57,7 +59,7 @@ class ApiServer:
     @property
     def url(self) -> str:
         """The base URL, for example "http://127.0.0.1:40123"."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     def token(self, rules: Iterable[Rule] | None = None, user: str = "driver") -> str:
         """Return a new bearer token of a user with these rules. Without rules the user may do everything."""
@@ -71,7 +73,7 @@ class ApiServer:
         await self._runner.setup()
         listener = socket.create_server(("127.0.0.1", self._port), reuse_port=False)
         self._port = listener.getsockname()[1]
-        await web.SockSite(self._runner, listener).start()
+        await web.SockSite(self._runner, listener, ssl_context=self._tls).start()
         self._up = True
 
     async def stop(self, *, kill: bool = False) -> None:

@@ -43,8 +43,6 @@ def read(section: Section, folder: Path, leave_out: access.Tell, tell: access.Te
     )
     for field, sentence in found:
         raise section.error(sentence, field)
-    if "@" in sd.api_server:
-        raise section.error("has a user; write basic_auth instead", "api_server")
     return sd
 
 
