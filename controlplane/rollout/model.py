@@ -127,20 +127,25 @@ class RolloutLimits:
 
 @dataclass(frozen=True)
 class Check:
-    """The question for the candidate, and the limits for its numbers. Fixed when a rollout is planned."""
+    """The questions for the candidate, and the limits for its numbers. Fixed when a rollout is planned."""
 
-    question: Question | None = None
-    """None: the candidate is not asked."""
+    questions: tuple[Question, ...] = ()
+    """Asked in turn. Empty: the candidate is not asked."""
     requests: int = 0
-    """Number of questions on each backend."""
+    """Number of requests on each backend, at least one for each question."""
     failures: int = 0
-    """Number of questions that may fail on each backend."""
+    """Number of requests that may fail on each backend."""
     latency_s: float | None = None
     """Limit in seconds for the median answer and for the mean of clients' requests. None: no limit."""
     error_ratio: float = 0.05
     """Share of clients' requests that may fail, 0 to 1."""
     origin: str = ""
-    """Source of the question, in words."""
+    """Source of the questions, in words."""
+
+    @property
+    def patience_s(self) -> float:
+        """Longest duration of all requests on one backend, in seconds."""
+        return self.requests * max((question.timeout_s for question in self.questions), default=0.0)
 
 
 @dataclass(frozen=True)

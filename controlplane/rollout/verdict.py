@@ -38,7 +38,7 @@ def judge(rollout: Rollout, backends: tuple[str, ...], evidence: Evidence) -> Ve
     against += [f"alert on {version} fires: {alert}" for alert in evidence.alerts]
     against += [f"alert {alert} fires, which `rollback_on` names" for alert in evidence.called_off_by]
     against += _numbers_against(rollout, evidence)
-    asking = () if check.question is None else tuple(url for url in backends if not _finished(rollout, url))
+    asking = tuple(url for url in backends if not _finished(rollout, url)) if check.questions else ()
     tried = any(trial.asked > trial.failed for trial in trials) or (evidence.requests or 0.0) > evidence.failed
     return Verdict("; ".join(against), _for(trials, evidence), asking, tried)
 
@@ -46,7 +46,7 @@ def judge(rollout: Rollout, backends: tuple[str, ...], evidence: Evidence) -> Ve
 def nothing_tried(rollout: Rollout, evidence: Evidence) -> str:
     """Return why the candidate is not verified, in words."""
     seen = f"its numbers could not be read: {evidence.unknown}" if evidence.unknown else "no request to it was counted"
-    if rollout.plan.check.question is not None:
+    if rollout.plan.check.questions:
         return f"no question got a good answer, and {seen}"
     return f"fleet.yaml has neither a `verify:` nor a probe for this model, and {seen}"
 

@@ -1,4 +1,4 @@
-"""Asking a candidate the plan's questions on one backend: one at a time, each with a deadline, until a verdict."""
+"""Asking a candidate the plan's questions on one backend: in turn, each with a deadline, until a verdict."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from statistics import median
 
 from controlplane.rollout.model import Check, Trial
+from controlplane.rollout.running.answers import judged
 from controlplane.traffic.driver import Driver, NotSent
 
 PAUSE_S, TRIES = 0.5, 10
@@ -19,12 +20,12 @@ async def run(driver: Driver, version: str, check: Check, trial: Trial, note: Ca
 
     An unreachable backend says nothing about the version: after TRIES tries the trial is left unfinished.
     """
-    assert check.question is not None  # no trial starts without a question
     good: list[float] = []
     tries = 0
     while not trial.finished and tries < TRIES:
         try:
-            answer = await driver.ask(trial.backend, version, check.question)
+            number = trial.asked % len(check.questions)
+            answer = await judged(driver, trial.backend, version, check, number, check.questions[number].timeout_s)
         except NotSent:
             tries += 1
             await asyncio.sleep(PAUSE_S)
