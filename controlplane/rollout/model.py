@@ -141,11 +141,14 @@ class Check:
     """Share of clients' requests that may fail, 0 to 1."""
     origin: str = ""
     """Source of the questions, in words."""
+    answered: tuple[bool, ...] = ()
+    """Whether the stable version answered each question well at planning. Shorter: the rest is not known."""
 
     @property
     def patience_s(self) -> float:
-        """Longest duration of all requests on one backend, in seconds."""
-        return self.requests * max((question.timeout_s for question in self.questions), default=0.0)
+        """Longest duration of all requests on one backend, and of the stable version's answers, in seconds."""
+        longest_s = max((question.timeout_s for question in self.questions), default=0.0)
+        return (self.requests + len(self.questions)) * longest_s
 
 
 @dataclass(frozen=True)
@@ -158,8 +161,12 @@ class Trial:
     asked: int = 0
     """Number of questions that were answered, or that a good version would have answered."""
     failed: int = 0
+    misfits: int = 0
+    """Number of questions that the version refused and that are not known to fit: they say nothing about it."""
     words: str = ""
     """Fault of the first question that failed."""
+    remark: str = ""
+    """Words of the first question that does not fit."""
     median_s: float | None = None
     """Median duration of the good answers."""
     slowest_s: float | None = None

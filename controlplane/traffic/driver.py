@@ -166,6 +166,8 @@ class ServerReply:
     """Seconds to the first token of a stream. None: it was no stream, or had no output."""
     body: bytes = field(repr=False)
     """The body as it came. It is private: nothing stores or logs it unless an operator asked for that."""
+    status: int = 0
+    """HTTP status. 0: not known."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class FakeTriton:
         """Version -> the message with which its execute raises at every request. The version stays READY."""
         self.says: dict[int, dict[str, str]] = {}
         """Version -> its answer to each `text_input` of `generate`. Another question is answered "hi"."""
+        self.refuses: set[str] = set()
+        """Each `text_input` that every version refuses with 422."""
         self.hangs: set[int] = set()
         """Versions that never answer a request. They stay READY."""
         self.kills: set[int] = set()
@@ -169,6 +171,8 @@ class FakeTriton:
             return _error(
                 400, f"Failed to process the request(s) for model 'model_0_0', message: {self.raises[version]}"
             )
+        if asked.get("text_input") in self.refuses:
+            return _error(422, "wrong input")
         if path == "generate":
             return web.json_response({"text_output": self.says.get(version, {}).get(asked["text_input"], "hi")})
         if path == "generate_stream":

@@ -19,7 +19,7 @@ from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.building import Combined, combined, options_of, options_of_rollback
 from controlplane.rollout.planning.capacity import Capacity, Fit, ServerMemory, capacity
 from controlplane.rollout.planning.checklist import attest_reasons
-from controlplane.rollout.planning.doubt import doubt
+from controlplane.rollout.planning.doubt import doubted
 from controlplane.rollout.planning.freeze import Freeze, Freezes, windows
 from controlplane.rollout.planning.gates import sentences
 from controlplane.rollout.planning.history import loads_of
@@ -192,8 +192,7 @@ class Planner:
             chosen.strategy,
             replace(chosen.options, notes=chosen.notes),
         )
-        warning = await doubt(driver, plan, seen)
-        return (replace(plan, notes=(*plan.notes, warning)) if warning else plan), fits
+        return await doubted(driver, plan, seen), fits
 
     async def _choose(
         self, request: planning.Request, section: ModelSection, capabilities: Capabilities | None = None

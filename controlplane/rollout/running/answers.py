@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 from collectors.logs.masking import masked
 from collectors.probe.dialects import dialect_for
+from collectors.probe.misfit import DENIED, MISFITS
 from collectors.probe.protocol import BadAnswer, Dialect
 from collectors.probe.question import Expectation, Tensors
 from collectors.probe.question import Question as Probed
 from collectors.probe.triton import Infer
 from collectors.probe.whole import said_in
+from controlplane.errors import Unavailable
 from controlplane.rollout.model import Check
-from controlplane.traffic.driver import Answer, Driver, Question
+from controlplane.traffic.driver import Answer, Driver, NotSent, Question, VersionState
 
 SHOWN = 100
 """Most characters of a question, of an expected text and of an answer in a sentence. Chosen: one line each."""
@@ -29,6 +31,8 @@ class Judged(NamedTuple):
 
     fault: str
     seconds: float
+    refused: bool = False
+    """Whether a server that works did not take the question, by its status."""
 
 
 async def judged(driver: Driver, backend: str, version: str, check: Check, number: int, timeout_s: float) -> Judged:
@@ -39,7 +43,52 @@ async def judged(driver: Driver, backend: str, version: str, check: Check, numbe
     if not fault and question.expect != Expectation():
         # An answer may have megabytes, and the loop serves everyone.
         fault = await asyncio.to_thread(unexpected, question, answer)
-    return Judged(f"{_which(check, number)}{fault}" if fault else "", answer.seconds)
+    return Judged(f"{_which(check, number)}{fault}" if fault else "", answer.seconds, _is_refusal(answer))
+
+
+class Control(NamedTuple):
+    """The answer of the stable version to a question that the candidate refused."""
+
+    well: bool
+    """Whether it answers the question well. If not, the question is not known to fit."""
+    words: str
+
+
+async def control(driver: Driver, backend: str, stable: str, check: Check, number: int) -> Control:
+    """Ask the stable version the same question, on `backend` or else on another one where it is ready.
+
+    Where it is ready nowhere or cannot be reached, its answer at the time of planning counts.
+    """
+    for url in sorted(await _ready_on(driver, stable), key=lambda url: url != backend):
+        try:
+            answer = await judged(driver, url, stable, check, number, check.questions[number].timeout_s)
+        except NotSent:
+            continue
+        return Control(not answer.fault, _told(stable, answer))
+    known = check.answered[number] if number < len(check.answered) else None
+    if known is None:
+        return Control(False, f"{stable} is ready nowhere to be asked the same")
+    return Control(known, f"{stable} {'answered it well' if known else 'did not answer it well'} before the rollout")
+
+
+async def _ready_on(driver: Driver, version: str) -> list[str]:
+    """Return the backends where a version is ready. Any engine refuses the questions to one that is not loaded."""
+    try:
+        seen = await driver.observe()
+    except Unavailable:
+        return []
+    return [each.url for each in seen.backends if each.versions.get(version) is VersionState.READY]
+
+
+def _told(stable: str, answer: Judged) -> str:
+    if not answer.fault:
+        return f"{stable} answers it well"
+    return f"{stable} {'refuses it too' if answer.refused else 'does not answer it well either'}"
+
+
+def _is_refusal(answer: Answer) -> bool:
+    faulty = [reply for reply in answer.replies if reply.fault]
+    return bool(faulty) and all(reply.status in MISFITS | DENIED for reply in faulty)
 
 
 def unexpected(question: Question, answer: Answer) -> str:

@@ -13,7 +13,8 @@ from controlplane.traffic.driver import Question
 
 def check_of(item: Document) -> Check:
     """Return the check of a stored one in the newest format. Raises what a malformed document raises."""
-    return Check(**{**item, "questions": tuple(map(_question, items(item["questions"])))})
+    questions = tuple(map(_question, items(item["questions"])))
+    return Check(**{**item, "questions": questions, "answered": items(item.get("answered", ()))})
 
 
 def _question(item: Document) -> Question:
@@ -65,6 +66,13 @@ def _to_7(state: Document) -> Document:
         return {**state, "check": _with_questions(state["check"])}
 
 
+def _to_8(state: Document) -> Document:
+    """Upgrade format 7: a question that does not fit was a failed one, and the stable version was not compared."""
+    with reading():
+        trials = [{**trial, "misfits": 0, "remark": ""} for trial in items(state["trials"])]
+        return {**state, "check": {**state["check"], "answered": []}, "trials": trials}
+
+
 def _with_questions(check: Document) -> Document:
     """Return a check of format 6, with its only question among its questions."""
     question = check.get("question")
@@ -73,5 +81,5 @@ def _with_questions(check: Document) -> Document:
     return {**rest, "questions": [{**question, **expected}] if question else []}
 
 
-UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5, _to_6, _to_7)
+UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5, _to_6, _to_7, _to_8)
 """Upgrades by the format that they convert."""

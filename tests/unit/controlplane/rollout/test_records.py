@@ -84,7 +84,7 @@ PLAN = Plan(
     steps=tuple(blue_green(Setting(RolloutLimits(60.0, 30.0, 12.5), Check()))),
     notes=("cold",),
     known=("no weights",),
-    check=Check(QUESTIONS, 3, 1, 0.5, 0.1, "`verify:`"),
+    check=Check(QUESTIONS, 3, 1, 0.5, 0.1, "`verify:`", (True, False)),
     endless_load="restart it",
     options=OPTIONS,
 )
@@ -97,7 +97,7 @@ OLD_CHECK: dict[str, Any] = {
     "origin": "`verify:`",
 }
 """The check as releases stored it that knew one question."""
-OLD_PLAN = replace(PLAN, check=replace(PLAN.check, questions=QUESTIONS[:1]))
+OLD_PLAN = replace(PLAN, check=replace(PLAN.check, questions=QUESTIONS[:1], answered=()))
 ROLLOUT = Rollout(
     id="r-1",
     plan=PLAN,
@@ -112,7 +112,7 @@ ROLLOUT = Rollout(
     verified_since=106.0,
     silent_since=107.0,
     intents=(Intent(Order(Verb.PLACE, "http://a:8000", "v2", ("v1",), 0.05), 2, 101.0, OrderOutcome.TAKEN, "ok"),),
-    trials=(Trial("http://a:8000", 102.0, 3, 1, "late", 0.1, 0.4, True),),
+    trials=(Trial("http://a:8000", 102.0, 3, 1, 1, "late", "no fit", 0.1, 0.4, True),),
     verified=True,
     evidence="3 of 3",
     counted=False,
@@ -148,6 +148,9 @@ ROLLOUT = Rollout(
 )
 
 
+OLD_TRIALS = tuple(replace(trial, misfits=0, remark="") for trial in ROLLOUT.trials)
+OLD = replace(ROLLOUT, plan=OLD_PLAN, trials=OLD_TRIALS)
+"""The rollout as releases knew it that asked one question."""
 UNSET: dict[str, Any] = {
     **dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending")),
     **dict.fromkeys(("gap_from", "gap_until")),
@@ -219,7 +222,7 @@ def test_a_rollout_of_a_release_without_options_goes_on() -> None:
     order = {key: value for key, value in intent["order"].items() if key != "mirror"}
     old = {"format": 3, "intents": [{**intent, "order": order}], "check": OLD_CHECK}
     assert from_record(replace(stored(), state=state | old)) == replace(
-        ROLLOUT, **UNSET, plan=replace(OLD_PLAN, options=Options())
+        OLD, **UNSET, plan=replace(OLD_PLAN, options=Options())
     )
 
 
@@ -227,15 +230,24 @@ def test_a_rollout_of_a_release_that_checked_no_files_goes_on_without_a_digest()
     state = {key: value for key, value in stored().state.items() if key != "digest"}
     options = {key: value for key, value in state["options"].items() if key != "files"}
     read = from_record(replace(stored(), state=state | {"format": 5, "options": options, "check": OLD_CHECK}))
-    assert read == replace(ROLLOUT, digest="", plan=OLD_PLAN)
+    assert read == replace(OLD, digest="")
 
 
 def test_a_rollout_of_a_release_that_asked_one_question_goes_on_with_it() -> None:
-    assert from_record(stored(format=6, check=OLD_CHECK)) == replace(ROLLOUT, plan=OLD_PLAN)
+    assert from_record(stored(format=6, check=OLD_CHECK)) == OLD
     unasked = from_record(stored(format=6, check={**OLD_CHECK, "question": None, "requests": 0}))
     assert unasked.plan.check == replace(OLD_PLAN.check, questions=(), requests=0)
     with pytest.raises(Unreadable, match="unexpected keyword argument 'colour'"):
         from_record(stored(format=6, check={**OLD_CHECK, "colour": 1}))
+
+
+def test_a_rollout_of_a_release_that_compared_no_refusals_goes_on_without_the_stable_versions_answers() -> None:
+    state = stored().state
+    check = {name: value for name, value in state["check"].items() if name != "answered"}
+    trials = [{name: trial[name] for name in trial if name not in ("misfits", "remark")} for trial in state["trials"]]
+    read = from_record(stored(format=7, check=check, trials=trials))
+    plan = replace(PLAN, check=replace(PLAN.check, answered=()))
+    assert read == replace(ROLLOUT, plan=plan, trials=OLD_TRIALS)
 
 
 def test_the_readable_ones_are_told_from_the_others() -> None:
@@ -318,7 +330,7 @@ def test_a_rollout_of_a_release_that_knew_no_shares_of_orders_goes_on() -> None:
     old = replace(stored(), state=state | before)
     read = from_record(old)
     assert (read.intents[0].order.share, read.counted) == (1.0, None)
-    older = replace(ROLLOUT, **UNSET, plan=replace(OLD_PLAN, options=Options()))
+    older = replace(OLD, **UNSET, plan=replace(OLD_PLAN, options=Options()))
     assert read == replace(older, counted=None, intents=(replace(ROLLOUT.intents[0], order=read.intents[0].order),))
 
 
