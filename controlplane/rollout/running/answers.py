@@ -57,17 +57,22 @@ class Control(NamedTuple):
 async def control(driver: Driver, backend: str, stable: str, check: Check, number: int) -> Control:
     """Ask the stable version the same question, on `backend` or else on another one where it is ready.
 
-    Where it is ready nowhere or cannot be reached, its answer at the time of planning counts.
+    Where it is ready nowhere, cannot be reached, or gives a bad answer that is no refusal, its answer at the time of
+    planning counts.
     """
     for url in sorted(await _ready_on(driver, stable), key=lambda url: url != backend):
         try:
             answer = await judged(driver, url, stable, check, number, check.questions[number].timeout_s)
         except NotSent:
             continue
-        return Control(not answer.fault, _told(stable, answer))
+        if not answer.fault:
+            return Control(True, f"{stable} answers it well")
+        if answer.refused:
+            return Control(False, f"{stable} refuses it too")
+        break  # one timeout of the stable version is no excuse for the candidate
     known = check.answered[number] if number < len(check.answered) else None
     if known is None:
-        return Control(False, f"{stable} is ready nowhere to be asked the same")
+        return Control(False, f"{stable} is not known to answer it well")
     return Control(known, f"{stable} {'answered it well' if known else 'did not answer it well'} before the rollout")
 
 
@@ -78,12 +83,6 @@ async def _ready_on(driver: Driver, version: str) -> list[str]:
     except Unavailable:
         return []
     return [each.url for each in seen.backends if each.versions.get(version) is VersionState.READY]
-
-
-def _told(stable: str, answer: Judged) -> str:
-    if not answer.fault:
-        return f"{stable} answers it well"
-    return f"{stable} {'refuses it too' if answer.refused else 'does not answer it well either'}"
 
 
 def _is_refusal(answer: Answer) -> bool:

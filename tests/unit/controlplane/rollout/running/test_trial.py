@@ -78,9 +78,13 @@ async def test_any_other_status_counts_against_it_whatever_the_stable_version_an
     assert driver.places == [(A, "v2")]
 
 
-async def test_a_broken_stable_version_is_no_proof_against_it() -> None:
+async def test_a_fault_of_the_stable_version_that_is_no_refusal_excuses_nothing() -> None:
+    driver = TwoServers({(A, "v2"): 400, (A, "v1"): 500}, {A: READY, B: READY})
+    found = await tried(driver, True)
+    assert (found.failed, found.words) == (1, "answered 400; v1 answered it well before the rollout")
+    assert driver.places == [(A, "v2"), (A, "v1")]
     found = await tried(TwoServers({(A, "v2"): 400, (A, "v1"): 500}, {A: READY, B: READY}))
-    assert (found.failed, found.remark) == (0, "answered 400; v1 does not answer it well either")
+    assert (found.failed, found.remark) == (0, "answered 400; v1 is not known to answer it well")
 
 
 async def test_only_where_it_is_ready_the_stable_version_is_asked() -> None:
@@ -99,7 +103,7 @@ async def test_only_where_it_is_ready_the_stable_version_is_asked() -> None:
     [
         ((True,), 1, "answered 400; v1 answered it well before the rollout"),
         ((False,), 0, "answered 400; v1 did not answer it well before the rollout"),
-        ((), 0, "answered 400; v1 is ready nowhere to be asked the same"),
+        ((), 0, "answered 400; v1 is not known to answer it well"),
     ],
 )
 async def test_without_it_its_answer_at_planning_counts(
