@@ -14,14 +14,17 @@ from collectors.status.sources import STATUS_SOURCES
 from collectors.target import Auth, Source, Target
 from controlplane.app.recipe import Recipe
 from controlplane.app.targets.plan import LOCAL_NVML, ScrapePlan, probed_model
+from controlplane.app.targets.remembered import AnsweredQuestions
+from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.rollout.probe_questions import questions_of
 
 
 class SourceFactory:
     """Returns the recipe of the source of each target of a plan."""
 
-    def __init__(self, plan: ScrapePlan, max_body_bytes: int) -> None:
-        self._plan, self._max_body_bytes = plan, max_body_bytes
+    def __init__(self, plan: ScrapePlan, max_body_bytes: int, store: SeriesStore) -> None:
+        """`store` has the series by which a probe knows what its target has answered."""
+        self._plan, self._max_body_bytes, self._store = plan, max_body_bytes, store
 
     def recipe(self, target: Target) -> Recipe[Source]:
         """Return the recipe of the target's source. Raises KeyError for a probe or readiness that the plan lacks."""
@@ -31,7 +34,8 @@ class SourceFactory:
         if target.engine == "probe":
             group = self._plan.probes[target.url, target.labels]
             asked = (target.url, group.protocol, probed_model(group), questions_of(group))
-            return Recipe(ProbeSource, asked, {"auth": target.auth})
+            remembered = AnsweredQuestions(target.key, self._store)
+            return Recipe(ProbeSource, asked, {"auth": target.auth, "remembered": remembered})
         if target.engine == "readiness":
             ready = self._plan.readiness[target.url]
             kind = {"health_path": ready.engine.health_path, "on_demand": ready.engine.on_demand}
