@@ -26,7 +26,7 @@ def taken(sd: SdConfig, group: DiscoveryGroup, last: SdList | None, found: Answe
     if not found.version or (last and last.stamp == found.version):
         return last or SdList()
     try:
-        return made(found.entries, group, sd.place, {}, found.version)
+        return made(found.entries, group, sd.place, {}, found.version, last)
     except DiscoveryError as error:
         good = last or SdList()
         return SdList(found.version, good.targets, error, good.entries, good.faults)

@@ -36,20 +36,40 @@ class SdList:
 
 
 def made(
-    entries: tuple[Entry, ...], group: DiscoveryGroup, source: str, meta: Mapping[str, str], stamp: object
+    entries: tuple[Entry, ...],
+    group: DiscoveryGroup,
+    source: str,
+    meta: Mapping[str, str],
+    stamp: object,
+    last: SdList | None = None,
 ) -> SdList:
     """Return the list of a group. `source` begins messages; `meta` are labels of each address.
 
+    `last` is a list of the same group and `meta`: the targets of entries that are the same objects are taken from it.
     Raises DiscoveryError for an entry with a wrong label, and for a wrong address unless they are as in Prometheus.
     """
     faults: list[DiscoveryError] = []
     targets: list[Found] = []
+    known = _by_entry(last) if last else {}
     for number, entry in enumerate(entries, start=1):
+        if (again := known.get(id(entry))) is not None:
+            targets += again
+            continue
         where = f"{source}: entry {number}"
         labels = {**dict(group.labels), **entry.labels, **meta}
         check_label_names(labels, where)
         targets += found_of(group, entry.addresses, labels, where, faults)
     return SdList(stamp, tuple(targets), None, entries, tuple(faults))
+
+
+def _by_entry(last: SdList) -> dict[int, tuple[Found, ...]]:
+    """Return the targets of a list by the identity of their entry. With faults, it is not known which are whose."""
+    found: dict[int, tuple[Found, ...]] = {}
+    at = 0
+    for entry in () if last.faults else last.entries:
+        found[id(entry)] = last.targets[at : at + len(entry.addresses)]
+        at += len(entry.addresses)
+    return found
 
 
 def found_of(

@@ -13,8 +13,9 @@ from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.polling import Means
 from collectors.errors import DiscoveryError
 from controlplane.discovery.kubernetes.collection import Collection
+from controlplane.discovery.kubernetes.remembered import Remembered
 from controlplane.discovery.kubernetes.resources import collection_of
-from controlplane.discovery.kubernetes.roles import Objects, entries_of, needed
+from controlplane.discovery.kubernetes.roles import Objects, needed
 from controlplane.traffic.kubernetes.account import IN_POD
 from controlplane.traffic.kubernetes.cluster import Cluster
 from controlplane.traffic.kubernetes.login import Login
@@ -73,6 +74,7 @@ class _Watched:
         ]
         every = [collection for held in self._of_namespaces for collection in held.values()]
         self._collections = list(dict.fromkeys(every))
+        self._remembered = Remembered(sd.role)
         self._entries: tuple[Entry, ...] | None = None
         self._lists = 0
 
@@ -105,7 +107,7 @@ class _Watched:
         ]
         faults = list(dict.fromkeys(collection.fault for collection in self._collections if collection.fault))
         if snapshot:
-            entries: tuple[Entry, ...] = await self._means.in_thread(_made, self._sd.role, snapshot, self._entries)
+            entries: tuple[Entry, ...] = await self._means.in_thread(self._remembered.entries_of, snapshot)
             is_news = entries is not self._entries
             if is_news:
                 self._entries, self._lists = entries, self._lists + 1
@@ -113,12 +115,6 @@ class _Watched:
                 heard.took(entries, self._lists)
         if faults:
             heard.failed(DiscoveryError(f"{self._sd.place}: {_joined(faults)}"))
-
-
-def _made(role: Role, snapshot: _Snapshot, last: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
-    """Return the addresses; the last ones themselves where nothing of them has changed."""
-    made = tuple(entry for objects in snapshot for entry in entries_of(role, objects) if entry.addresses[0])
-    return last if last is not None and made == last else made
 
 
 def _joined(faults: Sequence[str]) -> str:

@@ -25,19 +25,24 @@ def needed(role: Role, *, with_nodes: bool) -> Sequence[Role]:
 
 def entries_of(role: Role, objects: Mapping[Role, Objects]) -> Iterator[Entry]:
     """Yield the addresses of a role. `objects` has those of each kind that the role needs."""
+    for one in objects.get(role, {}).values():
+        yield from entries_of_object(role, one, objects)
+
+
+def entries_of_object(role: Role, one: Json, objects: Mapping[Role, Objects]) -> Iterator[Entry]:
+    """Yield the addresses of one object. `objects` are looked up by their keys alone."""
     services, pods = objects.get(Role.SERVICE, {}), objects.get(Role.POD, {})
     nodes = {} if role is Role.NODE else objects.get(Role.NODE, {})
-    for one in objects.get(role, {}).values():
-        match role:
-            case Role.POD:
-                yield from pod_entries(one, nodes)
-            case Role.SERVICE:
-                yield from service_entries(one)
-            case Role.ENDPOINTS:
-                yield from endpoints_entries(one, Behind(services, pods, nodes))
-            case Role.ENDPOINTSLICE:
-                yield from slice_entries(one, Behind(services, pods, nodes))
-            case Role.NODE:
-                yield from node_entries(one)
-            case Role.INGRESS:
-                yield from ingress_entries(one)
+    match role:
+        case Role.POD:
+            yield from pod_entries(one, nodes)
+        case Role.SERVICE:
+            yield from service_entries(one)
+        case Role.ENDPOINTS:
+            yield from endpoints_entries(one, Behind(services, pods, nodes))
+        case Role.ENDPOINTSLICE:
+            yield from slice_entries(one, Behind(services, pods, nodes))
+        case Role.NODE:
+            yield from node_entries(one)
+        case Role.INGRESS:
+            yield from ingress_entries(one)

@@ -1,6 +1,7 @@
 """Lists: selectors, pages and the versions that a list may name."""
 
 import base64
+import copy
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -46,9 +47,7 @@ def listing(store: Store, target: Target, query: Mapping[str, str]) -> Json:
     by_label = selectors.labels(query.get("labelSelector", ""))
     by_field = selectors.fields(query.get("fieldSelector", ""), target.kind.kind)
     found = [
-        (key, one)
-        for key, one in store.select(target.kind, target.namespace, version)
-        if by_label(one) and by_field(one)
+        (key, one) for key, one in store.held(target.kind, target.namespace, version) if by_label(one) and by_field(one)
     ]
     if after:
         found = [(key, one) for key, one in found if _place(target, key.namespace, key.name) >= after]
@@ -61,7 +60,7 @@ def listing(store: Store, target: Target, query: Mapping[str, str]) -> Json:
         if not query.get("labelSelector") and not query.get("fieldSelector"):
             metadata["remainingItemCount"] = len(found) - limit
         found = found[:limit]
-    items = [_bare(one, target) for _, one in found]
+    items = [_bare(copy.deepcopy(one), target) for _, one in found]  # of this page only: a cluster may have many
     return {
         "kind": f"{target.kind.kind}List",
         "apiVersion": target.kind.named(target.version),

@@ -89,10 +89,14 @@ class Store:
         return copy.deepcopy(last)
 
     def select(self, kind: Kind, namespace: str, version: int | None = None) -> list[tuple[Key, Json]]:
-        """Return the objects of a kind in the order of their keys. An empty namespace is all namespaces."""
+        """Return copies of the objects of a kind in the order of their keys. An empty namespace is all namespaces."""
+        return [(key, copy.deepcopy(found)) for key, found in self.held(kind, namespace, version)]
+
+    def held(self, kind: Kind, namespace: str, version: int | None = None) -> list[tuple[Key, Json]]:
+        """Return the objects themselves, which must not be changed, as `select` returns copies of them."""
         held = self.objects if version is None else self._at(version)
         return [
-            (key, copy.deepcopy(held[key]))
+            (key, held[key])
             for key in sorted(held)
             if key[:2] == (kind.group, kind.plural) and (not namespace or key.namespace == namespace)
         ]
