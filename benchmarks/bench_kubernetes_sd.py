@@ -4,7 +4,8 @@
 
 The pods are those of a stand-in of the API server, in a process of its own. Each change gives one of them another
 address; it is told in a watch, and made into targets in a thread, as in `controlplane up`. The garbage collector is set
-as `controlplane up` sets it. Lists are PAUSE_S apart, so the changes are, too.
+as `controlplane up` sets it. Lists are PAUSE_S apart, so the changes are, too; a change within a pause waits for its
+end. The first list has the time that the stand-in needs for its pages, and that of importing the kubernetes package.
 """
 
 from __future__ import annotations

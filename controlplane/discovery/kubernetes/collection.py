@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+from controlplane.discovery.kubernetes.kept import kept
 from controlplane.discovery.kubernetes.labels import key_of
 from controlplane.errors import ControlPlaneError, Unavailable
 from controlplane.traffic.driver import EngineRefused
@@ -20,7 +21,7 @@ from controlplane.traffic.kubernetes.resource import Json, Resource, listed_at, 
 PAGE = 250
 """Objects in a page of a list. Chosen: pods of 20 KiB fit into the client's largest answer."""
 MAX_OBJECTS = 50_000
-"""Maximum number of objects. Chosen: ten times the pods of a large cluster of GPUs, and some 200 MiB of memory."""
+"""Maximum number of objects. Chosen: ten times the pods of a large cluster of GPUs, and 500 MiB with their targets."""
 WATCH_S, SILENCE_S = 300, 330.0
 """Seconds that the server keeps a watch open, and after which a silent connection counts as lost."""
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -101,12 +102,19 @@ class Collection:
         query = {**self._query, "limit": str(PAGE)}
         while True:
             page = await self._cluster.listed(self._resource, query)
-            found |= {key_of(one): _kept(one) for one in listed_at(page, "items")}
+            for one in listed_at(page, "items"):
+                key = key_of(one)
+                found[key] = self._known(key, kept(one))
             self._check_bound(len(found))
             rest = text_at(page, "metadata", "continue")
             if not rest:
                 return found, version_of(page)
             query["continue"] = rest
+
+    def _known(self, key: str, found: Json) -> Json:
+        """Return the object that is known already where it is equal: the addresses of the same object stay."""
+        last = self._objects.get(key)
+        return last if last is not None and last == found else found
 
     async def _events(self, lines: AsyncIterator[Json]) -> None:
         async for line in lines:
@@ -123,7 +131,7 @@ class Collection:
             if kind == "DELETED":
                 self._objects.pop(key_of(found), None)
             else:
-                self._objects[key_of(found)] = _kept(found)
+                self._objects[key_of(found)] = kept(found)
                 self._check_bound(len(self._objects))
             self._note()
 
@@ -136,14 +144,6 @@ class Collection:
             raise EngineRefused(
                 f"{self._resource}: more than {MAX_OBJECTS} objects; choose fewer by namespaces: or selectors:"
             )
-
-
-def _kept(found: Json) -> Json:
-    """Return an object without what takes most of its room and is in no label."""
-    metadata = value_at(found, "metadata")
-    if not isinstance(metadata, dict) or "managedFields" not in metadata:
-        return found
-    return {**found, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
 
 
 def _is_known(version: str, at: str) -> bool:

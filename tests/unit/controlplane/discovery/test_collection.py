@@ -90,14 +90,17 @@ async def test_changes_follow_a_list_of_pages(tmp_path: Path, monkeypatch: pytes
 
 
 async def test_a_forgotten_history_is_listed_anew(tmp_path: Path) -> None:
-    async with watched(tmp_path, "a") as (api, made):
-        await made.names("a")
+    async with watched(tmp_path, "a", "z") as (api, made):
+        await made.names("a", "z")
+        before = made.pods.snapshot()
         api.remove("v1", "Pod", "a", "llm")
         put(api, "b")
         api.faults.expire_watches()
-        await made.names("b")
+        await made.names("b", "z")
         put(api, "c")
-        await made.names("b", "c")
+        await made.names("b", "c", "z")
+        assert lists(api) == 2
+        assert made.pods.snapshot()["llm/z"] is before["llm/z"]
         assert made.pods.fault == ""
 
 
