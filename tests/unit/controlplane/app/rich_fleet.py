@@ -44,6 +44,11 @@ RICH: dict[str, Any] = {
             {"engine": name, "urls": ["http://127.0.0.1:1"], "authorization": {"credentials_file": "/k1"}}
             for name in ("openai", "anthropic")
         ),
+        {
+            "engine": "bedrock",
+            "urls": ["http://127.0.0.1:1"],
+            "aws": {"region": "eu-west-1", "credentials_file": "/k1"},
+        },
     ],
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",
