@@ -65,7 +65,7 @@ class AwsApi:
         self._api, self._wall = api, wall
 
     async def pages(self, action: str, asked: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Yield the pages of an answer. Raises ScrapeError."""
+        """Yield the pages of an answer. Raises ScrapeError, and ExpositionError for pages without end."""
         token = ""
         for _ in range(MAX_PAGES):
             page = await self._ask(action, {**asked, "NextToken": token} if token else asked)

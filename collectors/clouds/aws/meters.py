@@ -115,7 +115,7 @@ class AwsMeter:
         return await self._cloudwatch.read(span)
 
     async def states(self) -> Iterable[Metric]:
-        """Return the states of the endpoints. Raises ScrapeError."""
+        """Return the states of the endpoints. Raises ScrapeError, and ExpositionError for another list than AWS's."""
         if self._endpoints is None:
             return ()
         found: dict[str, str] = {}

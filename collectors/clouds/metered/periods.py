@@ -14,7 +14,7 @@ HOUR_S = 3600.0
 
 
 class Span(NamedTuple):
-    """What a meter is asked for: the periods from `start` to before `end`. All are unix seconds."""
+    """Question to a meter: the periods from `start` to before `end`. All are unix seconds."""
 
     month: float
     """Start of the month. What a meter did not know before is read from here on."""

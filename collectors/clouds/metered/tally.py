@@ -19,7 +19,7 @@ from collectors.errors import ExpositionError
 
 
 class Measure(StrEnum):
-    """What a reading counts."""
+    """Kind of what a reading counts."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -43,7 +43,7 @@ SUM, COUNT = "sum", "count"
 
 
 class Key(NamedTuple):
-    """What a sum is of."""
+    """Name of a sum."""
 
     measure: Measure
     model: str

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collectors.clouds.aws.keys import KeyPlace
 from collectors.clouds.aws.meters import AwsPlace, aws_source
+from collectors.clouds.azure.meter import AZURE_URL, azure_source
+from collectors.clouds.azure.token import Application
 from collectors.target import Source, Target
 from controlplane.app.recipe import Recipe
+from controlplane.config.scraping.clouds import AwsSection
 from controlplane.config.scraping.targets import TargetGroup
 
 
-def place_of(group: TargetGroup) -> AwsPlace:
-    """Return where the metrics of an accepted group are."""
-    assert group.aws is not None
-    file = str(group.aws.credentials_file) if group.aws.credentials_file else ""
-    return AwsPlace(group.aws.region, KeyPlace(file, group.aws.profile))
+def url_of(group: TargetGroup) -> str:
+    """Return the default base of the API for the metrics of an accepted group."""
+    return _place(group.aws).url if group.aws else AZURE_URL
 
 
 def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Recipe[Source]:
     """Return the recipe of a target's source."""
-    arguments = (target.engine, target.url, place_of(group), target.auth)
-    return Recipe(aws_source, arguments, {"max_body_bytes": max_body_bytes})
+    bounded = {"max_body_bytes": max_body_bytes}
+    if group.aws:
+        return Recipe(aws_source, (target.engine, target.url, _place(group.aws), target.auth), bounded)
+    assert group.azure is not None
+    application = Application(group.azure.tenant, group.azure.client, group.azure.login)
+    return Recipe(azure_source, (target.url, group.azure.resource, application, target.auth), bounded)
+
+
+def _place(aws: AwsSection) -> AwsPlace:
+    return AwsPlace(aws.region, KeyPlace(str(aws.credentials_file or ""), aws.profile))

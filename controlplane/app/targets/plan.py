@@ -13,7 +13,7 @@ from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
-from controlplane.app.targets.clouds import place_of
+from controlplane.app.targets.clouds import url_of
 from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.app.targets.sd_configs import sd_configs_of
 from controlplane.config.auth import auth_of
@@ -121,7 +121,7 @@ def _urls(group: TargetGroup) -> tuple[str, ...]:
     if group.engine == "nvml" and not group.listed:
         return (LOCAL_NVML,)
     if ENGINES[group.kind].metered:
-        return group.urls or (place_of(group).url,)
+        return group.urls or (url_of(group),)
     provider = PROVIDERS.get(group.kind)
     return group.urls or ((provider.url,) if provider else ())
 

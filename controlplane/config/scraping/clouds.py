@@ -1,4 +1,4 @@
-"""`targets[].aws` of fleet.yaml: where a cloud keeps the metrics of hosted models, and the keys to them."""
+"""`targets[].aws` and `.azure` of fleet.yaml: where a cloud keeps the metrics of hosted models, and keys."""
 
 from __future__ import annotations
 
@@ -7,14 +7,34 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from controlplane.config.vocabulary import FilePath, Model, Text
+from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Text
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]{1,12}){1,3}-[0-9]{1,2}")
+
+_RESOURCE = re.compile(
+    r"/subscriptions/[\w-]+/resourceGroups/[\w.()-]+/providers/Microsoft\.CognitiveServices/accounts/[\w-]+",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 
 def _region(value: str) -> str:
     if not _REGION.fullmatch(value):
         raise ValueError("expected a region of AWS such as eu-west-1")
+    return value
+
+
+def _resource(value: str) -> str:
+    if not _RESOURCE.fullmatch(value):
+        raise ValueError(
+            "expected /subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.CognitiveServices/accounts/NAME"
+        )
+    return value
+
+
+def _identity(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("expected an id such as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain")
     return value
 
 
@@ -26,3 +46,14 @@ class AwsSection(Model):
     """A shared credentials file. Default: the environment, AWS_ACCESS_KEY_ID and so on."""
     profile: Text = "default"
     """credentials_file only: the profile in it."""
+
+
+class AzureSection(Model):
+    """An Azure OpenAI resource, and the application that may read its metrics."""
+
+    tenant: Annotated[Text, AfterValidator(_identity)]
+    client: Annotated[Text, AfterValidator(_identity)]
+    """Id of the application. Its secret is under `authorization`."""
+    resource: Annotated[Text, AfterValidator(_resource)]
+    login: HttpUrl = "https://login.microsoftonline.com"
+    """Base of the identity platform."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from collectors.engines.kinds import AUTO, ENGINES
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import EngineName
-from controlplane.config.scraping.clouds import AwsSection
+from controlplane.config.scraping.clouds import AwsSection, AzureSection
 from controlplane.config.scraping.probe import (
     MAX_QUESTIONS,
     ExpectSection,
@@ -36,7 +36,7 @@ from controlplane.config.wording import one_of, shown
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
 _PROBE_FIELDS = ("prompt", "max_tokens", "parameters", "expect", "tensors", "questions", "protocol", "model_name")
-_PLACES = {"bedrock": "aws", "sagemaker": "aws"}
+_PLACES = {"bedrock": "aws", "sagemaker": "aws", "azure-openai": "azure"}
 """Engines of a cloud, and the field that says where the cloud keeps their metrics."""
 _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
@@ -96,6 +96,8 @@ class TargetGroup(Access):
     """probe only: the model to request. Default: the `model` label."""
     aws: AwsSection | None = None
     """bedrock and sagemaker only: the region, and the key."""
+    azure: AzureSection | None = None
+    """azure-openai only: the resource, and the application whose secret authorization: names."""
 
     @check
     def _names_its_engine(self) -> Iterator[Fault]:
@@ -150,6 +152,8 @@ class TargetGroup(Access):
             if field != needed and getattr(self, field):
                 kinds = " or ".join(name for name, of_it in _PLACES.items() if of_it == field)
                 yield Fault((field,), f"is for engine {kinds}; remove it")
+        if needed == "azure" and not self.azure:
+            yield Fault((), f"engine {self.engine} needs azure: {{tenant: …, client: …, resource: /subscriptions/…}}")
         if needed == "aws":
             if not self.aws:
                 yield Fault((), f"engine {self.engine} needs aws: {{region: eu-west-1}}, with the region of the models")

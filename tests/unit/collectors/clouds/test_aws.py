@@ -259,14 +259,14 @@ async def test_a_wrong_clock_region_key_and_secret_are_told_apart(world: World) 
     with pytest.raises(UnexpectedStatus, match="this host's clock is 1000 s behind AWS's; set it"):
         await world.read()
     world.now += 1000
-    with pytest.raises(UnexpectedStatus, match="us-east-1 is not the region of http://127.* change aws.region"):
+    with pytest.raises(UnexpectedStatus, match=r"us-east-1 is not the region of http://127.* change aws.region"):
         await world.read(world.reader(region="us-east-1"))
     world.aws.token = "needed"
-    with pytest.raises(UnexpectedStatus, match="AWS does not know the key id .* or a session token missing"):
+    with pytest.raises(UnexpectedStatus, match=r"AWS does not know the key id .* or a session token missing"):
         await world.read(world.reader())
     world.aws.token = ""
     world.keys.write_text(world.keys.read_text().replace(SECRET, "other"))
-    with pytest.raises(UnexpectedStatus, match="the secret in profile default of .* does not belong to its key id"):
+    with pytest.raises(UnexpectedStatus, match=r"the secret in profile default of .* does not belong to its key id"):
         await world.read(world.reader())
 
 
@@ -305,14 +305,14 @@ async def test_a_slow_answer_outlasts_a_scrape_and_one_without_end_is_given_up(w
         return web.json_response({"Metrics": []})
 
     world.aws.failures = {LISTED: slow}
-    with pytest.raises(ScrapeTimeout, match="the cloud's metrics were not read within 0.09 s"):
+    with pytest.raises(ScrapeTimeout, match=r"the cloud's metrics were not read within 0.09 s"):
         await world.read(timeout_s=0.1)
     gate.set()
     assert ("llm_account_read_timestamp_seconds",) in await world.read()
     assert world.aws.asked == [LISTED], "the reading went on where it was"
 
     gate.clear()
-    with pytest.raises(ScrapeTimeout, match="127.0.0.1 did not answer within 0.1 s"):
+    with pytest.raises(ScrapeTimeout, match=r"127.0.0.1 did not answer within 0.1 s"):
         await world.read(world.reader(request_s=0.1))
     await world.reader().close()
 
@@ -350,7 +350,7 @@ async def test_a_flood_a_dead_host_and_too_many_models_are_told(world: World) ->
     world.aws.failures = {LISTED: flooding}
     with pytest.raises(ScrapeError, match="more than the 1000 bytes allowed"):
         await world.read(world.reader(max_body_bytes=1000))
-    with pytest.raises(Unreachable, match="127.0.0.1: connection refused; is eu-west-1 the right region"):
+    with pytest.raises(Unreachable, match=r"127.0.0.1: connection refused; is eu-west-1 the right region"):
         await world.read(world.reader(url="http://127.0.0.1:9"))
     world.aws.failures = {}
     world.aws.page = 10_000

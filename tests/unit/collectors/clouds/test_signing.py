@@ -94,5 +94,5 @@ def test_a_wrong_file_is_told_without_its_secrets(tmp_path: Path, text: str, mes
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ScrapeError, match="cannot read the credentials file .*gone: No such file"):
+    with pytest.raises(ScrapeError, match=r"cannot read the credentials file .*gone: No such file"):
         KeyPlace(str(tmp_path / "gone")).read()

@@ -49,6 +49,16 @@ RICH: dict[str, Any] = {
             "urls": ["http://127.0.0.1:1"],
             "aws": {"region": "eu-west-1", "credentials_file": "/k1"},
         },
+        {
+            "engine": "azure-openai",
+            "urls": ["http://127.0.0.1:1"],
+            "azure": {
+                "tenant": "t",
+                "client": "c",
+                "resource": "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a",
+            },
+            "authorization": {"credentials_file": "/k1"},
+        },
     ],
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",

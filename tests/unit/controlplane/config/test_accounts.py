@@ -46,6 +46,8 @@ targets:
   - {engine: bedrock, aws: {region: Ireland}}
   - {engine: sagemaker, aws: {region: eu-west-1}, addresses: ["a:1"], authorization: {credentials_env: KEY}}
   - {engine: openai, aws: {region: eu-west-1}, authorization: {credentials_env: KEY}}
+  - {engine: azure-openai}
+  - {engine: azure-openai, azure: {tenant: a/b, client: c, resource: chat}, authorization: {credentials_env: KEY}}
 """
     assert faults(tmp_path, text) == [
         "5: targets[2]: engine bedrock needs aws: {region: eu-west-1}, with the region of the models",
@@ -53,6 +55,12 @@ targets:
         "7: targets[4].addresses: is not for engine sagemaker; use urls: [...]",
         "7: targets[4].authorization: is not for engine sagemaker; use aws: with credentials_file:",
         "8: targets[5].aws: is for engine bedrock or sagemaker; remove it",
+        "9: targets[6]: engine azure-openai needs a key: authorization: with credentials_file: or credentials_env:",
+        "9: targets[6]: engine azure-openai needs azure: {tenant: …, client: …, resource: /subscriptions/…}",
+        "10: targets[7].azure.resource: expected /subscriptions/ID/resourceGroups/GROUP/providers/"
+        "Microsoft.CognitiveServices/accounts/NAME, got 'chat'",
+        "10: targets[7].azure.tenant: expected an id such as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain, "
+        "got 'a/b'",
     ]
 
 
@@ -62,7 +70,8 @@ targets: [{engine: bedrock, aws: {region: eu-west-1}}]
 cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
 """
     assert [line for line in faults(tmp_path, text) if "models" not in line] == [
-        "3: cost.budgets[0].account: 'bedrock' is not one of accounts (targets with the engine openai or anthropic): none"
+        "3: cost.budgets[0].account: 'bedrock' is not one of accounts (targets with the engine openai or "
+        "anthropic): there are none"
     ]
 
 
