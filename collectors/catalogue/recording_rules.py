@@ -111,7 +111,7 @@ _TARGET_LABELS = Unexpressed(
     "a target's label with the name of an engine's label, on samples without the engine's label",
     "it is used as the engine's: of these names, give targets only model, version and node",
 )
-_CLOUDS = ("bedrock", "sagemaker", "azure-openai")
+_CLOUDS = ("bedrock", "sagemaker", "azure-openai", "vertex")
 _UNSCRAPED = ("probe", "readiness", "ollama", "fastchat", "mii", "openai", "anthropic", *_CLOUDS, "controlplane")
 """Kinds of targets that only the control plane reads. It has, and sends, their `target_up`."""
 _NATIVE = {

@@ -88,6 +88,7 @@ _KINDS = (
     EngineKind("bedrock", source="account", hosted=True, metered=True),
     EngineKind("sagemaker", source="account", hosted=True, metered=True),
     EngineKind("azure-openai", source="account", hosted=True, metered=True),
+    EngineKind("vertex", source="account", hosted=True, metered=True),
     EngineKind("dcgm", names_models=False),
     EngineKind("nvml", names_models=False),
     EngineKind("amd", names_models=False),

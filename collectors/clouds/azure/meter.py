@@ -20,7 +20,7 @@ from collectors.clouds.azure.token import Application, Tokens
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
 from collectors.clouds.metered.periods import HOUR_S, Span, Step, steps
 from collectors.clouds.metered.source import MeteredSource
-from collectors.clouds.metered.tally import Key, Measure, Reading
+from collectors.clouds.metered.tally import Key, Measure, Reading, outcome_of
 from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 from collectors.http.fetch import address_of
@@ -37,9 +37,6 @@ TOKENS = {"ProcessedPromptTokens": "input", "GeneratedTokens": "output"}
 _MODEL, _STATUS = "ModelDeploymentName", "StatusCode"
 _QUESTIONS = (((REQUESTS,), (_MODEL, _STATUS)), (tuple(TOKENS), (_MODEL,)))
 """Names of metrics, and the dimensions that their series are kept apart by."""
-_OUTCOMES = {"429": "rejected", "408": "timeout", "504": "timeout", "499": "aborted"}
-_WORDS = {"success": "success", "clienterror": "invalid", "servererror": "error"}
-_CLASSES = {"2": "success", "4": "invalid", "5": "error"}
 
 
 class AzureMeter:
@@ -141,7 +138,7 @@ def _key(metric: str, names: Mapping[str, str]) -> Key:
     if metric in TOKENS:
         return Key(Measure.TOKENS, model, TOKENS[metric])
     status = names[_STATUS.lower()]
-    outcome = _OUTCOMES.get(status) or _WORDS.get(status.lower()) or _CLASSES.get(status[:1], "unknown")
+    outcome = outcome_of(status)
     return Key(Measure.REQUESTS, model, outcome, "" if outcome == "success" else status)
 
 

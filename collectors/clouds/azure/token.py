@@ -1,4 +1,4 @@
-"""Access tokens of Microsoft's identity platform, by client credentials: fetched, kept, and renewed before they end.
+"""Access tokens of Microsoft's identity platform, by client credentials.
 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 """
@@ -15,13 +15,12 @@ from urllib.parse import urlencode
 from yarl import URL
 
 from collectors.clouds.json_api import JsonApi, Told
+from collectors.clouds.kept_token import KeptToken
 from collectors.clouds.waiting import Limited
-from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
+from collectors.errors import ScrapeError, UnexpectedStatus
 from collectors.http.credentials import authorization
 from collectors.target import Auth
 
-RENEW_S = 300.0
-"""Seconds before its end at which a token is renewed. Azure's last an hour."""
 _CODE = re.compile(r"AADSTS[0-9]{3,9}")
 _CURES = {
     "AADSTS7000215": "the client secret is wrong; give the secret's value, not its id",
@@ -42,7 +41,7 @@ class Application:
     """Base of the identity platform."""
 
 
-class Tokens:
+class Tokens(KeptToken):
     """Tokens of an application for one API, whose base is `audience`."""
 
     def __init__(
@@ -53,21 +52,11 @@ class Tokens:
         api: JsonApi,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(wall)
         self._application, self._secret, self._audience = application, secret, audience
-        self._api, self._wall = api, wall
-        self._token, self._until = "", 0.0
+        self._api = api
 
-    async def token(self) -> str:
-        """Return a token that is good for minutes. Raises ScrapeError, without the secret."""
-        if not self._token or self._wall() >= self._until:
-            await self._fetch()
-        return self._token
-
-    def forget(self) -> None:
-        """Fetch a new token at the next use: this one was refused."""
-        self._token = ""
-
-    async def _fetch(self) -> None:
+    async def _fetch(self) -> Told:
         given = await asyncio.to_thread(authorization, self._secret)
         form = {
             "grant_type": "client_credentials",
@@ -80,11 +69,7 @@ class Tokens:
         told = await self._api.send("POST", url, headers, urlencode(form).encode())
         if told.status != 200:
             raise self._refused(told)
-        found = told.data("the token")
-        token, lasts_s = found.get("access_token"), found.get("expires_in")
-        if not (isinstance(token, str) and token.isascii() and token.isprintable() and isinstance(lasts_s, int)):
-            raise ExpositionError("the token: the answer has no access_token, or no expires_in", 0)
-        self._token, self._until = token, self._wall() + lasts_s - RENEW_S
+        return told
 
     def _refused(self, told: Told) -> ScrapeError:
         # The platform's own words are not shown: they repeat parts of the request.

@@ -38,6 +38,9 @@ _WORDS = {
     Measure.DURATION: "Time from a request's arrival to its last token.",
     Measure.FIRST_TOKEN: "Time from a request's arrival to its first token.",
 }
+_OUTCOMES = {"429": "rejected", "408": "timeout", "504": "timeout", "499": "aborted"}
+_STATUS_WORDS = {"success": "success", "clienterror": "invalid", "servererror": "error"}
+_CLASSES = {"2": "success", "4": "invalid", "5": "error"}
 SUM, COUNT = "sum", "count"
 """Kinds of a duration's readings."""
 
@@ -59,6 +62,11 @@ class Reading(NamedTuple):
     at: float
     key: Key
     value: float
+
+
+def outcome_of(status: str) -> str:
+    """Return the outcome of requests with a status: an HTTP status, or its class in words."""
+    return _OUTCOMES.get(status) or _STATUS_WORDS.get(status.lower()) or _CLASSES.get(status[:1], "unknown")
 
 
 class Tally:

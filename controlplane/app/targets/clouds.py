@@ -6,6 +6,7 @@ from collectors.clouds.aws.keys import KeyPlace
 from collectors.clouds.aws.meters import AwsPlace, aws_source
 from collectors.clouds.azure.meter import AZURE_URL, azure_source
 from collectors.clouds.azure.token import Application
+from collectors.clouds.google.meter import GOOGLE_URL, google_source
 from collectors.target import Source, Target
 from controlplane.app.recipe import Recipe
 from controlplane.config.scraping.clouds import AwsSection
@@ -14,7 +15,9 @@ from controlplane.config.scraping.targets import TargetGroup
 
 def url_of(group: TargetGroup) -> str:
     """Return the default base of the API for the metrics of an accepted group."""
-    return _place(group.aws).url if group.aws else AZURE_URL
+    if group.aws:
+        return _place(group.aws).url
+    return GOOGLE_URL if group.google else AZURE_URL
 
 
 def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Recipe[Source]:
@@ -22,6 +25,9 @@ def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Rec
     bounded = {"max_body_bytes": max_body_bytes}
     if group.aws:
         return Recipe(aws_source, (target.engine, target.url, _place(group.aws), target.auth), bounded)
+    if group.google:
+        key_file = str(group.google.key_file)
+        return Recipe(google_source, (target.url, group.google.project, key_file, target.auth), bounded)
     assert group.azure is not None
     application = Application(group.azure.tenant, group.azure.client, group.azure.login)
     return Recipe(azure_source, (target.url, group.azure.resource, application, target.auth), bounded)

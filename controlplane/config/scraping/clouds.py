@@ -1,4 +1,4 @@
-"""`targets[].aws` and `.azure` of fleet.yaml: where a cloud keeps the metrics of hosted models, and keys."""
+"""`targets[].aws`, `.azure` and `.google` of fleet.yaml: places of clouds' metrics, and keys."""
 
 from __future__ import annotations
 
@@ -57,3 +57,11 @@ class AzureSection(Model):
     resource: Annotated[Text, AfterValidator(_resource)]
     login: HttpUrl = "https://login.microsoftonline.com"
     """Base of the identity platform."""
+
+
+class GoogleSection(Model):
+    """A project at Google Cloud, and the service account that may read its metrics."""
+
+    project: Annotated[Text, AfterValidator(_identity)]
+    key_file: FilePath
+    """The service account's key, in JSON."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from collectors.engines.kinds import AUTO, ENGINES
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import EngineName
-from controlplane.config.scraping.clouds import AwsSection, AzureSection
+from controlplane.config.scraping.clouds import AwsSection, AzureSection, GoogleSection
 from controlplane.config.scraping.probe import (
     MAX_QUESTIONS,
     ExpectSection,
@@ -36,8 +36,10 @@ from controlplane.config.wording import one_of, shown
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
 _PROBE_FIELDS = ("prompt", "max_tokens", "parameters", "expect", "tensors", "questions", "protocol", "model_name")
-_PLACES = {"bedrock": "aws", "sagemaker": "aws", "azure-openai": "azure"}
+_PLACES = {"bedrock": "aws", "sagemaker": "aws", "azure-openai": "azure", "vertex": "google"}
 """Engines of a cloud, and the field that says where the cloud keeps their metrics."""
+_OWN_KEYS = {"aws": "aws: with credentials_file:", "google": "google: with key_file:"}
+"""Those of these fields that name the key, and how."""
 _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
@@ -98,6 +100,8 @@ class TargetGroup(Access):
     """bedrock and sagemaker only: the region, and the key."""
     azure: AzureSection | None = None
     """azure-openai only: the resource, and the application whose secret authorization: names."""
+    google: GoogleSection | None = None
+    """vertex only: the project, and the key of a service account."""
 
     @check
     def _names_its_engine(self) -> Iterator[Fault]:
@@ -154,16 +158,18 @@ class TargetGroup(Access):
                 yield Fault((field,), f"is for engine {kinds}; remove it")
         if needed == "azure" and not self.azure:
             yield Fault((), f"engine {self.engine} needs azure: {{tenant: …, client: …, resource: /subscriptions/…}}")
-        if needed == "aws":
-            if not self.aws:
+        if needed == "google" and not self.google:
+            yield Fault((), f"engine {self.engine} needs google: {{project: …, key_file: …}}")
+        if needed in _OWN_KEYS:
+            if needed == "aws" and not self.aws:
                 yield Fault((), f"engine {self.engine} needs aws: {{region: eu-west-1}}, with the region of the models")
             for field in ("authorization", "basic_auth"):
                 if getattr(self, field):
-                    yield Fault((field,), f"is not for engine {self.engine}; use aws: with credentials_file:")
+                    yield Fault((field,), f"is not for engine {self.engine}; use {_OWN_KEYS[needed]}")
 
     @check
     def _accounts_have_keys(self) -> Iterator[Fault]:
-        if self.account and not self.authorization and _PLACES.get(self.engine or "") != "aws":
+        if self.account and not self.authorization and _PLACES.get(self.engine or "") not in _OWN_KEYS:
             yield Fault(
                 (),
                 f"engine {self.engine} needs a key: authorization: with credentials_file: or credentials_env:",

@@ -64,7 +64,7 @@ def test_whether_a_target_answers_is_recorded_with_its_kind_of_engine() -> None:
     assert kinds["gateway"] == 'up{job="gateway"}'
     assert CATALOGUE.engines.keys() - kinds.keys() == {  # it sends these itself
         *("probe", "readiness", "ollama", "fastchat", "mii", "openai", "anthropic", "controlplane"),
-        *("bedrock", "sagemaker", "azure-openai"),
+        *("bedrock", "sagemaker", "azure-openai", "vertex"),
     }
 
 

@@ -59,6 +59,7 @@ RICH: dict[str, Any] = {
             },
             "authorization": {"credentials_file": "/k1"},
         },
+        {"engine": "vertex", "urls": ["http://127.0.0.1:1"], "google": {"project": "p", "key_file": "/k1"}},
     ],
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",

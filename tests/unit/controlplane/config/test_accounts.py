@@ -48,6 +48,8 @@ targets:
   - {engine: openai, aws: {region: eu-west-1}, authorization: {credentials_env: KEY}}
   - {engine: azure-openai}
   - {engine: azure-openai, azure: {tenant: a/b, client: c, resource: chat}, authorization: {credentials_env: KEY}}
+  - {engine: vertex}
+  - {engine: vertex, google: {project: p, key_file: k}, authorization: {credentials_env: KEY}}
 """
     assert faults(tmp_path, text) == [
         "5: targets[2]: engine bedrock needs aws: {region: eu-west-1}, with the region of the models",
@@ -61,6 +63,8 @@ targets:
         "Microsoft.CognitiveServices/accounts/NAME, got 'chat'",
         "10: targets[7].azure.tenant: expected an id such as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain, "
         "got 'a/b'",
+        "11: targets[8]: engine vertex needs google: {project: …, key_file: …}",
+        "12: targets[9].authorization: is not for engine vertex; use google: with key_file:",
     ]
 
 
