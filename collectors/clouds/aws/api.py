@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from yarl import URL
 
+from collectors.clouds.addresses import aws_url
 from collectors.clouds.aws.keys import KeyPlace
 from collectors.clouds.aws.signing import signed
 from collectors.clouds.json_api import JsonApi, Told
@@ -42,7 +43,7 @@ class Service(NamedTuple):
 
     def url(self, region: str) -> str:
         """Return the base of its API in a region."""
-        return f"https://{self.host}.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+        return aws_url(self.host, region)
 
 
 CLOUDWATCH = Service("monitoring", "monitoring", "cloudwatch", "GraniteServiceVersion20100801", "1.0")

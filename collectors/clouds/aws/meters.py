@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Metric
 
+from collectors.clouds.addresses import cloudwatch_url
 from collectors.clouds.aws.api import CLOUDWATCH, SAGEMAKER, AwsApi
 from collectors.clouds.aws.cloudwatch import CloudWatch, Namespace, Use
 from collectors.clouds.aws.keys import KeyPlace
@@ -94,11 +95,6 @@ class AwsPlace:
     region: str
     keys: KeyPlace
 
-    @property
-    def url(self) -> str:
-        """Base of its CloudWatch API."""
-        return CLOUDWATCH.url(self.region)
-
 
 class AwsMeter:
     """Implements collectors.clouds.metered.source.Meter."""
@@ -152,7 +148,7 @@ def aws_meter(
     cloudwatch = AwsApi(CLOUDWATCH, url, place.region, place.keys, api, wall)
     if engine == BEDROCK_ENGINE:
         return AwsMeter(api, cloudwatch, (_BEDROCK,), None)
-    other = SAGEMAKER.url(place.region) if url == place.url else url
+    other = SAGEMAKER.url(place.region) if url == cloudwatch_url(place.region) else url
     return AwsMeter(api, cloudwatch, _SAGEMAKER, AwsApi(SAGEMAKER, other, place.region, place.keys, api, wall))
 
 

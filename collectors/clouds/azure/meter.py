@@ -26,8 +26,6 @@ from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 from collectors.http.fetch import address_of
 from collectors.target import Auth
 
-AZURE_ENGINE = "azure-openai"
-AZURE_URL = "https://management.azure.com"
 API_VERSION = "2023-10-01"
 NAMESPACE = "Microsoft.CognitiveServices/accounts"
 MAX_ROWS = 1000

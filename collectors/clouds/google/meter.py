@@ -24,7 +24,6 @@ from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 from collectors.target import Auth
 
-GOOGLE_URL = "https://monitoring.googleapis.com"
 MAX_PAGES = 200
 _MODEL = "model_user_id"
 

@@ -1,23 +1,16 @@
-"""The clouds whose metrics are read: the place and the source of each target."""
+"""The clouds whose metrics are read: the source of each target."""
 
 from __future__ import annotations
 
 from collectors.clouds.aws.keys import KeyPlace
 from collectors.clouds.aws.meters import AwsPlace, aws_source
-from collectors.clouds.azure.meter import AZURE_URL, azure_source
+from collectors.clouds.azure.meter import azure_source
 from collectors.clouds.azure.token import Application
-from collectors.clouds.google.meter import GOOGLE_URL, google_source
+from collectors.clouds.google.meter import google_source
 from collectors.target import Source, Target
 from controlplane.app.recipe import Recipe
 from controlplane.config.scraping.clouds import AwsSection
 from controlplane.config.scraping.targets import TargetGroup
-
-
-def url_of(group: TargetGroup) -> str:
-    """Return the default base of the API for the metrics of an accepted group."""
-    if group.aws:
-        return _place(group.aws).url
-    return GOOGLE_URL if group.google else AZURE_URL
 
 
 def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Recipe[Source]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from collectors.clouds.addresses import AZURE_URL, GOOGLE_URL, cloudwatch_url
 from collectors.clouds.providers import PROVIDERS
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
@@ -13,7 +14,6 @@ from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
-from controlplane.app.targets.clouds import url_of
 from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.app.targets.sd_configs import sd_configs_of
 from controlplane.config.auth import auth_of
@@ -121,9 +121,15 @@ def _urls(group: TargetGroup) -> tuple[str, ...]:
     if group.engine == "nvml" and not group.listed:
         return (LOCAL_NVML,)
     if ENGINES[group.kind].metered:
-        return group.urls or (url_of(group),)
+        return group.urls or (_cloud_url(group),)
     provider = PROVIDERS.get(group.kind)
     return group.urls or ((provider.url,) if provider else ())
+
+
+def _cloud_url(group: TargetGroup) -> str:
+    if group.aws:
+        return cloudwatch_url(group.aws.region)
+    return GOOGLE_URL if group.google else AZURE_URL
 
 
 def _served_names(models: tuple[ModelSection, ...]) -> Labels:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from collectors.clouds.aws.keys import KeyPlace
+from collectors.clouds.aws.meters import AwsPlace
+from collectors.clouds.azure.token import Application
 from collectors.discovery.discovery import Discovery
 from collectors.engines.readiness import ReadinessSource
 from collectors.gpu.exporters import GpuExporterSource
@@ -15,7 +18,7 @@ from collectors.http.fetch import HttpSource
 from collectors.probe.source import ProbeSource
 from collectors.status.llamacpp import LlamaCppSource
 from collectors.status.source import StatusSource
-from collectors.target import Target
+from collectors.target import Auth, Target
 from controlplane.app.targets.plan import plan_scraping
 from controlplane.app.targets.sources import SourceFactory
 from controlplane.config.loader import LoadedFleet
@@ -229,3 +232,42 @@ def test_a_parameter_in_labels_is_asked_for_and_refused_where_it_has_no_effect(f
         fleet(probe)
     with pytest.raises(ConfigErrors, match=r"labels\.__scheme__: has no effect on a backend"):
         fleet(TRITON.replace("{node: a}", "{__scheme__: https}"))
+
+
+async def test_a_clouds_metrics_are_read_at_its_own_address_with_the_groups_place(fleet: Write) -> None:
+    resource = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
+    loaded = fleet(
+        f"""
+        targets:
+          - {{engine: bedrock, aws: {{region: eu-west-1, credentials_file: /k, profile: prod}}}}
+          - {{engine: sagemaker, aws: {{region: cn-north-1}}}}
+          - engine: azure-openai
+            azure: {{tenant: t, client: c, resource: {resource}}}
+            authorization: {{credentials_file: /s}}
+          - {{engine: vertex, google: {{project: p, key_file: /j}}}}
+        """
+    )
+    factory = SourceFactory(plan_scraping(loaded), 1000)
+    recipes = {target.engine: (target.url, factory.recipe(target)) for target in targets(loaded)}
+    assert {engine: (url, recipe.arguments) for engine, (url, recipe) in recipes.items()} == {
+        "bedrock": (
+            aws := "https://monitoring.eu-west-1.amazonaws.com",
+            ("bedrock", aws, AwsPlace("eu-west-1", KeyPlace("/k", "prod")), None),
+        ),
+        "sagemaker": (
+            china := "https://monitoring.cn-north-1.amazonaws.com.cn",
+            ("sagemaker", china, AwsPlace("cn-north-1", KeyPlace()), None),
+        ),
+        "azure-openai": (
+            azure := "https://management.azure.com",
+            (
+                azure,
+                resource,
+                Application("t", "c", "https://login.microsoftonline.com"),
+                Auth(credentials_file="/s"),
+            ),
+        ),
+        "vertex": (google := "https://monitoring.googleapis.com", (google, "p", "/j", None)),
+    }
+    for _, recipe in recipes.values():
+        await recipe.made().close()
