@@ -111,7 +111,8 @@ _TARGET_LABELS = Unexpressed(
     "a target's label with the name of an engine's label, on samples without the engine's label",
     "it is used as the engine's: of these names, give targets only model, version and node",
 )
-_UNSCRAPED = ("probe", "readiness", "ollama", "fastchat", "mii", "openai", "anthropic", "controlplane")
+_CLOUDS = ("bedrock", "sagemaker", "azure-openai", "vertex")
+_UNSCRAPED = ("probe", "readiness", "ollama", "fastchat", "mii", "openai", "anthropic", *_CLOUDS, "controlplane")
 """Kinds of targets that only the control plane reads. It has, and sends, their `target_up`."""
 _NATIVE = {
     "nvml": "nvml-exporter's samples have these names already; add the labels engine and source by scrape_configs",
@@ -122,6 +123,9 @@ _NATIVE = {
     "ollama": "only the control plane reads its API; it can send the results: metrics.remote_write with send: [own]",
     "openai": "only the control plane reads it; it can send the results: metrics.remote_write with send: [own]",
     "anthropic": "only the control plane reads it; it can send the results: metrics.remote_write with send: [own]",
+    **dict.fromkeys(
+        _CLOUDS, "only the control plane reads it; it can send the results: metrics.remote_write with send: [own]"
+    ),
     "mii": "only the control plane reads its API; it can send the results: metrics.remote_write with send: [own]",
     "llamacpp": "only the control plane asks for it; it can send the results: metrics.remote_write with send: [own]",
     "controlplane": "only the control plane has them; it can send them: metrics.remote_write with send: [own]",

@@ -13,19 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from collectors.clouds.report import Item, Provider, Report, day_start, families, month_start
+from collectors.clouds.waiting import RETRY_S, Limited
 from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, UnexpectedStatus
 from collectors.http.fetch import HTTP_ERRORS, translated
 from collectors.http.http_client import exposition_of
-from collectors.http.retry_after import retry_after_s
 from collectors.http.server_api import Reply, ServerApi
 from collectors.target import Auth
 
 POLL_S = 300.0
 """Seconds between two cycles (chosen: OpenAI's costs are those of whole days, and its usage is minutes late)."""
-RETRY_S = 60.0
-"""Seconds until a failed cycle goes on, unless the provider says another time."""
-MAX_RETRY_S = 3600.0
-"""A longer wait that a provider asks for is cut to this."""
 MAX_PAGES = 100
 """Pages of one report. One page holds a month at the known providers."""
 _DEADLINE_SHARE = 0.9
@@ -92,7 +88,7 @@ class AccountSource:
 
     def _fail(self, error: ScrapeError) -> None:
         self._failure, self._body, self._cycle = error, b"", None
-        wait_s = error.wait_s if isinstance(error, _Limited) else RETRY_S
+        wait_s = error.wait_s if isinstance(error, Limited) else RETRY_S
         self._next_at = self._clock() + wait_s
 
     async def _go_on(self, cycle: _Cycle) -> None:
@@ -126,18 +122,8 @@ class AccountSource:
         if reply.status in _DENIED:
             raise UnexpectedStatus(f"{told}: the key may not read usage and costs; it must be {self._provider.key}")
         if reply.status == 429:
-            asked = retry_after_s(reply.retry_after, self._wall())
-            wait_s = min(MAX_RETRY_S, RETRY_S if asked is None else max(1.0, asked))
-            raise _Limited(f"{told}: too many requests; the next try is in {wait_s:.0f} s", wait_s)
+            raise Limited(told, reply.retry_after, self._wall())
         raise UnexpectedStatus(told)
-
-
-class _Limited(UnexpectedStatus):
-    """The provider asks to wait."""
-
-    def __init__(self, message: str, wait_s: float) -> None:
-        super().__init__(message)
-        self.wait_s = wait_s
 
 
 class _Cycle:

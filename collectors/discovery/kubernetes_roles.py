@@ -34,7 +34,7 @@ READ_BY: Mapping[Role, tuple[Role, ...]] = MappingProxyType(
 
 
 class Selector(NamedTuple):
-    """Which objects of one kind are read."""
+    """Selection of the objects of one kind."""
 
     role: Role
     label: str = ""

@@ -44,6 +44,8 @@ class EngineKind:
     """Label `source` of its canonical series: who counted."""
     hosted: bool = False
     """Whether it is an account at a provider, whose address is known and whose API needs a key."""
+    metered: bool = False
+    """Whether a cloud's metrics are read, which have no costs; with `hosted` only."""
     names_models: bool = True
     """Whether its metrics have its own model names, which may differ from fleet.yaml's."""
 
@@ -83,6 +85,10 @@ _KINDS = (
     EngineKind("envoy-ai-gateway", metrics_port=1064, source="proxy"),
     EngineKind("openai", source="account", hosted=True),
     EngineKind("anthropic", source="account", hosted=True),
+    EngineKind("bedrock", source="account", hosted=True, metered=True),
+    EngineKind("sagemaker", source="account", hosted=True, metered=True),
+    EngineKind("azure-openai", source="account", hosted=True, metered=True),
+    EngineKind("vertex", source="account", hosted=True, metered=True),
     EngineKind("dcgm", names_models=False),
     EngineKind("nvml", names_models=False),
     EngineKind("amd", names_models=False),

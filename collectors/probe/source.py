@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
 from collectors.errors import CollectorError, ScrapeError
 from collectors.http.http_client import HttpClient, exposition_of
+from collectors.probe.answered import answered_family, mark_of
 from collectors.probe.dialects import dialect_for
 from collectors.probe.misfit import DENIED, MISFITS, Misfit, refused, remark_of, secrets_of, shown_url
 from collectors.probe.protocol import BadAnswer, Dialect, Event, EventStream, LineStream
@@ -38,6 +39,7 @@ class ProbeSource:
     `protocol` is one of dialects.PROTOCOLS; None derives it from the URL's path. Several `questions` are asked in turn,
     one a read. `timeout_s` is the time that a user would wait; it is cut to nine tenths of the scrape's own deadline.
     A question that the server refuses is `invalid`, until the server has answered it once: from then on it is `error`.
+    `remembered` returns the marks of the questions that earlier probes of this target saw answered.
     Raises CollectorError when the URL fits no protocol.
     """
 
@@ -50,6 +52,7 @@ class ProbeSource:
         *,
         timeout_s: float | None = None,
         auth: Auth | None = None,
+        remembered: Callable[[], Collection[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -57,7 +60,9 @@ class ProbeSource:
             raise CollectorError(f"probe {shown_url(url)}: there is no question")
         self._url, self._model = url, model
         self._dialects = [dialect_for(url, protocol, model, question) for question in questions]
-        self._answered = [False] * len(questions)
+        self._marks = [mark_of(dialect) for dialect in self._dialects]
+        known = remembered()
+        self._answered = [mark in known for mark in self._marks]
         self._remarks = [""] * len(questions)
         self._next = 0
         self._timeout_s = timeout_s
@@ -76,7 +81,8 @@ class ProbeSource:
         turn, self._next = self._next, (self._next + 1) % len(self._dialects)
         asked = await self._ask(turn, limit if self._timeout_s is None else min(limit, self._timeout_s))
         self._tally.add(asked, generates=self._dialects[turn].generates)
-        return exposition_of(self._tally.families())
+        marks = [mark for mark, answered in zip(self._marks, self._answered, strict=True) if answered]
+        return exposition_of([*self._tally.families(), answered_family(marks)])
 
     async def close(self) -> None:
         """Close the connection."""

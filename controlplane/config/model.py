@@ -317,7 +317,7 @@ class Fleet(Model):
     def _budgets_have_accounts(self) -> Iterator[Fault]:
         if not all(group.reads("engine") and group.reads("labels") for group in self.targets):
             return
-        accounts = sorted({group.account for group in self.targets if group.account})
+        accounts = sorted({group.bill for group in self.targets if group.bill})
         for number, budget in enumerate(self.cost.budgets if self.cost else ()):
             if budget.reads("account") and budget.account and budget.account not in accounts:
                 place = ("cost", "budgets", number, "account")

@@ -67,9 +67,9 @@ def bring_back(rollout: Rollout, seen: TrafficObservation, now: float) -> Decisi
 def _asking(rollout: Rollout, now: float) -> tuple[str, ...]:
     """Return the backends where the old version's answers are still out. A rollback does not wait for ever."""
     check = rollout.plan.check
-    if check.question is None:
+    if not check.questions:
         return ()
-    patience = check.requests * check.question.timeout_s + ASK_S
+    patience = check.patience_s + ASK_S
     trials = {url: rollout.trial_of_stable(url) for url in rollout.plan.backends if rollout.latest(Verb.PLACE, url)}
     return tuple(
         url for url, trial in trials.items() if trial is None or not (trial.finished or now - trial.since > patience)

@@ -127,20 +127,28 @@ class RolloutLimits:
 
 @dataclass(frozen=True)
 class Check:
-    """The question for the candidate, and the limits for its numbers. Fixed when a rollout is planned."""
+    """The questions for the candidate, and the limits for its numbers. Fixed when a rollout is planned."""
 
-    question: Question | None = None
-    """None: the candidate is not asked."""
+    questions: tuple[Question, ...] = ()
+    """Asked in turn. Empty: the candidate is not asked."""
     requests: int = 0
-    """Number of questions on each backend."""
+    """Number of requests on each backend, at least one for each question."""
     failures: int = 0
-    """Number of questions that may fail on each backend."""
+    """Number of requests that may fail on each backend."""
     latency_s: float | None = None
     """Limit in seconds for the median answer and for the mean of clients' requests. None: no limit."""
     error_ratio: float = 0.05
     """Share of clients' requests that may fail, 0 to 1."""
     origin: str = ""
-    """Source of the question, in words."""
+    """Source of the questions, in words."""
+    answered: tuple[bool, ...] = ()
+    """Whether the stable version answered each question well at planning. Shorter: the rest is not known."""
+
+    @property
+    def patience_s(self) -> float:
+        """Longest duration of all requests on one backend, and of the stable version's answers, in seconds."""
+        longest_s = max((question.timeout_s for question in self.questions), default=0.0)
+        return (self.requests + len(self.questions)) * longest_s
 
 
 @dataclass(frozen=True)
@@ -153,8 +161,12 @@ class Trial:
     asked: int = 0
     """Number of questions that were answered, or that a good version would have answered."""
     failed: int = 0
+    misfits: int = 0
+    """Number of questions that the version refused and that are not known to fit: they say nothing about it."""
     words: str = ""
     """Fault of the first question that failed."""
+    remark: str = ""
+    """Words of the first question that does not fit."""
     median_s: float | None = None
     """Median duration of the good answers."""
     slowest_s: float | None = None

@@ -221,7 +221,7 @@ class Warm:
     """The warm gate: fixed prompts until the time to first token settles. Warm-up requests are no samples."""
 
     prompts: tuple[str, ...] = ()
-    """Empty: the request of the plan's check."""
+    """Empty: the requests of the plan's check."""
     at_least: int = 5
     at_most: int = 100
     within: float = 0.2

@@ -126,12 +126,15 @@ def _ask(plan: Plan, step: Step) -> str:
 
 def _questions(plan: Plan) -> str:
     to, check = plan.to_version, plan.check
-    if check.question is None:
+    if not check.questions:
         return f"ask {to} no question: fleet.yaml has neither a `verify:` nor a probe for this model"
     each = "" if len(plan.backends) == 1 else " on each"
+    many = len(check.questions)
+    what = "the question" if many == 1 else f"the {many} questions"
+    within_s = max(question.timeout_s for question in check.questions)
     return (
-        f"ask {to} {check.requests} times{each} with the question of {check.origin}, within "
-        f"{check.question.timeout_s:g} s each; at most {check.failures} bad answers are allowed"
+        f"ask {to} {check.requests} times{each} with {what} of {check.origin}, within {within_s:g} s each; at most "
+        f"{check.failures} bad answers are allowed"
     )
 
 

@@ -38,16 +38,20 @@ def judge(rollout: Rollout, backends: tuple[str, ...], evidence: Evidence) -> Ve
     against += [f"alert on {version} fires: {alert}" for alert in evidence.alerts]
     against += [f"alert {alert} fires, which `rollback_on` names" for alert in evidence.called_off_by]
     against += _numbers_against(rollout, evidence)
-    asking = () if check.question is None else tuple(url for url in backends if not _finished(rollout, url))
-    tried = any(trial.asked > trial.failed for trial in trials) or (evidence.requests or 0.0) > evidence.failed
+    asking = tuple(url for url in backends if not _finished(rollout, url)) if check.questions else ()
+    tried = (
+        any(trial.asked > trial.failed + trial.misfits for trial in trials)
+        or (evidence.requests or 0.0) > evidence.failed
+    )
     return Verdict("; ".join(against), _for(trials, evidence), asking, tried)
 
 
 def nothing_tried(rollout: Rollout, evidence: Evidence) -> str:
     """Return why the candidate is not verified, in words."""
     seen = f"its numbers could not be read: {evidence.unknown}" if evidence.unknown else "no request to it was counted"
-    if rollout.plan.check.question is not None:
-        return f"no question got a good answer, and {seen}"
+    if rollout.plan.check.questions:
+        misfit = next((f" ({trial.remark})" for trial in rollout.trials if trial.remark), "")
+        return f"no question got a good answer{misfit}, and {seen}"
     return f"fleet.yaml has neither a `verify:` nor a probe for this model, and {seen}"
 
 
@@ -84,12 +88,14 @@ def _numbers_against(rollout: Rollout, evidence: Evidence) -> list[str]:
 
 
 def _for(trials: list[Trial], evidence: Evidence) -> str:
-    asked, failed = sum(t.asked for t in trials), sum(t.failed for t in trials)
+    asked, failed = sum(t.asked for t in trials), sum(t.failed + t.misfits for t in trials)
     words = []
     if asked:
         slowest = max((t.slowest_s for t in trials if t.slowest_s is not None), default=None)
         took = "" if slowest is None else f", the slowest in {slowest:.2g} s"
         words.append(f"{asked - failed} of {questions(asked)} answered well{took}")
+    if remark := next((trial.remark for trial in trials if trial.remark), ""):
+        words.append(f"{questions(sum(t.misfits for t in trials))} did not fit: {remark}")
     if evidence.requests:
         low = ", which misses many failures" if evidence.source == "engine" else ""
         words.append(

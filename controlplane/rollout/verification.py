@@ -1,4 +1,4 @@
-"""The check of a model's candidates from fleet.yaml: its `verify:`, or else the question of its probe. Pure."""
+"""The check of a model's candidates from fleet.yaml: its `verify:`, or else the questions of its probe. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from collectors.engines.kinds import Api
 from collectors.probe.dialects import dialect_for
 from collectors.probe.openai import OpenAI
+from collectors.probe.question import Expectation
 from collectors.probe.question import Question as Probed
 from collectors.probe.triton import TritonGenerate
 from controlplane.config.model import Fleet
@@ -41,14 +42,14 @@ UNTRIED = Verification()
 
 
 def verification(section: ModelSection, targets: Sequence[TargetGroup], scrape_interval_s: float) -> Verification:
-    """Return the verification of this model's candidates. Its `verify:` and its probe name the question."""
+    """Return the verification of this model's candidates. Its `verify:` and its probe name the questions."""
     wanted = section.verify or Verify()
-    question, origin = _question(section, wanted, targets)
+    questions, origin = _questions(section, wanted, targets)
     # The growth of a counter needs two scrapes, and engines are scraped at the fleet's interval.
     watch_s = max(WATCH_S, 2 * scrape_interval_s + 1) if wanted.for_ is None else wanted.for_
     check = Check(
-        question=question if wanted.requests else None,
-        requests=wanted.requests if question else 0,
+        questions=questions if wanted.requests else (),
+        requests=max(wanted.requests, len(questions)) if wanted.requests and questions else 0,
         failures=wanted.failures,
         latency_s=wanted.latency,
         error_ratio=wanted.error_ratio,
@@ -62,23 +63,31 @@ def verifications(fleet: Fleet) -> dict[str, Verification]:
     return {section.name: verification(section, fleet.targets, fleet.scrape.interval) for section in fleet.models}
 
 
-def _question(section: ModelSection, wanted: Verify, targets: Sequence[TargetGroup]) -> tuple[Question | None, str]:
+def _questions(
+    section: ModelSection, wanted: Verify, targets: Sequence[TargetGroup]
+) -> tuple[tuple[Question, ...], str]:
     api = _api(section)
     if wanted.body is not None or wanted.prompt is not None:
         question = asked(section, wanted.path, wanted.body, wanted.prompt, wanted.timeout)
-        return replace(question, status=wanted.status), "`verify:` in fleet.yaml"
+        return (replace(question, status=wanted.status),), "`verify:` in fleet.yaml"
     for group in targets:
         for url in group.urls:
             where = urlsplit(url)
             path = next((p for p in _PROBED.get(api, ()) if where.path.rstrip("/").endswith(f"/{p}")), "")
             if path and _is_of(section, group, url):
                 shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"  # without a password
-                # The driver names the model.
-                body = dialect_for(url, group.protocol, "-", questions_of(group)[0]).body()
-                body.pop("model", None)
-                question = Question(path, body, wanted.status, wanted.timeout)
-                return question, f"the model's probe ({shown})"
-    return None, ""
+                questions = tuple(_of_probe(url, path, group, wanted, probed) for probed in questions_of(group))
+                return questions, f"the model's probe ({shown})"
+    return (), ""
+
+
+def _of_probe(url: str, path: str, group: TargetGroup, wanted: Verify, probed: Probed) -> Question:
+    body = dialect_for(url, group.protocol, "-", probed).body()
+    body.pop("model", None)  # the driver names the model
+    # Where the status of an error is wanted, the answer is none that a probe expects.
+    expect = probed.expect if wanted.status == 200 else Expectation()
+    prompt = "" if path == "infer" else probed.prompt
+    return Question(path, body, wanted.status, wanted.timeout, expect, probed.tensors.output, prompt)
 
 
 def asked(

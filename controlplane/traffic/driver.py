@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from collectors.probe.question import Expectation
 from controlplane.errors import ControlPlaneError, Unavailable
 
 
@@ -145,6 +146,12 @@ class Question:
     body: dict[str, Any] = field(default_factory=dict)
     status: int = 200
     timeout_s: float = 10.0
+    expect: Expectation = field(default_factory=Expectation)
+    """Required properties of a good answer. Drivers do not look at it."""
+    output: str = ""
+    """Triton: the tensor that holds the answer. "": the usual one."""
+    prompt: str = ""
+    """The question for people; "" where it has no words."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,8 @@ class ServerReply:
     """Seconds to the first token of a stream. None: it was no stream, or had no output."""
     body: bytes = field(repr=False)
     """The body as it came. It is private: nothing stores or logs it unless an operator asked for that."""
+    status: int = 0
+    """HTTP status. 0: not known."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def planned(*, backends: tuple[str, ...] = (BACKEND,), question: Question | None
     """Return a rollout. `options` are those of controlplane.rollout.options.Options."""
     plan = Plan(
         *("chat", "v1", "v2", RolloutKind.PROMOTE, "canary", backends, True, "", RolloutLimits(600, 300, 30), (), ()),
-        check=Check(question),
+        check=Check(() if question is None else (question,)),
         options=Options(**options),
     )
     return Rollout("r-1", plan, Phase.PREPARING, "", "ann", 1000.0, 1000.0, 1000.0)

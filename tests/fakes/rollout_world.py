@@ -35,7 +35,7 @@ BODY = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1], "data": ["hi
 def asking(requests: int = 3, failures: int = 0, timeout_s: float = 30.0, **check: Any) -> Verification:
     """Return a verification that sends BODY to `infer`."""
     question = Question("infer", BODY, 200, timeout_s)
-    return Verification(Check(question, requests, failures, origin="`verify:` in fleet.yaml", **check))
+    return Verification(Check((question,), requests, failures, origin="`verify:` in fleet.yaml", **check))
 
 
 class VirtualClock:

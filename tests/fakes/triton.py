@@ -49,6 +49,10 @@ class FakeTriton:
         """Versions whose readiness endpoint answers no although the index says READY."""
         self.raises: dict[int, str] = {}
         """Version -> the message with which its execute raises at every request. The version stays READY."""
+        self.says: dict[int, dict[str, str]] = {}
+        """Version -> its answer to each `text_input` of `generate`. Another question is answered "hi"."""
+        self.refuses: set[str] = set()
+        """Each `text_input` that every version refuses with 422."""
         self.hangs: set[int] = set()
         """Versions that never answer a request. They stay READY."""
         self.kills: set[int] = set()
@@ -154,7 +158,8 @@ class FakeTriton:
 
     async def _ask(self, request: web.Request) -> web.Response:
         version, path = int(request.match_info["version"]), request.match_info["path"]
-        self.asked.append((version, path, await request.json()))
+        asked = await request.json()
+        self.asked.append((version, path, asked))
         if self.states.get(version) != "READY":
             return _error(503, f"Request for unknown model: 'model' version {version} is not at ready state")
         if version in self.kills:
@@ -166,6 +171,10 @@ class FakeTriton:
             return _error(
                 400, f"Failed to process the request(s) for model 'model_0_0', message: {self.raises[version]}"
             )
+        if asked.get("text_input") in self.refuses:
+            return _error(422, "wrong input")
+        if path == "generate":
+            return web.json_response({"text_output": self.says.get(version, {}).get(asked["text_input"], "hi")})
         if path == "generate_stream":
             return web.Response(text='data: {"text_output":"hi"}\n\n', content_type="text/event-stream")
         return web.json_response({"outputs": [{"name": "y", "data": ["hi"]}]})

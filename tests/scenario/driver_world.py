@@ -28,7 +28,8 @@ from tests.fakes.rollout_world import VirtualClock
 from tests.fakes.rollouts.strategy_world import KindWorker
 from tests.patience import HANG_S, until
 
-ASKED = Verification(Check(Question("chat/completions", {"messages": []}), 2, 0, origin="`verify:` in fleet.yaml"), 3.0)
+QUESTION = Question("chat/completions", {"messages": []})
+ASKED = Verification(Check((QUESTION,), 2, 0, origin="`verify:` in fleet.yaml"), 3.0)
 SHORT, LONG = (2, 6), (200, 2)
 """Tokens of a stream, and clients that ask for such streams. The long ones last over several steps of a rollout."""
 SAMPLE = 400

@@ -21,7 +21,7 @@ from controlplane.traffic.driver import Question
 from tests.fakes.gateway_world import GatewayWorld
 
 QUESTION = Question("chat/completions", {"messages": [], "stream": True}, timeout_s=2.0)
-ASKED = Verification(Check(QUESTION, 3, 0, origin="`verify:` in fleet.yaml"))
+ASKED = Verification(Check((QUESTION,), 3, 0, origin="`verify:` in fleet.yaml"))
 NOT_TRIED = (
     "v2 is loaded, not tried (fleet.yaml has neither a `verify:` nor a probe for this model, and its numbers could not "
     "be read: no metrics were queried)"

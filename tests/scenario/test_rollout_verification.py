@@ -6,8 +6,14 @@ import logging
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
-from controlplane.rollout.model import Evidence, Phase
+from collectors.probe.question import Expectation
+from controlplane.rollout.model import Check, Evidence, Phase
+from controlplane.rollout.step_words import step_sentences
+from controlplane.rollout.verification import Verification
+from controlplane.store.tables.rollouts import RolloutRow
+from controlplane.traffic.driver import Question
 from tests.fakes.rollout_world import BODY, START, World, asking
 
 
@@ -35,16 +41,16 @@ async def test_a_candidate_that_fails_every_request_is_turned_back_at_the_first_
         await world.promote()
         await world.tick()
         await world.tick()
-        assert [version for version, *_ in world.triton.asked] == [1, 2]
+        assert [version for version, *_ in world.triton.asked] == [1, 2, 1], "v1 is asked what v2 refuses"
         line = await world.tick()
         assert line == (
             "rolling-back: v2 failed 1 of 1 question on A: answered 400 instead of 200: Failed to process the "
-            "request(s) for model 'model_0_0', message: RuntimeError: CUDA error: out of memory. "
-            "Rolling back to v1: ordering v1 on A"
+            "request(s) for model 'model_0_0', message: RuntimeError: CUDA error: out of memory; v1 "
+            "answers it well. Rolling back to v1: ordering v1 on A"
         )
         latest = await world.finish()
         assert (latest.phase, latest.wished, latest.verified) == (Phase.ROLLED_BACK, False, None)
-        assert latest.sentence.endswith("out of memory. v1 serves again (5 of 5 questions answered well)")
+        assert latest.sentence.endswith("v1 answers it well. v1 serves again (5 of 5 questions answered well)")
         assert (world.triton.serving, world.triton.loads) == (1, [[1, 2], [1]])
         assert (await world.service.model("model")).stable == "v1"
 
@@ -208,7 +214,7 @@ async def test_a_question_that_even_the_stable_version_fails_is_doubted_when_pla
         world.triton.raises[1] = "no such input"
         *_, note = (await world.service.plan("model", "v2")).notes
         assert note.startswith("v1 itself does not answer the question of `verify:` in fleet.yaml well (answered 400")
-        assert note.endswith("If the question is wrong, v2 will be rolled back too")
+        assert note.endswith("v2 is not rolled back if it refuses the question too, and not verified by it")
 
 
 async def test_killed_while_asking_it_asks_anew_and_ends_the_same(tmp_path: Path) -> None:
@@ -273,3 +279,139 @@ async def test_a_rollout_that_waits_for_a_silent_backend_is_told_once_and_listed
         world.triton.reachable = True
         await world.finish()
         assert world.service.attention() == ()
+
+
+def of_a_probe(failures: int = 0) -> Verification:
+    """Return the check of a probe with three questions, each with another answer."""
+    questions = tuple(
+        Question("generate", {"text_input": prompt}, 200, 30.0, Expectation(regex=f"^{answer}$"), prompt=prompt)
+        for prompt, answer in (("1 + 1?", "2"), ("1 + 2?", "3"), ("1 + 3?", "4"))
+    )
+    return Verification(Check(questions, 5, failures, origin="the model's probe"))
+
+
+RIGHT = {"1 + 1?": "2", "1 + 2?": "3", "1 + 3?": "4"}
+
+
+async def test_every_question_of_a_probe_is_asked_in_turn_and_right_answers_verify(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=of_a_probe()) as world:
+        world.triton.says = {1: RIGHT, 2: RIGHT}
+        planned = step_sentences((await world.promote()).plan)
+        assert planned[1] == (
+            "ask v2 5 times with the 3 questions of the model's probe, within 30 s each; at most 0 bad answers are "
+            "allowed; v1 stays loaded meanwhile"
+        )
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, True)
+        asked = [(version, body["text_input"]) for version, _, body in world.triton.asked]
+        stable = [(1, prompt) for prompt in RIGHT]
+        assert asked == [*stable, *((2, prompt) for prompt in (*RIGHT, "1 + 1?", "1 + 2?"))]
+
+
+async def test_a_wrong_answer_to_a_later_question_turns_it_back_with_the_evidence(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=of_a_probe()) as world:
+        world.triton.says = {1: RIGHT, 2: RIGHT | {"1 + 3?": "five"}}
+        await world.promote()
+        for _ in range(2):
+            await world.tick()
+        line = await world.tick()
+        assert line == (
+            'rolling-back: v2 failed 1 of 3 questions on A: question 3 of 3 ("1 + 3?"): expected a text that matches '
+            '"^4$", and "five" came from A. Rolling back to v1: ordering v1 on A'
+        )
+        latest = await world.finish()
+        assert (latest.phase, latest.verified) == (Phase.ROLLED_BACK, None)
+        assert latest.sentence.endswith("v1 serves again (5 of 5 questions answered well)")
+
+
+async def test_wrong_answers_up_to_the_limit_are_borne(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=of_a_probe(failures=1)) as world:
+        world.triton.says = {1: RIGHT, 2: RIGHT | {"1 + 3?": "five"}}
+        await world.promote()
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, True)
+        assert latest.evidence.startswith("4 of 5 questions answered well")
+
+
+async def test_a_wrong_answer_of_the_stable_version_is_doubted_when_planning(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=of_a_probe()) as world:
+        world.triton.says = {1: RIGHT | {"1 + 2?": "33"}}
+        *_, note = (await world.service.plan("model", "v2")).notes
+        assert note.replace(world.triton.url, "A") == (
+            'v1 itself does not answer the questions of the model\'s probe well (question 2 of 3 ("1 + 2?"): expected '
+            'a text that matches "^3$", and "33" came from A). If the question is wrong, v2 will be rolled back too'
+        )
+
+
+async def test_a_rollout_of_a_release_with_one_question_goes_on_asking_it(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(3)) as world:
+        await world.promote()
+        await world.tick()
+        with world.db.transaction() as session:
+            row = session.exec(select(RolloutRow)).one()
+            check = dict(row.state["check"])
+            (question,) = check.pop("questions")
+            old = {name: question[name] for name in ("path", "body", "status", "timeout_s")}
+            del check["answered"]
+            row.state = {**row.state, "format": 6, "check": {**check, "question": old}}
+        await world.crash()
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, True)
+        assert world.triton.asked[1:] == [(2, "infer", BODY)] * 3
+
+
+async def test_a_question_that_both_versions_refuse_rolls_nothing_back_and_verifies_nothing(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=asking(2)) as world:
+        world.triton.raises = {1: "no such input", 2: "no such input"}
+        rollout = await world.promote()
+        assert rollout.plan.notes[-1].endswith(
+            "v2 is not rolled back if it refuses the question too, and not verified by it"
+        )
+        latest = await world.finish()
+        assert (latest.phase, latest.ok, latest.verified) == (Phase.SUCCEEDED, True, False)
+        assert latest.evidence.startswith(
+            "no question got a good answer (answered 400 instead of 200: Failed to process the request(s) for model "
+            "'model_0_0', message: no such input; v1 refuses it too), and "
+        )
+        assert [version for version, *_ in world.triton.asked] == [1, 2, 1, 2], "v1 is compared once for each question"
+        assert world.told()[-1] == "info: model is on v2, loaded and not tried"
+
+
+async def test_a_refused_question_among_good_ones_is_told_and_the_others_verify(tmp_path: Path) -> None:
+    async with World(tmp_path, verification=of_a_probe()) as world:
+        world.triton.says = {1: RIGHT, 2: RIGHT}
+        world.triton.refuses = {"1 + 3?"}
+        await world.promote()
+        latest = await world.finish()
+        assert (latest.ok, latest.verified) == (True, True)
+        assert latest.evidence.startswith("4 of 5 questions answered well, the slowest in 0.")
+        assert latest.evidence.endswith(
+            '1 question did not fit: question 3 of 3 ("1 + 3?"): answered 422 instead of 200: wrong input; '
+            "v1 refuses it too"
+        )
+
+
+@pytest.mark.parametrize(
+    ("stable_raises", "end"),
+    [
+        ({}, "rolled-back: v2 failed 1 of 1 question on A: answered 400"),
+        ({3: "no such input"}, "succeeded: v2 serves, v3 has finished"),
+    ],
+    ids=["it answered well", "it refused it too"],
+)
+async def test_where_the_old_version_is_gone_its_answer_at_planning_counts(
+    tmp_path: Path, stable_raises: dict[int, str], end: str
+) -> None:
+    """Triton cannot keep a higher version loaded beside v2, so nothing is left to compare with."""
+    async with World(tmp_path, verification=asking(2)) as world:
+        await world.promote("v3")
+        await world.finish()
+        world.triton.raises = {2: "no such input", **stable_raises}
+        await world.promote("v2")
+        latest = await world.finish()
+        assert f"{latest.phase}: {latest.sentence}".replace(world.triton.url, "A").startswith(end)
+        if not stable_raises:
+            assert "no such input; v3 answered it well before the rollout" in latest.sentence
+        else:
+            assert "no such input; v3 did not answer it well before the rollout" in latest.evidence
+            assert latest.verified is False

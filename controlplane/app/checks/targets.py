@@ -214,6 +214,8 @@ def _compare(found: list[Placed], findings: Findings) -> None:
 def _scraped(target: Target) -> tuple[object, ...]:
     """Return what two targets have in common that read the same numbers. At a provider the key decides the account."""
     kind = ENGINES.get(target.engine)
+    if kind and kind.metered:  # the keys are not in the target, but accounts have jobs of their own
+        return target.url, target.engine, target.job
     return target.url, target.auth if kind and kind.hosted else None
 
 

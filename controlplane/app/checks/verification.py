@@ -18,7 +18,7 @@ def check_verification(loaded: LoadedFleet, findings: Findings) -> None:
         moved = whole(model) and model.traffic.switches
         if not moved or model.verify or len(model.versions) < 2:
             continue
-        if verification(model, fleet.targets, fleet.scrape.interval).check.question is None:
+        if not verification(model, fleet.targets, fleet.scrape.interval).check.questions:
             served = model.traffic.model or model.name
             triton = Api.TRITON in model.engine_apis()
             probe = f"…/v2/models/{served}/generate_stream" if triton else "…/v1/chat/completions"

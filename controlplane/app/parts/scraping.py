@@ -115,7 +115,7 @@ class Scraping(Part[ScrapingSettings]):
         groups, self._groups = self._groups, _by_place(settings.plan)
         self._scrape, self._discovery = settings.scrape, settings.discovery
         self._manager.limits = limits
-        self._sources = SourceFactory(settings.plan, settings.scrape.max_body_bytes)
+        self._sources = SourceFactory(settings.plan, settings.scrape.max_body_bytes, self._store)
         return [*told, *difference("groups of targets", groups, self._groups)]
 
     def loops(self, make: LoopFactory) -> Sequence[Loop]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collectors.discovery.asking import Follower, FollowerOf
+from collectors.discovery.consul_following import consul_follower
+from collectors.discovery.consul_sd import ConsulSd
 from collectors.discovery.dns_following import dns_follower
 from collectors.discovery.dns_sd import DnsSd
 from collectors.discovery.docker_following import docker_follower
@@ -24,6 +26,8 @@ def followers(means: Means) -> FollowerOf:
                 return http_follower(sd, means)
             case DnsSd():
                 return dns_follower(sd, means)
+            case ConsulSd():
+                return consul_follower(sd, means)
             case DockerSd():
                 return docker_follower(sd, means)
             case KubernetesSd():

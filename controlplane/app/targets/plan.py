@@ -13,6 +13,7 @@ from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
+from controlplane.app.targets.clouds import url_of
 from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.app.targets.sd_configs import sd_configs_of
 from controlplane.config.auth import auth_of
@@ -50,13 +51,14 @@ class Readiness:
 
 @dataclass(frozen=True)
 class ScrapePlan:
-    """All groups of targets, with the settings of the sources that need more than a GET: probes and readiness."""
+    """All groups of targets, with the settings of the sources that need more than a GET."""
 
     groups: tuple[DiscoveryGroup, ...]
     files: tuple[PrometheusFile, ...] = ()
     """Files that list more groups."""
     probes: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
     readiness: Mapping[str, Readiness] = field(default_factory=dict)
+    clouds: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
 
 
 def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
@@ -64,6 +66,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
     fleet = loaded.fleet
     groups: list[DiscoveryGroup] = []
     probes: dict[tuple[str, Labels], TargetGroup] = {}
+    clouds: dict[tuple[str, Labels], TargetGroup] = {}
     files: list[PrometheusFile] = []
     for number, group in enumerate(fleet.targets):
         if group.prometheus_config:
@@ -75,6 +78,8 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
         for url in group.urls if group.engine == "probe" else ():
             probes[url, made.labels] = group
             _check_probe(url, group, loaded, ("targets", number))
+        for url in made.urls if ENGINES[group.kind].metered else ():
+            clouds[url, made.labels] = group
     engines, readiness = _backends(fleet.models)
     groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
     if fleet.gateway.runs_here:
@@ -82,7 +87,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
         # A gateway that is listed under targets: has labels and limits of its own there.
         if not any(group.engine in ("gateway", AUTO) and set(own.addresses) & set(group.addresses) for group in groups):
             groups.append(own)
-    return ScrapePlan(tuple(groups), tuple(files), probes, readiness)
+    return ScrapePlan(tuple(groups), tuple(files), probes, readiness, clouds)
 
 
 def _own_gateway(section: GatewaySection, scrape: ScrapeSection) -> DiscoveryGroup:
@@ -115,6 +120,8 @@ def _listed(group: TargetGroup, loaded: LoadedFleet) -> DiscoveryGroup:
 def _urls(group: TargetGroup) -> tuple[str, ...]:
     if group.engine == "nvml" and not group.listed:
         return (LOCAL_NVML,)
+    if ENGINES[group.kind].metered:
+        return group.urls or (url_of(group),)
     provider = PROVIDERS.get(group.kind)
     return group.urls or ((provider.url,) if provider else ())
 

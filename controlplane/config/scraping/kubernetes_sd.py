@@ -19,7 +19,7 @@ class NamespacesSection(Model):
 
 
 class SelectorSection(Model):
-    """Which objects of one kind are read."""
+    """Selection of the objects of one kind."""
 
     role: Role
     label: Text | None = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from collectors.discovery.dns_sd import RecordType
 from controlplane.config.checking import Fault, check
-from controlplane.config.vocabulary import Access, Interval, Model, Text
+from controlplane.config.vocabulary import Access, Interval, Model, Text, address
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -27,6 +27,24 @@ class DnsSdSection(Model):
     def _has_a_port(self) -> Iterator[Fault]:
         if self.type is not RecordType.SRV and self.port is None:
             yield Fault(("port",), f"is required, because records of the type {self.type} have none")
+
+
+class ConsulSdSection(Access):
+    """A Consul agent whose services are targets, as in Prometheus's `consul_sd_configs`."""
+
+    server: Annotated[Text, AfterValidator(address)] = "localhost:8500"
+    scheme: Literal["http", "https"] = "http"
+    path_prefix: Text | None = None
+    datacenter: Text | None = None
+    namespace: Text | None = None
+    partition: Text | None = None
+    services: tuple[Text, ...] = ()
+    tags: tuple[Text, ...] = ()
+    node_meta: dict[Text, Text] = Field(default={})
+    filter: Text | None = None
+    tag_separator: str = ","
+    allow_stale: bool = True
+    refresh_interval: Interval = 30.0
 
 
 def _docker_host(value: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from collectors.engines.kinds import AUTO, ENGINES
 from controlplane.config.checking import Fault, check
 from controlplane.config.engine_names import EngineName
+from controlplane.config.scraping.clouds import AwsSection, AzureSection, GoogleSection
 from controlplane.config.scraping.kubernetes_sd import KubernetesSdSection
 from controlplane.config.scraping.probe import (
     MAX_QUESTIONS,
@@ -19,7 +20,7 @@ from controlplane.config.scraping.probe import (
     TensorsSection,
 )
 from controlplane.config.scraping.relabel import RelabelSection
-from controlplane.config.scraping.sd_sections import DnsSdSection, DockerSdSection
+from controlplane.config.scraping.sd_sections import ConsulSdSection, DnsSdSection, DockerSdSection
 from controlplane.config.vocabulary import (
     Access,
     FilePath,
@@ -37,11 +38,15 @@ from controlplane.config.wording import one_of, shown
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
 _PROBE_FIELDS = ("prompt", "max_tokens", "parameters", "expect", "tensors", "questions", "protocol", "model_name")
+_PLACES = {"bedrock": "aws", "sagemaker": "aws", "azure-openai": "azure", "vertex": "google"}
+"""Engines of a cloud, and the field that says where the cloud keeps their metrics."""
+_OWN_KEYS = {"aws": "aws: with credentials_file:", "google": "google: with key_file:"}
+"""Those of these fields that name the key, and how."""
 _OF_FILES = ("prometheus_config", "engine", "engines")
 """Fields that an entry with prometheus_config may have."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
 """Engines that are not scraped at a `host:port`."""
-SD_FIELDS = ("http_sd", "dns_sd", "docker_sd", "kubernetes_sd")
+SD_FIELDS = ("http_sd", "dns_sd", "consul_sd", "docker_sd", "kubernetes_sd")
 """Fields that list sources of addresses other than files."""
 JOB_ENGINE = AUTO
 """Engine of a job of a prometheus.yml for which fleet.yaml names none."""
@@ -67,6 +72,7 @@ class TargetGroup(Access):
     file_sd: tuple[PathPattern, ...] = ()
     http_sd: tuple[HttpSdSection, ...] = ()
     dns_sd: tuple[DnsSdSection, ...] = ()
+    consul_sd: tuple[ConsulSdSection, ...] = ()
     docker_sd: tuple[DockerSdSection, ...] = ()
     kubernetes_sd: tuple[KubernetesSdSection, ...] = ()
     urls: tuple[HttpUrl, ...] = ()
@@ -96,6 +102,12 @@ class TargetGroup(Access):
     """probe only. Default: derived from the URL's path."""
     model_name: Text | None = None
     """probe only: the model to request. Default: the `model` label."""
+    aws: AwsSection | None = None
+    """bedrock and sagemaker only: the region, and the key."""
+    azure: AzureSection | None = None
+    """azure-openai only: the resource, and the application whose secret authorization: names."""
+    google: GoogleSection | None = None
+    """vertex only: the project, and the key of a service account."""
 
     @check
     def _names_its_engine(self) -> Iterator[Fault]:
@@ -146,8 +158,26 @@ class TargetGroup(Access):
                 yield Fault((field,), f"is for engine probe, and has no effect on engine {self.engine}; remove it")
 
     @check
+    def _clouds_have_places(self) -> Iterator[Fault]:
+        needed = _PLACES.get(self.engine or "")
+        for field in dict.fromkeys(_PLACES.values()):
+            if field != needed and getattr(self, field):
+                kinds = " or ".join(name for name, of_it in _PLACES.items() if of_it == field)
+                yield Fault((field,), f"is for engine {kinds}; remove it")
+        if needed == "azure" and not self.azure:
+            yield Fault((), f"engine {self.engine} needs azure: {{tenant: …, client: …, resource: /subscriptions/…}}")
+        if needed == "google" and not self.google:
+            yield Fault((), f"engine {self.engine} needs google: {{project: …, key_file: …}}")
+        if needed in _OWN_KEYS:
+            if needed == "aws" and not self.aws:
+                yield Fault((), f"engine {self.engine} needs aws: {{region: eu-west-1}}, with the region of the models")
+            for field in ("authorization", "basic_auth"):
+                if getattr(self, field):
+                    yield Fault((field,), f"is not for engine {self.engine}; use {_OWN_KEYS[needed]}")
+
+    @check
     def _accounts_have_keys(self) -> Iterator[Fault]:
-        if self.account and not self.authorization:
+        if self.account and not self.authorization and _PLACES.get(self.engine or "") not in _OWN_KEYS:
             yield Fault(
                 (),
                 f"engine {self.engine} needs a key: authorization: with credentials_file: or credentials_env:",
@@ -183,6 +213,11 @@ class TargetGroup(Access):
         """Name of the account that the target reads, which is its job. None: the engine is not a provider."""
         kind = ENGINES.get(self.engine or "")
         return (self.labels.get("job") or kind.name) if kind and kind.hosted else None
+
+    @property
+    def bill(self) -> str | None:
+        """Name of the account, if its costs can be read."""
+        return None if ENGINES.get(self.engine or "", ENGINES[AUTO]).metered else self.account
 
     @property
     def metrics_path(self) -> str:

@@ -15,8 +15,7 @@ from controlplane.traffic.driver import TrafficObservation
 def ask(rollout: Rollout, seen: TrafficObservation, phase: Phase, urls: tuple[str, ...], now: float) -> Decision:
     """Ask the candidate on these backends. Roll back when a trial there is not finished by its deadline."""
     plan, check = rollout.plan, rollout.plan.check
-    assert check.question is not None  # without a question judge() names no backend to ask
-    patience = plan.limits.load_s + check.requests * check.question.timeout_s
+    patience = plan.limits.load_s + check.patience_s
     for url in urls:
         trial = rollout.trial(url)
         if trial is not None and now - trial.since > patience:

@@ -19,6 +19,7 @@ from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.building import Combined, combined, options_of, options_of_rollback
 from controlplane.rollout.planning.capacity import Capacity, Fit, ServerMemory, capacity
 from controlplane.rollout.planning.checklist import attest_reasons
+from controlplane.rollout.planning.doubt import doubted
 from controlplane.rollout.planning.freeze import Freeze, Freezes, windows
 from controlplane.rollout.planning.gates import sentences
 from controlplane.rollout.planning.history import loads_of
@@ -43,14 +44,11 @@ from controlplane.store.rollout_rows.records import RolloutRecord
 from controlplane.traffic.driver import (
     Capabilities,
     Driver,
-    NotSent,
     Preparation,
     TrafficObservation,
     VersionState,
 )
 
-DOUBT_S = 5.0
-"""Seconds that planning waits at most for the stable version's answer to the question. Chosen."""
 HISTORY = 20
 """Number of earlier rollouts whose loads predict a downtime. Chosen."""
 ADMIN = "admin"
@@ -194,8 +192,7 @@ class Planner:
             chosen.strategy,
             replace(chosen.options, notes=chosen.notes),
         )
-        doubt = await _doubt(driver, plan, seen)
-        return (replace(plan, notes=(*plan.notes, doubt)) if doubt else plan), fits
+        return await doubted(driver, plan, seen), fits
 
     async def _choose(
         self, request: planning.Request, section: ModelSection, capabilities: Capabilities | None = None
@@ -369,22 +366,3 @@ async def _prepared(request: planning.Request, driver: Driver) -> tuple[Preparat
             raise
         return Preparation("", planning.not_needed(refused.reasons)), seen
     return preparation, await driver.observe()
-
-
-async def _doubt(driver: Driver, plan: Plan, seen: TrafficObservation) -> str:
-    """Ask the stable version the candidate's question once. Return a warning when even its answer is bad, else ""."""
-    question = plan.check.question
-    serving = next((b.url for b in seen.backends if b.serving == plan.from_version), None)
-    if question is None or serving is None:
-        return ""
-    try:
-        timeout_s = min(question.timeout_s, DOUBT_S)
-        answer = await driver.ask(serving, plan.from_version, replace(question, timeout_s=timeout_s))
-    except NotSent as error:
-        return f"{plan.from_version} could not be asked the question of {plan.check.origin}: {error}"
-    if not answer.fault:
-        return ""
-    return (
-        f"{plan.from_version} itself does not answer the question of {plan.check.origin} well ({answer.fault}). If "
-        f"the question is wrong, {plan.to_version} will be rolled back too"
-    )

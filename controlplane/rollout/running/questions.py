@@ -89,8 +89,10 @@ class Questions:
 
         try:
             async with self._turns:
-                version = plan.from_version if fresh.of_stable else plan.to_version
-                await trial.run(driver, version, plan.check, fresh, note)
+                if fresh.of_stable:
+                    await trial.run(driver, plan.from_version, plan.check, fresh, note)
+                else:
+                    await trial.run(driver, plan.to_version, plan.check, fresh, note, plan.from_version)
         except Exception as error:  # a job's boundary: a fault in a driver must end in the rollout's history
             log.exception("rollout %s: asking %s failed", rollout.id, fresh.backend)
             failures = plan.check.failures + 1

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
 
 from alerts.errors import NotReadable
-from alerts.stored import Document, Upgrade, checked, items, only, reading, upgraded
+from alerts.stored import Document, checked, items, only, reading, upgraded
 from controlplane.errors import Unreadable
 from controlplane.rollout.findings import WorkState
 from controlplane.rollout.model import (
-    Check,
     Gate,
     Phase,
     Plan,
@@ -27,58 +26,17 @@ from controlplane.rollout.model import (
 from controlplane.rollout.options import Moment, Options
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
 from controlplane.rollout.stored.shape import Shape
-from controlplane.rollout.strategies import Setting, blue_green, step_of
+from controlplane.rollout.stored.upgrades import UPGRADES, check_of
+from controlplane.rollout.strategies import step_of
 from controlplane.rollout.wishes import Wait, Wish
 from controlplane.store.rollout_rows.records import RolloutRecord
-from controlplane.traffic.driver import Question
-
-
-def _to_1(state: Document) -> Document:
-    """Upgrade a state without a format number: it has no questions, no evidence and no notifications."""
-    trial: Document = {"known": (), "check": {}, "endless_load": "", "trials": (), "verified": None, "evidence": ""}
-    return {**trial, "needs_person": False, "told_stuck": False, "standing": False, **state}
-
-
-def _to_2(state: Document) -> Document:
-    """Upgrade format 1: its steps were sentences, and every plan was blue-green, so the deadlines define the steps."""
-    with reading():
-        steps = tuple(blue_green(Setting(RolloutLimits(**state["limits"]), _check(state["check"]))))
-    return {**state, "steps": [asdict(step) for step in steps], "step": None}
-
-
-def _to_3(state: Document) -> Document:
-    """Upgrade format 2: every order sent all requests to its version, and no driver counted them."""
-    with reading():
-        intents = [{**intent, "order": {**intent["order"], "share": 1.0}} for intent in items(state["intents"])]
-    return {**state, "intents": intents, "counted": None}
-
-
-def _to_4(state: Document) -> Document:
-    """Upgrade format 3: it had no options, no works beside the state machine, and no copies of requests."""
-    with reading():
-        intents = [{**intent, "order": {**intent["order"], "mirror": 0.0}} for intent in items(state["intents"])]
-        progress = {"progress_at": state["phase_at"], "looks_failed": 0}
-    unset = dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending"))
-    return {**state, "intents": intents, "options": {}, "works": [], "steps_at": [], **progress, **unset}
-
-
-def _to_5(state: Document) -> Document:
-    """Upgrade format 4: moves of its times were not stored with it."""
-    return {**state, "clock_step": "", "gap_from": None, "gap_until": None}
-
-
-def _to_6(state: Document) -> Document:
-    """Upgrade format 5: the files of versions were not checked."""
-    return {**state, "digest": ""}
-
 
 _OPTIONS: Shape[Options] = Shape(Options, "options")
 _WISH: Shape[Wish] = Shape(Wish, "wishes")
 _WORK: Shape[WorkState] = Shape(WorkState, "works")
 _WAIT: Shape[Wait | None] = Shape(Wait | None, "wait")
-_UPGRADES: tuple[Upgrade, ...] = (_to_1, _to_2, _to_3, _to_4, _to_5, _to_6)
-FORMAT = len(_UPGRADES)
-"""Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to _UPGRADES."""
+FORMAT = len(UPGRADES)
+"""Format number of `RolloutRecord.state`. A change that adds or renames a key must append an upgrade to UPGRADES."""
 
 _KEYS = frozenset(
     [
@@ -207,7 +165,7 @@ def from_record(record: RolloutRecord) -> Rollout:
     Raises Unreadable when a newer release stored it, and when it is damaged.
     """
     try:
-        state = upgraded(record.state, _UPGRADES)
+        state = upgraded(record.state, UPGRADES)
         only(state, _KEYS)
         with reading():
             return checked(_rollout(record, state))
@@ -291,7 +249,7 @@ def _plan(record: RolloutRecord, state: Document) -> Plan:
         steps=tuple(_step(item) for item in items(state["steps"])),
         notes=items(state["plan_notes"]),
         known=items(state["known"]),
-        check=_check(state["check"]),
+        check=check_of(state["check"]),
         endless_load=state["endless_load"],
         options=_OPTIONS.read(state["options"]),
     )
@@ -349,11 +307,6 @@ def _rollout(record: RolloutRecord, state: Document) -> Rollout:
 def without_carry(state: WorkState) -> WorkState:
     """Return the state without the worker's own data, which is stored with the finding alone."""
     return state if state.finding is None else replace(state, finding=replace(state.finding, carry=""))
-
-
-def _check(item: Document) -> Check:
-    question = item.get("question")
-    return Check(**{**item, "question": Question(**question) if question else None})
 
 
 def _step(item: Document) -> Step:

@@ -13,6 +13,5 @@ _WRITING = frozenset(("chat/completions", "completions", "generate", "generate_s
 
 def question_of(plan: Plan, section: ModelSection, prompt: str, timeout_s: float) -> Question:
     """Return the request of a prompt: on the path of the plan's check if that takes prompts, else on a usual one."""
-    check = plan.check.question
-    path = check.path if check is not None and check.path in _WRITING else None
+    path = next((each.path for each in plan.check.questions if each.path in _WRITING), None)
     return asked(section, path, None, prompt, timeout_s)

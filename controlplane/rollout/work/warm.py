@@ -133,10 +133,9 @@ def settled(rounds: Sequence[float], warm: Warm) -> bool:
 
 
 def _questions(plan: Plan, section: ModelSection, warm: Warm) -> list[Question]:
-    check = plan.check.question
     if warm.prompts:
         return [question_of(plan, section, prompt, warm.timeout_s) for prompt in warm.prompts]
-    return [] if check is None else [check]
+    return list(plan.check.questions)
 
 
 def _end(outcome: Outcome, url: str, rounds: Sequence[float], warm: Warm, words: str) -> _End:

@@ -54,7 +54,7 @@ class OpenAiApi:
         body = {**question.body, "model": served}
         reply = await self._server.ask(f"/v1/{question.path}", body, question.timeout_s)
         found = fault(question, reply.status, reply.body)
-        return ServerReply(self._url, found, reply.seconds, first_token_s(reply, _has_output), reply.body)
+        return ServerReply(self._url, found, reply.seconds, first_token_s(reply, _has_output), reply.body, reply.status)
 
 
 def fault(question: Question, status: int, body: bytes) -> str:

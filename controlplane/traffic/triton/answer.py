@@ -18,7 +18,7 @@ from controlplane.traffic.triton.api import error_in
 def judged(url: str, question: Question, reply: Reply) -> ServerReply:
     """Return a server's reply with its fault and its time to the first token."""
     found = fault(question, reply.status, reply.body)
-    return ServerReply(url, found, reply.seconds, first_token_s(reply, _has_output), reply.body)
+    return ServerReply(url, found, reply.seconds, first_token_s(reply, _has_output), reply.body, reply.status)
 
 
 def fault(question: Question, status: int, body: bytes) -> str:

@@ -38,6 +38,7 @@ SD_CONFIGS: Mapping[str, Kind] = MappingProxyType(
         "kubernetes_sd_configs": Kind(kubernetes_sd.FIELDS, kubernetes_sd.read),
         "http_sd_configs": Kind(("url", "refresh_interval", *access.FIELDS), _http),
         "dns_sd_configs": Kind(sd_kinds.DNS_FIELDS, sd_kinds.read_dns),
+        "consul_sd_configs": Kind(sd_kinds.CONSUL_FIELDS, sd_kinds.read_consul),
         "docker_sd_configs": Kind(sd_kinds.DOCKER_FIELDS, sd_kinds.read_docker),
     }
 )

@@ -15,7 +15,7 @@ METRIC = 'metrics: {llm_x: {type: gauge, unit: u, help: "h"}, llm_h: {type: hist
 def test_every_canonical_metric_is_declared_with_type_unit_and_help() -> None:
     catalogue = load_catalogue()
 
-    assert len(catalogue.names()) == 53
+    assert len(catalogue.names()) == 56
     for name, metric in catalogue.metrics.items():
         assert metric.help.endswith("."), name
         assert (metric.type == "counter") == name.endswith("_total"), name

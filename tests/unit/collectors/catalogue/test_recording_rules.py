@@ -63,7 +63,8 @@ def test_whether_a_target_answers_is_recorded_with_its_kind_of_engine() -> None:
     assert kinds["vllm"] == 'up{job=~"vllm-.*|chat"}'
     assert kinds["gateway"] == 'up{job="gateway"}'
     assert CATALOGUE.engines.keys() - kinds.keys() == {  # it sends these itself
-        *("probe", "readiness", "ollama", "fastchat", "mii", "openai", "anthropic", "controlplane")
+        *("probe", "readiness", "ollama", "fastchat", "mii", "openai", "anthropic", "controlplane"),
+        *("bedrock", "sagemaker", "azure-openai", "vertex"),
     }
 
 

@@ -15,7 +15,8 @@ from aiohttp import web
 from collectors.catalogue.mapping import canonical_layout, missing
 from collectors.catalogue.model import load_catalogue
 from collectors.clouds.providers import PROVIDERS
-from collectors.clouds.source import MAX_RETRY_S, POLL_S, RETRY_S, AccountSource
+from collectors.clouds.source import POLL_S, AccountSource
+from collectors.clouds.waiting import MAX_RETRY_S, RETRY_S
 from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, UnexpectedStatus, Unreachable
 from collectors.exposition.parser import parse
 from collectors.samples import labels_of

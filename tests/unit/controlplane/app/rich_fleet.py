@@ -44,6 +44,22 @@ RICH: dict[str, Any] = {
             {"engine": name, "urls": ["http://127.0.0.1:1"], "authorization": {"credentials_file": "/k1"}}
             for name in ("openai", "anthropic")
         ),
+        {
+            "engine": "bedrock",
+            "urls": ["http://127.0.0.1:1"],
+            "aws": {"region": "eu-west-1", "credentials_file": "/k1"},
+        },
+        {
+            "engine": "azure-openai",
+            "urls": ["http://127.0.0.1:1"],
+            "azure": {
+                "tenant": "t",
+                "client": "c",
+                "resource": "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a",
+            },
+            "authorization": {"credentials_file": "/k1"},
+        },
+        {"engine": "vertex", "urls": ["http://127.0.0.1:1"], "google": {"project": "p", "key_file": "/k1"}},
     ],
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",

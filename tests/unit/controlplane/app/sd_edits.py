@@ -18,6 +18,27 @@ SD_EDITS = (
     _edit("dns_sd", DNS, "port", 10),
     _edit("dns_sd", DNS, "refresh_interval", "9s"),
     *(
+        _edit("consul_sd", {"server": "127.0.0.1:1"}, field, value)
+        for field, value in {
+            "server": "127.0.0.1:2",
+            "scheme": "https",
+            "path_prefix": "/consul",
+            "datacenter": "d",
+            "namespace": "n",
+            "partition": "p",
+            "services": ["chat"],
+            "tags": ["gpu"],
+            "node_meta": {"rack": "a"},
+            "filter": 'ServiceName == "chat"',
+            "tag_separator": ";",
+            "allow_stale": False,
+            "refresh_interval": "9s",
+            "authorization": {"credentials_env": "E"},
+            "basic_auth": {"username": "u", "password_file": "/pw"},
+            "tls": {"insecure_skip_verify": True},
+        }.items()
+    ),
+    *(
         _edit("docker_sd", DOCKER, field, value)
         for field, value in {
             "host": "tcp://127.0.0.1:1",

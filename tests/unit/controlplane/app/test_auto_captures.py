@@ -18,6 +18,7 @@ from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Target
 from controlplane.app.targets.plan import ScrapePlan
 from controlplane.app.targets.sources import SourceFactory
+from controlplane.metrics.series.series_store import SeriesStore
 from tests.fakes.recipes import ready
 from tests.fakes.scrape_once import scrape_once
 
@@ -96,6 +97,6 @@ async def test_each_page_gives_the_series_of_its_engine(page: str) -> None:
 @pytest.mark.parametrize(("engine", "filtered"), [("dcgm", True), (AUTO, True), ("vllm", False)])
 async def test_blank_values_of_dcgm_are_left_out_before_the_engine_is_known(engine: str, filtered: bool) -> None:
     target = Target(engine, "http://a:1/metrics", "job", "a:1")
-    source = SourceFactory(ScrapePlan(()), 1000).recipe(target).made()
+    source = SourceFactory(ScrapePlan(()), 1000, SeriesStore(retention_s=60.0)).recipe(target).made()
     assert isinstance(source, GpuExporterSource) == filtered
     await source.close()

@@ -19,7 +19,7 @@ rule_files: [a.yml]
 scrape_configs:
   - {job_name: chat, static_configs: [{targets: ["127.0.0.1:1"]}]}
   - {job_name: gpus, static_configs: [{targets: ["127.0.0.1:2", "127.0.0.1:bad"]}]}
-  - {job_name: found, consul_sd_configs: [{server: s}]}
+  - {job_name: found, nomad_sd_configs: [{server: s}]}
 """
 
 
@@ -35,7 +35,7 @@ def test_check_tells_what_is_not_taken_over(tmp_path: Path) -> None:
     assert checked(tmp_path, FLEET) == [
         "fleet.yaml:3: warning: targets[0].prometheus_config: job gpus: '127.0.0.1:bad' is not host:port or a host",
         "prometheus.yml:1: warning: rule_files is not taken over; list the files under rules:",
-        "prometheus.yml:5: warning: job found: consul_sd_configs is not supported, so the job is left out",
+        "prometheus.yml:5: warning: job found: nomad_sd_configs is not supported, so the job is left out",
         "fleet.yaml: good: 2 targets",
     ]
 
@@ -69,7 +69,7 @@ def test_check_refuses_a_file_that_prometheus_would_refuse(tmp_path: Path) -> No
         (
             "{engine: vllm}",
             "engine vllm needs addresses: [host:port], file_sd: [files] "
-            "or one of http_sd:, dns_sd:, docker_sd:, kubernetes_sd:",
+            "or one of http_sd:, dns_sd:, consul_sd:, docker_sd:, kubernetes_sd:",
         ),
     ],
 )

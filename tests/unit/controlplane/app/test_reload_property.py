@@ -34,6 +34,7 @@ from controlplane.pools import ThreadPool, make_pools
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from tests.unit.controlplane.app.backup_edits import BACKUP_EDITS
+from tests.unit.controlplane.app.cloud_edits import CLOUD_EDITS
 from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
 from tests.unit.controlplane.app.kubernetes_sd_edits import kubernetes_edits
 from tests.unit.controlplane.app.notifier_edits import NOTIFIER_EDITS
@@ -278,6 +279,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     *BACKUP_EDITS,
     *SLO_EDITS,
     *PROBE_EDITS,
+    *CLOUD_EDITS,
     *RELABEL_EDITS,
     *DRIVER_EDITS,
     *ROUTE_EDITS,

@@ -20,6 +20,7 @@ from controlplane.app.targets.plan import plan_scraping
 from controlplane.app.targets.sources import SourceFactory
 from controlplane.config.loader import LoadedFleet
 from controlplane.errors import ConfigErrors
+from controlplane.metrics.series.series_store import SeriesStore
 
 Write = Callable[[str], LoadedFleet]
 
@@ -163,7 +164,7 @@ async def test_each_kind_of_target_gets_its_own_source(fleet: Write) -> None:
         + TRITON.replace("\n", "\n        ")
     )
     plan = plan_scraping(loaded)
-    factory = SourceFactory(plan, 1000)
+    factory = SourceFactory(plan, 1000, SeriesStore(retention_s=60.0))
     kinds = {(t.engine, t.url): type(factory.recipe(t).made()) for t in targets(loaded)}
     assert kinds["vllm", "http://h:8000/metrics"] is HttpSource
     assert kinds["dcgm", "http://h:9400/metrics"] is GpuExporterSource
@@ -194,7 +195,7 @@ def test_a_backend_of_ollama_is_asked_for_its_models_and_for_its_disk(fleet: Wri
         ("readiness", ("http://h:11434",), (("llama3.2:latest", "chat"),)),
     ]
     target = Target("readiness", "http://h:11434", "readiness", "h:11434")
-    assert SourceFactory(plan, 1000).recipe(target).options == {
+    assert SourceFactory(plan, 1000, SeriesStore(retention_s=60.0)).recipe(target).options == {
         "expected": (("llama3.2:latest", "v1"),),
         "auth": None,
         "health_path": "/api/version",

@@ -33,8 +33,50 @@ targets:
         "3: targets[0]: engine openai needs a key: authorization: with credentials_file: or credentials_env:",
         "4: targets[1].addresses: is not for engine anthropic; use urls: [...]",
         "6: targets[3]: engine vllm needs addresses: [host:port], file_sd: [files] "
-        "or one of http_sd:, dns_sd:, docker_sd:, kubernetes_sd:",
+        "or one of http_sd:, dns_sd:, consul_sd:, docker_sd:, kubernetes_sd:",
         "6: targets[3].urls: is for engine probe; use addresses: [host:port]",
+    ]
+
+
+def test_a_cloud_needs_its_place_and_keys_of_its_own_kind(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {engine: bedrock, aws: {region: eu-west-1, credentials_file: keys, profile: prod}}
+  - {engine: sagemaker, aws: {region: us-gov-west-1}}
+  - {engine: bedrock}
+  - {engine: bedrock, aws: {region: Ireland}}
+  - {engine: sagemaker, aws: {region: eu-west-1}, addresses: ["a:1"], authorization: {credentials_env: KEY}}
+  - {engine: openai, aws: {region: eu-west-1}, authorization: {credentials_env: KEY}}
+  - {engine: azure-openai}
+  - {engine: azure-openai, azure: {tenant: a/b, client: c, resource: chat}, authorization: {credentials_env: KEY}}
+  - {engine: vertex}
+  - {engine: vertex, google: {project: p, key_file: k}, authorization: {credentials_env: KEY}}
+"""
+    assert faults(tmp_path, text) == [
+        "5: targets[2]: engine bedrock needs aws: {region: eu-west-1}, with the region of the models",
+        "6: targets[3].aws.region: expected a region of AWS such as eu-west-1, got 'Ireland'",
+        "7: targets[4].addresses: is not for engine sagemaker; use urls: [...]",
+        "7: targets[4].authorization: is not for engine sagemaker; use aws: with credentials_file:",
+        "8: targets[5].aws: is for engine bedrock or sagemaker; remove it",
+        "9: targets[6]: engine azure-openai needs a key: authorization: with credentials_file: or credentials_env:",
+        "9: targets[6]: engine azure-openai needs azure: {tenant: …, client: …, resource: /subscriptions/…}",
+        "10: targets[7].azure.resource: expected /subscriptions/ID/resourceGroups/GROUP/providers/"
+        "Microsoft.CognitiveServices/accounts/NAME, got 'chat'",
+        "10: targets[7].azure.tenant: expected an id such as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain, "
+        "got 'a/b'",
+        "11: targets[8]: engine vertex needs google: {project: …, key_file: …}",
+        "12: targets[9].authorization: is not for engine vertex; use google: with key_file:",
+    ]
+
+
+def test_an_account_without_costs_has_no_budget(tmp_path: Path) -> None:
+    text = """\
+targets: [{engine: bedrock, aws: {region: eu-west-1}}]
+cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
+"""
+    assert [line for line in faults(tmp_path, text) if "models" not in line] == [
+        "3: cost.budgets[0].account: 'bedrock' is not one of accounts (targets with the engine openai or "
+        "anthropic): there are none"
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
+from collectors.discovery.consul_sd import ConsulSd
 from collectors.discovery.dns_sd import DnsSd, RecordType
 from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import DiscoveryGroup
@@ -87,6 +88,31 @@ def test_names_in_dns_are_taken_over_with_the_defaults_of_prometheus(tmp_path: P
     ]
 
 
+def test_consul_is_taken_over_with_the_defaults_of_prometheus(tmp_path: Path) -> None:
+    jobs = read(
+        tmp_path,
+        "scrape_configs: [{job_name: a, consul_sd_configs: [{}, {server: 'c:1', scheme: https, path_prefix: /p,"
+        " datacenter: d, namespace: n, partition: q, services: [s], tags: [t], node_meta: {b: '2', a: 1}, filter: f,"
+        " tag_separator: ';', allow_stale: false, refresh_interval: 5s, token: s3cret}]}]",
+    )
+    meta = (("a", "1"), ("b", "2"))
+    auth = Auth(inline="s3cret")
+    assert [group.sd for group in jobs.jobs[0].groups] == [
+        (ConsulSd(),),
+        (ConsulSd("c:1", "https", "/p", "d", "n", "q", ("s",), ("t",), meta, "f", ";", False, 5, auth),),
+    ]
+    (note,) = told(jobs)
+    assert "consul_sd_configs[1].token is a secret in this file, and is used" in note
+    assert "s3cret" not in note
+    fields = "[{username: u}]"
+    jobs = read(tmp_path, f"scrape_configs: [{{job_name: a, consul_sd_configs: {fields}}}]")
+    assert jobs.jobs[0].groups == ()
+    assert "consul_sd_configs[0].username is not supported; use basic_auth, so the job is left out" in told(jobs)[0]
+    fields = "[{token: x, basic_auth: {username: u}}]"
+    with pytest.raises(RuleError, match="token: cannot be given beside authorization and basic_auth"):
+        read(tmp_path, f"scrape_configs: [{{job_name: a, consul_sd_configs: {fields}}}]")
+
+
 def test_docker_is_taken_over_with_the_defaults_of_prometheus(tmp_path: Path) -> None:
     jobs = read(
         tmp_path,
@@ -111,7 +137,7 @@ def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "told_here"),
     [
-        ("consul_sd_configs: [{server: s}]", "consul_sd_configs is not supported"),
+        ("nomad_sd_configs: [{server: s}]", "nomad_sd_configs is not supported"),
         ("proxy_url: http://p", "proxy_url is not supported"),
         ("proxy_from_environment: true", "proxy_from_environment is not supported"),
         ("oauth2: {client_id: a}", "oauth2 is not supported"),

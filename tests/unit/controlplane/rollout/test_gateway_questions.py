@@ -33,7 +33,7 @@ models:
     {f"verify: {verify}" if verify else ""}
 """
     check = verifications(parse_fleet(fleet, Path("fleet.yaml")))["chat"].check
-    return check.question and (check.question.path, check.question.body, check.origin)
+    return next(((each.path, each.body, check.origin) for each in check.questions), None)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from alerts.errors import NotReadable
+from collectors.probe.question import Expectation
 from controlplane.errors import Unreadable
 from controlplane.rollout.findings import Finding, Outcome, Sample, Work, WorkKind, WorkState
 from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits, Trial
@@ -66,6 +67,10 @@ OPTIONS = Options(
     quarantine=True,
     notes=("ann overrode the freeze",),
 )
+QUESTIONS = (
+    Question("infer", {"inputs": [1]}, 200, 2.0),
+    Question("generate", {"text_input": "hi"}, expect=Expectation("h", "i$", 3), output="answer", prompt="hi"),
+)
 PLAN = Plan(
     model="chat",
     from_version="v1",
@@ -79,10 +84,20 @@ PLAN = Plan(
     steps=tuple(blue_green(Setting(RolloutLimits(60.0, 30.0, 12.5), Check()))),
     notes=("cold",),
     known=("no weights",),
-    check=Check(Question("infer", {"inputs": [1]}, 200, 2.0), 3, 1, 0.5, 0.1, "`verify:`"),
+    check=Check(QUESTIONS, 3, 1, 0.5, 0.1, "`verify:`", (True, False)),
     endless_load="restart it",
     options=OPTIONS,
 )
+OLD_CHECK: dict[str, Any] = {
+    "question": {"path": "infer", "body": {"inputs": [1]}, "status": 200, "timeout_s": 2.0},
+    "requests": 3,
+    "failures": 1,
+    "latency_s": 0.5,
+    "error_ratio": 0.1,
+    "origin": "`verify:`",
+}
+"""The check as releases stored it that knew one question."""
+OLD_PLAN = replace(PLAN, check=replace(PLAN.check, questions=QUESTIONS[:1], answered=()))
 ROLLOUT = Rollout(
     id="r-1",
     plan=PLAN,
@@ -97,7 +112,7 @@ ROLLOUT = Rollout(
     verified_since=106.0,
     silent_since=107.0,
     intents=(Intent(Order(Verb.PLACE, "http://a:8000", "v2", ("v1",), 0.05), 2, 101.0, OrderOutcome.TAKEN, "ok"),),
-    trials=(Trial("http://a:8000", 102.0, 3, 1, "late", 0.1, 0.4, True),),
+    trials=(Trial("http://a:8000", 102.0, 3, 1, 1, "late", "no fit", 0.1, 0.4, True),),
     verified=True,
     evidence="3 of 3",
     counted=False,
@@ -133,6 +148,9 @@ ROLLOUT = Rollout(
 )
 
 
+OLD_TRIALS = tuple(replace(trial, misfits=0, remark="") for trial in ROLLOUT.trials)
+OLD = replace(ROLLOUT, plan=OLD_PLAN, trials=OLD_TRIALS)
+"""The rollout as releases knew it that asked one question."""
 UNSET: dict[str, Any] = {
     **dict.fromkeys(("wait", "turned_at", "held_since", "traffic_since", "weight_since", "ending")),
     **dict.fromkeys(("gap_from", "gap_until")),
@@ -202,15 +220,34 @@ def test_a_rollout_of_a_release_without_options_goes_on() -> None:
     state = {key: value for key, value in stored().state.items() if key not in {*UNSET, "options"}}
     (intent,) = state["intents"]
     order = {key: value for key, value in intent["order"].items() if key != "mirror"}
-    read = from_record(replace(stored(), state=state | {"format": 3, "intents": [{**intent, "order": order}]}))
-    assert read == replace(ROLLOUT, **UNSET, plan=replace(PLAN, options=Options()))
+    old = {"format": 3, "intents": [{**intent, "order": order}], "check": OLD_CHECK}
+    assert from_record(replace(stored(), state=state | old)) == replace(
+        OLD, **UNSET, plan=replace(OLD_PLAN, options=Options())
+    )
 
 
 def test_a_rollout_of_a_release_that_checked_no_files_goes_on_without_a_digest() -> None:
     state = {key: value for key, value in stored().state.items() if key != "digest"}
     options = {key: value for key, value in state["options"].items() if key != "files"}
-    read = from_record(replace(stored(), state=state | {"format": 5, "options": options}))
-    assert read == replace(ROLLOUT, digest="")
+    read = from_record(replace(stored(), state=state | {"format": 5, "options": options, "check": OLD_CHECK}))
+    assert read == replace(OLD, digest="")
+
+
+def test_a_rollout_of_a_release_that_asked_one_question_goes_on_with_it() -> None:
+    assert from_record(stored(format=6, check=OLD_CHECK)) == OLD
+    unasked = from_record(stored(format=6, check={**OLD_CHECK, "question": None, "requests": 0}))
+    assert unasked.plan.check == replace(OLD_PLAN.check, questions=(), requests=0)
+    with pytest.raises(Unreadable, match="unexpected keyword argument 'colour'"):
+        from_record(stored(format=6, check={**OLD_CHECK, "colour": 1}))
+
+
+def test_a_rollout_of_a_release_that_compared_no_refusals_goes_on_without_the_stable_versions_answers() -> None:
+    state = stored().state
+    check = {name: value for name, value in state["check"].items() if name != "answered"}
+    trials = [{name: trial[name] for name in trial if name not in ("misfits", "remark")} for trial in state["trials"]]
+    read = from_record(stored(format=7, check=check, trials=trials))
+    plan = replace(PLAN, check=replace(PLAN.check, answered=()))
+    assert read == replace(ROLLOUT, plan=plan, trials=OLD_TRIALS)
 
 
 def test_the_readable_ones_are_told_from_the_others() -> None:
@@ -276,7 +313,8 @@ def test_a_damaged_observation_is_refused(damaged: Any) -> None:
 def test_a_rollout_whose_steps_were_sentences_goes_on_at_the_first_step_of_its_phase(phase: Phase, kind: str) -> None:
     record = to_record(replace(ROLLOUT, phase=phase))
     state = {key: value for key, value in record.state.items() if key != "step"}
-    old = replace(record, state=state | {"format": 1, "steps": ["load v2 beside v1", "unload v1"]})
+    before = {"format": 1, "steps": ["load v2 beside v1", "unload v1"], "check": OLD_CHECK}
+    old = replace(record, state=state | before)
     read = from_record(old)
     assert read.plan.steps == tuple(blue_green(Setting(read.plan.limits, read.plan.check)))
     assert read.plan.steps[read.step].kind == kind
@@ -288,10 +326,11 @@ def test_a_rollout_of_a_release_that_knew_no_shares_of_orders_goes_on() -> None:
     (intent,) = state["intents"]
     order = {key: value for key, value in intent["order"].items() if key != "share"}
     del state["counted"]
-    old = replace(stored(), state=state | {"format": 2, "intents": [{**intent, "order": order}]})
+    before = {"format": 2, "intents": [{**intent, "order": order}], "check": OLD_CHECK}
+    old = replace(stored(), state=state | before)
     read = from_record(old)
     assert (read.intents[0].order.share, read.counted) == (1.0, None)
-    older = replace(ROLLOUT, **UNSET, plan=replace(PLAN, options=Options()))
+    older = replace(OLD, **UNSET, plan=replace(OLD_PLAN, options=Options()))
     assert read == replace(older, counted=None, intents=(replace(ROLLOUT.intents[0], order=read.intents[0].order),))
 
 

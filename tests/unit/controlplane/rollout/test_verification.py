@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from collectors.probe.question import Expectation
 from controlplane.config.model import Fleet
 from controlplane.rollout.model import Check
 from controlplane.rollout.verification import Verification, verifications
@@ -42,13 +43,13 @@ def of(verify: dict[str, Any] | None = None, *targets: dict[str, Any], interval:
 )
 def test_the_models_own_question(verify: dict[str, Any], question: Question) -> None:
     found = of(verify, PROBE).check
-    assert found.question is not None
-    assert (found.question.path, found.question.status, found.question.timeout_s) == (
+    (only,) = found.questions
+    assert (only.path, only.status, only.timeout_s) == (
         question.path,
         question.status,
         question.timeout_s,
     )
-    assert found.question.body == (question.body or found.question.body)
+    assert only.body == (question.body or only.body)
     assert (found.requests, found.failures, found.origin) == (5, 0, VERIFY)
 
 
@@ -64,7 +65,7 @@ def test_the_models_own_question(verify: dict[str, Any], question: Question) -> 
 )
 def test_the_probes_question(probe: dict[str, Any]) -> None:
     found = of(None, probe).check
-    assert found.question == Question("generate", {"text_input": "hello"})
+    assert found.questions == (Question("generate", {"text_input": "hello"}, prompt="hello"),)
     assert found.origin == f"the model's probe ({probe['urls'][0]})"
 
 
@@ -92,9 +93,27 @@ def test_limits_and_how_long_it_is_watched() -> None:
     assert (check.latency_s, check.error_ratio, check.failures, check.requests) == (2.0, 0.5, 1, 3)
     assert check.origin.startswith("the model's probe"), "limits alone leave the question to the probe"
     assert (of().watch_s, of(interval="15s").watch_s, of({"for": "1m"}).watch_s) == (5.0, 31.0, 60.0)
-    assert of({"requests": 0}, PROBE).check.question is None
+    assert of({"requests": 0}, PROBE).check.questions == ()
 
 
 def test_the_probes_parameters_and_budget_are_part_of_its_question() -> None:
-    probe = {**PROBE, "max_tokens": 8, "parameters": {"bad_words": ""}, "questions": [{"prompt": "a"}, {"prompt": "b"}]}
-    assert of(None, probe).check.question == Question("generate", {"text_input": "a", "max_tokens": 8, "bad_words": ""})
+    probe = {**PROBE, "max_tokens": 8, "parameters": {"bad_words": ""}}
+    body = {"text_input": "hello", "max_tokens": 8, "bad_words": ""}
+    assert of(None, probe).check.questions == (Question("generate", body, prompt="hello"),)
+
+
+def test_all_questions_of_the_probe_are_asked_at_least_once_with_what_each_expects() -> None:
+    questions = [{"prompt": "a", "expect": {"contains": "A"}}, *({"prompt": f"b{number}"} for number in range(6))]
+    probe = {**PROBE, "expect": {"regex": "B"}, "tensors": {"output": "answer"}, "questions": questions}
+    check = of(None, probe).check
+    assert [(each.prompt, each.body["text_input"]) for each in check.questions[:2]] == [("a", "a"), ("b0", "b0")]
+    assert [each.expect for each in check.questions[:2]] == [Expectation("A"), Expectation(regex="B")]
+    assert {each.output for each in check.questions} == {"answer"}
+    assert check.requests == 7, "requests: is 5 by default"
+    assert check.patience_s == 140.0, "7 requests of 10 s each, and the stable version's answer to each question"
+    assert of({"requests": 0}, probe).check.questions == ()
+
+
+def test_where_an_error_is_wanted_the_probes_expected_answer_does_not_count() -> None:
+    (question,) = of({"status": 400}, {**PROBE, "expect": {"contains": "A"}}).check.questions
+    assert (question.status, question.expect) == (400, Expectation())

@@ -68,7 +68,7 @@ def _gates_before(rollout: Rollout, step: int, said: str) -> None:
     full = any(wish.verb is WishVerb.FULL for wish in rollout.wishes)
     for number, each in enumerate(plan.steps[:step]):
         passed = {s.work.name: s.finding for s in rollout.works if s.work.kind.value == each.kind.value and s.finding}
-        if each.kind is StepKind.ASK and plan.check.question is not None:
+        if each.kind is StepKind.ASK and plan.check.questions:
             assert all(t.finished and not t.failed for t in rollout.trials if not t.of_stable), said
             assert {t.backend for t in rollout.trials} >= set(plan.backends), f"not every backend was asked: {said}"
         elif each.kind in (StepKind.WARM, StepKind.CHECK, StepKind.GOLDEN):

@@ -27,7 +27,7 @@ from tests.unit.controlplane.rollout.machine.search import Found, search
 from tests.unit.controlplane.rollout.machine.world import JUMPS, NEW, OLD, begin
 
 LIMITS = RolloutLimits(load_s=13.0, drain_s=13.0, verify_s=5.0)
-CHECK = Check(Question("infer", {}, 200, 5.0), 1, 0, origin="`verify:`")
+CHECK = Check((Question("infer", {}, 200, 5.0),), 1, 0, origin="`verify:`")
 ANALYSIS = Analysis(interval_s=5.0, patience_s=10.0)
 WEIGHT, MIRROR, TESTERS, PAUSE = (
     CanaryStepKind.WEIGHT,

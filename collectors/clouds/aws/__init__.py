@@ -1,0 +1,1 @@
+"""Amazon's CloudWatch and SageMaker APIs. Start reading at `meters.py`."""

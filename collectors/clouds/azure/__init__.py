@@ -1,0 +1,1 @@
+"""Azure Monitor's metrics of Azure OpenAI. Start reading at `meter.py`."""

@@ -1,0 +1,100 @@
+"""Metrics that a cloud keeps of hosted models, as counters.
+
+Each period is read once, when it is complete. The metrics stay the same until then. A reading that outlasts a scrape's
+deadline goes on, and the next scrape gets its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Protocol
+
+from prometheus_client import Metric
+
+from collectors.clouds.metered.periods import PERIOD_S, SETTLE_S, Span, settled
+from collectors.clouds.metered.tally import Reading, Tally
+from collectors.clouds.report import month_start
+from collectors.clouds.waiting import RETRY_S, Limited
+from collectors.errors import ScrapeError, ScrapeTimeout
+from collectors.http.http_client import exposition_of
+
+_DEADLINE_SHARE = 0.9
+"""Share of the scrape's deadline for the wait. The rest is for parsing the metrics."""
+
+
+class Meter(Protocol):
+    """A cloud's API for metrics."""
+
+    async def read(self, span: Span) -> list[Reading]:
+        """Return the readings of a span. Raises ScrapeError; then the same span is asked for again later."""
+        ...
+
+    async def states(self) -> Iterable[Metric]:
+        """Return what the cloud says about now. Raises ScrapeError."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class MeteredSource:
+    """Implements collectors.target.Source. `clock` is monotonic, `wall` gives unix seconds; both are in seconds."""
+
+    def __init__(
+        self, meter: Meter, *, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._meter, self._clock, self._wall = meter, clock, wall
+        self._tally = Tally(0.0)
+        self._body = b""
+        self._failure: ScrapeError | None = None
+        self._next_at = 0.0
+        self._reading: asyncio.Task[bytes] | None = None
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return the exposition of all complete periods.
+
+        Raises ScrapeError when they cannot be read, and again until the next try is due. Raises ScrapeTimeout when the
+        deadline is over; the reading goes on.
+        """
+        if self._reading is None:
+            if self._clock() < self._next_at:
+                if self._failure:
+                    raise self._failure
+                return self._body
+            self._reading = asyncio.create_task(self._read())
+        done, _ = await asyncio.wait({self._reading}, timeout=timeout_s * _DEADLINE_SHARE)
+        if not done:
+            raise ScrapeTimeout(f"the cloud's metrics were not read within {timeout_s * _DEADLINE_SHARE:g} s")
+        finished, self._reading = self._reading, None
+        try:
+            self._body, self._failure = finished.result(), None
+        except ScrapeError as error:
+            self._failure = error
+            self._next_at = self._clock() + (error.wait_s if isinstance(error, Limited) else RETRY_S)
+            raise
+        due_s = self._tally.end + PERIOD_S + SETTLE_S - self._wall()
+        self._next_at = self._clock() + min(max(due_s, 1.0), PERIOD_S)
+        return self._body
+
+    async def close(self) -> None:
+        """End a reading and close the connections."""
+        if self._reading:
+            self._reading.cancel()
+            with suppress(asyncio.CancelledError, ScrapeError):
+                await self._reading
+            self._reading = None
+        await self._meter.close()
+
+    async def _read(self) -> bytes:
+        end = settled(self._wall())
+        month = month_start(end - 1).timestamp()
+        tally = self._tally if self._tally.month == month else Tally(month)
+        states = list(await self._meter.states())
+        if end > tally.end:
+            tally.add(await self._meter.read(Span(month, tally.end, end)), end)
+        self._tally = tally
+        return exposition_of([*tally.families(self._wall()), *states])

@@ -1,0 +1,103 @@
+"""A fake Azure: the identity platform's tokens and Azure Monitor's metrics of one resource, able to misbehave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from aiohttp import web
+
+TENANT, CLIENT, SECRET = "tenant-1", "client-1", "azure~secret"
+RESOURCE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
+PERIODS = {"PT5M": 300, "PT1H": 3600}
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class FakeAzure:
+    """One server on a free loopback port: `async with FakeAzure() as azure`."""
+
+    def __init__(self) -> None:
+        self.minutes: dict[tuple[str, tuple[tuple[str, str], ...]], dict[float, float]] = {}
+        """(metric, dimensions) -> numbers by their time."""
+        self.good: set[str] = set()
+        """Tokens that are accepted."""
+        self.lasts_s = 3599
+        self.failures: dict[str, Answer | int] = {}
+        """token or metrics -> status, or what answers instead."""
+        self.asked: list[str] = []
+        self.queries: list[dict[str, str]] = []
+        self.url = ""
+
+    def count(self, metric: str, model: str, at: float, total: float, status: str = "") -> None:
+        """Add a number of one minute."""
+        names = (("modeldeploymentname", model), *((("statuscode", status),) if status else ()))
+        self.minutes.setdefault((metric, names), {})[at] = total
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post(f"/{TENANT}/oauth2/v2.0/token", self._token)
+        app.router.add_get(f"{RESOURCE}/providers/Microsoft.Insights/metrics", self._metrics)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("token")
+        if failed := await self._failure("token", request):
+            return failed
+        form = dict(await request.post())
+        assert (form["grant_type"], form["scope"]) == ("client_credentials", f"{self.url}/.default")
+        if (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):
+            told = f"AADSTS7000215: Invalid client secret provided: {form['client_secret']}"
+            return web.json_response({"error": "invalid_client", "error_description": told}, status=401)
+        token = f"token-{len(self.asked)}"
+        self.good.add(token)
+        return web.json_response({"token_type": "Bearer", "expires_in": self.lasts_s, "access_token": token})
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("metrics")
+        query = dict(request.query)
+        self.queries.append(query)
+        if failed := await self._failure("metrics", request):
+            return failed
+        if request.headers["Authorization"].removeprefix("Bearer ") not in self.good:
+            return web.json_response({"error": {"code": "ExpiredAuthenticationToken"}}, status=401)
+        start, end = (datetime.fromisoformat(each).timestamp() for each in query["timespan"].split("/"))
+        wanted = query["metricnames"].split(",")
+        value = [
+            {"name": {"value": name}, "errorCode": "Success", "timeseries": self._series(name, query, start, end)}
+            for name in wanted
+        ]
+        return web.json_response({"interval": query["interval"], "value": value})
+
+    def _series(self, name: str, query: dict[str, str], start: float, end: float) -> list[dict[str, Any]]:
+        period = PERIODS[query["interval"]]
+        found: list[dict[str, Any]] = []
+        for (metric, names), minutes in self.minutes.items():
+            sums = {start + at: None for at in range(0, int(end - start), period)} if metric == name else {}
+            for at, total in minutes.items():
+                if metric == name and start <= at < end:
+                    place = at - at % period
+                    sums[place] = (sums[place] or 0.0) + total
+            if any(value is not None for value in sums.values()):
+                data = [{"timeStamp": _text(at), **({} if v is None else {"total": v})} for at, v in sums.items()]
+                labels = [{"name": {"value": each}, "value": value} for each, value in names]
+                found.append({"metadatavalues": labels, "data": data})
+        return found[: int(query["top"])]
+
+    async def _failure(self, what: str, request: web.Request) -> web.StreamResponse | None:
+        failure = self.failures.get(what)
+        if isinstance(failure, int):
+            return web.Response(status=failure, text=json.dumps({"error": {"code": "No", "message": SECRET}}))
+        return await failure(request) if failure else None
+
+
+def _text(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

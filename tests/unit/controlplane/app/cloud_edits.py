@@ -1,0 +1,22 @@
+"""Edits of a cloud's place and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AWS: tuple[str | int, ...] = ("targets", 5, "aws")
+AZURE: tuple[str | int, ...] = ("targets", 6, "azure")
+GOOGLE: tuple[str | int, ...] = ("targets", 7, "google")
+_OTHER = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/b"
+
+CLOUD_EDITS: list[tuple[str, tuple[str | int, ...], Any]] = [
+    ("targets[].aws.region", (*AWS, "region"), "us-east-1"),
+    ("targets[].aws.credentials_file", (*AWS, "credentials_file"), "/k2"),
+    ("targets[].aws.profile", (*AWS, "profile"), "other"),
+    ("targets[].azure.tenant", (*AZURE, "tenant"), "t2"),
+    ("targets[].azure.client", (*AZURE, "client"), "c2"),
+    ("targets[].azure.resource", (*AZURE, "resource"), _OTHER),
+    ("targets[].azure.login", (*AZURE, "login"), "http://127.0.0.1:2"),
+    ("targets[].google.project", (*GOOGLE, "project"), "p2"),
+    ("targets[].google.key_file", (*GOOGLE, "key_file"), "/k2"),
+]
