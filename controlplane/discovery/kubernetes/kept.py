@@ -1,4 +1,4 @@
-"""What is kept of an object: without the fields that take most of its room and are in no label. Pure."""
+"""The fields of an object that are kept: without those that take most of its room and are in no label. Pure."""
 
 from __future__ import annotations
 

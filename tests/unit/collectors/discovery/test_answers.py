@@ -28,7 +28,7 @@ def after(*answers: tuple[Entry, ...], group: DiscoveryGroup) -> list[SdList]:
 def test_entries_that_are_the_same_have_the_same_targets() -> None:
     group = DiscoveryGroup("vllm", relabel=(DROP,))
     new = Entry(("d:1",), {})
-    first, second, third = after((ONE, TWO, THREE), (THREE, new, ONE), (new, Entry(*ONE)), group=group)
+    first, second, third = after((ONE, THREE, TWO), (THREE, new, ONE), (new, Entry(*ONE)), group=group)
     assert second.targets == after((THREE, new, ONE), group=group)[0].targets
     a, b, c = first.targets
     assert [any(each is one for one in (a, b, c)) for each in second.targets] == [True, False, True, True]
