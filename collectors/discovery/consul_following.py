@@ -46,7 +46,7 @@ def consul_follower(sd: ConsulSd, means: Means) -> Follower:
             except HTTP_ERRORS as error:
                 raise DiscoveryError(f"{sd.place}: {translated(error)}") from error
             entries = await means.in_thread(entries_of, sd, datacenter, found)
-            heard.took(entries, tuple((entry.addresses, tuple(entry.labels.items())) for entry in entries))
+            heard.took(entries, same_as=entries)
 
         try:
             await poll(ask, heard, sd.refresh_interval_s, means)

@@ -65,7 +65,7 @@ def dns_follower(sd: DnsSd, means: Means, read: Callable[[], ResolvConf] = read_
             entries = tuple(entry for name in sd.names for entry in lists.get(name, ()))
             if lists and (entries != told or not faults):
                 told = entries
-                heard.took(entries, tuple((entry.addresses, tuple(entry.labels.items())) for entry in entries))
+                heard.took(entries, same_as=entries)
             if faults:
                 more = f" (and {len(faults) - 1} more names)" if len(faults) > 1 else ""
                 raise DiscoveryError(f"{faults[0]}{more}")

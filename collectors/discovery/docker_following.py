@@ -44,7 +44,7 @@ def docker_follower(sd: DockerSd, means: Means) -> Follower:
                 cure = await means.in_thread(_cure, sd.socket, getattr(error, "os_error", error))
                 raise DiscoveryError(f"{sd.place}: {cure or translated(error)}") from error
             entries = await means.in_thread(entries_of, sd, containers, networks)
-            heard.took(entries, tuple((entry.addresses, tuple(entry.labels.items())) for entry in entries))
+            heard.took(entries, same_as=entries)
 
         await poll(ask, heard, sd.refresh_interval_s, means)
 

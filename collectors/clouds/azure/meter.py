@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
 from typing import Any
 
@@ -17,8 +17,9 @@ from prometheus_client import Metric
 from yarl import URL
 
 from collectors.clouds.azure.token import Application, Tokens
+from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
-from collectors.clouds.metered.periods import HOUR_S, Span, Step, steps
+from collectors.clouds.metered.periods import HOUR_S, Span, Step, rfc3339, steps
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import Key, Measure, Reading, outcome_of
 from collectors.clouds.waiting import Limited
@@ -53,8 +54,8 @@ class AzureMeter:
     ) -> None:
         """`resource` begins with /subscriptions/. `auth` holds the application's secret."""
         self._url, self._resource, self._wall = url, resource, wall
-        self._api = JsonApi(auth, max_body_bytes, request_s)
-        self._tokens = Tokens(application, auth, str(address_of(url)[0].origin()), self._api, wall)
+        api = JsonApi(auth, max_body_bytes, request_s)
+        self._api = BearerApi(api, Tokens(application, auth, str(address_of(url)[0].origin()), api, wall))
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -80,21 +81,15 @@ class AzureMeter:
             "metricnames": ",".join(names),
             "aggregation": "Total",
             "interval": "PT1H" if step.period_s == HOUR_S else "PT5M",
-            "timespan": f"{_text(step.start)}/{_text(step.end)}",
+            "timespan": f"{rfc3339(step.start)}/{rfc3339(step.end)}",
             "$filter": " and ".join(f"{each} eq '*'" for each in dimensions),
             "top": str(MAX_ROWS),
         }
         url = URL(f"{self._url.rstrip('/')}{self._resource}/providers/Microsoft.Insights/metrics").with_query(query)
-        told = await self._ask(url)
-        if told.status == 401:  # a token can be revoked before its end
-            self._tokens.forget()
-            told = await self._ask(url)
+        told = await self._api.get(url)
         if told.status != 200:
             raise self._refused(told)
         return told.data("metrics")
-
-    async def _ask(self, url: URL) -> Told:
-        return await self._api.send("GET", url, {"Authorization": f"Bearer {await self._tokens.token()}"})
 
     def _refused(self, told: Told) -> ScrapeError:
         said = f"metrics: status {told.status}"
@@ -148,10 +143,6 @@ def _points(data: Iterable[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise ValueError
         yield datetime.fromisoformat(point["timeStamp"]).timestamp(), float(value)
-
-
-def _text(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def azure_source(

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
 from typing import Any, NamedTuple
 
 from prometheus_client import Metric
 from yarl import URL
 
+from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.google.token import ServiceAccountTokens
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
-from collectors.clouds.metered.periods import Span, Step, steps
+from collectors.clouds.metered.periods import Span, Step, rfc3339, steps
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import COUNT, SUM, Key, Measure, Reading, outcome_of
 from collectors.clouds.waiting import Limited
@@ -62,8 +63,8 @@ class GoogleMeter:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._url, self._project, self._wall = url.rstrip("/"), project, wall
-        self._api = JsonApi(auth, max_body_bytes, request_s)
-        self._tokens = ServiceAccountTokens(key_file, self._api, wall)
+        api = JsonApi(auth, max_body_bytes, request_s)
+        self._api = BearerApi(api, ServiceAccountTokens(key_file, api, wall))
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -85,8 +86,8 @@ class GoogleMeter:
     async def _numbers(self, question: _Question, step: Step) -> list[Reading]:
         query = [
             ("filter", f'metric.type = "{question.type}"'),
-            ("interval.startTime", _text(step.start)),
-            ("interval.endTime", _text(step.end)),
+            ("interval.startTime", rfc3339(step.start)),
+            ("interval.endTime", rfc3339(step.end)),
             ("aggregation.alignmentPeriod", f"{step.period_s:.0f}s"),
             ("aggregation.perSeriesAligner", "ALIGN_DELTA"),
             ("aggregation.crossSeriesReducer", "REDUCE_SUM"),
@@ -107,19 +108,13 @@ class GoogleMeter:
 
     async def _page(self, query: list[tuple[str, str]]) -> dict[str, Any]:
         url = URL(f"{self._url}/v3/projects/{self._project}/timeSeries").with_query(query)
-        told = await self._ask(url)
-        if told.status == 401:  # a token can be revoked before its end
-            self._tokens.forget()
-            told = await self._ask(url)
+        told = await self._api.get(url)
         if told.status != 200:
             raise self._refused(told)
         page = told.data("timeSeries.list")
         if page.get("executionErrors"):
             raise UnexpectedStatus("timeSeries.list: Google gave a part of the numbers only")
         return page
-
-    async def _ask(self, url: URL) -> Told:
-        return await self._api.send("GET", url, {"Authorization": f"Bearer {await self._tokens.token()}"})
 
     def _refused(self, told: Told) -> ScrapeError:
         said = f"timeSeries.list: status {told.status}"
@@ -169,10 +164,6 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str) or not isfinite(float(value)):
         raise ValueError
     return float(value)
-
-
-def _text(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def google_source(url: str, project: str, key_file: str, auth: Auth | None, *, max_body_bytes: int) -> MeteredSource:

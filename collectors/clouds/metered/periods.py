@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 PERIOD_S = 300.0
@@ -44,3 +45,8 @@ def steps(start: float, end: float) -> Iterator[Step]:
         start = hour
     if start < end:
         yield Step(start, end, PERIOD_S)
+
+
+def rfc3339(at: float) -> str:
+    """Return a time in unix seconds as text in UTC, to the second: `2026-11-28T10:00:00Z`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
