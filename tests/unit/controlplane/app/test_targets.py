@@ -247,7 +247,7 @@ async def test_a_clouds_metrics_are_read_at_its_own_address_with_the_groups_plac
           - {{engine: vertex, google: {{project: p, key_file: /j}}}}
         """
     )
-    factory = SourceFactory(plan_scraping(loaded), 1000)
+    factory = SourceFactory(plan_scraping(loaded), 1000, SeriesStore(retention_s=60.0))
     recipes = {target.engine: (target.url, factory.recipe(target)) for target in targets(loaded)}
     assert {engine: (url, recipe.arguments) for engine, (url, recipe) in recipes.items()} == {
         "bedrock": (
