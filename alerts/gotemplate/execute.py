@@ -85,7 +85,7 @@ class _Execution:
 
     def __init__(self, parsed: Parsed, functions: Functions, writing: Plain, steps: Steps) -> None:
         self._defined, self._writing, self._before = parsed.defined, writing, ""
-        self._functions = {**functions, "tmpl": Function(self._include, ("text", "any"))}
+        self._functions = functions
         self._steps = steps
         self._length = self._calls = 0
 
@@ -199,7 +199,9 @@ class _Execution:
                     return value
             return piped[0] if piped else value
         arguments = [*(self._operand(operand, dot, scope) for operand in operands), *piped]
-        found = self._writing.called(name, self._functions[name], arguments)
+        # Made for the call: an execution that held its own method would wait for the garbage collector.
+        function = Function(self._include, ("text", "any")) if name == "tmpl" else self._functions[name]
+        found = self._writing.called(name, function, arguments)
         # Checked here as well: three nested calls that repeat a text make it a thousand times longer.
         if isinstance(found, str) and len(found) > MAX_LENGTH:
             raise TemplateError(f"the text is longer than {MAX_LENGTH:,} characters")

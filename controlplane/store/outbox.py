@@ -101,6 +101,9 @@ class OutboxEntry:
         return self.error or (self.result or {}).get("note")
 
 
+_EARLIER = aliased(OutboxRow)
+"""An entry that is queued before another. Made once: each alias is a web of cycles for the garbage collector."""
+
 _WITHOUT_COLUMN = ("followed_by", "after_given_up")
 
 
@@ -351,11 +354,10 @@ def _values(outcome: Outcome) -> dict[str, Any]:
 
 
 def _due(now: float, shared_now: float) -> tuple[ColumnElement[bool], ...]:
-    earlier = aliased(OutboxRow)
     blocked = (
-        select(earlier.id)
-        .where(col(earlier.lane) == col(OutboxRow.lane), col(earlier.status) == OutboxStatus.QUEUED.value)
-        .where(col(earlier.id) < col(OutboxRow.id))
+        select(_EARLIER.id)
+        .where(col(_EARLIER.lane) == col(OutboxRow.lane), col(_EARLIER.status) == OutboxStatus.QUEUED.value)
+        .where(col(_EARLIER.id) < col(OutboxRow.id))
         .exists()
     )
     waiting = select(ReceiverWaitRow.receiver).where(

@@ -7,6 +7,7 @@ groupings, the labels without names, bucket bounds and the order of output. A qu
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,8 @@ class LabelTable:
     def __init__(self, labels: Sequence[Labels], root: LabelTable | None = None) -> None:
         """`root` is the first table in the chain of derivations that led to this one. None: this one."""
         self.labels = labels
-        self._root = root or self
+        # Weak, because a root keeps the tables derived from it: a cycle would wait for the garbage collector.
+        self._root = weakref.ref(root or self)
         self._derived = 0.0
         self._nameless: LabelTable | None = None
         self._groupings: dict[tuple[Keep, frozenset[str]], Grouping] = {}
@@ -97,15 +99,22 @@ class LabelTable:
         """The table of the same series without metric names."""
         known = self._nameless
         if known is None:
-            self._root.account(len(self.labels))
-            known = self._nameless = LabelTable([drop_name(labels) for labels in self.labels], self._root)
+            root = self._account(len(self.labels))
+            known = self._nameless = LabelTable([drop_name(labels) for labels in self.labels], root)
         return known
 
-    def account(self, derived: float) -> None:
-        """Count label sets that will be cached. Clear the cache first if they would exceed MAX_DERIVED."""
-        if self._derived + derived > MAX_DERIVED * len(self.labels):
-            self._derived, self._nameless, self._groupings = 0.0, None, {}
-        self._derived += derived
+    def _account(self, derived: float) -> LabelTable:
+        """Count label sets that will be cached. Clear the root's cache first if they would exceed MAX_DERIVED.
+
+        Return the root: a table whose root is gone is one itself.
+        """
+        root = self._root()
+        if root is None:
+            root, self._root = self, weakref.ref(self)
+        if root._derived + derived > MAX_DERIVED * len(root.labels):
+            root._derived, root._nameless, root._groupings = 0.0, None, {}
+        root._derived += derived
+        return root
 
     @cached_property
     def ranks(self) -> IntArray:
@@ -121,8 +130,8 @@ class LabelTable:
         if known is None:
             groups: dict[Labels, int] = {}
             of = [groups.setdefault(group_key(one, keep, names), len(groups)) for one in self.labels]
-            self._root.account(len(groups) + len(of) * NUMBERED)
-            known = Grouping(LabelSets(LabelTable(list(groups), self._root)), np.array(of, dtype=np.int64))
+            root = self._account(len(groups) + len(of) * NUMBERED)
+            known = Grouping(LabelSets(LabelTable(list(groups), root)), np.array(of, dtype=np.int64))
             self._groupings[keep, names] = known
         return known
 

@@ -5,6 +5,9 @@ tests/contract/test_templates_promtool.py compares them with a real promtool.
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from alerts.errors import TemplateError
@@ -214,3 +217,16 @@ def test_what_fails_whatever_the_alert_is_doubted_before(text: str, doubt: str) 
 )
 def test_what_may_be_right_is_not_doubted(text: str) -> None:
     assert Template(text).doubts() == ()
+
+
+def test_a_rendered_template_leaves_no_cycle_for_the_garbage_collector():
+    gc.disable()
+    try:
+        answers = Answers({"up": ()})
+        template = Template("{{ define `t` }}<{{ len (query `up`) }}>{{ end }}{{ tmpl `t` 1 }}")
+        text = template.render({}, 1.0, Surroundings(answers=answers))
+        gone = weakref.ref(answers)
+        del answers
+        assert (text, gone()) == ("<0>", None)
+    finally:
+        gc.enable()

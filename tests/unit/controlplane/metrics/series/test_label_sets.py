@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 
 from controlplane.metrics.series import label_sets
@@ -116,3 +119,21 @@ def reachable(table: LabelTable) -> int:
     below = [grouping.keys._table for grouping in table._groupings.values()]
     below += [table._nameless] if table._nameless is not None else []
     return 1 + sum(reachable(one) for one in below)
+
+
+def test_tables_end_with_their_last_user_and_not_with_a_search_for_cycles():
+    gc.disable()
+    try:
+        table = LabelTable(FLEET)
+        keys = LabelSets(table).nameless().grouping("by", frozenset({"i"})).keys
+        assert keys.grouping("by", frozenset({"i"})) is keys.grouping("by", frozenset({"i"}))
+        gone = weakref.ref(table)
+        del table
+        assert gone() is None
+        # What a query still holds goes on without its root: it is the first of its own chain.
+        assert len(keys.grouping("without", frozenset({"i"})).keys) == 1
+        assert (held := weakref.ref(keys._table))() is not None
+        del keys
+        assert held() is None
+    finally:
+        gc.enable()
