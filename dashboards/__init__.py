@@ -1,4 +1,5 @@
-"""Grafana dashboards as code.
+"""Grafana dashboards as code, based on grafanalib.
 
-Start at `fleet.py` and `panels.py`; `generate.py` writes the files.
+`boards/` has one function a dashboard. `panels.py` has the panels, `board.py` what is around them, `generate.py` writes the
+files, and `grafana.py` keeps a running Grafana equal to them. All take over thresholds and addresses from `settings.py`.
 """

@@ -1,32 +1,103 @@
-"""Writes the dashboards as JSON files. The same code writes the same bytes."""
+"""The dashboards as files: JSON, and the file by which Grafana provisions them. Equal settings make equal bytes."""
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dashboards.backups import backups
-from dashboards.fleet import fleet
-from dashboards.gpu import gpu
-from dashboards.triton import triton
-from dashboards.vllm import vllm
+from dashboards.boards.alerts import alerts
+from dashboards.boards.backups import backups
+from dashboards.boards.control_plane import control_plane
+from dashboards.boards.cost import cost
+from dashboards.boards.fleet import fleet
+from dashboards.boards.gateway import gateway
+from dashboards.boards.gpu import gpu
+from dashboards.boards.model import model
+from dashboards.boards.rollout import rollout
+from dashboards.boards.sglang import sglang
+from dashboards.boards.tensorrt_llm import tensorrt_llm
+from dashboards.boards.triton import triton
+from dashboards.boards.vllm import vllm
+from dashboards.settings import PROVISIONED_AT, Settings
+
+BOARDS: Mapping[str, Callable[[Settings], dict[str, Any]]] = {
+    "fleet": fleet,
+    "model": model,
+    "rollout": rollout,
+    "alerts": alerts,
+    "gateway": gateway,
+    "cost": cost,
+    "gpu": gpu,
+    "triton": triton,
+    "vllm": vllm,
+    "sglang": sglang,
+    "tensorrt-llm": tensorrt_llm,
+    "backups": backups,
+    "control-plane": control_plane,
+}
+"""Each dashboard by its file name without extension."""
+
+PROVIDER = "provisioning/dashboards/controlplane.yaml"
 
 
-def all_dashboards() -> dict[str, dict[str, Any]]:
+def all_dashboards(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return every dashboard by its file name without extension."""
-    return {"fleet": fleet(), "triton": triton(), "vllm": vllm(), "gpu": gpu(), "backups": backups()}
+    return {name: board(settings) for name, board in BOARDS.items()}
 
 
-def write_dashboards(out: Path) -> list[Path]:
-    """Write one JSON file per dashboard into `out`; return the paths. Makes `out` if it is absent.
+def files(settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[str, str]:
+    """Return the texts of all files by their path in the folder. `seen_at`: the folder as Grafana sees it."""
+    found = {f"{name}.json": text_of(board) for name, board in all_dashboards(settings).items()}
+    return found | {PROVIDER: _provider(seen_at)}
+
+
+def text_of(dashboard: Mapping[str, Any]) -> str:
+    """Return a dashboard as the text of its file."""
+    return json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_dashboards(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> list[Path]:
+    """Write all files into `out`; return their paths. Makes `out` if it is absent.
 
     Raises OSError when a file cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, dashboard in all_dashboards().items():
-        path = out / f"{name}.json"
-        path.write_text(json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+    for name, text in files(settings, seen_at).items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
         written.append(path)
     return written
+
+
+def drift(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[str, str]:
+    """Return how the files in `out` differ from what would be written, as unified diffs by path. Empty: in no way.
+
+    A file that is missing differs whole. Other files in the folder are not looked at. Raises OSError when a file
+    cannot be read.
+    """
+    found = {}
+    for name, text in files(settings, seen_at).items():
+        path = out / name
+        there = path.read_text("utf-8", errors="replace") if path.exists() else ""
+        if there != text:
+            lines = difflib.unified_diff(there.splitlines(), text.splitlines(), f"{path}", "generated", lineterm="")
+            found[str(path)] = "\n".join(lines)
+    return found
+
+
+def _provider(seen_at: str) -> str:
+    """Return Grafana's provider of dashboards. JSON is YAML, so that a folder with odd characters stays one string."""
+    return f"""# Written by `controlplane dashboards generate`, for Grafana's folder provisioning/dashboards.
+apiVersion: 1
+providers:
+  - name: controlplane
+    folder: LLM fleet
+    folderUid: llm-fleet-dashboards
+    type: file
+    allowUiUpdates: false
+    options: {{path: {json.dumps(seen_at)}}}
+"""

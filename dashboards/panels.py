@@ -7,7 +7,7 @@ This module emits the current shape, so that Grafana needs no migration when it 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attr
@@ -31,6 +31,13 @@ class Query:
     expr: str
     legend: str = "__auto"
     instant: bool = False
+    buckets: bool = False
+    """The series are the buckets of a histogram."""
+
+    @property
+    def format(self) -> str:
+        """Grafana's name of the result's shape."""
+        return "heatmap" if self.buckets else "table" if self.instant else "time_series"
 
 
 @attr.s(auto_attribs=True, frozen=True)
@@ -41,19 +48,36 @@ class Limit:
     color: str = RED
 
 
+@attr.s(auto_attribs=True, frozen=True)
+class Link:
+    """A link of each value of a panel. `url` may have Grafana's variables; a link without an address is left out."""
+
+    title: str
+    url: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return Grafana's data link. It opens beside the dashboard."""
+        return {"title": self.title, "url": self.url, "targetBlank": True}
+
+
 @attr.s(auto_attribs=True, kw_only=True)
-class _Panel(ABC):
+class Panel(ABC):
     """Base of the panels. `width` is in twenty-fourths of the page, `height` in Grafana's rows."""
 
     title: str
+    description: str
+    """Meaning of the values, and of a wrong one. Grafana shows it at the panel's corner."""
     queries: Sequence[Query]
-    description: str = ""
-    unit: str = "short"
+    unit: str
+    """Grafana's name of the unit: `s`, `percentunit` (0 to 1), `reqps`, `bytes`, `none` for a plain count."""
     width: int = 8
     height: int = 8
     limits: Sequence[Limit] = ()
+    lowest: str = GREEN
+    """Colour below the first limit."""
     minimum: float | None = None
     maximum: float | None = None
+    links: Sequence[Link] = ()
 
     @abstractmethod
     def base(self) -> core.Panel:
@@ -79,10 +103,10 @@ class _Panel(ABC):
         """Return the panel's JSON content at a place in the grid."""
         authored = self.base().to_json_data()
         panel = {k: v for k, v in authored.items() if v is not None and k in _KEPT}
-        steps: list[dict[str, Any]] = [{"color": GREEN, "value": None}]
+        steps: list[dict[str, Any]] = [{"color": self.lowest, "value": None}]
         steps += [{"color": limit.color, "value": limit.value} for limit in self.limits]
         defaults: dict[str, Any] = {
-            "color": {"mode": "thresholds" if self.limits and not self.custom() else "palette-classic"},
+            "color": {"mode": "thresholds" if self.limits and not isinstance(self, Lines) else "palette-classic"},
             "custom": self.custom(),
             "mappings": [],
             "thresholds": {"mode": "absolute", "steps": steps},
@@ -94,6 +118,8 @@ class _Panel(ABC):
             defaults["max"] = self.maximum
         if not defaults["custom"]:
             del defaults["custom"]
+        if links := [link.to_json() for link in self.links if link.url]:
+            defaults["links"] = links
         panel |= {
             "id": panel_id,
             "datasource": DATASOURCE,
@@ -107,7 +133,7 @@ class _Panel(ABC):
         return panel
 
 
-class Lines(_Panel):
+class Lines(Panel):
     """A panel of values over time."""
 
     def base(self) -> core.Panel:
@@ -138,8 +164,71 @@ class Lines(_Panel):
         }
 
 
-class Number(_Panel):
+class Heat(Panel):
+    """A panel of a histogram over time: one column a step, one row a bucket, darker for more.
+
+    Its one query must be grouped by `le`, with the legend `{{le}}`.
+    """
+
+    def base(self) -> core.Panel:
+        """Return the grafanalib panel."""
+        return core.Heatmap(title=self.title)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of buckets that Prometheus has counted already."""
+        return {
+            "calculate": False,
+            "cellGap": 1,
+            "color": {
+                "exponent": 0.5,
+                "fill": "dark-orange",
+                "mode": "scheme",
+                "reverse": False,
+                "scheme": "Oranges",
+                "steps": 64,
+            },
+            "filterValues": {"le": 1e-9},
+            "legend": {"show": True},
+            "rowsFrame": {"layout": "auto"},
+            "tooltip": {"mode": "single", "yHistogram": True},
+            "yAxis": {"axisPlacement": "left", "unit": self.unit},
+        }
+
+    def custom(self) -> dict[str, Any]:
+        """Return the scale: the buckets' own."""
+        return {"scaleDistribution": {"type": "linear"}}
+
+
+class States(Panel):
+    """A panel of bars over time: a coloured stretch while a series has a value, one row a series."""
+
+    def base(self) -> core.Panel:
+        """Return the grafanalib panel."""
+        return core.StateTimeline(title=self.title)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of rows without numbers, since the row's name says what is so."""
+        return {
+            "alignValue": "left",
+            "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": False},
+            "mergeValues": True,
+            "perPage": 20,
+            "rowHeight": 0.8,
+            "showValue": "never",
+            "tooltip": {"mode": "single", "sort": "none"},
+        }
+
+    def custom(self) -> dict[str, Any]:
+        """Return the settings of filled bars."""
+        return {"fillOpacity": 80, "lineWidth": 0}
+
+
+@attr.s(auto_attribs=True, kw_only=True)
+class Number(Panel):
     """A panel of the last value, in large type."""
+
+    width: int = 4
+    height: int = 5
 
     def base(self) -> core.Panel:
         """Return the grafanalib panel."""
@@ -157,7 +246,7 @@ class Number(_Panel):
         }
 
 
-class Bars(_Panel):
+class Bars(Panel):
     """A panel of the last values of many series, as bars."""
 
     def base(self) -> core.Panel:
@@ -178,7 +267,7 @@ class Bars(_Panel):
 
 
 @attr.s(auto_attribs=True, kw_only=True)
-class Rows(_Panel):
+class Rows(Panel):
     """A table: one row per series, one column per label and per query. `columns` are the labels in their order."""
 
     columns: Sequence[str] = ()
@@ -215,93 +304,7 @@ def _target(number: int, query: Query) -> dict[str, Any]:
     return {k: authored[k] for k in ("expr", "refId", "legendFormat")} | {
         "datasource": DATASOURCE,
         "editorMode": "code",
-        "format": "table" if query.instant else "time_series",
+        "format": query.format,
         "instant": query.instant,
         "range": not query.instant,
-    }
-
-
-def variable(name: str, query: str) -> dict[str, Any]:
-    """Return a variable with several values and "All". A query provides its values."""
-    return {
-        "name": name,
-        "label": name,
-        "type": "query",
-        "datasource": DATASOURCE,
-        "query": {"query": query, "refId": f"variable-{name}"},
-        "definition": query,
-        "refresh": 2,
-        "includeAll": True,
-        "multi": True,
-        "allValue": ".*",
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
-        "options": [],
-        "regex": "",
-        "sort": 1,
-        "hide": 0,
-        "skipUrlSync": False,
-    }
-
-
-def datasource_variable() -> dict[str, Any]:
-    """Return the variable for the choice of a Prometheus-compatible data source."""
-    return {
-        "name": "datasource",
-        "label": "data source",
-        "type": "datasource",
-        "query": "prometheus",
-        "current": {},
-        "options": [],
-        "refresh": 1,
-        "regex": "",
-        "hide": 0,
-        "includeAll": False,
-        "multi": False,
-        "skipUrlSync": False,
-    }
-
-
-Section = tuple[str, Sequence[_Panel]]
-"""Title of a row and its panels. Panels are placed from left to right, and wrap after 24 columns."""
-
-
-def dashboard(
-    *, uid: str, title: str, description: str, variables: Mapping[str, str], sections: Sequence[Section]
-) -> dict[str, Any]:
-    """Return a dashboard. `variables` maps a name to the query that provides its values."""
-    panels: list[dict[str, Any]] = []
-    y = 0
-    for heading, members in sections:
-        panels.append(
-            {
-                "id": len(panels) + 1,
-                "type": "row",
-                "title": heading,
-                "collapsed": False,
-                "gridPos": {"h": 1, "w": 24, "x": 0, "y": y},
-                "panels": [],
-            }
-        )
-        y, x, tallest = y + 1, 0, 0
-        for panel in members:
-            if x + panel.width > 24:
-                y, x, tallest = y + tallest, 0, 0
-            panels.append(panel.to_json(len(panels) + 1, x, y))
-            x, tallest = x + panel.width, max(tallest, panel.height)
-        y += tallest
-    return {
-        "uid": uid,
-        "title": title,
-        "description": description,
-        "tags": ["llm", "generated"],
-        "schemaVersion": SCHEMA_VERSION,
-        "editable": True,
-        "graphTooltip": 1,
-        "refresh": "30s",
-        "time": {"from": "now-1h", "to": "now"},
-        "timezone": "browser",
-        "templating": {"list": [datasource_variable(), *(variable(n, q) for n, q in variables.items())]},
-        "annotations": {"list": []},
-        "links": [],
-        "panels": panels,
     }

@@ -153,6 +153,16 @@ def pack_variables(name: str) -> tuple[Variable, ...]:
     return tuple(_variables(_read(name)["variables"]).values())
 
 
+def threshold_values(overrides: Mapping[str, Threshold] | None = None) -> dict[str, float]:
+    """Return the value of each variable of the built-in packs that has one; durations in seconds.
+
+    Raises RuleError for a wrong value in `overrides`, whose names of other variables do not count.
+    """
+    found = {v.name: v for name in BUILTIN for v in pack_variables(name)}
+    mine = {name: override for name, override in (overrides or {}).items() if name in found}
+    return {v.name: v.value for v in _override(found, mine).values() if v.value is not None}
+
+
 def load_sources(
     sources: Iterable[str],
     base: Path,

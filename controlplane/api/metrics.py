@@ -212,6 +212,13 @@ def _rollouts(services: Services) -> Iterable[Metric]:
     samples = [((model, need.value), float((model, need.value) in found)) for model in sorted(models) for need in Need]
     help_text = "1 while the model's newest rollout needs attention: went_back, person, waiting or decision."
     yield _labelled("controlplane_rollout_attention", help_text, ("model", "need"), samples)
+    running = [
+        ((r.model, r.plan.from_version, r.plan.to_version, r.plan.strategy), 1.0) for r in services.rollouts.running()
+    ]
+    help_text = "1 while a rollout of the model runs; absent otherwise."
+    yield _labelled(
+        "controlplane_rollout_running", help_text, ("model", "from_version", "to_version", "strategy"), running
+    )
 
 
 def _gateways(services: Services) -> Iterable[Metric]:

@@ -156,6 +156,10 @@ class Rollouts(Protocol):
         """Return the rollouts that need a person's attention. Blocking. Raises Unavailable."""
         ...
 
+    def running(self) -> Sequence[Rollout]:
+        """Return the rollouts that have not ended, at most one a model. Blocking. Raises Unavailable."""
+        ...
+
 
 class ReceivedDesk(Protocol):
     """Takes alerts of other senders. Times are on the clock that all processes on the database share."""

@@ -174,18 +174,6 @@ def _job(text: str, engines: list[str]) -> tuple[str, str]:
     return engine, pattern
 
 
-def dashboards_generate(out: Path) -> None:
-    """Write the Grafana dashboards as JSON. Raises WrongUsage when the folder cannot be written."""
-    from dashboards.generate import write_dashboards
-
-    try:
-        written = write_dashboards(out)
-    except OSError as error:
-        raise WrongUsage(f"{out}: cannot be written: {error.strerror}") from error
-    for path in written:
-        say(str(path))
-
-
 def demo_run(listen: str, data_dir: Path | None, duration: str | None) -> int:
     """Start the demo: a real Triton, simulated vLLM servers and GPUs, a load generator, and the control plane.
 

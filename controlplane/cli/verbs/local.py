@@ -365,15 +365,6 @@ FILES = (
         examples=(("catalogue export --job 'vllm=chat-.*' -o canonical.rules.yml", ""),),
     ),
     Verb(
-        "dashboards generate",
-        "local:dashboards_generate",
-        "Write the Grafana dashboards as JSON.",
-        options=(
-            Option("out", "Folder to write the JSON files to.", "DIR", read=Path, required=True, offers="folders"),
-        ),
-        examples=(("dashboards generate --out grafana", ""),),
-    ),
-    Verb(
         "completion",
         "shells:completion",
         "Print the script with which a shell completes `controlplane` and `cp`.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.cli.verbs.backups import BACKUPS
+from controlplane.cli.verbs.dashboards import DASHBOARDS
 from controlplane.cli.verbs.fleet import ALERTS, LOOK
 from controlplane.cli.verbs.grammar import Group
 from controlplane.cli.verbs.holding import HOLDING
@@ -23,6 +24,7 @@ GROUPS = (
     Group("Contexts and access", ACCESS),
     Group("Run", RUN),
     Group("Files", FILES),
+    Group("Grafana", DASHBOARDS),
 )
 VERBS = {verb.words: verb for group in GROUPS for verb in group.verbs}
 

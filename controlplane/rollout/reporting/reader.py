@@ -116,6 +116,11 @@ class RolloutReader:
         ]
         return (*standing, *attention(mine, done, self._clock.now()))
 
+    def running(self) -> tuple[Rollout, ...]:
+        """Return the rollouts that have not ended, at most one a model. Blocking. Raises Unavailable."""
+        newest, _ = records.readable(self._log.newest())
+        return tuple(rollout for rollout in newest if not rollout.finished)
+
     def _mended(self, rollout: Rollout) -> bool:
         record = self._log.model(rollout.model)
         seen = None if record is None else self._observation(record)

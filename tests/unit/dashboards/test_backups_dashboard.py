@@ -11,7 +11,8 @@ from collectors.samples import Layout, Series, labels_of
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.series.series_store import SeriesStore
-from dashboards.generate import all_dashboards
+from dashboards.boards.backups import backups
+from dashboards.settings import Settings
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
@@ -58,8 +59,8 @@ def engine() -> PromqlEngine:
 
 
 def answers(engine: PromqlEngine, title: str, kind: str) -> dict[str, float]:
-    (panel,) = [p for p in all_dashboards()["backups"]["panels"] if p["title"] == title and p["type"] == kind]
-    found = engine.instant(panel["targets"][0]["expr"].replace("$backup", ".*"), NOW)
+    (panel,) = [p for p in backups(Settings({}))["panels"] if p["title"] == title and p["type"] == kind]
+    found = engine.instant(panel["targets"][0]["expr"].replace("$backup", ".*").replace("$fleet", ".*"), NOW)
     assert isinstance(found, Vector)
     return {dict(sample.labels).get("backup", ""): sample.value for sample in found.samples}
 

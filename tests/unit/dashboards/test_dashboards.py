@@ -10,25 +10,53 @@ from typing import Any
 
 import promql_parser
 import pytest
+import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import bargauge, stat, table, timeseries
+from grafana_foundation_sdk.models import bargauge, heatmap, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from alerts.packs import EXAMPLE, load_pack
+from alerts.packs import EXAMPLE, load_pack, threshold_values
 from collectors.catalogue.model import load_catalogue
-from controlplane.api.backups.metrics import GAUGES
-from dashboards.generate import all_dashboards, write_dashboards
+from controlplane.cli.verbs.dashboards import DASHBOARDS
+from dashboards.generate import BOARDS, PROVIDER, all_dashboards, drift, write_dashboards
+from dashboards.settings import PROVISIONED_AT, Settings
 
-OWN = {"up", "target_up", "ALERTS", *(f"controlplane_backup_{name}" for name, *_ in GAUGES)}
-"""Metrics that scraping and rule evaluation write, as in Prometheus, and those of the control plane's backups."""
-RECORDED = {rule.name for pack in ("slo", "gpu") for group in load_pack(pack, options=EXAMPLE) for rule in group.rules}
-"""Series that the rules of SLOs record."""
-NAMES = sorted(all_dashboards())
+ROOT = Path(__file__).parents[3]
+SETTINGS = Settings(threshold_values(), "https://llm.example.org")
+SCRAPED = {"up", "target_up", "ALERTS", "scrape_duration_seconds", "collector_metric_present"}
+"""Metrics that scraping and rule evaluation write, as in Prometheus."""
+RECORDED = {
+    rule.name for pack in ("slo", "gpu", "llm") for group in load_pack(pack, options=EXAMPLE) for rule in group.rules
+}
+"""Series that the packs' rules record."""
+OWN = {
+    f"{name}{end}"
+    for page in ("reference/http-api.md", "gateway.md")
+    for name in re.findall(r"^\| `(controlplane_[a-z_]+)`", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    for end in ("", "_bucket")
+}
+"""The control plane's own metrics, as its reference names them; a test compares that page with a running one."""
+BARE = re.compile(r"`([a-z_]+)`")
+MAPPED = {
+    f"{name}{end}"
+    for name in re.findall(r"[a-zA-Z_:][\w:]+", (ROOT / "collectors" / "catalogue" / "catalogue.yaml").read_text())
+    for end in ("", "_bucket")
+}
+"""The engines' names that the catalogue maps, those that are known from documentation only among them."""
+GATEWAYS = {
+    f"controlplane_gateway_{name}{end}"
+    for line in (ROOT / "docs" / "gateway.md").read_text().splitlines()
+    if line.startswith("| `")
+    for name in BARE.findall(line.split("|")[1])
+    for end in ("", "_bucket")
+}
+NAMES = sorted(BOARDS)
+"""The gateways' metrics: their page leaves the beginning of the names out."""
 
 
 @pytest.fixture(params=NAMES)
 def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(all_dashboards()[request.param]))
+    found: dict[str, Any] = json.loads(json.dumps(BOARDS[request.param](SETTINGS)))
     return found
 
 
@@ -38,7 +66,7 @@ def queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"].replace("$__rate_interval", "5m")
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            found = re.fullmatch(r"label_values\(([^,]+), \w+\)", variable["query"]["query"])
+            found = re.fullmatch(r"label_values\((.+), \w+\)", variable["query"]["query"])
             assert found, variable
             yield f"variable {variable['name']}", found[1]
 
@@ -56,7 +84,7 @@ def metric_names(expr: str) -> set[str]:
 def captured_names(fixtures: Path) -> set[str]:
     return {
         re.split(r"[{\s]", line)[0]
-        for path in fixtures.glob("*.prom")
+        for path in fixtures.rglob("*.prom")
         for line in path.read_text().splitlines()
         if line and not line.startswith("#")
     }
@@ -74,7 +102,8 @@ def test_every_query_names_a_metric_of_the_catalogue_or_of_a_capture(dashboard: 
     for title, expr in queries(dashboard):
         names = metric_names(expr)
         assert names, (title, expr)
-        unknown = {n for n in names if n not in OWN | RECORDED and n not in captured and catalogue.family(n) is None}
+        known = SCRAPED | OWN | GATEWAYS | MAPPED | RECORDED | captured
+        unknown = {n for n in names if n not in known and catalogue.family(n) is None}
         assert not unknown, f"{dashboard['title']} / {title}: {unknown} in {expr}"
 
 
@@ -85,12 +114,80 @@ def test_the_check_on_names_can_fail() -> None:
     }
 
 
-def test_every_panel_on_backups_says_what_it_shows_in_which_unit() -> None:
-    panels = [panel for panel in all_dashboards()["backups"]["panels"] if panel["type"] != "row"]
-    assert len(panels) > 9
+def test_every_panel_says_what_it_shows_in_which_unit(dashboard: dict[str, Any]) -> None:
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len(panels) > 8
     for panel in panels:
         assert panel["description"].endswith("."), panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"] != "short", panel["title"]
+
+
+def test_every_query_and_variable_is_of_the_chosen_fleets(dashboard: dict[str, Any]) -> None:
+    for title, expr in queries(dashboard):
+        if title == "variable fleet":
+            assert expr == "target_up"
+            continue
+        selectors = len(re.findall(r'fleet=~"\$fleet"', expr))
+        # A metric without a selector would be of all fleets.
+        bare = [n for n in metric_names(expr) if not re.search(re.escape(n) + r"\{", expr)]
+        assert selectors and not bare, (title, bare, expr)
+
+
+def test_limits_are_those_of_fleet_yaml() -> None:
+    mine = Settings(SETTINGS.thresholds | {"latency_p99": 3.5, "temperature": 70.0})
+    assert limits_of("fleet", "P99 latency", mine) == [None, 3.5]
+    assert limits_of("gpu", "Temperature", mine) == [None, 70.0]
+    assert limits_of("fleet", "P99 latency", SETTINGS) == [None, 2.0]
+
+
+def limits_of(board: str, title: str, settings: Settings) -> list[float | None]:
+    """Return the steps of a panel's limits."""
+    (panel,) = [p for p in BOARDS[board](settings)["panels"] if p["title"] == title]
+    return [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+
+
+def test_a_colour_below_a_limit_that_must_not_be_fallen_short_of_is_red() -> None:
+    (panel,) = [p for p in BOARDS["model"](SETTINGS)["panels"] if p["title"] == "Error budget left"]
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [(s["value"], s["color"]) for s in steps] == [(None, "red"), (0.0, "yellow"), (0.25, "green")]
+
+
+def links(dashboard: dict[str, Any]) -> set[str]:
+    """Return the addresses of all links of a dashboard."""
+    found = {link["url"] for link in dashboard["links"] if link["url"]}
+    for panel in dashboard["panels"]:
+        found |= {link["url"] for link in panel.get("fieldConfig", {}).get("defaults", {}).get("links", [])}
+    return found
+
+
+def test_dashboards_link_to_each_other_to_the_console_and_to_runbooks(dashboard: dict[str, Any]) -> None:
+    menu, *others = dashboard["links"]
+    assert (menu["type"], menu["tags"], menu["includeVars"], menu["keepTime"]) == ("dashboards", ["llm"], True, True)
+    assert [link["title"] for link in others] == ["Console", "Runbooks"]
+    assert all(url.startswith(("https://llm.example.org", "/d/llm-")) for url in links(dashboard))
+    known = {board["uid"] for board in all_dashboards(SETTINGS).values()}
+    assert {url.split("/")[2].split("?")[0] for url in links(dashboard) if url.startswith("/d/")} <= known
+
+
+def test_links_to_a_console_that_is_not_known_are_left_out() -> None:
+    for board in all_dashboards(Settings(SETTINGS.thresholds)).values():
+        assert [link["title"] for link in board["links"]] == ["Dashboards"]
+        assert all(url.startswith("/d/llm-") for url in links(board))
+    written = Settings(SETTINGS.thresholds, runbooks="https://git.example.org/runbooks")
+    assert "https://git.example.org/runbooks/${__data.fields.alertname}.md" in links(BOARDS["alerts"](written))
+    assert "https://llm.example.org/runbooks/${__data.fields.alertname}" in links(BOARDS["alerts"](SETTINGS))
+
+
+def test_alerts_and_rollouts_mark_every_chart(dashboard: dict[str, Any]) -> None:
+    marks = dashboard["annotations"]["list"]
+    assert [(mark["name"], mark["enable"], mark["datasource"]["uid"]) for mark in marks] == [
+        ("Alerts", True, "${datasource}"),
+        ("Rollouts", True, "${datasource}"),
+    ]
+    of_models = any(v["name"] == "model" for v in dashboard["templating"]["list"])
+    for mark in marks:
+        assert promql_parser.parse(mark["expr"])
+        assert ("$model" in mark["expr"]) == of_models
 
 
 def lost(ours: Any, theirs: Any, place: str = "$") -> Iterator[str]:
@@ -121,7 +218,14 @@ def test_the_check_against_the_schema_can_fail(dashboard: dict[str, Any]) -> Non
     assert sorted(lost(dashboard, theirs)) == ["$.panels[1].fieldConfig.defaults.unitt", "$.panels[1].span"]
 
 
-SHAPES = {"timeseries": timeseries, "stat": stat, "bargauge": bargauge, "table": table}
+SHAPES = {
+    "timeseries": timeseries,
+    "stat": stat,
+    "bargauge": bargauge,
+    "table": table,
+    "heatmap": heatmap,
+    "state-timeline": statetimeline,
+}
 
 
 def test_grafanas_own_schema_keeps_every_option_of_a_panel_type(dashboard: dict[str, Any]) -> None:
@@ -151,15 +255,32 @@ def test_panels_have_their_own_ids_and_do_not_overlap(dashboard: dict[str, Any])
 def test_panels_are_in_todays_shape(dashboard: dict[str, Any]) -> None:
     assert dashboard["schemaVersion"] == 39
     for panel in dashboard["panels"]:
-        assert panel["type"] in {"row", "timeseries", "stat", "bargauge", "table"}
+        assert panel["type"] in {"row", *SHAPES}
         if panel["type"] != "row":
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             assert [t["refId"] for t in panel["targets"]] == [chr(65 + i) for i in range(len(panel["targets"]))]
 
 
 def test_files_are_written_and_the_same_every_time(tmp_path: Path) -> None:
-    first = [p.read_bytes() for p in write_dashboards(tmp_path / "deep" / "one")]
-    paths = write_dashboards(tmp_path / "two")
-    assert [p.name for p in paths] == ["fleet.json", "triton.json", "vllm.json", "gpu.json", "backups.json"]
+    first = [p.read_bytes() for p in write_dashboards(tmp_path / "deep" / "one", SETTINGS)]
+    paths = write_dashboards(tmp_path / "two", SETTINGS)
+    assert [str(p.relative_to(tmp_path / "two")) for p in paths] == [*(f"{name}.json" for name in BOARDS), PROVIDER]
     assert [p.read_bytes() for p in paths] == first
-    assert len({json.loads(b)["uid"] for b in first}) == 5
+    assert len({json.loads(text)["uid"] for text in first[:-1]}) == len(BOARDS)
+    provider = yaml.safe_load(first[-1])["providers"][0]
+    assert (provider["type"], provider["options"]) == ("file", {"path": PROVISIONED_AT})
+    assert {o.name: o.default for o in DASHBOARDS[0].options}["seen_at"] == PROVISIONED_AT
+
+
+def test_a_file_that_was_changed_or_is_missing_has_drifted(tmp_path: Path) -> None:
+    write_dashboards(tmp_path, SETTINGS, "/elsewhere")
+    assert drift(tmp_path, SETTINGS, "/elsewhere") == {}
+    assert list(drift(tmp_path, SETTINGS)) == [str(tmp_path / PROVIDER)]
+    (tmp_path / "gpu.json").unlink()
+    text = (tmp_path / "cost.json").read_text()
+    (tmp_path / "cost.json").write_text(text.replace('"refresh": "30s"', '"refresh": "5s"'))
+    (tmp_path / "mine.json").write_text("{}")
+    found = drift(tmp_path, SETTINGS, "/elsewhere")
+    assert sorted(found) == [str(tmp_path / name) for name in ("cost.json", "gpu.json")]
+    changed = [line for line in found[str(tmp_path / "cost.json")].splitlines() if line[0] in "+-"]
+    assert changed[2:] == ['-  "refresh": "5s",', '+  "refresh": "30s",']

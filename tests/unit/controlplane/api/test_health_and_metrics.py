@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -171,6 +172,15 @@ async def test_two_apps_in_one_process_do_not_share_a_registry(rig: Any) -> None
         await first.get("/healthz")
         found = samples((await second.get("/metrics")).text)
     assert not any(key[0] == "controlplane_http_requests_total" for key in found)
+
+
+async def test_rollouts_that_run_are_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
+    plan = SimpleNamespace(from_version="v1", to_version="v2", strategy="canary")
+    rig.rollouts.running = lambda: (SimpleNamespace(model="chat", plan=plan),)
+    text = (await viewer.get("/metrics")).text
+    assert [line for line in text.splitlines() if line.startswith("controlplane_rollout_running{")] == [
+        'controlplane_rollout_running{from_version="v1",model="chat",strategy="canary",to_version="v2"} 1.0'
+    ]
 
 
 async def test_rollouts_that_need_attention_are_metrics_of_every_model(rig: Any, viewer: httpx.AsyncClient) -> None:

@@ -127,13 +127,19 @@ def test_bad_times_are_named(arguments: list[str], message: str, capsys: pytest.
 
 def test_dashboards_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["dashboards", "generate", "--out", str(tmp_path / "out")]) == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "backups.json",
-        "fleet.json",
-        "gpu.json",
-        "triton.json",
-        "vllm.json",
-    ]
+    out = tmp_path / "out"
+    assert {"fleet.json", "model.json", "provisioning"} < {p.name for p in out.iterdir()}
+    checked = ["dashboards", "generate", "--out", str(out), "--check"]
+    assert run(checked) == 0
+    assert run([*checked, "--seen-at", "/dashboards"]) == 1
+    (out / "gpu.json").write_text("{}")
+    capsys.readouterr()
+    assert run(["dashboards", "generate", "--out", str(out), "--check"]) == 1
+    told = capsys.readouterr()
+    assert "files that differ from what would be generated: 1" in told.err and f"--- {out}/gpu.json" in told.out
+    (tmp_path / "bad.yaml").write_text("fleet: {name: f}\nthresholds: {latency_p99: {value: soon}}\n")
+    assert run(["dashboards", "generate", "--out", str(out), "-c", str(tmp_path / "bad.yaml")]) == 2
+    assert "latency_p99" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert run(["dashboards", "generate", "--out", str(tmp_path / "file")]) == 2
     assert "cannot be written" in capsys.readouterr().err

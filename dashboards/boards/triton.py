@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.panels import Lines, Query, Rows, Section, dashboard
+from dashboards.board import Section, chosen, dashboard, select, values_of
+from dashboards.panels import Limit, Lines, Query, Rows
+from dashboards.settings import Settings
 
-_SELECT = 'model=~"$model", instance=~"$instance"'
+_CHOSEN = chosen("model", "instance")
+_SELECT = select(_CHOSEN)
+_P99 = select('quantile="0.99"', _CHOSEN)
 _BY = "sum by (model, version)"
+_HOST = select(chosen("instance"))
+_STATES = select('engine="triton"', _CHOSEN)
 _LEGEND = "{{model}} {{version}}"
 
 
 def _mean_ms(metric: str) -> str:
     """Return a query for mean milliseconds per request. Triton exports cumulative microseconds, without buckets."""
     return (
-        f"{_BY} (rate({metric}{{{_SELECT}}}[$__rate_interval]))"
-        f" / {_BY} (rate(nv_inference_request_success{{{_SELECT}}}[$__rate_interval])) / 1000"
+        f"{_BY} (rate({metric}{_SELECT}[$__rate_interval]))"
+        f" / {_BY} (rate(nv_inference_request_success{_SELECT}[$__rate_interval])) / 1000"
     )
 
 
-def triton() -> dict[str, Any]:
+def triton(settings: Settings) -> dict[str, Any]:
     """Return the dashboard."""
     return dashboard(
+        settings,
         uid="llm-triton",
         title="Triton",
         description="Triton has no latency buckets. It has means, and with summaries on, quantiles of the last minute.",
         variables={
-            "model": "label_values(nv_inference_request_success, model)",
-            "instance": "label_values(nv_inference_request_success, instance)",
+            "model": values_of("nv_inference_request_success", "model"),
+            "instance": values_of("nv_inference_request_success", "instance", chosen("model")),
         },
-        sections=[_requests(), _time(), _host()],
+        sections=[_requests(), _time(settings), _host()],
+        page="/targets",
     )
 
 
@@ -37,7 +45,8 @@ def _requests() -> Section:
     return "Requests", [
         Lines(
             title="Requests per second",
-            queries=[Query(f"{_BY} (rate(nv_inference_request_success{{{_SELECT}}}[$__rate_interval]))", _LEGEND)],
+            description="Requests that Triton answered, per second. Errors of Python models count too.",
+            queries=[Query(f"{_BY} (rate(nv_inference_request_success{_SELECT}[$__rate_interval]))", _LEGEND)],
             unit="reqps",
             minimum=0,
         ),
@@ -47,8 +56,7 @@ def _requests() -> Section:
             "requests that a full queue refuses are not counted.",
             queries=[
                 Query(
-                    "sum by (model, version, reason) "
-                    f"(rate(nv_inference_request_failure{{{_SELECT}}}[$__rate_interval]))",
+                    f"sum by (model, version, reason) (rate(nv_inference_request_failure{_SELECT}[$__rate_interval]))",
                     "{{model}} {{version}} {{reason}}",
                 )
             ],
@@ -57,28 +65,34 @@ def _requests() -> Section:
         ),
         Lines(
             title="Waiting",
-            queries=[Query(f"{_BY} (nv_inference_pending_request_count{{{_SELECT}}})", _LEGEND)],
+            description="Requests in Triton's queues.",
+            queries=[Query(f"{_BY} (nv_inference_pending_request_count{_SELECT})", _LEGEND)],
+            unit="none",
             minimum=0,
         ),
     ]
 
 
-def _time() -> Section:
+def _time(settings: Settings) -> Section:
     return "Time", [
         Lines(
             title="Mean request duration",
+            description="Mean time from arrival to the answer. A mean hides a slow tail: see the P99 of the slowest "
+            "server.",
             queries=[Query(_mean_ms("nv_inference_request_duration_us"), _LEGEND)],
             unit="ms",
             minimum=0,
         ),
         Lines(
             title="Mean time in queue",
+            description="Mean time until a request's batch began.",
             queries=[Query(_mean_ms("nv_inference_queue_duration_us"), _LEGEND)],
             unit="ms",
             minimum=0,
         ),
         Lines(
             title="Mean compute time",
+            description="Mean time of the inference itself, without queue and copies.",
             queries=[Query(_mean_ms("nv_inference_compute_infer_duration_us"), _LEGEND)],
             unit="ms",
             minimum=0,
@@ -86,27 +100,29 @@ def _time() -> Section:
         Lines(
             title="P99 of the slowest server",
             description="Needs --metrics-config summary_latencies=true. An upper bound, since "
-            "quantiles of several servers cannot be averaged.",
+            "quantiles of several servers cannot be averaged. The line is the limit of LLMLatencyQuantileHigh.",
             queries=[
                 Query(
-                    "max by (model, version) "
-                    f'(nv_inference_request_summary_us{{quantile="0.99", {_SELECT}}}) / 1000000',
+                    f"max by (model, version) (nv_inference_request_summary_us{_P99}) / 1000000",
                     _LEGEND,
                 )
             ],
             unit="s",
             minimum=0,
+            limits=[Limit(settings.limit("latency_p99"))],
             width=12,
         ),
         Lines(
             title="Batch size",
+            description="Mean number of requests in one execution. 1 under load means that dynamic batching is off.",
             queries=[
                 Query(
-                    f"{_BY} (rate(nv_inference_count{{{_SELECT}}}[$__rate_interval]))"
-                    f" / {_BY} (rate(nv_inference_exec_count{{{_SELECT}}}[$__rate_interval]))",
+                    f"{_BY} (rate(nv_inference_count{_SELECT}[$__rate_interval]))"
+                    f" / {_BY} (rate(nv_inference_exec_count{_SELECT}[$__rate_interval]))",
                     _LEGEND,
                 )
             ],
+            unit="none",
             minimum=0,
             width=12,
         ),
@@ -117,19 +133,24 @@ def _host() -> Section:
     return "Host", [
         Lines(
             title="CPU",
-            queries=[Query('nv_cpu_utilization{instance=~"$instance"}', "{{instance}}")],
+            description="Use of all cores of the server's host, 0 to 1.",
+            queries=[Query(f"nv_cpu_utilization{_HOST}", "{{instance}}")],
             unit="percentunit",
             minimum=0,
         ),
         Lines(
             title="Memory",
-            queries=[Query('nv_cpu_memory_used_bytes{instance=~"$instance"}', "{{instance}}")],
+            description="Used memory of the server's host, in bytes.",
+            queries=[Query(f"nv_cpu_memory_used_bytes{_HOST}", "{{instance}}")],
             unit="bytes",
             minimum=0,
         ),
         Rows(
             title="Versions by state",
-            queries=[Query("llm_model_state == 1", instant=True)],
+            description="The state that Triton's index reports for each version.",
+            queries=[Query(f"llm_model_state{_STATES} == 1", instant=True)],
+            unit="none",
             columns=["model", "version", "state", "instance"],
+            values=["now"],
         ),
     ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.panels import YELLOW, Bars, Limit, Lines, Number, Query, Rows, Section, dashboard
+from dashboards.board import FLEET, Section, dashboard, values_of
+from dashboards.panels import YELLOW, Bars, Limit, Lines, Number, Query, Rows
+from dashboards.settings import Settings
 
-_SELECT = 'backup=~"$backup"'
+_SELECT = f'backup=~"$backup", {FLEET}'
 _LEGEND = "{{backup}}"
 
 
@@ -23,14 +25,16 @@ _SHARE = f"({_AGE}) / {_max('max_age_seconds')}"
 """Age of the newest good run as a share of the greatest that the job allows."""
 
 
-def backups() -> dict[str, Any]:
+def backups(settings: Settings) -> dict[str, Any]:
     """Return the dashboard."""
     return dashboard(
+        settings,
         uid="llm-backups",
         title="Backups",
         description="Jobs of `backup:` in fleet.yaml: their age, their last run, and what they add to the repository.",
-        variables={"backup": "label_values(controlplane_backup_running, backup)"},
+        variables={"backup": values_of("controlplane_backup_running", "backup")},
         sections=[_now(), _runs()],
+        page="/backups",
     )
 
 
@@ -46,8 +50,6 @@ def _numbers() -> list[Number]:
             queries=[Query(f"count({_SHARE} > 1) or vector(0)")],
             unit="none",
             limits=[Limit(1)],
-            width=4,
-            height=5,
         ),
         Number(
             title="Jobs failed",
@@ -55,16 +57,12 @@ def _numbers() -> list[Number]:
             queries=[Query(f"count({_max('failed')} > 0) or vector(0)")],
             unit="none",
             limits=[Limit(1)],
-            width=4,
-            height=5,
         ),
         Number(
             title="Runs now",
             description="Jobs with a run under way. Jobs of one repository run one after another, so this is 0 or 1.",
             queries=[Query(f"sum({_max('running')}) or vector(0)")],
             unit="none",
-            width=4,
-            height=5,
         ),
         Number(
             title="Nearest to too old",

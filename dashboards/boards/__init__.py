@@ -1,0 +1,1 @@
+"""The dashboards, one a module. Each is a function of the Settings."""

@@ -1,0 +1,215 @@
+"""The dashboard of the gateways and their tenants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards.board import Section, chosen, dashboard, select, values_of
+from dashboards.boards.common import heat, quantiles, rate, ratio
+from dashboards.panels import YELLOW, Bars, Heat, Limit, Lines, Number, Query
+from dashboards.settings import Settings
+
+_MODEL = chosen("model")
+_SEEN = ('source="gateway"', _MODEL)
+_FAILED = 'outcome=~"error|timeout|cut"'
+_VERSION = "{{model}} {{version}}"
+_OWN = "controlplane_gateway_"
+
+
+def gateway(settings: Settings) -> dict[str, Any]:
+    """Return the dashboard."""
+    return dashboard(
+        settings,
+        uid="llm-gateway",
+        title="LLM gateway and tenants",
+        description="What clients see at our gateways: requests, refusals, queues, backends, and the tenants' shares.",
+        variables={
+            "model": values_of("llm_requests_total", "model", 'source="gateway"'),
+            "tenant": values_of("controlplane_gateway_tenant_requests_total", "tenant"),
+        },
+        sections=[_now(settings), _requests(settings), _backends(), _tenants(), _process()],
+    )
+
+
+def _now(settings: Settings) -> Section:
+    return "Now", [
+        Number(
+            title="Gateways silent",
+            description="Gateways that have not reported within ten seconds, and did not end in order.",
+            queries=[Query(f"count(max by (gateway) ({_OWN}live{select()}) == 0) or vector(0)")],
+            unit="none",
+            limits=[Limit(1)],
+        ),
+        Number(
+            title="Models behind",
+            description="Models whose assigned weights are not applied by every live gateway.",
+            queries=[Query(f"count(max by (model) ({_OWN}behind{select(_MODEL)}) == 1) or vector(0)")],
+            unit="none",
+            limits=[Limit(1)],
+        ),
+        Number(
+            title="Requests per second",
+            description="Finished requests of clients.",
+            queries=[Query(f"sum({rate('llm_requests_total', 'model', *_SEEN)})")],
+            unit="reqps",
+        ),
+        Number(
+            title="Errors",
+            description="Failed requests as a share of all. Red is where LLMErrorRateHigh fires.",
+            queries=[
+                Query(
+                    f"sum({rate('llm_requests_total', 'model', _FAILED, *_SEEN)}) "
+                    f"/ (sum({rate('llm_requests_total', 'model', *_SEEN)}) > 0)"
+                )
+            ],
+            unit="percentunit",
+            limits=[Limit(settings.limit("error_rate"))],
+        ),
+        Number(
+            title="Open connections",
+            description="Connections of clients to all gateways.",
+            queries=[Query(f"sum({_OWN}connections{select()})")],
+            unit="none",
+        ),
+        Number(
+            title="Waiting",
+            description="Requests in the gateways' queues.",
+            queries=[Query(f"sum(llm_requests_waiting{select(*_SEEN)})")],
+            unit="none",
+            limits=[Limit(settings.limit("gateway_queue"), YELLOW)],
+        ),
+    ]
+
+
+def _requests(settings: Settings) -> Section:
+    return "Requests", [
+        Lines(
+            title="Requests per second by outcome",
+            description="`aborted`: the client left. `cut`: an answer broke off. `rejected`: no engine could take it.",
+            queries=[Query(rate("llm_requests_total", "model, outcome", *_SEEN), "{{model}} {{outcome}}")],
+            unit="reqps",
+            minimum=0,
+        ),
+        Lines(
+            title="Refused by the gateway itself",
+            description="Requests per second by kind: wrong keys, limits, unknown models, malformed requests.",
+            queries=[Query(rate(f"{_OWN}refusals_total", "kind"), "{{kind}}")],
+            unit="reqps",
+            minimum=0,
+        ),
+        Lines(
+            title="In the queue",
+            description="Requests that wait for a place at a backend. The line is the limit of LLMGatewayQueueLong.",
+            queries=[Query(f"sum by (model) (llm_requests_waiting{select(*_SEEN)})", "{{model}}")],
+            unit="none",
+            minimum=0,
+            limits=[Limit(settings.limit("gateway_queue"))],
+        ),
+        Lines(
+            title="Time to first token",
+            description="From arrival to the first event of the answer. The line is the limit of "
+            "LLMTimeToFirstTokenHigh.",
+            queries=quantiles("llm_time_to_first_token_seconds", "model, version", _VERSION, *_SEEN),
+            unit="s",
+            minimum=0,
+            limits=[Limit(settings.limit("ttft_p95"))],
+            width=12,
+        ),
+        Heat(
+            title="Whole request",
+            description="Requests per second in each bucket of duration, from arrival to the end of the answer.",
+            queries=heat("llm_request_duration_seconds", *_SEEN),
+            unit="s",
+            width=12,
+        ),
+    ]
+
+
+def _backends() -> Section:
+    by, legend = "model, version, backend", _VERSION + " {{backend}}"
+    return "Backends", [
+        Lines(
+            title="Attempts per second",
+            description="Requests, retries and second attempts that were sent to each backend.",
+            queries=[Query(rate(f"{_OWN}attempts_total", by, _MODEL), legend)],
+            unit="reqps",
+            minimum=0,
+        ),
+        Lines(
+            title="Failed attempts per second by reason",
+            description="Attempts that an engine failed. Another attempt may have followed.",
+            queries=[Query(rate(f"{_OWN}faults_total", f"{by}, reason", _MODEL), legend + " {{reason}}")],
+            unit="reqps",
+            minimum=0,
+        ),
+        Bars(
+            title="Without requests now",
+            description="Backends that get none: ejected for failures, or vetoed since their engine says that it is "
+            "full.",
+            queries=[
+                Query(f"max by (backend) ({_OWN}ejected{select(_MODEL)}) > 0", "{{backend}} ejected"),
+                Query(f"max by (backend) ({_OWN}vetoed{select()}) > 0", "{{backend}} vetoed"),
+            ],
+            unit="none",
+            minimum=0,
+            maximum=1,
+            limits=[Limit(1, YELLOW)],
+        ),
+    ]
+
+
+def _tenants() -> Section:
+    tenant = chosen("tenant")
+    asked = rate(f"{_OWN}tenant_requests_total", "tenant", tenant)
+    return "Tenants", [
+        Lines(
+            title="Requests per second by tenant",
+            description="The tenants beyond the first 200 are `other`.",
+            queries=[Query(asked, "{{tenant}}")],
+            unit="reqps",
+            minimum=0,
+        ),
+        Lines(
+            title="Tokens per second by tenant",
+            description="Input and output. Cached input is a part of the input.",
+            queries=[Query(rate(f"{_OWN}tenant_tokens_total", "tenant, type", tenant), "{{tenant}} {{type}}")],
+            unit="none",
+            minimum=0,
+        ),
+        Lines(
+            title="Failed requests by tenant",
+            description="As a share of the tenant's requests.",
+            queries=[
+                Query(ratio(rate(f"{_OWN}tenant_requests_total", "tenant", _FAILED, tenant), asked), "{{tenant}}")
+            ],
+            unit="percentunit",
+            minimum=0,
+        ),
+    ]
+
+
+def _process() -> Section:
+    lag = quantiles(f"{_OWN}loop_lag_seconds", "instance", "{{instance}}")
+    return "The gateways themselves", [
+        Lines(
+            title="Lateness of the workers' timers",
+            description="A late timer is a worker that has too much to do. Answers wait for as long.",
+            queries=lag,
+            unit="s",
+            minimum=0,
+        ),
+        Lines(
+            title="Workers that ended by themselves",
+            description="Per hour. Each was replaced; its open requests were lost.",
+            queries=[Query(f"sum by (instance) (increase({_OWN}worker_restarts_total{select()}[1h]))", "{{instance}}")],
+            unit="none",
+            minimum=0,
+        ),
+        Lines(
+            title="Usage that waits for the control plane",
+            description="Bytes of the journal on disk that are not shipped.",
+            queries=[Query(f"max by (instance) ({_OWN}journal_bytes{select()})", "{{instance}}")],
+            unit="bytes",
+            minimum=0,
+        ),
+    ]

@@ -1,0 +1,191 @@
+"""Creates and updates the dashboards in a running Grafana, by uid, through its HTTP API.
+
+Grafana changes what it stores: it adds `id` and `version`, and newer releases raise the schema. So a dashboard is
+unchanged if it is equal without these two, or if the last version in its history is one that we wrote with the same
+content: the message of each version that is written ends with a digest of the content.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import httpx
+
+from dashboards.errors import GrafanaError, GrafanaUnreachable
+
+FOLDER_UID, FOLDER_TITLE = "llm-fleet-dashboards", "LLM fleet"
+TIMEOUT_S = 30.0
+MAX_ANSWER_BYTES = 16 * 2**20
+"""Longest answer that is read. Chosen: our largest dashboard takes 0.1 MB."""
+_GRAFANAS = frozenset({"id", "version", "iteration"})
+"""Fields of a dashboard that Grafana sets."""
+
+
+class Fate(StrEnum):
+    """Fate of a dashboard in a push."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    SAME = "same"
+
+
+@dataclass(frozen=True)
+class Change:
+    """Change that a push would make to one dashboard. `diff` is a unified diff; "" where nothing changes."""
+
+    uid: str
+    title: str
+    fate: Fate
+    diff: str
+    dashboard: Mapping[str, Any]
+    version: int | None
+    """Version that the diff was made against. A push is refused if another one came meanwhile."""
+
+
+class Grafana:
+    """A Grafana that is asked with a token of a service account. Use as a context manager."""
+
+    def __init__(self, url: str, token: str, ca_file: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        """`url`: Grafana's address with its path, if it has one. Raises GrafanaError for a wrong address or file."""
+        self._url = url.rstrip("/")
+        if not self._url.startswith(("http://", "https://")):
+            raise GrafanaError(f"{url}: expected the address of Grafana, such as https://grafana.example.org")
+        try:
+            self._client = httpx.Client(
+                headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+                timeout=timeout_s,
+                verify=ssl.create_default_context(cafile=ca_file),
+                trust_env=False,
+            )
+        except OSError as error:
+            raise GrafanaError(f"{ca_file}: cannot be read: {error.strerror or error}") from error
+
+    def __enter__(self) -> Grafana:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def change(self, dashboard: Mapping[str, Any]) -> Change:
+        """Return what a push would do with a dashboard. Raises GrafanaError."""
+        uid, title = str(dashboard["uid"]), str(dashboard["title"])
+        found = self._ask("GET", f"/api/dashboards/uid/{uid}", absent=True)
+        if found is None:
+            return Change(uid, title, Fate.CREATE, "\n".join(_lines({}, dashboard, uid)), dashboard, None)
+        there, meta = _fields(found, "dashboard"), _fields(found, "meta")
+        if meta.get("provisioned"):
+            raise GrafanaError(
+                f"{title} ({uid}) is provisioned from a file, and Grafana refuses to change it: write the files again "
+                "with `dashboards generate`, or remove the provider"
+            )
+        version = there.get("version")
+        same = _content(there) == _content(dashboard) or self._wrote_last(uid, dashboard)
+        diff = "" if same else "\n".join(_lines(_content(there), _content(dashboard), uid))
+        known = version if isinstance(version, int) else None
+        return Change(uid, title, Fate.SAME if same else Fate.UPDATE, diff, dashboard, known)
+
+    def push(self, change: Change) -> None:
+        """Create or update a dashboard. Does nothing for one that is the same. Raises GrafanaError."""
+        if change.fate is Fate.SAME:
+            return
+        body = {
+            "dashboard": {**change.dashboard, "id": None, "version": change.version or 0},
+            "folderUid": FOLDER_UID,
+            "message": _message(change.dashboard),
+            "overwrite": False,
+        }
+        self._ask("POST", "/api/dashboards/db", body)
+
+    def make_folder(self) -> None:
+        """Make the dashboards' folder if it is absent. Raises GrafanaError."""
+        if self._ask("GET", f"/api/folders/{FOLDER_UID}", absent=True) is None:
+            self._ask("POST", "/api/folders", {"uid": FOLDER_UID, "title": FOLDER_TITLE})
+
+    def _wrote_last(self, uid: str, dashboard: Mapping[str, Any]) -> bool:
+        """Return whether the newest version in the history is this content, written by a push."""
+        found = self._ask("GET", f"/api/dashboards/uid/{uid}/versions?limit=1", absent=True)
+        # Grafana 11 wraps the list; 10 does not.
+        versions = found.get("versions") if isinstance(found, dict) else found
+        if not isinstance(versions, list) or not versions or not isinstance(versions[0], dict):
+            return False
+        return versions[0].get("message") == _message(dashboard)
+
+    def _ask(self, method: str, path: str, body: Any = None, *, absent: bool = False) -> Any:
+        """Return an answer's JSON. With `absent`, None for a 404. Raises GrafanaError."""
+        try:
+            with self._client.stream(method, self._url + path, json=body) as answer:
+                text = _bounded(answer)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            why = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
+            raise GrafanaUnreachable(
+                f"Grafana at {self._url} cannot be reached: {why or type(error).__name__}"
+            ) from error
+        if answer.status_code == 404 and absent and "json" in answer.headers.get("content-type", ""):
+            return None
+        return self._read(answer, text, f"{method} {path.partition('?')[0]}")
+
+    def _read(self, answer: httpx.Response, text: bytes, asked: str) -> Any:
+        """Return the JSON of an answer with status 200. Raises GrafanaError, with the cure for its status."""
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if answer.status_code == 200 and isinstance(found, dict | list):
+            return found
+        said = found.get("message") if isinstance(found, dict) else None
+        cure = _CURES.get(answer.status_code, "")
+        if found is None or answer.is_redirect:
+            cure = f"is {self._url} the address of Grafana, with its path?"
+        told = f": {said}" if isinstance(said, str) and said else ""
+        raise GrafanaError(
+            f"Grafana answered {answer.status_code} to {asked}{told[:300]}" + (f"; {cure}" if cure else "")
+        )
+
+
+_CURES = {
+    401: "give the token of a service account whose role is Editor",
+    403: "the service account needs the role Editor, or the right to write dashboards and folders",
+    412: "somebody changed the dashboard meanwhile, or another one has its title in the folder: look at the diff again",
+}
+
+
+def _bounded(answer: httpx.Response) -> bytes:
+    """Return an answer's body. Raises GrafanaError for one that is too long."""
+    found = bytearray()
+    for piece in answer.iter_bytes():
+        found += piece
+        if len(found) > MAX_ANSWER_BYTES:
+            raise GrafanaError(f"{answer.url.host} answered more than {MAX_ANSWER_BYTES} bytes: is it a Grafana?")
+    return bytes(found)
+
+
+def _fields(found: Any, name: str) -> Mapping[str, Any]:
+    value = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(value, dict):
+        raise GrafanaError(f"Grafana's answer has no {name}: is this Grafana older than 8, or another program?")
+    return value
+
+
+def _content(dashboard: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in dashboard.items() if name not in _GRAFANAS}
+
+
+def _message(dashboard: Mapping[str, Any]) -> str:
+    """Return the message of a version, with a digest of its content."""
+    text = json.dumps(_content(dashboard), sort_keys=True)
+    return f"controlplane dashboards push {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _lines(old: Mapping[str, Any], new: Mapping[str, Any], uid: str) -> list[str]:
+    return list(difflib.unified_diff(_text(old), _text(new), f"grafana/{uid}", f"generated/{uid}", lineterm=""))
+
+
+def _text(dashboard: Mapping[str, Any]) -> list[str]:
+    return json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False).splitlines() if dashboard else []

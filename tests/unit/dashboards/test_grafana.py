@@ -1,0 +1,196 @@
+"""The dashboards in a running Grafana: created, updated by uid, compared, and left alone when they are the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controlplane.cli.main import run
+from dashboards.errors import GrafanaError, GrafanaUnreachable
+from dashboards.generate import BOARDS
+from dashboards.grafana import FOLDER_TITLE, FOLDER_UID, Change, Fate, Grafana
+from tests.fakes.grafana import TOKEN, FakeGrafana, running_grafana
+
+BOARD = {"uid": "llm-a", "title": "A", "schemaVersion": 39, "panels": [{"id": 1, "title": "one"}]}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGrafana]:
+    with running_grafana() as started:
+        yield started
+
+
+@pytest.fixture
+def grafana(fake: FakeGrafana) -> Iterator[Grafana]:
+    with Grafana(fake.url + "/", TOKEN) as client:
+        client.make_folder()
+        yield client
+
+
+def pushed(grafana: Grafana, board: dict[str, object]) -> Change:
+    """Push a dashboard; return the change that was made."""
+    change = grafana.change(board)
+    grafana.push(change)
+    return change
+
+
+def test_a_dashboard_is_created_updated_and_then_left_alone(grafana: Grafana, fake: FakeGrafana) -> None:
+    assert pushed(grafana, BOARD).fate is Fate.CREATE
+    assert (fake.folders, fake.dashboards["llm-a"]["version"]) == ({FOLDER_UID: FOLDER_TITLE}, 1)
+    assert grafana.change(BOARD).fate is Fate.SAME
+    newer = BOARD | {"panels": [{"id": 1, "title": "two"}]}
+    change = pushed(grafana, newer)
+    assert change.fate is Fate.UPDATE
+    assert [line for line in change.diff.splitlines() if line[0] in "+-"] == [
+        "--- grafana/llm-a",
+        "+++ generated/llm-a",
+        '-      "title": "one"',
+        '+      "title": "two"',
+    ]
+    posts = len([asked for asked in fake.asked if asked.startswith("POST")])
+    for _ in range(3):
+        assert pushed(grafana, newer) == Change("llm-a", "A", Fate.SAME, "", newer, 2)
+    assert len([asked for asked in fake.asked if asked.startswith("POST")]) == posts
+    assert fake.dashboards["llm-a"]["version"] == 2
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["grafana-11", "grafana-10"])
+def test_a_grafana_that_raises_the_schema_is_not_written_to_again(
+    grafana: Grafana, fake: FakeGrafana, bare: bool
+) -> None:
+    fake.raises_schema, fake.bare_versions = True, bare
+    pushed(grafana, BOARD)
+    assert fake.dashboards["llm-a"]["schemaVersion"] == 42
+    assert grafana.change(BOARD).fate is Fate.SAME
+    fake.save(fake.dashboards["llm-a"] | {"title": "edited by hand"})
+    change = grafana.change(BOARD)
+    assert change.fate is Fate.UPDATE and '-  "title": "edited by hand"' in change.diff
+    assert grafana.change(BOARD | {"title": "B"}).fate is Fate.UPDATE
+
+
+def test_an_edit_between_the_look_and_the_save_is_not_overwritten(grafana: Grafana, fake: FakeGrafana) -> None:
+    pushed(grafana, BOARD)
+    fake.edit_before_save = True
+    with pytest.raises(GrafanaError, match=r"412 to POST /api/dashboards/db: .*someone else; .*look at the diff again"):
+        pushed(grafana, BOARD | {"title": "B"})
+    assert fake.dashboards["llm-a"]["title"] == "edited"
+
+
+def test_a_provisioned_dashboard_is_told_with_its_cure(grafana: Grafana, fake: FakeGrafana) -> None:
+    pushed(grafana, BOARD)
+    fake.provisioned.add("llm-a")
+    with pytest.raises(GrafanaError, match=r"A \(llm-a\) is provisioned from a file.*dashboards generate"):
+        grafana.change(BOARD)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "message"),
+    [
+        (
+            401,
+            "application/json",
+            b'{"message": "Invalid API key"}',
+            "answered 401 .*Invalid API key; give the token",
+        ),
+        (403, "application/json", b'{"message": "no"}', "answered 403 .*: no; the service account needs"),
+        (500, "application/json", b'{"message": "database is locked"}', "answered 500 .*: database is locked$"),
+        (502, "text/html", b"<html>Bad Gateway</html>", "answered 502 .*; is http.* the address of Grafana"),
+        (404, "text/html", b"not here", "answered 404 .*; is http.* the address of Grafana"),
+        (302, "text/html", b"", "answered 302 .*; is http.* the address of Grafana"),
+        (200, "text/html", b"<html>", "answered 200 .*; is http.* the address of Grafana"),
+        (200, "application/json", b"[]", "Grafana's answer has no dashboard"),
+        (200, "application/json", b'{"dashboard": {}, "meta": 3}', "Grafana's answer has no meta"),
+    ],
+)
+def test_an_answer_that_is_no_grafanas_is_told_with_its_cure(
+    grafana: Grafana, fake: FakeGrafana, status: int, kind: str, body: bytes, message: str
+) -> None:
+    fake.answer = (status, kind, body)
+    with pytest.raises(GrafanaError, match=message):
+        grafana.change(BOARD)
+
+
+def test_an_endless_answer_is_not_read_to_its_end(
+    grafana: Grafana, fake: FakeGrafana, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboards.grafana.MAX_ANSWER_BYTES", 1000)
+    fake.answer = (200, "application/json", b" " * 5000)
+    with pytest.raises(GrafanaError, match=r"answered more than 1000 bytes"):
+        grafana.change(BOARD)
+
+
+def test_a_grafana_that_is_not_there_and_a_wrong_address() -> None:
+    with (
+        Grafana("http://127.0.0.1:1", TOKEN) as client,
+        pytest.raises(GrafanaUnreachable, match=r"127\.0\.0\.1:1 cannot"),
+    ):
+        client.change(BOARD)
+    with pytest.raises(GrafanaError, match="expected the address of Grafana"):
+        Grafana("grafana:3000", TOKEN)
+    with pytest.raises(GrafanaError, match=r"/nowhere\.pem: cannot be read"):
+        Grafana("https://grafana", TOKEN, "/nowhere.pem")
+
+
+@pytest.fixture
+def words(fake: FakeGrafana, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The options of diff and push for the fake and a fleet.yaml."""
+    monkeypatch.setenv("GRAFANA_TOKEN", TOKEN)
+    path = tmp_path / "fleet.yaml"
+    path.write_text(
+        "fleet: {name: f, external_url: https://llm.example.org/}\nthresholds: {latency_p99: {value: 3s}}\n"
+    )
+    return ["--url", fake.url, "-c", str(path)]
+
+
+def test_the_verbs_show_make_and_repeat_without_a_change(
+    fake: FakeGrafana, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["dashboards", "diff", *words]) == 1
+    told = capsys.readouterr()
+    assert f"dashboards to create: {len(BOARDS)}; `dashboards push` would do so" in told.err
+    assert "+++ generated/llm-fleet" in told.out
+    assert run(["dashboards", "push", *words, "--dry-run"]) == 0
+    assert "would be created: LLM fleet (llm-fleet)" in capsys.readouterr().out
+    assert (fake.dashboards, fake.folders) == ({}, {})
+
+    assert run(["dashboards", "push", *words]) == 0
+    assert capsys.readouterr().out.count("created: ") == len(BOARDS)
+    steps = {
+        step["value"]
+        for panel in fake.dashboards["llm-fleet"]["panels"]
+        if panel["title"] == "P99 latency"
+        for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    }
+    assert steps == {None, 3.0}
+    assert "https://llm.example.org/alerts" in json.dumps(fake.dashboards["llm-alerts"])
+
+    for verb in ("diff", "push"):
+        assert run(["dashboards", verb, *words]) == 0
+        assert "Grafana has all dashboards as they would be generated" in capsys.readouterr().out
+    fake.save(fake.dashboards["llm-gpu"] | {"refresh": "1m"})
+    assert run(["dashboards", "diff", *words]) == 1
+    told = capsys.readouterr()
+    assert '-  "refresh": "1m",' in told.out and "dashboards to update: 1;" in told.err
+    assert run(["dashboards", "push", *words]) == 0
+    assert "updated: GPUs (llm-gpu), a diff of " in capsys.readouterr().out
+
+
+def test_wrong_calls_of_the_verbs_are_told_and_the_token_is_not(
+    fake: FakeGrafana, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["dashboards", "diff", *words, "--token-env", "NOT_SET"]) == 2
+    assert "--token-env: the environment variable NOT_SET is not set" in capsys.readouterr().err
+    monkeypatch.setenv("GRAFANA_TOKEN", "two\nlines")
+    assert run(["dashboards", "push", *words]) == 2
+    told = capsys.readouterr().err
+    assert "characters that no token has" in told and "two" not in told
+    monkeypatch.setenv("GRAFANA_TOKEN", "glsa_wrong")
+    assert run(["dashboards", "push", *words]) == 1
+    told = capsys.readouterr().err
+    assert "Grafana answered 401" in told and "glsa_wrong" not in told
+    monkeypatch.setenv("GRAFANA_TOKEN", TOKEN)
+    assert run(["dashboards", "diff", "--url", "http://127.0.0.1:1"]) == 3
+    assert "cannot be reached" in capsys.readouterr().err
