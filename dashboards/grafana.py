@@ -45,6 +45,8 @@ class Change:
     fate: Fate
     diff: str
     dashboard: Mapping[str, Any]
+    folder: str
+    """Uid of the folder that it is in, wherever people moved it; "" is Grafana's own folder of no name."""
     version: int | None
     """Version that the diff was made against. A push is refused if another one came meanwhile."""
 
@@ -78,7 +80,7 @@ class Grafana:
         uid, title = str(dashboard["uid"]), str(dashboard["title"])
         found = self._ask("GET", f"/api/dashboards/uid/{uid}", absent=True)
         if found is None:
-            return Change(uid, title, Fate.CREATE, "\n".join(_lines({}, dashboard, uid)), dashboard, None)
+            return Change(uid, title, Fate.CREATE, "\n".join(_lines({}, dashboard, uid)), dashboard, FOLDER_UID, None)
         there, meta = _fields(found, "dashboard"), _fields(found, "meta")
         if meta.get("provisioned"):
             raise GrafanaError(
@@ -89,7 +91,9 @@ class Grafana:
         same = _content(there) == _content(dashboard) or self._wrote_last(uid, dashboard)
         diff = "" if same else "\n".join(_lines(_content(there), _content(dashboard), uid))
         known = version if isinstance(version, int) else None
-        return Change(uid, title, Fate.SAME if same else Fate.UPDATE, diff, dashboard, known)
+        folder = meta.get("folderUid")
+        fate = Fate.SAME if same else Fate.UPDATE
+        return Change(uid, title, fate, diff, dashboard, folder if isinstance(folder, str) else "", known)
 
     def push(self, change: Change) -> None:
         """Create or update a dashboard. Does nothing for one that is the same. Raises GrafanaError."""
@@ -97,7 +101,7 @@ class Grafana:
             return
         body = {
             "dashboard": {**change.dashboard, "id": None, "version": change.version or 0},
-            "folderUid": FOLDER_UID,
+            "folderUid": change.folder,
             "message": _message(change.dashboard),
             "overwrite": False,
         }

@@ -13,7 +13,7 @@ _SELECT = select(_CHOSEN)
 _P99 = select('quantile="0.99"', _CHOSEN)
 _BY = "sum by (model, version)"
 _HOST = select(chosen("instance"))
-_STATES = select('engine="triton"', _CHOSEN)
+_STATES = select('state=~"ready|loading|unloading|unavailable"', _CHOSEN)
 _LEGEND = "{{model}} {{version}}"
 
 

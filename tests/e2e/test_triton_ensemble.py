@@ -10,6 +10,7 @@ import aiohttp
 import numpy as np
 import pytest
 
+from alerts.packs import threshold_values
 from collectors.catalogue.mapping import canonical_layout
 from collectors.catalogue.model import load_catalogue
 from collectors.engines.kinds import Api
@@ -20,7 +21,8 @@ from collectors.target import Source, Target
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Vector
 from controlplane.metrics.series.series_store import SeriesStore
-from dashboards.fleet import fleet
+from dashboards.boards.fleet import fleet
+from dashboards.settings import Settings
 from tests.alive import real_triton
 
 SLOW_S, START_S = 30.0, 1_795_000_000.0
@@ -91,8 +93,8 @@ async def until_counted(session: aiohttp.ClientSession, url: str, count: int) ->
 
 def total_of_the_dashboard() -> str:
     """Return the query of the panel, for all models and windows of two minutes."""
-    panel = next(p for p in fleet()["panels"] if p["title"] == "Requests per second")
-    return re.sub(r"\$__rate_interval", "2m", panel["targets"][0]["expr"].replace("$model", ".*"))
+    panel = next(p for p in fleet(Settings(threshold_values()))["panels"] if p["title"] == "Requests per second")
+    return re.sub(r"\$__rate_interval", "2m", re.sub(r"\$(model|fleet)", ".*", panel["targets"][0]["expr"]))
 
 
 async def test_a_request_to_an_ensemble_counts_once_however_it_ends(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class FakeGrafana:
         self.dashboards: dict[str, dict[str, Any]] = {}
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.folders: dict[str, str] = {}
+        self.folder_of: dict[str, str] = {}
         self.provisioned: set[str] = set()
         self.asked: list[str] = []
         self.raises_schema = self.bare_versions = self.edit_before_save = False
@@ -56,7 +57,8 @@ class FakeGrafana:
         if path.partition("?")[0].endswith("/versions"):
             newest = self.history[uid][::-1][:1]
             return 200, newest if self.bare_versions else {"continueToken": "", "versions": newest}
-        return 200, {"meta": {"provisioned": uid in self.provisioned}, "dashboard": self.dashboards[uid]}
+        meta = {"provisioned": uid in self.provisioned, "folderUid": self.folder_of.get(uid, "")}
+        return 200, {"meta": meta, "dashboard": self.dashboards[uid]}
 
     def _folder(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if method == "POST":
@@ -67,7 +69,7 @@ class FakeGrafana:
 
     def _save(self, body: Any) -> tuple[int, Any]:
         dashboard = body["dashboard"]
-        if body["folderUid"] not in self.folders:
+        if body["folderUid"] and body["folderUid"] not in self.folders:
             return 400, {"message": "folder not found"}
         uid = dashboard["uid"]
         if self.edit_before_save and uid in self.dashboards:
@@ -75,6 +77,7 @@ class FakeGrafana:
         there = self.dashboards.get(uid)
         if there is not None and there["version"] != dashboard["version"] and not body["overwrite"]:
             return 412, {"status": "version-mismatch", "message": "The dashboard has been changed by someone else"}
+        self.folder_of[uid] = body["folderUid"]
         version = self.save({k: v for k, v in dashboard.items() if k not in ("id", "version")}, body["message"])
         return 200, {"status": "success", "uid": uid, "version": version}
 

@@ -52,9 +52,18 @@ def test_a_dashboard_is_created_updated_and_then_left_alone(grafana: Grafana, fa
     ]
     posts = len([asked for asked in fake.asked if asked.startswith("POST")])
     for _ in range(3):
-        assert pushed(grafana, newer) == Change("llm-a", "A", Fate.SAME, "", newer, 2)
+        assert pushed(grafana, newer) == Change("llm-a", "A", Fate.SAME, "", newer, FOLDER_UID, 2)
     assert len([asked for asked in fake.asked if asked.startswith("POST")]) == posts
     assert fake.dashboards["llm-a"]["version"] == 2
+
+
+def test_a_dashboard_that_people_moved_stays_where_it_is(grafana: Grafana, fake: FakeGrafana) -> None:
+    pushed(grafana, BOARD)
+    assert fake.folder_of == {"llm-a": FOLDER_UID}
+    for folder in ("team-a", ""):
+        fake.folders["team-a"], fake.folder_of["llm-a"] = "Team A", folder
+        pushed(grafana, BOARD | {"title": f"B{folder}"})
+        assert (fake.folder_of["llm-a"], fake.dashboards["llm-a"]["title"]) == (folder, f"B{folder}")
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["grafana-11", "grafana-10"])

@@ -15,7 +15,7 @@ from controlplane.config.loader import load_fleet
 from controlplane.config.scraping.targets import TargetGroup
 from controlplane.config.traffic.base import Backend
 from controlplane.errors import ConfigErrors
-from dashboards.generate import all_dashboards
+from dashboards.generate import BOARDS
 
 FLEET = """
 fleet: {{name: x}}
@@ -91,4 +91,4 @@ def test_a_backend_whose_server_is_not_named_is_refused_with_the_cure(
 
 
 def test_a_dashboard_of_an_engine_is_of_one_in_the_table() -> None:
-    assert {name for name in all_dashboards() if name in ENGINES} == {"triton", "vllm"}
+    assert {name for name in BOARDS if name in ENGINES} == {"triton", "vllm", "sglang", "gateway"}
