@@ -233,7 +233,9 @@ def targets(
     if gone:  # not among the rows, which scripts read
         print(f"{gone} more dropped by relabel_configs; targets --dropped says why", file=sys.stderr)
     for fault in faults:  # an older server names none
-        print(f"not up to date: {fault}", file=sys.stderr)
+        print(f"fault of a list: {fault}", file=sys.stderr)
+    for remark in answer.get("remarks", []):
+        print(f"remark: {remark}", file=sys.stderr)
 
 
 def _dropped(url: str | None, context: str | None, output: str, search: str | None, limit: int) -> None:

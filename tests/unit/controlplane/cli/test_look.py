@@ -93,7 +93,7 @@ def test_dropped_targets_and_faults_of_lists_are_told_beside_the_rows(
     told = capsys.readouterr()
     assert (len(told.out.splitlines()), told.err) == (
         2,
-        "3 more dropped by relabel_configs; targets --dropped says why\nnot up to date: a.json: not JSON\n",
+        "3 more dropped by relabel_configs; targets --dropped says why\nfault of a list: a.json: not JSON\n",
     )
 
 
