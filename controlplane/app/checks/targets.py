@@ -28,6 +28,7 @@ from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.config.scraping.targets import SD_FIELDS, TargetGroup
 from controlplane.config.vocabulary import whole
 from controlplane.config.wording import not_one_of
+from controlplane.discovery.monitors.listing import OTHERS
 from controlplane.errors import ConfigErrors
 
 Placed = tuple[Loc, Target]
@@ -196,9 +197,10 @@ def _of_monitors(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Fi
         findings.warn(at, sentence)
     if not targets and not told:
         findings.warn(at, "lists no targets")
+    jobs = [job for job in discovery.jobs if job != OTHERS]
     for name in group.engines:
-        if discovery.jobs and name not in discovery.jobs:
-            findings.warn((*loc, "engines", name), not_one_of(name, "the jobs of the monitors", discovery.jobs))
+        if jobs and name not in jobs:
+            findings.warn((*loc, "engines", name), not_one_of(name, "the jobs of the monitors", jobs))
     return [(at, target) for target in targets], len(discovery.dropped)
 
 

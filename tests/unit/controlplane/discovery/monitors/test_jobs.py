@@ -286,7 +286,7 @@ LEFT_OUT = (
     ({"interval": "soon"}, "endpoints[1].interval: expected a duration such as 15s, 2m or 1h30m, got 'soon'"),
     ({"scrapeTimeout": "31s"}, "endpoints[1].scrapeTimeout: is longer than the interval of 30 s"),
     ({"port": 5}, "endpoints[1].port: expected a text, got the number 5"),
-    ({"port": "a("}, "missing )"),
+    ({"port": "a("}, "endpoints[1].port: error parsing regexp: missing closing ): `a(`"),
     ({"params": {"a": "b"}}, "endpoints[1].params.a: expected a list, got 'b'"),
     ({"relabelings": [{"action": "keeep"}]}, "endpoints[1].relabelings[0].action: expected one of: replace, keep"),
     ({"relabelings": [{"sourceLabel": []}]}, "relabelings[0].sourceLabel: is unknown; did you mean 'sourceLabels'?"),
