@@ -108,7 +108,7 @@ class Dropping:
 
     @property
     def sentence(self) -> str:
-        """What the rule asks for, and what it found."""
+        """Demand of the rule, and the values that it found."""
         rule, sources = self.rule, " ".join(self.rule.source_labels) or "no label"
         pattern, value, target = _quoted(rule.regex), _quoted(self.value), rule.target_label
         match rule.action:

@@ -124,7 +124,7 @@ class GroupsSource(Protocol):
 
     @property
     def sd(self) -> SdConfig:
-        """What is asked. Its answer has objects instead of entries."""
+        """Settings of the source. Its answer has objects instead of entries."""
         ...
 
     def groups(self, objects: Objects) -> ListedGroups:

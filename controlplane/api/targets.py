@@ -37,7 +37,7 @@ class TargetList(BaseModel):
     """Why a list of targets is not up to date: one sentence for each file, server or address. Its last good content
     stays in use. A part of a list that is left out, such as an endpoint of a ServiceMonitor, has a sentence too."""
     remarks: tuple[str, ...] = ()
-    """What has no effect, or finds nothing: one sentence for each part of a prometheus.yml or a monitor."""
+    """Parts of a prometheus.yml or a monitor that have no effect, or find nothing: one sentence for each."""
 
 
 @router.get("/cp/v1/targets")

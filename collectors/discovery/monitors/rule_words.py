@@ -14,7 +14,7 @@ PRESENT = ";true"
 
 
 class Ask(NamedTuple):
-    """What a rule asks for."""
+    """Demand of a rule, in words."""
 
     text: str
     """A sentence without its end; "" for a rule that drops nothing."""
@@ -24,7 +24,7 @@ class Ask(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleWords:
-    """What the first rules of a group ask for, and the name of the rules after them."""
+    """Demands of the first rules of a group, and the name of the rules after them."""
 
     asks: tuple[Ask, ...]
     rest: str = "relabel_configs"

@@ -39,7 +39,7 @@ class MonitorsSource:
 
     @property
     def sd(self) -> OperatorSd:
-        """What is watched."""
+        """The monitors that are watched."""
         selection = self._selection()
         by_namespace = any(selected.namespaces for selected in selection.values())
         return OperatorSd(

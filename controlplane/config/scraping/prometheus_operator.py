@@ -15,7 +15,7 @@ from controlplane.config.vocabulary import Access, FilePath, HttpUrl, Model, Tex
 
 
 class ExpressionSection(Model):
-    """What is required of one label."""
+    """Requirement of one label."""
 
     key: Text
     operator: Operator

@@ -70,8 +70,6 @@ class TargetGroup(Access):
     """Required, except of jobs of a prometheus.yml."""
     prometheus_config: FilePath | None = None
     """A prometheus.yml, of which each job is a group of targets."""
-    prometheus_operator: PrometheusOperatorSection | None = None
-    """A cluster, of which each endpoint of a ServiceMonitor or PodMonitor is a group of targets."""
     engines: dict[Text, Text] = Field(default={})
     """prometheus_config and prometheus_operator only: engines of single jobs, by their name."""
     addresses: tuple[Text, ...] = ()
@@ -81,6 +79,8 @@ class TargetGroup(Access):
     consul_sd: tuple[ConsulSdSection, ...] = ()
     docker_sd: tuple[DockerSdSection, ...] = ()
     kubernetes_sd: tuple[KubernetesSdSection, ...] = ()
+    prometheus_operator: PrometheusOperatorSection | None = None
+    """A cluster, of which each endpoint of a ServiceMonitor or PodMonitor is a group of targets."""
     urls: tuple[HttpUrl, ...] = ()
     labels: dict[LabelName, Text] = Field(default={})
     path: Text | None = None

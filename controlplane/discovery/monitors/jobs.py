@@ -49,7 +49,7 @@ class Defaults:
 
 
 class Made(NamedTuple):
-    """What a monitor is."""
+    """Groups of a monitor, and sentences about the rest of it."""
 
     groups: tuple[DiscoveryGroup, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def read_monitor(monitor: Monitor, defaults: Defaults, secret: access.Secret) ->
 
 
 class _Whole:
-    """What the endpoints of a monitor share. Raises FieldError for a field that cannot be used."""
+    """Settings that the endpoints of a monitor share. Raises FieldError for a field that cannot be used."""
 
     def __init__(self, monitor: Monitor, spec: Fields, defaults: Defaults) -> None:
         self._monitor, self._spec, self._defaults = monitor, spec, defaults

@@ -10,7 +10,7 @@ from controlplane.discovery.monitors.fields import Fields
 
 
 class Requirement(NamedTuple):
-    """What is required of one label."""
+    """Requirement of one label."""
 
     key: str
     operator: Operator

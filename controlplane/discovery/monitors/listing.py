@@ -28,7 +28,7 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class Selected:
-    """Which monitors of a kind are read."""
+    """Selection of the monitors of a kind."""
 
     monitors: Requirements = ()
     """By their labels."""

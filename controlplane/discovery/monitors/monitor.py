@@ -19,7 +19,7 @@ class _Words(NamedTuple):
     endpoints: str
     """The field with its endpoints."""
     selected: str
-    """What its selector selects, as a part of the names of labels."""
+    """Kind of the objects that its selector selects, as a part of the names of labels."""
 
 
 class Kind(Enum):

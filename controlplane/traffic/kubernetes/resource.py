@@ -24,7 +24,7 @@ class Resource:
     manifest: str = "deploy/kubernetes/rollouts.yaml"
     """The file with the least rules of RBAC for it."""
     cure: str = "name another kind of object under traffic:"
-    """What to do where the cluster does not know the kind, besides its installation."""
+    """Cure where the cluster does not know the kind, besides its installation."""
 
     @property
     def collection(self) -> str:
