@@ -103,7 +103,12 @@ class Dropping:
     """The value of its target."""
 
     def __str__(self) -> str:
-        """Return what the rule asks for, and what it found."""
+        """Return the rule's place, what it asks for, and what it found."""
+        return f"relabel_configs[{self.number}] {self.sentence}"
+
+    @property
+    def sentence(self) -> str:
+        """Demand of the rule, and the values that it found."""
         rule, sources = self.rule, " ".join(self.rule.source_labels) or "no label"
         pattern, value, target = _quoted(rule.regex), _quoted(self.value), rule.target_label
         match rule.action:
@@ -115,7 +120,7 @@ class Dropping:
                 told = f"{sources} must be equal to {target}, and {value} is not {_quoted(self.other)}"
             case _:
                 told = f"{sources} must not be equal to {target}, and both are {value}"
-        return f"relabel_configs[{self.number}] ({rule.action}): {told}"
+        return f"({rule.action}): {told}"
 
 
 def dropping(labels: Mapping[str, str], rules: Iterable[RelabelRule]) -> Dropping | None:

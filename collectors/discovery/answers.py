@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collectors.discovery.entries import Entry, SdList, made
-from collectors.discovery.group import DiscoveryGroup, SdConfig
+from collectors.discovery.group import DiscoveryGroup, Objects, SdConfig
 from collectors.errors import DiscoveryError
 
 
@@ -19,6 +19,8 @@ class Answer:
     """Content of that list."""
     error: DiscoveryError | None = None
     """Why the list may not be up to date."""
+    objects: Objects = field(default_factory=dict, repr=False)
+    """Content of the list of a source of groups, which has no entries. It may have secrets."""
 
 
 def taken(sd: SdConfig, group: DiscoveryGroup, last: SdList | None, found: Answer) -> SdList:

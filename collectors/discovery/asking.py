@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 from collectors.discovery.answers import Answer
 from collectors.discovery.entries import Entry
-from collectors.discovery.group import SdConfig
+from collectors.discovery.group import Objects, SdConfig
 from collectors.errors import DiscoveryError
 
 _log = logging.getLogger(__name__)
@@ -20,11 +21,17 @@ AFTER_BUG_S = 60.0
 """Seconds until a source that met an internal error is asked again. Chosen: one log entry a minute."""
 
 
+_NONE: Objects = MappingProxyType({})
+
+
 class Hears(Protocol):
     """Takes what a source of addresses answers."""
 
-    def took(self, entries: tuple[Entry, ...], same_as: Hashable = None) -> None:
-        """Take a list. Where `same_as` is not None and equal to that of the list before, nothing has changed."""
+    def took(self, entries: tuple[Entry, ...], same_as: Hashable = None, objects: Objects = _NONE) -> None:
+        """Take a list. Where `same_as` is not None and equal to that of the list before, nothing has changed.
+
+        A source of groups has `objects`, and no entries.
+        """
         ...
 
     def failed(self, error: DiscoveryError) -> None:
@@ -44,10 +51,10 @@ class _Heard:
         self.answer, self._changed = answer, changed
         self._same_as: Hashable = None
 
-    def took(self, entries: tuple[Entry, ...], same_as: Hashable = None) -> None:
+    def took(self, entries: tuple[Entry, ...], same_as: Hashable = None, objects: Objects = _NONE) -> None:
         before = self.answer
         if same_as is None or same_as != self._same_as:
-            self.answer = Answer(before.version + 1, entries)
+            self.answer = Answer(before.version + 1, entries, objects=objects)
         else:
             self.answer = replace(before, error=None)
         self._same_as = same_as

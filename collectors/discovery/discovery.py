@@ -1,4 +1,4 @@
-"""Finds targets: static addresses, lists in files and of other sources, and files of whole groups of targets.
+"""Finds targets: static addresses, lists in files and of other sources, and files and sources of whole groups.
 
 Files are read again when they change. A bad list affects only its own targets: its last good content stays in use, and
 `errors` shows the fault.
@@ -6,7 +6,7 @@ Files are read again when they change. A bad list affects only its own targets: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,8 +15,16 @@ from collectors.discovery.addresses import Found, check_label_names, resolved
 from collectors.discovery.answers import Answer, taken
 from collectors.discovery.entries import SdList, found_of
 from collectors.discovery.files import for_group, matching, read_again
-from collectors.discovery.group import DiscoveryGroup, DroppedTarget, GroupsFile, SdConfig
+from collectors.discovery.group import (
+    DiscoveryGroup,
+    DroppedTarget,
+    GroupsFile,
+    GroupsSource,
+    ListedGroups,
+    SdConfig,
+)
 from collectors.discovery.groups_files import ReadGroups, read_groups_again
+from collectors.discovery.monitors.list_part import Parts, asked
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 
@@ -29,14 +37,22 @@ class Discovery:
     """The targets of a configuration. `refresh` does blocking file I/O: call it in a thread, one call at a time."""
 
     def __init__(
-        self, groups: Iterable[DiscoveryGroup], base_dir: Path | None = None, files: Iterable[GroupsFile] = ()
+        self,
+        groups: Iterable[DiscoveryGroup],
+        base_dir: Path | None = None,
+        files: Iterable[GroupsFile] = (),
+        groups_sources: Iterable[GroupsSource] = (),
     ) -> None:
-        """Relative file_sd paths start at `base_dir`. `files` list more groups.
+        """Relative file_sd paths start at `base_dir`. `files` and `groups_sources` list more groups.
 
         Raises DiscoveryError when an own entry of `groups` is wrong.
         """
         self._own = tuple(groups)
         self._groups_files = tuple(files)
+        self._groups_sources = tuple(groups_sources)
+        self._listed: list[tuple[int, ListedGroups]] = [(0, ListedGroups(())) for _ in self._groups_sources]
+        """The groups of each source of groups, with the version of its answer."""
+        self._parts = Parts()
         self._base_dir = base_dir or Path()
         self._static: dict[DiscoveryGroup, SdList] = {group: _static(group) for group in self._own}
         self._files: dict[tuple[DiscoveryGroup, Path], SdList] = {}
@@ -46,6 +62,8 @@ class Discovery:
         self._before: tuple[tuple[DiscoveryGroup, Path, SdList], ...] = ()
         self._errors: tuple[DiscoveryError, ...] = ()
         self._remarks: tuple[str, ...] = ()
+        self._left_out: tuple[str, ...] = ()
+        self._jobs: tuple[str, ...] = ()
         self._dropped: tuple[DroppedTarget, ...] = ()
         self._sources: tuple[SdConfig, ...] = ()
         self._unanswered: tuple[SdConfig, ...] = ()
@@ -71,8 +89,18 @@ class Discovery:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Parts of files of groups that have no effect, as of the last refresh. Each names file and line."""
+        """Parts of files and sources of groups that have no effect, as of the last refresh. Each names its place."""
         return self._remarks
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Parts of sources of groups that are left out, as of the last refresh. The lists are up to date."""
+        return self._left_out
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that files and sources of groups list, as of the last refresh."""
+        return self._jobs
 
     @property
     def dropped(self) -> tuple[DroppedTarget, ...]:
@@ -100,10 +128,11 @@ class Discovery:
         `list_of` returns what a source has answered so far.
         """
         errors: list[DiscoveryError] = []
-        groups = [*self._own, *self._listed_groups(errors)]
+        answers: dict[SdConfig, Answer] = {each.sd: list_of(each.sd) for each in self._groups_sources}
+        groups = [*self._own, *self._listed_groups(answers, errors)]
         files: dict[tuple[DiscoveryGroup, Path], SdList] = {}
         heard: dict[tuple[DiscoveryGroup, SdConfig], SdList] = {}
-        answers: dict[SdConfig, Answer] = {}
+        idle: list[str] = []
         static: dict[DiscoveryGroup, SdList] = {}
         found: list[Found] = []
         for group in groups:
@@ -116,13 +145,17 @@ class Discovery:
                 files[group, path] = file = read_again(path, group, last)
                 listed.append(file)
             for sd in group.sd:
-                answers.setdefault(sd, list_of(sd))
-                heard[group, sd] = answered = taken(sd, group, self._answered.get((group, sd)), answers[sd])
+                answer = answers.setdefault(asked(sd), list_of(asked(sd)))
+                part = self._parts.of(sd, answer)
+                heard[group, sd] = answered = taken(sd, group, self._answered.get((group, sd)), part)
                 listed.append(answered)
+            idle += _idle(group, listed)
             for each in listed:
                 found += each.targets
                 errors += [*([each.error] if each.error else []), *each.faults]
         errors += [answer.error for answer in answers.values() if answer.error]
+        self._parts.keep(answers)
+        self._remarks = (*self._remarks, *idle)
         self._sources = tuple(answers)
         self._unanswered = tuple(sd for sd, answer in answers.items() if not (answer.version or answer.error))
         # As in Prometheus, a file that no glob matches any more is dropped with its targets.
@@ -132,14 +165,24 @@ class Discovery:
         self._errors = tuple(errors)
         return targets
 
-    def _listed_groups(self, errors: list[DiscoveryError]) -> Iterator[DiscoveryGroup]:
-        """Yield the groups of files of groups, each once."""
+    def _listed_groups(
+        self, answers: Mapping[SdConfig, Answer], errors: list[DiscoveryError]
+    ) -> Iterator[DiscoveryGroup]:
+        """Yield the groups of files and sources of groups, each once."""
         files = zip(self._groups_files, self._read, strict=True)
         found = [read_groups_again(file, last) for file, last in files]
         self._read = [*found]
         errors += [read.error for read in found if read.error]
-        self._remarks = tuple(remark for read in found for remark in read.listed.remarks)
-        yield from dict.fromkeys(group for read in found for group in read.listed.groups)
+        for number, source in enumerate(self._groups_sources):
+            version = answers[source.sd].version
+            if self._listed[number][0] != version:
+                self._listed[number] = version, source.groups(answers[source.sd].objects)
+        every = [*(read.listed for read in found), *(listed for _, listed in self._listed)]
+        self._remarks = tuple(remark for listed in every for remark in listed.remarks)
+        self._left_out = tuple(sentence for listed in every for sentence in listed.left_out)
+        groups = dict.fromkeys(group for listed in every for group in listed.groups)
+        self._jobs = tuple(dict.fromkeys(group.job for group in groups))
+        yield from groups
 
     def _inherited(self, path: Path, group: DiscoveryGroup) -> SdList | None:
         """Return the last good list of a file that was read for another group, or by the discovery before."""
@@ -156,6 +199,19 @@ class Discovery:
             except DiscoveryError as error:
                 errors.append(error)
         return sorted(paths)
+
+
+def _idle(group: DiscoveryGroup, listed: Sequence[SdList]) -> Iterator[str]:
+    """Yield a sentence about a group that was made of an object and has no target."""
+    found = [each for one in listed for each in one.targets]
+    answered = all(one.stamp is not None for one in listed)
+    if not (group.words and group.words.owner and answered) or any(isinstance(each, Target) for each in found):
+        return
+    if found:
+        why = f"its rules drop all {len(found)} addresses there; `cp targets --dropped --search {group.job}` says why"
+    else:
+        why = "there is no address in its namespaces"
+    yield f"{group.words.owner} selects nothing: {why}"
 
 
 def _without_repeats(found: Iterable[Target], errors: list[DiscoveryError]) -> list[Target]:

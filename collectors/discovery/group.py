@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from collectors.discovery.monitors.rule_words import RuleWords
 from collectors.relabel import RelabelRule, dropping
 from collectors.samples import Labels
 from collectors.target import Auth
@@ -66,6 +67,8 @@ class DiscoveryGroup:
     """Whether labels of a sample take precedence over those of its target."""
     sample_limit: int = 0
     """Largest number of samples that `metric_relabel` may leave of a scrape; 0: any number."""
+    words: RuleWords | None = None
+    """Words for `relabel` where it was made of other settings."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,30 @@ class DroppedTarget:
     discovered: Labels
     """Its labels before the rules."""
     rules: tuple[RelabelRule, ...] = ()
+    words: RuleWords | None = None
+    """Words for the rules where nobody has written them."""
 
     @cached_property
     def reason(self) -> str:
         """The rule that drops it, with the values that the rule compares. Found when first asked for."""
-        return str(dropping(dict(self.discovered), self.rules) or "")
+        found = dropping(dict(self.discovered), self.rules)
+        return "" if found is None else self.words.told(found) if self.words else str(found)
+
+
+Objects = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Answer of a source of groups: parsed JSON objects by their kind, as the source names it. Never changed in place."""
 
 
 class ListedGroups(NamedTuple):
-    """The groups in a file of groups."""
+    """The groups in a file of groups, or of a source of groups."""
 
     groups: tuple[DiscoveryGroup, ...]
     remarks: tuple[str, ...] = ()
     """One sentence about each part of the file that has no effect."""
     patterns: tuple[str, ...] = ()
     """Absolute paths, or globs of paths, of the other files that were read for it."""
+    left_out: tuple[str, ...] = ()
+    """One sentence about each part that is left out, with its cure. The other parts do not suffer from it."""
 
 
 class GroupsFile(Protocol):
@@ -104,4 +116,17 @@ class GroupsFile(Protocol):
 
     def read(self) -> ListedGroups:
         """Return its groups. Blocking. Raises DiscoveryError, which names file and line."""
+        ...
+
+
+class GroupsSource(Protocol):
+    """A source that is asked for objects, of which each may be some groups."""
+
+    @property
+    def sd(self) -> SdConfig:
+        """Settings of the source. Its answer has objects instead of entries."""
+        ...
+
+    def groups(self, objects: Objects) -> ListedGroups:
+        """Return the groups of an answer. Raises nothing: a bad object is left out, and told."""
         ...

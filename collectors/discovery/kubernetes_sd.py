@@ -32,11 +32,14 @@ class KubernetesSd:
     @property
     def place(self) -> str:
         """The role, the namespaces and where the cluster is."""
+        return f"kubernetes_sd role {self.role}{self.where}"
+
+    @property
+    def where(self) -> str:
+        """The namespaces and where the cluster is, with a space before; "" for all of those of the own account."""
         names = [*self.namespaces, *(["its own namespace"] if self.own_namespace else [])]
-        where = self.api_server or self.kubeconfig
-        return f"kubernetes_sd role {self.role}{' of ' + ', '.join(names) if names else ''}" + (
-            f" at {where}" if where else ""
-        )
+        server = self.api_server or self.kubeconfig
+        return f"{' of ' + ', '.join(names) if names else ''}{f' at {server}' if server else ''}"
 
     @property
     def identity(self) -> tuple[str, KubernetesSd]:

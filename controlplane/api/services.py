@@ -246,8 +246,11 @@ class Services:
     unread: Callable[[], Sequence[UnreadRow]]
     """Stored rows that cannot be read. Blocking."""
     dropped_targets: Callable[[], Sequence[DroppedTarget]] = tuple
-    discovery_faults: Callable[[], Sequence[str]] = tuple
     """Returns the endpoints that relabelling drops."""
+    discovery_faults: Callable[[], Sequence[str]] = tuple
+    """Returns why lists of targets are not up to date, or lack a part."""
+    discovery_remarks: Callable[[], Sequence[str]] = tuple
+    """Returns what of the lists of jobs has no effect, or finds nothing."""
     schedules: Callable[[], Sequence[ScheduleView]] = tuple
     """Returns the scheduled jobs. Blocking. Raises Unavailable."""
     backups: Callable[[], BackupDesk | None] = lambda: None

@@ -35,7 +35,9 @@ class TargetList(BaseModel):
     """Number of endpoints that `relabel_configs` drop."""
     faults: tuple[str, ...] = ()
     """Why a list of targets is not up to date: one sentence for each file, server or address. Its last good content
-    stays in use."""
+    stays in use. A part of a list that is left out, such as an endpoint of a ServiceMonitor, has a sentence too."""
+    remarks: tuple[str, ...] = ()
+    """Parts of a prometheus.yml or a monitor that have no effect, or find nothing: one sentence for each."""
 
 
 @router.get("/cp/v1/targets")
@@ -46,6 +48,7 @@ async def targets(services: ServicesDep) -> TargetList:
         items=services.fleet.targets(),
         dropped=len(services.dropped_targets()),
         faults=tuple(services.discovery_faults()),
+        remarks=tuple(services.discovery_remarks()),
     )
 
 

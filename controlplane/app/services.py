@@ -55,6 +55,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         targets=plane.scraping.health,
         dropped_targets=plane.scraping.dropped,
         discovery_faults=plane.scraping.faults,
+        discovery_remarks=plane.scraping.remarks,
         rules=plane.alerting.reports,
         rollouts=plane.rolling.service,
         versions=_versions(plane),

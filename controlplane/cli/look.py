@@ -41,6 +41,8 @@ _NEEDS = {
     "gateway_behind": "BEHIND",
     "no_gateway": "NO GATEWAY",
 }
+MOST_REMARKS = 10
+"""Most remarks on lists of targets that are printed. Chosen: a screen has room for the targets, too."""
 
 
 def status(watch: bool, url: str | None, context: str | None, output: str) -> None:
@@ -233,7 +235,12 @@ def targets(
     if gone:  # not among the rows, which scripts read
         print(f"{gone} more dropped by relabel_configs; targets --dropped says why", file=sys.stderr)
     for fault in faults:  # an older server names none
-        print(f"not up to date: {fault}", file=sys.stderr)
+        print(f"fault of a list: {fault}", file=sys.stderr)
+    remarks = answer.get("remarks", [])
+    for remark in remarks[:MOST_REMARKS]:
+        print(f"remark: {remark}", file=sys.stderr)
+    if (more := len(remarks) - MOST_REMARKS) > 0:
+        print(f"{more} more remarks; the console's page of targets has all", file=sys.stderr)
 
 
 def _dropped(url: str | None, context: str | None, output: str, search: str | None, limit: int) -> None:

@@ -84,6 +84,7 @@ class Pages:
             "targets.html",
             targets=targets,
             faults=services.discovery_faults(),
+            remarks=services.discovery_remarks(),
             dropped=dropped[:DROPPED_GROUPS],
             dropped_more=len(dropped[DROPPED_GROUPS:]),
         )

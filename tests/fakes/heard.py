@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from collectors.discovery.asking import Follower
 from collectors.discovery.entries import Entry
+from collectors.discovery.group import Objects
 from collectors.discovery.polling import Means
 from collectors.errors import DiscoveryError
 from tests.patience import HANG_S
@@ -18,6 +19,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.lists: list[tuple[Entry, ...]] = []
+        self.objects: Objects = {}
         self.error = ""
         self.slept: list[float] = []
         self._due, self._waits = asyncio.Event(), asyncio.Event()
@@ -27,8 +29,9 @@ class Heard:
         """The addresses of the last list."""
         return [address for entry in (self.lists[-1] if self.lists else ()) for address in entry.addresses]
 
-    def took(self, entries: tuple[Entry, ...], same_as: Hashable = None) -> None:
+    def took(self, entries: tuple[Entry, ...], same_as: Hashable = None, objects: Objects | None = None) -> None:
         self.error = ""
+        self.objects = objects or {}
         self.lists.append(entries)
 
     def failed(self, error: DiscoveryError) -> None:

@@ -120,7 +120,8 @@ def _check_own(loaded: LoadedFleet, own: Sequence[RuleGroup], groups: Iterable[R
     expressions = Expressions()
     metrics = KnownMetrics(known_metrics(load_catalogue(), groups))
     free = any(
-        group.reads("engine", "prometheus_config") and (group.engine in (CUSTOM, AUTO) or group.prometheus_config)
+        group.reads("engine", "prometheus_config", "prometheus_operator")
+        and (group.engine in (CUSTOM, AUTO) or group.lists_jobs)
         for group in loaded.fleet.targets
     )
     for group in own:

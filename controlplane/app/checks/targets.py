@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from alerts.errors import RuleError
+from collectors.discovery.answers import Answer
 from collectors.discovery.discovery import Discovery
-from collectors.discovery.group import DiscoveryGroup
+from collectors.discovery.group import SdConfig
 from collectors.engines.kinds import ENGINES
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
-from controlplane.app.targets.plan import plan_scraping
+from controlplane.app.targets.plan import ScrapePlan, plan_scraping
 from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.config.checking import Loc
 from controlplane.config.document import dotted
@@ -27,6 +28,7 @@ from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.config.scraping.targets import SD_FIELDS, TargetGroup
 from controlplane.config.vocabulary import whole
 from controlplane.config.wording import not_one_of
+from controlplane.discovery.monitors.listing import OTHERS
 from controlplane.errors import ConfigErrors
 
 Placed = tuple[Loc, Target]
@@ -59,6 +61,10 @@ def check_targets(loaded: LoadedFleet, findings: Findings) -> Counted:
             targets, gone = _of_file(loaded, group, group.prometheus_config, ("targets", number), findings)
             found += targets
             dropped += gone
+        elif whole(group) and group.prometheus_operator:
+            targets, gone = _of_monitors(loaded, group, ("targets", number), findings)
+            found += targets
+            dropped += gone
         elif whole(group):
             entries = list(_listed(loaded, group, ("targets", number), findings))
             of_group = [placed for entry in entries for placed in entry.targets]
@@ -82,11 +88,11 @@ def _serving(model: ModelSection) -> bool:
 
 def _planned(
     loaded: LoadedFleet, *, targets: tuple[TargetGroup, ...] = (), models: tuple[ModelSection, ...] = ()
-) -> tuple[DiscoveryGroup, ...]:
-    """Return the groups of targets of the given sections alone. Raises ConfigErrors."""
+) -> ScrapePlan:
+    """Return the scrape plan of the given sections alone. Raises ConfigErrors."""
     scrape = loaded.fleet.scrape if loaded.fleet.reads("scrape") and whole(loaded.fleet.scrape) else ScrapeSection()
     some = Fleet.model_construct(fleet=FleetSection(name="checked"), scrape=scrape, targets=targets, models=models)
-    return plan_scraping(replace(loaded, fleet=some)).groups
+    return plan_scraping(replace(loaded, fleet=some))
 
 
 def _listed(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Findings) -> Iterator[_Entry]:
@@ -110,7 +116,7 @@ def _one(
     """Return what one entry of a group lists."""
     alone = group.model_copy(update=dict.fromkeys(("urls", "addresses", "file_sd", *SD_FIELDS), ()) | only)
     try:
-        discovery = Discovery(_planned(loaded, targets=(alone,)), loaded.path.parent)
+        discovery = Discovery(_planned(loaded, targets=(alone,)).groups, loaded.path.parent)
     except ConfigErrors as error:
         for fault in error.errors:
             findings.error(loc, fault.reason)
@@ -128,19 +134,31 @@ def _one(
 
 
 def _asked(discovery: Discovery) -> list[Target]:
-    """Return the targets of a discovery after its sources were asked once, all at the same time."""
+    """Return the targets of a discovery after its sources were asked once, all at the same time.
+
+    A source of groups names more sources, which are asked next.
+    """
     targets = discovery.refresh()
-    if not discovery.sources:
-        return targets
+    answers: dict[SdConfig, Answer] = {}
+
+    def list_of(source: SdConfig) -> Answer:
+        return answers.get(source) or Answer()
+
+    while wanted := [source for source in discovery.sources if source not in answers]:
+        answers.update(_answers(wanted))
+        targets = discovery.refresh(list_of)
+    return targets
+
+
+def _answers(wanted: Sequence[SdConfig]) -> Mapping[SdConfig, Answer]:
     # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.
     from collectors.discovery.asking import ask_once
     from collectors.discovery.polling import Means
     from controlplane.app.targets.followers import followers
 
-    asking = ask_once(discovery.sources, SOURCE_WAIT_S, followers(Means()))
+    asking = ask_once(wanted, SOURCE_WAIT_S, followers(Means()))
     with ThreadPoolExecutor(1) as thread:  # an event loop may run in this one
-        answers = thread.submit(asyncio.run, asking).result()
-    return discovery.refresh(answers.__getitem__)
+        return thread.submit(asyncio.run, asking).result()
 
 
 def _of_file(
@@ -168,6 +186,24 @@ def _of_file(
     return [(at, target) for target in targets], len(discovery.dropped)
 
 
+def _of_monitors(loaded: LoadedFleet, group: TargetGroup, loc: Loc, findings: Findings) -> tuple[list[Placed], int]:
+    """Return the targets of a cluster's monitors and the number of dropped ones. Add what is not taken over."""
+    at = (*loc, "prometheus_operator")
+    plan = _planned(loaded, targets=(group,))
+    discovery = Discovery((), loaded.path.parent, groups_sources=plan.monitors)
+    targets = _asked(discovery)
+    told = [*map(str, discovery.errors), *discovery.left_out, *discovery.remarks]
+    for sentence in told:
+        findings.warn(at, sentence)
+    if not targets and not told:
+        findings.warn(at, "lists no targets")
+    jobs = [job for job in discovery.jobs if job != OTHERS]
+    for name in group.engines:
+        if jobs and name not in jobs:
+            findings.warn((*loc, "engines", name), not_one_of(name, "the jobs of the monitors", jobs))
+    return [(at, target) for target in targets], len(discovery.dropped)
+
+
 def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Findings) -> list[Placed]:
     if not _serving(model):
         findings.warn(loc, f"{model.name} has no backends under traffic: or versions:, so it is not scraped")
@@ -176,7 +212,7 @@ def _backends(loaded: LoadedFleet, model: ModelSection, loc: Loc, findings: Find
     if not model.traffic.backends and not stable.backends:
         findings.warn((*loc, "versions", model.stable), "is the stable version and has no backends")
     try:
-        targets = Discovery(_planned(loaded, models=(model,)), loaded.path.parent).refresh()
+        targets = Discovery(_planned(loaded, models=(model,)).groups, loaded.path.parent).refresh()
     except DiscoveryError as error:
         findings.error(loc, str(error))
         return []

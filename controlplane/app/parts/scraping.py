@@ -92,6 +92,7 @@ class Scraping(Part[ScrapingSettings]):
         self._sources: SourceFactory | None = None
         self._groups: Mapping[str, object] = {}
         self._faults: tuple[str, ...] = ()
+        self._left_out: tuple[str, ...] = ()
         self._remarks: tuple[str, ...] = ()
         self._unanswered = False
         """Whether a source of addresses has not answered yet, and has no fault either."""
@@ -139,7 +140,7 @@ class Scraping(Part[ScrapingSettings]):
             if discovery is self._discovery:  # else fleet.yaml has changed meanwhile, and these targets are outdated
                 break
         await self._asker.apply(discovery.sources)
-        self._tell(tuple(str(error) for error in discovery.errors), discovery.remarks)
+        self._tell(tuple(str(error) for error in discovery.errors), discovery.left_out, discovery.remarks)
         self._unanswered = bool(discovery.unanswered)
         if self._own_metrics:
             targets.append(self._own_target())
@@ -152,8 +153,12 @@ class Scraping(Part[ScrapingSettings]):
         return self.discovered and not self._faults and not self._unanswered
 
     def faults(self) -> Sequence[str]:
-        """Return why lists of targets are not up to date: one sentence each, which names the file or source."""
-        return self._faults
+        """Return why lists of targets are not up to date or lack a part: one sentence each, which names the place."""
+        return (*self._faults, *self._left_out)
+
+    def remarks(self) -> Sequence[str]:
+        """Return what of a file or source of jobs has no effect or finds nothing: one sentence each."""
+        return self._remarks
 
     def health(self) -> list[TargetHealth]:
         """Return the result of each target's last scrape."""
@@ -180,15 +185,16 @@ class Scraping(Part[ScrapingSettings]):
             known = [*targets, self._own_target()]
             end_left_over(list(self._store.sources.values()), self._sink, known, self._rules(), self._clock.now())
 
-    def _tell(self, faults: tuple[str, ...], remarks: tuple[str, ...]) -> None:
+    def _tell(self, faults: tuple[str, ...], left_out: tuple[str, ...], remarks: tuple[str, ...]) -> None:
         """Log what is new among the faults, and among the parts of a file that have no effect."""
-        for fault in faults:
-            if fault not in self._faults:
+        before = self.faults()
+        for fault in (*faults, *left_out):
+            if fault not in before:
                 log.warning("discovery: %s", fault)
         for remark in remarks if self.discovered else ():  # the start tells those of the start
             if remark not in self._remarks:
                 log.warning("discovery: %s", remark)
-        self._faults, self._remarks = faults, remarks
+        self._faults, self._left_out, self._remarks = faults, left_out, remarks
 
     def _own_target(self) -> Target:
         return own_target(self._instance, self._scrape.interval, self._scrape.timeout_s)
@@ -220,7 +226,11 @@ def _by_place(plan: ScrapePlan) -> dict[str, object]:
         while place in found:
             place += " again"
         found[place] = (group, told)
-    return found | {f"jobs of {file.path}": file for file in plan.files}
+    return (
+        found
+        | {f"jobs of {file.path}": file for file in plan.files}
+        | {f"monitors of {source.sd.place}": source for source in plan.monitors}
+    )
 
 
 def _without_secrets(url: str) -> str:

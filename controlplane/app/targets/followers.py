@@ -13,8 +13,10 @@ from collectors.discovery.group import SdConfig
 from collectors.discovery.http_following import http_follower
 from collectors.discovery.http_sd import HttpSd
 from collectors.discovery.kubernetes_sd import KubernetesSd
+from collectors.discovery.monitors.operator_sd import OperatorSd
 from collectors.discovery.polling import Means
 from controlplane.discovery.kubernetes.following import kubernetes_follower
+from controlplane.discovery.monitors.following import operator_follower
 
 
 def followers(means: Means) -> FollowerOf:
@@ -32,6 +34,8 @@ def followers(means: Means) -> FollowerOf:
                 return docker_follower(sd, means)
             case KubernetesSd():
                 return kubernetes_follower(sd, means)
+            case OperatorSd():
+                return operator_follower(sd, means)
             case _:
                 raise TypeError(f"{type(sd).__name__} is no known source of addresses")
 

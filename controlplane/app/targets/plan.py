@@ -14,6 +14,7 @@ from collectors.errors import CollectorError, DiscoveryError
 from collectors.exposition.parser import Limits
 from collectors.probe.dialects import dialect_for
 from collectors.samples import Labels, labels_of
+from controlplane.app.targets.monitors import MonitorsSource
 from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.app.targets.sd_configs import sd_configs_of
 from controlplane.config.auth import auth_of
@@ -56,6 +57,8 @@ class ScrapePlan:
     groups: tuple[DiscoveryGroup, ...]
     files: tuple[PrometheusFile, ...] = ()
     """Files that list more groups."""
+    monitors: tuple[MonitorsSource, ...] = ()
+    """Clusters whose monitors list more groups."""
     probes: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
     readiness: Mapping[str, Readiness] = field(default_factory=dict)
     clouds: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
@@ -68,10 +71,14 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
     probes: dict[tuple[str, Labels], TargetGroup] = {}
     clouds: dict[tuple[str, Labels], TargetGroup] = {}
     files: list[PrometheusFile] = []
+    monitors: list[MonitorsSource] = []
     for number, group in enumerate(fleet.targets):
         if group.prometheus_config:
             path = loaded.path.parent / group.prometheus_config
             files.append(PrometheusFile(path, group, _served_names(fleet.models)))
+            continue
+        if group.prometheus_operator:
+            monitors.append(MonitorsSource(group, fleet.scrape, _served_names(fleet.models)))
             continue
         made = _listed(group, loaded)
         groups.append(made)
@@ -87,7 +94,7 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
         # A gateway that is listed under targets: has labels and limits of its own there.
         if not any(group.engine in ("gateway", AUTO) and set(own.addresses) & set(group.addresses) for group in groups):
             groups.append(own)
-    return ScrapePlan(tuple(groups), tuple(files), probes, readiness, clouds)
+    return ScrapePlan(tuple(groups), tuple(files), tuple(monitors), probes, readiness, clouds)
 
 
 def _own_gateway(section: GatewaySection, scrape: ScrapeSection) -> DiscoveryGroup:
@@ -204,6 +211,6 @@ def body_limits(scrape: ScrapeSection) -> Limits:
 def discovery_of(plan: ScrapePlan, loaded: LoadedFleet) -> Discovery:
     """Return the discovery of a plan's targets. Raises ConfigErrors."""
     try:
-        return Discovery(plan.groups, loaded.path.parent, plan.files)
+        return Discovery(plan.groups, loaded.path.parent, plan.files, plan.monitors)
     except DiscoveryError as error:
         raise ConfigErrors([loaded.error(("targets",), str(error))]) from error

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from alerts.errors import RuleError
 from collectors.discovery.group import ListedGroups
-from collectors.engines.kinds import ENGINES
 from collectors.errors import DiscoveryError
 from collectors.samples import Labels
+from controlplane.app.targets.job_engines import of_engines
 from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.config.scraping.targets import TargetGroup
 
@@ -33,9 +33,5 @@ class PrometheusFile:
             read = read_jobs(self.path)
         except RuleError as error:
             raise DiscoveryError(str(error)) from error
-        groups = []
-        for job in read.jobs:
-            engine = self.section.engine_of(job.name)
-            models = self.models if ENGINES[engine].names_models else ()
-            groups += [replace(group, engine=engine, models=models) for group in job.groups]
-        return ListedGroups(tuple(groups), tuple(str(note) for note in read.notes), read.patterns)
+        groups = of_engines((group for job in read.jobs for group in job.groups), self.section, self.models)
+        return ListedGroups(groups, tuple(str(note) for note in read.notes), read.patterns)

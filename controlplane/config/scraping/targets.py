@@ -19,6 +19,7 @@ from controlplane.config.scraping.probe import (
     QuestionSection,
     TensorsSection,
 )
+from controlplane.config.scraping.prometheus_operator import PrometheusOperatorSection
 from controlplane.config.scraping.relabel import RelabelSection
 from controlplane.config.scraping.sd_sections import ConsulSdSection, DnsSdSection, DockerSdSection
 from controlplane.config.vocabulary import (
@@ -42,14 +43,17 @@ _PLACES = {"bedrock": "aws", "sagemaker": "aws", "azure-openai": "azure", "verte
 """Engines of a cloud, and the field that says where the cloud keeps their metrics."""
 _OWN_KEYS = {"aws": "aws: with credentials_file:", "google": "google: with key_file:"}
 """Those of these fields that name the key, and how."""
-_OF_FILES = ("prometheus_config", "engine", "engines")
-"""Fields that an entry with prometheus_config may have."""
+_OF_JOBS = {
+    "prometheus_config": ("engine", "engines"),
+    "prometheus_operator": ("engine", "engines", "interval", "timeout"),
+}
+"""Fields whose content says what jobs there are, and the fields that may stand beside each."""
 _WITHOUT_ADDRESSES = ("probe", "nvml", *(kind.name for kind in ENGINES.values() if kind.hosted))
 """Engines that are not scraped at a `host:port`."""
 SD_FIELDS = ("http_sd", "dns_sd", "consul_sd", "docker_sd", "kubernetes_sd")
 """Fields that list sources of addresses other than files."""
 JOB_ENGINE = AUTO
-"""Engine of a job of a prometheus.yml for which fleet.yaml names none."""
+"""Engine of a job of a prometheus.yml or a monitor for which fleet.yaml names none."""
 
 
 class HttpSdSection(Access):
@@ -67,7 +71,7 @@ class TargetGroup(Access):
     prometheus_config: FilePath | None = None
     """A prometheus.yml, of which each job is a group of targets."""
     engines: dict[Text, Text] = Field(default={})
-    """prometheus_config only: engines of single jobs, by their name."""
+    """prometheus_config and prometheus_operator only: engines of single jobs, by their name."""
     addresses: tuple[Text, ...] = ()
     file_sd: tuple[PathPattern, ...] = ()
     http_sd: tuple[HttpSdSection, ...] = ()
@@ -75,6 +79,8 @@ class TargetGroup(Access):
     consul_sd: tuple[ConsulSdSection, ...] = ()
     docker_sd: tuple[DockerSdSection, ...] = ()
     kubernetes_sd: tuple[KubernetesSdSection, ...] = ()
+    prometheus_operator: PrometheusOperatorSection | None = None
+    """A cluster, of which each endpoint of a ServiceMonitor or PodMonitor is a group of targets."""
     urls: tuple[HttpUrl, ...] = ()
     labels: dict[LabelName, Text] = Field(default={})
     path: Text | None = None
@@ -111,27 +117,31 @@ class TargetGroup(Access):
 
     @check
     def _names_its_engine(self) -> Iterator[Fault]:
-        if self.engine is None and self.prometheus_config is None:
+        if self.engine is None and not self.lists_jobs:
             yield Fault(("engine",), "is required")
 
     @check
-    def _file_stands_alone(self) -> Iterator[Fault]:
-        if self.prometheus_config is None:
+    def _jobs_stand_alone(self) -> Iterator[Fault]:
+        jobs = self.lists_jobs
+        if not jobs:
             if self.engines:
-                yield Fault(("engines",), "is for prometheus_config; write engine:")
+                yield Fault(("engines",), "is for prometheus_config and prometheus_operator; write engine:")
             return
+        says = "the jobs in that file say it" if jobs == "prometheus_config" else "the monitors say it"
         for name, field in type(self).model_fields.items():
-            if name not in _OF_FILES and getattr(self, name) != field.get_default(call_default_factory=True):
-                yield Fault((name,), "is not for prometheus_config; the jobs in that file say it")
+            if name not in (jobs, *_OF_JOBS[jobs]) and getattr(self, name) != field.get_default(
+                call_default_factory=True
+            ):
+                yield Fault((name,), f"is not for {jobs}; {says}")
         for loc, engine in ((("engine",), self.engine), *((("engines", j), e) for j, e in self.engines.items())):
             if engine is not None and engine not in ENGINES:
                 yield Fault(loc, one_of(engine, ENGINES))
             if engine in _WITHOUT_ADDRESSES:
-                yield Fault(loc, f"engine {engine} is not for prometheus_config; give it an entry of its own")
+                yield Fault(loc, f"engine {engine} is not for {jobs}; give it an entry of its own")
 
     @check
     def _has_where(self) -> Iterator[Fault]:
-        if self.engine is None or self.prometheus_config:
+        if self.engine is None or self.lists_jobs:
             return
         if self.engine == "probe" and not self.urls:
             yield Fault((), "engine probe needs urls: [...]")
@@ -153,7 +163,7 @@ class TargetGroup(Access):
 
     @check
     def _questions_are_for_probes(self) -> Iterator[Fault]:
-        for field in _PROBE_FIELDS if self.prometheus_config is None else ():
+        for field in _PROBE_FIELDS if not self.lists_jobs else ():
             if self.engine != "probe" and field in self.model_fields_set:
                 yield Fault((field,), f"is for engine probe, and has no effect on engine {self.engine}; remove it")
 
@@ -202,11 +212,16 @@ class TargetGroup(Access):
 
     @check
     def _rules_have_addresses(self) -> Iterator[Fault]:
-        if self.relabel_configs and not (self.listed or self.prometheus_config):
+        if self.relabel_configs and not (self.listed or self.lists_jobs):
             yield Fault(
                 ("relabel_configs",),
                 "has no effect on urls: and on this host's GPUs, which are complete; write labels: instead",
             )
+
+    @property
+    def lists_jobs(self) -> str:
+        """Name of the field whose content says what jobs there are; "": the entry is one group."""
+        return next((field for field in _OF_JOBS if getattr(self, field) is not None), "")
 
     @property
     def account(self) -> str | None:
@@ -236,5 +251,5 @@ class TargetGroup(Access):
         return bool(self.addresses or self.file_sd or any(getattr(self, field) for field in SD_FIELDS))
 
     def engine_of(self, job: str) -> str:
-        """Return the engine of a job of its prometheus.yml."""
+        """Return the engine of a job of its prometheus.yml or its monitors."""
         return self.engines.get(job) or self.engine or JOB_ENGINE

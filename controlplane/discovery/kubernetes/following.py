@@ -13,23 +13,17 @@ from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.polling import Means
 from collectors.errors import DiscoveryError
 from controlplane.discovery.kubernetes.collection import Collection
+from controlplane.discovery.kubernetes.reaching import joined_faults, reached
 from controlplane.discovery.kubernetes.remembered import Remembered
 from controlplane.discovery.kubernetes.resources import collection_of
 from controlplane.discovery.kubernetes.roles import Objects, needed
 from controlplane.traffic.kubernetes.account import IN_POD
 from controlplane.traffic.kubernetes.cluster import Cluster
-from controlplane.traffic.kubernetes.login import Login
 
-CALL_S = 4.0
-"""Deadline of a call. Chosen: `cp check` waits five seconds, and then tells this fault."""
 PAUSE_S = 1.0
 """Least seconds between two lists of addresses. Chosen: a rollout changes many pods in each second."""
 SHARE = 3.0
 """Least pause as a multiple of the time that a list took. Chosen: a huge cluster takes at most a quarter of a core."""
-NAMESPACE_S = 30.0
-"""Seconds until the name of the own namespace is read again after a fault."""
-MAX_FAULTS = 3
-"""Number of faults that are told. Chosen: many collections have the same one."""
 
 _Snapshot = list[dict[Role, Objects]]
 """The objects of each namespace whose lists are complete."""
@@ -39,20 +33,8 @@ def kubernetes_follower(sd: KubernetesSd, means: Means, in_pod: Path = IN_POD) -
     """Return what watches a cluster. `in_pod` is the folder of the pod's own account."""
 
     async def follow(heard: Hears) -> None:
-        while True:
-            try:
-                namespaces = await means.in_thread(_namespaces, sd, in_pod)
-            except DiscoveryError as error:
-                heard.failed(error)
-                await means.sleep(NAMESPACE_S)
-                continue
-            login = Login(sd.api_server, sd.auth) if sd.api_server else None
-            kubeconfig = Path(sd.kubeconfig) if sd.kubeconfig else None
-            cluster = Cluster(kubeconfig, None, login=login, timeout_s=CALL_S)
-            try:
-                await _Watched(sd, namespaces, cluster, means).run(heard)
-            finally:
-                await cluster.close()
+        async with reached(sd, sd.place, heard, means, in_pod) as (cluster, namespaces):
+            await _Watched(sd, namespaces, cluster, means).run(heard)
 
     return follow
 
@@ -114,24 +96,4 @@ class _Watched:
             if is_news or not faults:
                 heard.took(entries, self._lists)
         if faults:
-            heard.failed(DiscoveryError(f"{self._sd.place}: {_joined(faults)}"))
-
-
-def _joined(faults: Sequence[str]) -> str:
-    rest = len(faults) - MAX_FAULTS
-    return "; ".join(faults[:MAX_FAULTS]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _namespaces(sd: KubernetesSd, in_pod: Path) -> tuple[str, ...]:
-    """Return the namespaces; "" is all of them. Blocking. Raises DiscoveryError."""
-    if not sd.own_namespace:
-        return tuple(dict.fromkeys(sd.namespaces)) or ("",)
-    file = in_pod / "namespace"
-    try:
-        own = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        cure = "own_namespace needs a pod with an account; elsewhere write names: [NAMESPACE]"
-        raise DiscoveryError(f"{sd.place}: cannot read {file} ({type(error).__name__}); {cure}") from error
-    if not own:
-        raise DiscoveryError(f"{sd.place}: {file} is empty; write names: [NAMESPACE]")
-    return tuple(dict.fromkeys((*sd.namespaces, own)))
+            heard.failed(DiscoveryError(f"{self._sd.place}: {joined_faults(faults)}"))

@@ -15,6 +15,25 @@ _PLACES = {
     Role.NODE: ("", "nodes", "Nodes"),
     Role.INGRESS: ("networking.k8s.io", "ingresses", "Ingresses"),
 }
+_OPERATOR = "monitoring.coreos.com"
+
+
+def monitors_of(plural: str, kind: str, namespace: str, cure: str) -> Resource:
+    """Return the collection of a kind of monitors of Prometheus Operator in a namespace; "" is the whole cluster.
+
+    `cure` says what to do in a cluster that does not know the kind, besides its installation.
+    """
+    return Resource(_OPERATOR, "v1", plural, kind, namespace, "", MANIFEST, cure)
+
+
+def namespaces() -> Resource:
+    """Return the collection of the namespaces of a cluster."""
+    return Resource("", "v1", "namespaces", "Namespaces", "", "", MANIFEST)
+
+
+def secret(namespace: str, name: str) -> Resource:
+    """Return the name of a Secret."""
+    return Resource("", "v1", "secrets", "Secret", namespace, name, MANIFEST)
 
 
 def collection_of(role: Role, namespace: str) -> Resource:

@@ -96,5 +96,5 @@ def _missing(said: Json, resource: Resource) -> str:
         return f"namespace {resource.namespace} has no {resource.kind} {resource.name}"
     return (
         f"the cluster knows no {resource.rule} of version {resource.version}: install its CustomResourceDefinitions, "
-        "or name another kind of object under traffic:"
+        f"or {resource.cure}"
     )

@@ -23,6 +23,8 @@ class Resource:
     name: str
     manifest: str = "deploy/kubernetes/rollouts.yaml"
     """The file with the least rules of RBAC for it."""
+    cure: str = "name another kind of object under traffic:"
+    """Cure where the cluster does not know the kind, besides its installation."""
 
     @property
     def collection(self) -> str:

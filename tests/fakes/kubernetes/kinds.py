@@ -53,6 +53,7 @@ class Kind:
 
 GATEWAY = "gateway.networking.k8s.io"
 KSERVE = "serving.kserve.io"
+MONITORING = "monitoring.coreos.com"
 INFERENCE = "inference.networking.k8s.io"
 _POD = {"metadata": {}, "spec": {"containers": None}, "status": {}}
 _TEMPLATE = {"metadata": {}, "spec": {"containers": None}}
@@ -88,6 +89,10 @@ KINDS: tuple[Kind, ...] = (
          generations=True, shell={"metadata": {}}, schema=custom.GATEWAY),
     Kind(INFERENCE, ("v1",), "inferencepools", "InferencePool", custom=True, subresources=("status",),
          generations=True, shell={"metadata": {}}, schema=custom.INFERENCE_POOL),
+    Kind("", ("v1",), "secrets", "Secret", spared=True, shell={"metadata": {}}),
+    Kind(MONITORING, ("v1",), "servicemonitors", "ServiceMonitor", custom=True, generations=True,
+         shell={"metadata": {}}),
+    Kind(MONITORING, ("v1",), "podmonitors", "PodMonitor", custom=True, generations=True, shell={"metadata": {}}),
     Kind(KSERVE, ("v1beta1",), "inferenceservices", "InferenceService", custom=True, subresources=("status",),
          generations=True, shell={"metadata": {}}, schema=custom.INFERENCE_SERVICE),
     Kind(KSERVE, ("v1alpha2", "v1alpha1"), "llminferenceservices", "LLMInferenceService", custom=True,

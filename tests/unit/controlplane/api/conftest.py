@@ -226,6 +226,7 @@ class Rig:
         self.alert_log, self.outbox, self.usage = SqlAlertLog(db), OutboxStore(db), UsageStore(db)
         self.dropped_targets: list[DroppedTarget] = []
         self.discovery_faults: list[str] = []
+        self.discovery_remarks: list[str] = []
         self.targets = [TargetHealth(TARGET, "up", last_scrape_at=NOW - 5, duration_s=0.25, samples=4)]
         self.reports: list[GroupReport] = []
         self.notifier = FakeNotifier()
@@ -279,6 +280,7 @@ class Rig:
             storage=lambda: self.storage,
             dropped_targets=lambda: self.dropped_targets,
             discovery_faults=lambda: self.discovery_faults,
+            discovery_remarks=lambda: self.discovery_remarks,
             targets=lambda: self.targets,
             rules=lambda: self.reports,
             rollouts=self.rollouts,

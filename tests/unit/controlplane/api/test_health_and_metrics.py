@@ -79,8 +79,10 @@ async def test_own_metrics(rig: Any, viewer: httpx.AsyncClient) -> None:
     rig.targets[0] = replace(rig.targets[0], duplicates=3, instead="answers with an empty body")
     rig.dropped_targets += [DroppedTarget("vllm", ()), DroppedTarget("vllm", ())]
     rig.discovery_faults += ["a.json: not JSON"]
+    rig.discovery_remarks += ["PodMonitor a/b selects nothing"]
     listed = (await viewer.get("/cp/v1/targets")).json()
     assert (listed["dropped"], listed["faults"]) == (2, ["a.json: not JSON"])
+    assert listed["remarks"] == ["PodMonitor a/b selects nothing"]
     await viewer.get("/cp/v1/models/nope")
     await viewer.get("/no/such/path/1")
     await viewer.get("/no/such/path/2")

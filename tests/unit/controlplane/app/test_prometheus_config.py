@@ -52,7 +52,10 @@ def test_check_refuses_a_file_that_prometheus_would_refuse(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ("{engine: vllm, engines: {a: vllm}, addresses: ['h:1']}", "engines: is for prometheus_config; write engine:"),
+        (
+            "{engine: vllm, engines: {a: vllm}, addresses: ['h:1']}",
+            "engines: is for prometheus_config and prometheus_operator; write engine:",
+        ),
         ("{addresses: ['h:1']}", "engine: is required"),
         (
             "{prometheus_config: prometheus.yml, path: /m}",

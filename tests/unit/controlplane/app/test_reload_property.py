@@ -39,6 +39,7 @@ from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
 from tests.unit.controlplane.app.kubernetes_sd_edits import kubernetes_edits
 from tests.unit.controlplane.app.notifier_edits import NOTIFIER_EDITS
 from tests.unit.controlplane.app.object_graph import Graph, graph
+from tests.unit.controlplane.app.operator_edits import operator_edits
 from tests.unit.controlplane.app.probe_edits import PROBE_EDITS
 from tests.unit.controlplane.app.relabel_edits import RELABEL_EDITS
 from tests.unit.controlplane.app.rich_fleet import RICH
@@ -129,6 +130,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ),
     *SD_EDITS,
     *kubernetes_edits(FILES),
+    *operator_edits(FILES),
     ("targets[].prometheus_config", FILES, {"prometheus_config": "prometheus.yml"}),
     ("targets[].engines", FILES, {"prometheus_config": "prometheus.yml", "engines": {"web": "sglang"}}),
     ("targets[].urls", (*PROBE, "urls"), ["http://127.0.0.1:7/v1/completions"]),

@@ -31,12 +31,15 @@ RULE = "relabel_configs[0] (drop): env must not match 'dev'"
 
 
 class Client:
-    def __init__(self, *items: dict[str, Any], dropped: int = 0, faults: tuple[str, ...] = ()) -> None:
-        self.items, self.dropped, self.faults = items, dropped, faults
+    def __init__(
+        self, *items: dict[str, Any], dropped: int = 0, faults: tuple[str, ...] = (), remarks: tuple[str, ...] = ()
+    ) -> None:
+        self.items, self.dropped, self.faults, self.remarks = items, dropped, faults, remarks
 
     def get(self, path: str) -> dict[str, Any]:
         assert path == "/cp/v1/targets"
-        return {"items": list(self.items), "dropped": self.dropped, "faults": list(self.faults)}
+        return {"items": list(self.items), "dropped": self.dropped, "faults": list(self.faults),
+                "remarks": list(self.remarks)}  # fmt: skip
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *items: dict[str, Any]) -> list[str]:
@@ -87,13 +90,21 @@ def test_dropped_targets_and_faults_of_lists_are_told_beside_the_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        look, "connect", lambda _url, _context: nullcontext(Client(UP, dropped=3, faults=("a.json: not JSON",)))
+        look,
+        "connect",
+        lambda *_: nullcontext(
+            Client(
+                UP, dropped=3, faults=("a.json: not JSON",), remarks=tuple(f"m{n} selects nothing" for n in range(12))
+            )
+        ),
     )
     look.targets(None, None, "table")
     told = capsys.readouterr()
     assert (len(told.out.splitlines()), told.err) == (
         2,
-        "3 more dropped by relabel_configs; targets --dropped says why\nnot up to date: a.json: not JSON\n",
+        "3 more dropped by relabel_configs; targets --dropped says why\nfault of a list: a.json: not JSON\n"
+        + "".join(f"remark: m{n} selects nothing\n" for n in range(10))
+        + "2 more remarks; the console's page of targets has all\n",
     )
 
 

@@ -15,8 +15,9 @@ from collectors.discovery.kubernetes_roles import Role, Selector
 from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.polling import Means
 from collectors.target import Auth
-from controlplane.discovery.kubernetes import following
-from controlplane.discovery.kubernetes.following import NAMESPACE_S, PAUSE_S, SHARE, kubernetes_follower
+from controlplane.discovery.kubernetes import reaching
+from controlplane.discovery.kubernetes.following import PAUSE_S, SHARE, kubernetes_follower
+from controlplane.discovery.kubernetes.reaching import NAMESPACE_S
 from tests.fakes.heard import Heard, heard_of
 from tests.fakes.kubernetes import ApiServer, Rule
 from tests.patience import until
@@ -164,7 +165,7 @@ async def test_the_list_stays_while_the_server_is_away_and_its_return_ends_the_f
 async def test_a_server_that_hangs_at_the_first_question_is_told_after_one_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "CALL_S", 0.2)
+    monkeypatch.setattr(reaching, "CALL_S", 0.2)
     async with ApiServer() as api:
         api.faults.slow["list"] = asyncio.Event()
         sd = sd_at(api)

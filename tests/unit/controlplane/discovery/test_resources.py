@@ -1,4 +1,4 @@
-"""The rules of deploy/kubernetes/discovery.yaml are those that lists and watches of every role need, and no others."""
+"""The rules of deploy/kubernetes/discovery.yaml are those that lists and watches need, and no others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from collectors.discovery.kubernetes_roles import Role
-from controlplane.discovery.kubernetes.resources import MANIFEST, collection_of
+from controlplane.discovery.kubernetes.resources import MANIFEST, collection_of, monitors_of, namespaces
+from controlplane.discovery.monitors.monitor import Kind
 from controlplane.traffic.kubernetes.cluster import Cluster
+from controlplane.traffic.kubernetes.resource import Resource
 from tests.fakes.kubernetes import ApiServer, Rule
 from tests.unit.controlplane.traffic.kubernetes.accounts import kubeconfig
 
@@ -22,22 +24,28 @@ def granted() -> list[Rule]:
     return [Rule(rule["verbs"], rule["apiGroups"], rule["resources"], cluster=True) for rule in role["rules"]]
 
 
-@pytest.mark.parametrize("role", list(Role))
-async def test_the_manifest_is_enough_for_each_role(tmp_path: Path, role: Role) -> None:
+EVERY = (
+    *(collection_of(role, "") for role in Role),
+    *(monitors_of(kind.value.plural, kind.value.title, "", "") for kind in Kind),
+    namespaces(),
+)
+
+
+@pytest.mark.parametrize("place", EVERY, ids=str)
+async def test_the_manifest_is_enough_for_each_kind_of_objects(tmp_path: Path, place: Resource) -> None:
     async with ApiServer(namespaces=("llm",)) as api:
         cluster = Cluster(kubeconfig(tmp_path, {"token": api.token(granted())}, api.url), None)
         try:
-            await cluster.listed(collection_of(role, ""), {})
+            await cluster.listed(place, {})
             watch = {"resourceVersion": str(api.store.version), "timeoutSeconds": "1"}
-            async with cluster.watch(collection_of(role, ""), watch, 5.0):
+            async with cluster.watch(place, watch, 5.0):
                 pass
         finally:
             await cluster.close()
 
 
 def test_the_manifest_grants_nothing_else() -> None:
-    needed = {(place.group, place.plural, verb) for r in Role for verb in ("list", "watch")
-              if (place := collection_of(r, ""))}  # fmt: skip
+    needed = {(place.group, place.plural, verb) for place in EVERY for verb in ("list", "watch")}
     given = {
         (g, name, verb) for rule in granted() for g in rule.groups for name in rule.resources for verb in rule.verbs
     }

@@ -203,12 +203,14 @@ async def test_dropped_endpoints_are_grouped_by_reason_and_faults_of_lists_are_t
         labels = labels_of({"__address__": f"{name}:8000", "env": env})
         console.rig.dropped_targets.append(DroppedTarget("vllm", labels, rules))
     console.rig.discovery_faults.append("targets.json: line 3 is not JSON <b>")
+    console.rig.discovery_remarks.append("PodMonitor llm/<i>: selects nothing")
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/targets")
     assert "Dropped by relabel_configs" in page
     assert page.count("(drop): env must not match &#34;dev&#34;, and is &#34;dev&#34;") == 1
     assert '<td class="n" data-label="endpoints">2</td><td><code>b:8000</code></td>' in page
     assert "<li>targets.json: line 3 is not JSON &lt;b&gt;</li>" in page
+    assert "<li>PodMonitor llm/&lt;i&gt;: selects nothing</li>" in page
 
 
 async def test_targets_that_are_down_come_first(console: Any) -> None:

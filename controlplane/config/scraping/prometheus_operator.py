@@ -1,0 +1,70 @@
+"""`targets[].prometheus_operator` of fleet.yaml: the monitors of a cluster, in the words of Prometheus Operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from collectors.discovery.kubernetes_roles import Role, conflicts
+from collectors.discovery.monitors.selector_operator import Operator
+from controlplane.config.checking import Fault, check
+from controlplane.config.scraping.kubernetes_sd import NamespacesSection
+from controlplane.config.vocabulary import Access, FilePath, HttpUrl, Model, Text
+
+
+class ExpressionSection(Model):
+    """Requirement of one label."""
+
+    key: Text
+    operator: Operator
+    values: tuple[Text, ...] = ()
+
+    @check
+    def _values_fit(self) -> Iterator[Fault]:
+        if bool(self.values) is not self.operator.has_values:
+            yield Fault(("values",), f"operator {self.operator} {'takes none' if self.values else 'needs some'}")
+
+
+class LabelSelectorSection(Model):
+    """A selection of objects by their labels. Without fields it is all of them."""
+
+    match_labels: dict[Text, Text] = Field(default={})
+    match_expressions: tuple[ExpressionSection, ...] = ()
+
+
+_ALL = LabelSelectorSection()
+
+
+class PrometheusOperatorSection(Access):
+    """A cluster whose ServiceMonitors and PodMonitors say what is scraped."""
+
+    api_server: HttpUrl | None = None
+    kubeconfig_file: FilePath | None = None
+    namespaces: NamespacesSection = Field(default=NamespacesSection())
+    service_monitor_selector: LabelSelectorSection | None = Field(default=_ALL)
+    """None: no ServiceMonitor is read."""
+    service_monitor_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    pod_monitor_selector: LabelSelectorSection | None = Field(default=_ALL)
+    """None: no PodMonitor is read."""
+    pod_monitor_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    service_discovery_role: Literal["endpoints", "endpointslice"] = "endpoints"
+
+    @check
+    def _goes_together(self) -> Iterator[Fault]:
+        found = conflicts(
+            Role.POD,
+            (),
+            api_server=self.api_server or "",
+            kubeconfig=str(self.kubeconfig_file or ""),
+            has_access=bool(self.authorization or self.basic_auth or self.tls),
+            own_namespace=self.namespaces.own_namespace,
+        )
+        for field, sentence in found:
+            yield Fault((field,) if field else (), sentence)
+
+    @check
+    def _reads_some_kind(self) -> Iterator[Fault]:
+        if self.service_monitor_selector is None and self.pod_monitor_selector is None:
+            yield Fault((), "service_monitor_selector: and pod_monitor_selector: cannot both be null")

@@ -1,0 +1,81 @@
+"""Credentials and TLS settings of a monitor's endpoint. Pure; secrets come with the monitors, and are never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from collectors.target import Auth
+from controlplane.discovery.monitors.fields import Fields
+
+FIELDS = (
+    "authorization", "basicAuth", "bearerTokenFile", "bearerTokenSecret", "enableHttp2", "followRedirects", "noProxy",
+    "oauth2", "proxyConnectHeader", "proxyFromEnvironment", "proxyUrl", "tlsConfig",
+)  # fmt: skip
+"""Fields of an endpoint that this module reads."""
+_FILES = ("caFile", "certFile", "keyFile")
+_WEAKER = ("TLS10", "TLS11", "TLS12")
+"""Lowest versions that are as strict as the one that is always required, or less."""
+_CURES = {
+    "ca": "is not supported; add the authority to those that this host trusts",
+    "cert": "is not supported: no client certificate is sent",
+    "keySecret": "is not supported: no client certificate is sent",
+}
+_OWN_FILE = "names a file of this process, which a monitor may not read; use a Secret"
+
+Secret = Callable[[Fields, str], str]
+"""Returns the value that a reference to a Secret's key names. Raises FieldError where it is not known."""
+Tell = Callable[[str], None]
+
+
+def auth_of(endpoint: Fields, secret: Secret, tell: Tell) -> Auth | None:
+    """Return the credentials and TLS settings, None without any. `tell` gets a sentence about what has no effect.
+
+    Raises FieldError for what cannot be done and must not be ignored.
+    """
+    for name in ("oauth2", "proxyConnectHeader"):
+        if endpoint.fields(name):
+            raise endpoint.error(name, "is not supported")
+    if endpoint.text("proxyUrl") or endpoint.flag("proxyFromEnvironment", False):
+        raise endpoint.error("proxyUrl" if endpoint.text("proxyUrl") else "proxyFromEnvironment", "is not supported")
+    if endpoint.text("bearerTokenFile"):
+        raise endpoint.error("bearerTokenFile", _OWN_FILE)
+    if not endpoint.flag("followRedirects", True):
+        tell(f"{endpoint.at('followRedirects')} has no effect: redirects on the same server are followed, no others")
+    parts = {**_tls(endpoint.fields("tlsConfig")), **_credentials(endpoint, secret)}
+    return Auth(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
+
+
+def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
+    basic, header, token = (endpoint.fields(n) for n in ("basicAuth", "authorization", "bearerTokenSecret"))
+    # Objects of older releases have an empty reference where none is meant.
+    given = [part for part in (basic, header, token) if part and (part is not token or token.text("name"))]
+    if len(given) > 1:
+        raise endpoint.error("", f"{given[0].path.rpartition('.')[2]} and {given[1].path.rpartition('.')[2]} cannot"
+                                 " both be given")  # fmt: skip
+    if not given:
+        return {}
+    if given[0] is basic:
+        return {"username": secret(basic, "username"), "inline": secret(basic, "password")}
+    if given[0] is token:
+        return {"inline": secret(endpoint, "bearerTokenSecret")}
+    scheme = header.text("type").strip() or "Bearer"
+    if scheme.lower() == "basic":
+        raise header.error("type", "expected another type than basic; use basicAuth")
+    return {"scheme": scheme, "inline": secret(header, "credentials")} if header.fields("credentials") else {}
+
+
+def _tls(tls: Fields) -> dict[str, object]:
+    for name in _FILES:
+        if tls.text(name):
+            raise tls.error(name, _OWN_FILE)
+    for name in _CURES:
+        reference = tls.fields(name)
+        if any(reference.fields(each) for each in ("secret", "configMap")) or reference.get("name"):
+            raise tls.error(name, _CURES[name])
+    if tls.text("serverName"):
+        raise tls.error("serverName", "is not supported")
+    if tls.text("minVersion") not in ("", *_WEAKER):
+        raise tls.error("minVersion", "is not supported above TLS12")
+    if tls.text("maxVersion") not in ("", "TLS13"):
+        raise tls.error("maxVersion", "is not supported")
+    return {"insecure_skip_verify": True} if tls.flag("insecureSkipVerify", False) else {}

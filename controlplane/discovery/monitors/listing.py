@@ -1,0 +1,103 @@
+"""All groups of a cluster's monitors: those that are selected, and one of the pods that no monitor looks at. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from collectors.discovery.group import DiscoveryGroup, ListedGroups, Objects
+from collectors.discovery.kubernetes_roles import Role
+from collectors.discovery.monitors.list_part import ListPart
+from collectors.discovery.monitors.rule_words import Ask, RuleWords
+from collectors.relabel import Action, RelabelRule
+from controlplane.discovery.kubernetes.labels import NAMESPACE
+from controlplane.discovery.monitors import secrets
+from controlplane.discovery.monitors.fields import FieldError
+from controlplane.discovery.monitors.jobs import Defaults, Made, list_of, namespaces_of, read_monitor
+from controlplane.discovery.monitors.label_selector import Requirements, selects
+from controlplane.discovery.monitors.monitor import Kind, Monitor
+from controlplane.traffic.kubernetes.resource import Json, text_at, value_at
+
+OTHERS = "prometheus_operator"
+"""Job of the pods that no monitor looks at."""
+NAMESPACES, SECRETS = "namespaces", "secrets"
+"""Kinds of objects besides the monitors."""
+MAX_NAMED = 3
+"""Number of monitors that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Selection of the monitors of a kind."""
+
+    monitors: Requirements = ()
+    """By their labels."""
+    namespaces: Requirements = ()
+    """By the labels of their namespace."""
+
+
+Selection = Mapping[Kind, Selected]
+"""The kinds that are read."""
+
+
+def listed(objects: Objects, selection: Selection, defaults: Defaults) -> ListedGroups:
+    """Return the groups of a cluster's monitors. `objects` are by the plurals of the API."""
+    found = secrets.by_key(objects.get(SECRETS, ()))
+    spaces = {text_at(dict(each), "metadata", "name"): dict(each) for each in objects.get(NAMESPACES, ())}
+    groups: list[DiscoveryGroup] = []
+    left_out: list[str] = []
+    remarks: list[str] = []
+    covered: set[str] | None = set()
+    for kind, selected in selection.items():
+        monitors = [Monitor(kind, dict(each)) for each in objects.get(kind.value.plural, ())]
+        remarks += _unselected(kind, [each for each in monitors if not _is_selected(each, selected, spaces)])
+        for monitor in sorted((each for each in monitors if _is_selected(each, selected, spaces)), key=str):
+            made = read_monitor(monitor, defaults, secrets.reader(monitor, found))
+            groups += made.groups
+            left_out += made.left_out
+            remarks += made.remarks
+            covered = _with(covered, monitor, made)
+    if covered is not None and any(kind.value.plural in objects for kind in selection):
+        groups.append(_others(defaults, covered))
+    return ListedGroups(tuple(groups), tuple(remarks), left_out=tuple(left_out))
+
+
+def _is_selected(monitor: Monitor, selected: Selected, spaces: Mapping[str, Json]) -> bool:
+    if not selects(selected.monitors, value_at(monitor.found, "metadata", "labels")):
+        return False
+    if not selected.namespaces:
+        return True
+    space = spaces.get(monitor.namespace)
+    return space is not None and selects(selected.namespaces, value_at(space, "metadata", "labels"))
+
+
+def _unselected(kind: Kind, monitors: list[Monitor]) -> Iterator[str]:
+    if monitors:
+        names = sorted(f"{each.namespace}/{each.name}" for each in monitors)
+        rest = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        field = "service_monitor" if kind is Kind.SERVICE else "pod_monitor"
+        yield (
+            f"{field}_selector: and {field}_namespace_selector: do not select {kind.value.title} "
+            f"{', '.join(names[:MAX_NAMED])}{rest}"
+        )
+
+
+def _with(covered: set[str] | None, monitor: Monitor, made: Made) -> set[str] | None:
+    """Return the namespaces that are looked at, together with those of a monitor. None: all."""
+    try:
+        namespaces = namespaces_of(monitor) if made.groups else ()
+    except FieldError:
+        return covered
+    return None if covered is None or namespaces is None else covered | set(namespaces)
+
+
+def _others(defaults: Defaults, covered: set[str]) -> DiscoveryGroup:
+    """Return a group of the pods in namespaces in which no monitor selects. It drops them, and says so."""
+    return DiscoveryGroup(
+        "custom",
+        job=OTHERS,
+        sd=(ListPart(list_of(Role.POD, defaults.at), NAMESPACE, tuple(sorted(covered)), others=True),),
+        relabel=(RelabelRule(Action.DROP, (NAMESPACE,)),),
+        of_prometheus=True,
+        words=RuleWords((Ask("the namespace of the pod must be one in which a monitor selects"),)),
+    )

@@ -1,0 +1,32 @@
+"""One edit of each field of `targets[].prometheus_operator`, for the test that compares a reload with a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BEFORE: dict[str, Any] = {"api_server": "http://127.0.0.1:1"}
+_SELECTOR = {"match_expressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
+_FIRST = "service_monitor_selector"
+_OTHERS = ("service_monitor_namespace_selector", "pod_monitor_selector", "pod_monitor_namespace_selector")
+_FIELDS: dict[str, dict[str, Any]] = {
+    "api_server": {"api_server": "http://127.0.0.1:2"},
+    "kubeconfig_file": {"kubeconfig_file": "/kubeconfig", "api_server": None},
+    "namespaces": {"namespaces": {"names": ["llm"]}},
+    "namespaces.own_namespace": {"namespaces": {"own_namespace": True}, "api_server": None},
+    "authorization": {"authorization": {"credentials_env": "E"}},
+    "basic_auth": {"basic_auth": {"username": "u", "password_file": "/p"}},
+    "tls": {"tls": {"insecure_skip_verify": True}},
+    "service_discovery_role": {"service_discovery_role": "endpointslice"},
+    f"{_FIRST}.match_labels": {_FIRST: {"match_labels": {"a": "b"}}},
+    **{f"{_FIRST}.match_expressions[].{field}": {_FIRST: _SELECTOR} for field in ("key", "operator", "values")},
+    **{name: {name: _SELECTOR} for name in _OTHERS},
+    "pod_monitor_selector (none)": {"pod_monitor_selector": None},
+}  # fmt: skip
+
+
+def operator_edits(group: tuple[str | int, ...]) -> list[tuple[str, tuple[str | int, ...], Any]]:
+    """Return (field, place, value) of each edit. `group` is the place of a group of targets."""
+    return [
+        (f"targets[].prometheus_operator.{field}", group, {"prometheus_operator": {**_BEFORE, **new}})
+        for field, new in _FIELDS.items()
+    ]
