@@ -71,6 +71,7 @@ class Journal:
         self._unit = unit
         self._since = float(at[1:]) if _SINCE.fullmatch(at) else now
         self._cursor = at if _CURSOR.fullmatch(at) else ""
+        self._began = self._cursor
 
     @property
     def place(self) -> str:
@@ -83,14 +84,24 @@ class Journal:
         return self._cursor or f"@{self._since:.0f}"
 
     def words(self) -> Sequence[str]:
-        """Return the call. `--no-tail` shows all entries since the place, and not the last ten only."""
-        whose = ("-k",) if self._unit == KERNEL else ("-u", self._unit)
-        since = f"--after-cursor={self._cursor}" if self._cursor else f"--since=@{self._since:.0f}"
-        return ("journalctl", "--follow", "--output=json", "--no-pager", "--no-tail", since, *whose)
+        """Return the call.
+
+        `--no-tail` shows all entries since the place, and not the last ten only. `--all` shows messages of 4 KiB and
+        more, which are null without it. `--cursor` shows the last entry again: `--after-cursor` would pass over the
+        next one where the last one was vacuumed. `-k` would leave out what the kernel said before a reboot.
+        """
+        self._began = self._cursor
+        whose = ("_TRANSPORT=kernel",) if self._unit == KERNEL else ("-u", self._unit)
+        since = f"--cursor={self._cursor}" if self._cursor else f"--since=@{self._since:.0f}"
+        form = ("--output=json", "--output-fields=MESSAGE", "--all", "--no-pager", "--no-tail")
+        return ("journalctl", "--follow", *form, since, *whose)
 
     def text_of(self, line: str) -> str | None:
         """Return the line, and note its place."""
-        self._cursor = cursor_of(line) or self._cursor
+        cursor = cursor_of(line)
+        if cursor and cursor == self._began:
+            return None
+        self._cursor = cursor or self._cursor
         return line
 
 

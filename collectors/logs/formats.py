@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from collectors.logs.lines import MAX_LINE
+from collectors.logs.lines import MAX_LINE, without_colours
 
 _CRI = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
 """`2026-11-29T15:00:00.1Z stderr F text`. P: the line goes on in the next one of the same stream."""
@@ -56,6 +56,7 @@ def cursor_of(line: str) -> str:
 
 
 def _message(text: str) -> str:
+    text = without_colours(text)  # a wrapper's JSON hides them before
     fields = _object(text) if text.startswith("{") else None
     return (_told(fields) or text) if fields else text
 

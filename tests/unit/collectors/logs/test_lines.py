@@ -68,6 +68,10 @@ def test_cri_joins_the_parts_of_each_stream() -> None:
 def test_docker_joins_parts_without_a_line_break() -> None:
     unwrap = Unwrapper()
     assert unwrap.text_of('{"log":"a whole line\\n","stream":"stderr","time":"2026-11-29T15:00:00Z"}') == "a whole line"
+    coloured = (
+        '{"log":"\\u001b[36m(Worker pid=1)\\u001b[0m ERROR x\\n","stream":"stderr","time":"2026-11-29T15:00:00Z"}'
+    )
+    assert unwrap.text_of(coloured) == "(Worker pid=1) ERROR x"
     assert unwrap.text_of('{"log":"half ","stream":"stderr","time":"2026-11-29T15:00:00Z"}') is None
     assert unwrap.text_of('{"log":"a line\\n","stream":"stderr","time":"2026-11-29T15:00:00Z"}') == "half a line"
 
