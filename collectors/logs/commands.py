@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from collectors.logs.formats import cursor_of
+from collectors.logs.formats import cursor_of, ns_of
 
 KERNEL = "kernel"
 """In place of a unit: the kernel's messages."""
@@ -27,6 +27,11 @@ class Command(Protocol):
     @property
     def at(self) -> str:
         """Where it goes on, for a later run of the exporter; "" for a program that knows no such place."""
+        ...
+
+    @property
+    def written_ns(self) -> int:
+        """Unix time in nanoseconds that the call added to the last line; 0 for a call that adds none."""
         ...
 
     def words(self) -> Sequence[str]:
@@ -53,6 +58,11 @@ class Plain:
     def at(self) -> str:
         """None."""
         return ""
+
+    @property
+    def written_ns(self) -> int:
+        """0."""
+        return 0
 
     def words(self) -> Sequence[str]:
         """Return the words as they were given."""
@@ -82,6 +92,11 @@ class Journal:
     def at(self) -> str:
         """The cursor; before the first entry, the time of the start."""
         return self._cursor or f"@{self._since:.0f}"
+
+    @property
+    def written_ns(self) -> int:
+        """0: the entry itself has its time."""
+        return 0
 
     def words(self) -> Sequence[str]:
         """Return the call.
@@ -114,6 +129,7 @@ class Docker:
         known = _STAMP.fullmatch(f"{at} ")
         self._last = at if known else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         self._began = self._last
+        self._written_ns = 0
 
     @property
     def place(self) -> str:
@@ -125,6 +141,11 @@ class Docker:
         """Time of the last line, as Docker writes it."""
         return self._last
 
+    @property
+    def written_ns(self) -> int:
+        """Time of the last line."""
+        return self._written_ns
+
     def words(self) -> Sequence[str]:
         """Return the call. `--since` includes its own instant, so the last line comes again."""
         self._began = self._last
@@ -133,6 +154,7 @@ class Docker:
     def text_of(self, line: str) -> str | None:
         """Return the line without its time. Docker writes each time with nine digits: their texts compare as times."""
         stamp = _STAMP.match(line)
+        self._written_ns = ns_of(stamp[1]) if stamp else 0
         if stamp is None:
             return line
         if stamp[1] <= self._began:

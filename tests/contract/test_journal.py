@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from collectors.logs.commands import Journal
 from collectors.logs.follow import Follow
 from collectors.logs.patterns import load_patterns
-from tests.patience import wait_until
+from tests.patience import HANG_S, wait_until
 from tests.unit.collectors.logs.sinks import Lines
 
 pytestmark = pytest.mark.needs("journald", "namespaces")
@@ -124,6 +125,7 @@ def test_messages_come_as_they_were_written(machine: Machine, lines: Lines) -> N
         "last",
     ]
     assert lines.left_out == {}
+    assert all(0 < time.time() - at / 1e9 < HANG_S for at in lines.written), "each has the journal's own time"
 
 
 def test_a_later_run_goes_on_after_the_last_entry_also_when_that_was_vacuumed(machine: Machine, lines: Lines) -> None:

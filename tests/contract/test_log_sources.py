@@ -117,6 +117,7 @@ def test_the_docker_command_goes_on_after_the_last_line(
         docker = Docker("engine", now=0.0)
         assert "ended with exit code 0" in read(docker, lines)
         assert sorted(lines.new()) == ["", "one", "two"]
+        assert sorted(lines.written) == [FIRST, FIRST + 1, FIRST + 1_000_000_000]
 
         engine.lines.append((FIRST + 1_000_000_001, 2, "x" * 70_000))
         engine.lines.append((FIRST + 1_000_000_002, 1, "after a restart"))

@@ -122,6 +122,7 @@ def test_docker_goes_on_after_its_last_line_and_repeats_none(path: Path, lines: 
     follow = Follow(Docker("vllm", now=1.5), lines)
     poll_until(follow, 0.0, lambda: follow.faults)
     assert sorted(lines.new()) == ["first", "of stderr"]
+    assert sorted(lines.written) == [1_795_964_400_000_000_001, 1_795_964_400_000_000_002]
     poll_until(follow, 1.0, lambda: lines.taken)
     poll_until(follow, 1.0, lambda: not follow.files)
     assert lines.new() == ["third"]
