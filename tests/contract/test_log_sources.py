@@ -10,13 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from collectors.logs.commands import Docker
+from collectors.logs.commands import Command, Docker, Plain
 from collectors.logs.follow import Follow
 from collectors.logs.patterns import load_patterns
 from collectors.logs.places import LogPlace
 from collectors.logs.tail import Tail
 from tests.contract.real_servers import llama_command, llama_router, llama_server
 from tests.fakes.docker_logs import container
+from tests.fakes.pod_logs import pod
 from tests.patience import HANG_S, PROCESS_S, wait_until
 from tests.unit.collectors.logs.sinks import Lines
 
@@ -96,9 +97,9 @@ FIRST = 1_795_964_400_000_000_001
 """2026-11-29T15:00:00.000000001Z in nanoseconds of unix time."""
 
 
-def read(docker: Docker, lines: Lines) -> str:
+def read(command: Command, lines: Lines) -> str:
     """Follow until the command ends, and return why it ended."""
-    follow = Follow(docker, lines, wait_s=0.1)
+    follow = Follow(command, lines, wait_s=0.1)
     wait_until(lambda: (follow.poll(0.0), follow.faults)[1])
     follow.close()
     return follow.faults[0].sentence
@@ -128,3 +129,25 @@ def test_the_docker_command_goes_on_after_the_last_line(
         engine.gone = True
         said = read(docker, lines)
         assert "exit code 1" in said and "No such container: engine" in said
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_ends_with_its_container_and_says_when_a_pod_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # kubectl caches what it discovers
+    monkeypatch.setenv("KUBECONFIG", "/dev/null")
+    lines = Lines()
+    with pod() as (engine, url):
+        words = ["kubectl", "--server", url, "logs", "--follow", "--tail=0"]
+        engine.output = "(EngineCore pid=7) INFO ready\n\x1b[36m(EngineCore pid=7)\x1b[0m ERROR no line break"
+        assert "ended with exit code 0" in read(Plain([*words, "engine"]), lines)
+        assert lines.new() == ["(EngineCore pid=7) INFO ready", "(EngineCore pid=7) ERROR no line break"]
+        engine.output = (
+            "2026-11-29T15:00:00.000000001Z torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.\n"
+        )
+        read(Plain([*words, "--timestamps", "engine"]), lines)
+        assert load_patterns().engines["vllm"].events_in(lines.new()[0]) == ("cuda_out_of_memory",)
+        assert [query.count("tailLines=0") for query in engine.asked] == [1, 1]
+        said = read(Plain([*words, "gone"]), lines)
+        assert "exit code 1" in said and "NotFound" in said
