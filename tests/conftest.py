@@ -61,6 +61,7 @@ COMPONENTS = {
     "amtool": lambda: shutil.which("amtool") is not None,
     "haproxy": lambda: shutil.which("haproxy") is not None,
     "namespaces": _namespaces,
+    "journald": lambda: Path("/lib/systemd/systemd-journald").exists() and shutil.which("nsenter") is not None,
     "systemd": lambda: shutil.which("systemd-analyze") is not None,
     "zsh": lambda: shutil.which("zsh") is not None,
     "victoriametrics": lambda: shutil.which("victoria-metrics") is not None,

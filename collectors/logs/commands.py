@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from collectors.logs.formats import cursor_of
+from collectors.logs.formats import cursor_of, ns_of
 
 KERNEL = "kernel"
 """In place of a unit: the kernel's messages."""
@@ -27,6 +27,11 @@ class Command(Protocol):
     @property
     def at(self) -> str:
         """Where it goes on, for a later run of the exporter; "" for a program that knows no such place."""
+        ...
+
+    @property
+    def written_ns(self) -> int:
+        """Unix time in nanoseconds that the call added to the last line; 0 for a call that adds none."""
         ...
 
     def words(self) -> Sequence[str]:
@@ -54,6 +59,11 @@ class Plain:
         """None."""
         return ""
 
+    @property
+    def written_ns(self) -> int:
+        """0."""
+        return 0
+
     def words(self) -> Sequence[str]:
         """Return the words as they were given."""
         return self._words
@@ -71,6 +81,7 @@ class Journal:
         self._unit = unit
         self._since = float(at[1:]) if _SINCE.fullmatch(at) else now
         self._cursor = at if _CURSOR.fullmatch(at) else ""
+        self._began = self._cursor
 
     @property
     def place(self) -> str:
@@ -82,15 +93,30 @@ class Journal:
         """The cursor; before the first entry, the time of the start."""
         return self._cursor or f"@{self._since:.0f}"
 
+    @property
+    def written_ns(self) -> int:
+        """0: the entry itself has its time."""
+        return 0
+
     def words(self) -> Sequence[str]:
-        """Return the call. `--no-tail` shows all entries since the place, and not the last ten only."""
-        whose = ("-k",) if self._unit == KERNEL else ("-u", self._unit)
-        since = f"--after-cursor={self._cursor}" if self._cursor else f"--since=@{self._since:.0f}"
-        return ("journalctl", "--follow", "--output=json", "--no-pager", "--no-tail", since, *whose)
+        """Return the call.
+
+        `--no-tail` shows all entries since the place, and not the last ten only. `--all` shows messages of 4 KiB and
+        more, which are null without it. `--cursor` shows the last entry again: `--after-cursor` would pass over the
+        next one where the last one was vacuumed. `-k` would leave out what the kernel said before a reboot.
+        """
+        self._began = self._cursor
+        whose = ("_TRANSPORT=kernel",) if self._unit == KERNEL else ("-u", self._unit)
+        since = f"--cursor={self._cursor}" if self._cursor else f"--since=@{self._since:.0f}"
+        form = ("--output=json", "--output-fields=MESSAGE", "--all", "--no-pager", "--no-tail")
+        return ("journalctl", "--follow", *form, since, *whose)
 
     def text_of(self, line: str) -> str | None:
         """Return the line, and note its place."""
-        self._cursor = cursor_of(line) or self._cursor
+        cursor = cursor_of(line)
+        if cursor and cursor == self._began:
+            return None
+        self._cursor = cursor or self._cursor
         return line
 
 
@@ -103,6 +129,7 @@ class Docker:
         known = _STAMP.fullmatch(f"{at} ")
         self._last = at if known else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         self._began = self._last
+        self._written_ns = 0
 
     @property
     def place(self) -> str:
@@ -114,6 +141,11 @@ class Docker:
         """Time of the last line, as Docker writes it."""
         return self._last
 
+    @property
+    def written_ns(self) -> int:
+        """Time of the last line."""
+        return self._written_ns
+
     def words(self) -> Sequence[str]:
         """Return the call. `--since` includes its own instant, so the last line comes again."""
         self._began = self._last
@@ -122,6 +154,7 @@ class Docker:
     def text_of(self, line: str) -> str | None:
         """Return the line without its time. Docker writes each time with nine digits: their texts compare as times."""
         stamp = _STAMP.match(line)
+        self._written_ns = ns_of(stamp[1]) if stamp else 0
         if stamp is None:
             return line
         if stamp[1] <= self._began:

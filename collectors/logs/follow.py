@@ -124,7 +124,8 @@ class Follow:
         self._last = text
         taken = self._command.text_of(text)
         if taken is not None and (own := self._unwrapper.text_of(taken)) is not None:
-            self._sink.line(self._command.place, own)
+            written_ns = self._command.written_ns or self._unwrapper.written_ns
+            self._sink.line(self._command.place, own, written_ns)
 
     def _ended(self, process: subprocess.Popen[bytes], now: float) -> None:
         if rest := self._lines.rest():

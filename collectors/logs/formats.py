@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Any
 
-from collectors.logs.lines import MAX_LINE
+from collectors.logs.lines import MAX_LINE, without_colours
 
-_CRI = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
+_CRI = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP])(?::\S*)? ?(.*)", re.DOTALL)
 """`2026-11-29T15:00:00.1Z stderr F text`. P: the line goes on in the next one of the same stream."""
+_MICROS = re.compile(r"[0-9]{1,16}")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Unwrapper:
     """Turns lines of one file or command into lines of the engine, and joins the parts of a line."""
 
     def __init__(self) -> None:
+        self.written_ns = 0
+        """Unix time in nanoseconds that the form of the last line told, 0 where it tells none."""
         self._parts: dict[str, str] = {}
 
     def text_of(self, line: str) -> str | None:
@@ -24,8 +29,10 @@ class Unwrapper:
         Known are the formats CRI, Docker's json-file and the journal's JSON. Any other line is returned as it is. Of a
         line that the engine itself writes as JSON, `LEVEL message` is returned.
         """
+        self.written_ns = 0
         if match := _CRI.match(line):
-            joined = self._joined(match[1], match[3], whole=match[2] == "F")
+            self.written_ns = ns_of(match[1])
+            joined = self._joined(match[2], match[4], whole=match[3] == "F")
             return None if joined is None else _message(joined)
         if not line.startswith("{"):
             return line
@@ -33,9 +40,12 @@ class Unwrapper:
         if fields is None:
             return line
         if isinstance(log := fields.get("log"), str) and "stream" in fields:
+            self.written_ns = ns_of(str(fields.get("time", "")))
             joined = self._joined(str(fields["stream"]), log.removesuffix("\n"), whole=log.endswith("\n"))
             return None if joined is None else _message(joined)
         if "MESSAGE" in fields and "__CURSOR" in fields:
+            micros = str(fields.get("__REALTIME_TIMESTAMP", ""))
+            self.written_ns = int(micros) * 1000 if _MICROS.fullmatch(micros) else 0
             return _message(_journal_text(fields["MESSAGE"]))
         return _told(fields) or line
 
@@ -48,6 +58,18 @@ class Unwrapper:
         return None
 
 
+def ns_of(stamp: str) -> int:
+    """Return the unix time in nanoseconds of a time of RFC 3339, 0 for anything else."""
+    match = _TIME.fullmatch(stamp)
+    if match is None:
+        return 0
+    try:
+        whole = datetime.fromisoformat(match[1] + match[3])
+    except ValueError:
+        return 0
+    return round(whole.timestamp()) * 10**9 + int((match[2] or "").ljust(9, "0"))
+
+
 def cursor_of(line: str) -> str:
     """Return the journal's position of a line, or ""."""
     fields = _object(line) if line.startswith("{") else None
@@ -56,6 +78,7 @@ def cursor_of(line: str) -> str:
 
 
 def _message(text: str) -> str:
+    text = without_colours(text)  # a wrapper's JSON hides them before
     fields = _object(text) if text.startswith("{") else None
     return (_told(fields) or text) if fields else text
 

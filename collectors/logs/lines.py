@@ -64,4 +64,9 @@ def text_of(line: bytes) -> str | None:
     if b"\0" in line:
         return None
     text = line.rpartition(b"\r")[2].decode("utf-8", "replace")
+    return without_colours(text)
+
+
+def without_colours(text: str) -> str:
+    """Return a text without the escape sequences of terminals."""
     return _ANSI.sub("", text) if "\x1b" in text else text

@@ -17,8 +17,11 @@ class Fault(NamedTuple):
 class Sink(Protocol):
     """Takes lines in the thread of the reader. Each call returns at once."""
 
-    def line(self, place: str, text: str) -> None:
-        """Take one line of the engine, from a file or a command."""
+    def line(self, place: str, text: str, written_ns: int = 0) -> None:
+        """Take one line of the engine, from a file or a command.
+
+        `written_ns` is unix time in nanoseconds, as the container's runtime or the journal tells it; 0 for unknown.
+        """
         ...
 
     def skipped(self, reason: str, count: int = 1) -> None:

@@ -283,4 +283,4 @@ class _File:
         if text is None:
             sink.skipped("binary")
         elif (own := self._unwrapper.text_of(text)) is not None:
-            sink.line(self.path, own)
+            sink.line(self.path, own, self._unwrapper.written_ns)

@@ -93,12 +93,15 @@ class Tally:
         # Every event begins at 0: without that, the first one would be no increase.
         self._counts = _Counts(events={event: 0 for event, _ in self._patterns.each}, turn_at=monotonic())
 
-    def line(self, place: str, text: str) -> None:
-        """Count a line and the events that it tells, and hand it on where it is wanted."""
+    def line(self, place: str, text: str, written_ns: int = 0) -> None:
+        """Count a line and the events that it tells, and hand it on where it is wanted.
+
+        Counts and what is shown go by the time of the reading: rules look at the last minutes.
+        """
         events = self._patterns.events_in(text)
         now = self._now()
         if self._outlet and self._outlet.wants(events):
-            self._outlet.take(now, text, place, tuple(events), self._worst(events), self._told)
+            self._outlet.take(now, text, place, tuple(events), self._worst(events), self._told, written_ns)
         first = masked(text, FIRST_CHARS) if events else ""
         with self._lock:
             self._counts.lines += 1

@@ -83,6 +83,12 @@ def seaweedfs(folder: Path, bucket: str = "models") -> Iterator[Mapping[str, str
         }
 
 
+def llama_command() -> tuple[str, ...]:
+    """Return the words that start llama-server on a free address, without a model."""
+    host, port = free_address().split(":")
+    return (*_LLAMA, "--host", host, "--port", port)
+
+
 class LlamaServer(NamedTuple):
     """A running llama-server."""
 

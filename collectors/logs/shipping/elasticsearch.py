@@ -78,7 +78,7 @@ def _id(record: Record) -> str:
 
 
 def _document(record: Record) -> dict[str, Any]:
-    seconds, rest = divmod(record.at_ns, _NS)
+    seconds, rest = divmod(record.time_ns, _NS)
     at = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
     told = {"@timestamp": at, "message": record.text, "place": record.place, "labels": dict(record.labels)}
     return {**told, "events": list(record.events), "severity": record.severity} if record.events else told

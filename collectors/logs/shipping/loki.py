@@ -31,7 +31,7 @@ class Loki:
         for record in records:
             streams.setdefault((record.labels, record.events, record.place), []).append(record)
         told = [
-            {"stream": _labels(own[0]), "values": [[str(r.at_ns), r.text] for r in own]} for own in streams.values()
+            {"stream": _labels(own[0]), "values": [[str(r.time_ns), r.text] for r in own]} for own in streams.values()
         ]
         return json.dumps({"streams": told}).encode()
 

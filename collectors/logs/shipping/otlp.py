@@ -61,7 +61,7 @@ def _log_record(record: Record) -> dict[str, Any]:
     told = [{"key": "llm.log.events", "value": {"arrayValue": events}}] if record.events else []
     return {
         "observedTimeUnixNano": str(record.at_ns),
-        "timeUnixNano": str(record.at_ns),
+        "timeUnixNano": str(record.time_ns),
         "severityNumber": number,
         "severityText": text,
         "body": {"stringValue": record.text},

@@ -66,9 +66,19 @@ class Outlet:
         """Whether any destination takes a line that tells these events."""
         return self._everything or (bool(events) and bool(self._senders))
 
-    def take(self, at: float, text: str, place: str, events: tuple[str, ...], severity: str, labels: Labels) -> None:
+    def take(
+        self,
+        at: float,
+        text: str,
+        place: str,
+        events: tuple[str, ...],
+        severity: str,
+        labels: Labels,
+        written_ns: int = 0,
+    ) -> None:
         """Queue a line that was read at `at` (unix seconds) wherever it is wanted, masked where that is not off."""
-        hidden = ""
+        hidden, at_ns = "", round(at * 1e9)
+        written_ns = min(written_ns, at_ns)  # a clock that is ahead must not put lines into the future
         for sender in self._senders:
             destination = sender.destination
             if not (events or destination.everything):
@@ -76,7 +86,7 @@ class Outlet:
             if destination.mask:
                 hidden = hidden or masked(text, MOST)
             told = hidden if destination.mask else text[:MOST]
-            sender.queue.put(Record(round(at * 1e9), told, place, events, severity, labels))
+            sender.queue.put(Record(at_ns, told, place, events, severity, labels, written_ns))
 
     async def close(self, deadline_s: float = FLUSH_S) -> None:
         """Send what waits, for at most `deadline_s`, and close."""

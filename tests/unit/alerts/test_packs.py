@@ -145,7 +145,7 @@ def test_a_number_is_seconds_where_seconds_are_meant() -> None:
     [
         (
             {"latency": Override(value=1)},
-            r"threshold latency: is not known; did you mean 'latency_p99'\? known are crash_loop, .*ttft_p95",
+            r"threshold latency: is not known; did you mean 'latency_p99'\? known are cloud_errors, .*ttft_p95",
         ),
         ({"error_rate": Override(value="2s")}, r"error_rate: value: expected a number \(fraction\), got the duration"),
         ({"error_rate": Override(value=5)}, r"error_rate: value: expected a fraction between 0 and 1, got 5"),

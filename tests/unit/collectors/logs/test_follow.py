@@ -102,12 +102,13 @@ def test_the_journal_goes_on_after_its_last_entry(path: Path, lines: Lines) -> N
     poll_until(follow, 0.0, lambda: follow.faults)
     assert lines.new() == ["NVRM: Xid"]
     poll_until(follow, 1.0, lambda: len(calls(path, "journalctl")) == 2)
+    form = "--follow --output=json --output-fields=MESSAGE --all --no-pager --no-tail"
     assert calls(path, "journalctl") == [
-        "--follow --output=json --no-pager --no-tail --since=@1000 -u vllm.service",
-        "--follow --output=json --no-pager --no-tail --after-cursor=s=1;i=2a -u vllm.service",
+        f"{form} --since=@1000 -u vllm.service",
+        f"{form} --cursor=s=1;i=2a -u vllm.service",
     ]
     follow.close()
-    assert Journal("kernel", now=0.0).words()[-1] == "-k"
+    assert Journal("kernel", now=0.0).words()[-1] == "_TRANSPORT=kernel"
 
 
 def test_docker_goes_on_after_its_last_line_and_repeats_none(path: Path, lines: Lines) -> None:
@@ -121,6 +122,7 @@ def test_docker_goes_on_after_its_last_line_and_repeats_none(path: Path, lines: 
     follow = Follow(Docker("vllm", now=1.5), lines)
     poll_until(follow, 0.0, lambda: follow.faults)
     assert sorted(lines.new()) == ["first", "of stderr"]
+    assert sorted(lines.written) == [1_795_964_400_000_000_001, 1_795_964_400_000_000_002]
     poll_until(follow, 1.0, lambda: lines.taken)
     poll_until(follow, 1.0, lambda: not follow.files)
     assert lines.new() == ["third"]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from collectors.logs.formats import Unwrapper, cursor_of
+from collectors.logs.formats import Unwrapper, cursor_of, ns_of
 from collectors.logs.lines import LineSplitter, text_of
 
 
@@ -68,6 +68,10 @@ def test_cri_joins_the_parts_of_each_stream() -> None:
 def test_docker_joins_parts_without_a_line_break() -> None:
     unwrap = Unwrapper()
     assert unwrap.text_of('{"log":"a whole line\\n","stream":"stderr","time":"2026-11-29T15:00:00Z"}') == "a whole line"
+    coloured = (
+        '{"log":"\\u001b[36m(Worker pid=1)\\u001b[0m ERROR x\\n","stream":"stderr","time":"2026-11-29T15:00:00Z"}'
+    )
+    assert unwrap.text_of(coloured) == "(Worker pid=1) ERROR x"
     assert unwrap.text_of('{"log":"half ","stream":"stderr","time":"2026-11-29T15:00:00Z"}') is None
     assert unwrap.text_of('{"log":"a line\\n","stream":"stderr","time":"2026-11-29T15:00:00Z"}') == "half a line"
 
@@ -98,3 +102,33 @@ def test_parts_that_never_end_take_bounded_memory() -> None:
         unwrap.text_of("2026-11-29T15:00:00Z stderr P " + "x" * 1000)
     assert len(unwrap._parts) <= 4
     assert len(unwrap.text_of("2026-11-29T15:00:00Z stderr F end") or "") == 64 << 10
+
+
+NS = 1_795_964_400 * 10**9
+"""2026-11-29T15:00:00Z in nanoseconds of unix time."""
+
+
+@pytest.mark.parametrize(
+    ("line", "written_ns"),
+    [
+        ("2026-11-29T15:00:00.000000007Z stderr F whole", NS + 7),
+        ("2026-11-29T17:00:00.5+02:00 stderr F whole", NS + 500_000_000),
+        ('{"log":"whole\\n","stream":"stderr","time":"2026-11-29T15:00:00.000000007Z"}', NS + 7),
+        ('{"__CURSOR":"s=1","MESSAGE":"whole","__REALTIME_TIMESTAMP":"1795964400000001"}', NS + 1_000),
+        ('{"__CURSOR":"s=1","MESSAGE":"whole","__REALTIME_TIMESTAMP":"soon"}', 0),
+        ('{"log":"whole\\n","stream":"stderr","time":7}', 0),
+        ("INFO 11-29 15:00:00 an engine's own time has no year", 0),
+    ],
+)
+def test_the_form_of_a_line_tells_when_it_was_written(line: str, written_ns: int) -> None:
+    unwrap = Unwrapper()
+    unwrap.text_of("2026-11-29T15:00:59Z stdout F before")
+    unwrap.text_of(line)
+    assert unwrap.written_ns == written_ns
+
+
+@pytest.mark.parametrize(
+    "stamp", ["", "2026-11-29T15:00:00", "2026-13-29T15:00:00Z", "2026-11-29T15:00:00.1234567890Z"]
+)
+def test_what_is_no_time_of_rfc_3339_is_none(stamp: str) -> None:
+    assert ns_of(stamp) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,29 @@ def test_a_line_tells_its_events_and_no_other(
     assert tuple(sorted(known.engines[engine].events_in(line))) == events
 
 
+def seen() -> list[tuple[str, str, tuple[str, ...], str]]:
+    """Return the lines that operators have shown in public: engine, its version, events, line."""
+    found = []
+    for row in (CASES / "seen.txt").read_text(encoding="utf-8").splitlines():
+        engine, version, events, line = row.split(" | ", 3)
+        found.append((engine, version, tuple(sorted(events.replace("-", "").split())), line))
+    return found
+
+
+@pytest.mark.parametrize(("engine", "version", "events", "line"), seen())
+def test_lines_of_engines_old_and_new_tell_their_events(
+    known: LogCatalogue, engine: str, version: str, events: tuple[str, ...], line: str
+) -> None:
+    assert tuple(sorted(known.engines[engine].events_in(line))) == events, version
+
+
+def test_each_engine_is_known_in_several_versions_by_faults_and_by_lines_without_one() -> None:
+    for engine in ENGINES:
+        rows = [row for row in seen() if row[0] == engine]
+        assert len({version for _, version, _, _ in rows}) >= 3, engine
+        assert {bool(events) for _, _, events, _ in rows} == {True, False}, engine
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_holds_for_any_engine_holds_for_each(known: LogCatalogue, engine: str) -> None:
     for events, line in cases("any"):
@@ -51,10 +75,11 @@ def test_every_engine_has_cases_and_every_pattern_of_its_events_too(known: LogCa
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_user_who_quotes_a_fault_does_not_make_one(known: LogCatalogue, engine: str) -> None:
-    for _, line in cases(engine):
+    lines = [line for _, line in cases(engine)] + [line for own, _, _, line in seen() if own == engine]
+    for line in lines:
         for quoted in (f"the prompt is: {line}", f'INFO 11-29 15:00:00 [logger.py:41] "{line}"', f"> {line}"):
             # Access lines and TGI's last field are known by their ends, whatever comes before.
-            if "text_generation_router" not in line:
+            if not re.search("text_generation_(?:router|client)", line):
                 assert known.engines[engine].events_in(quoted) == (), quoted
 
 

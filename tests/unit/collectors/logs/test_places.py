@@ -122,7 +122,7 @@ def test_a_folder_that_is_not_there_at_the_start_costs_no_place(log: Path, tmp_p
 
 
 def test_the_journal_and_docker_go_on_after_what_an_earlier_run_read() -> None:
-    assert "--after-cursor=s=ab01;i=1f;b=2" in Journal("a", 100.0, "s=ab01;i=1f;b=2").words()
+    assert "--cursor=s=ab01;i=1f;b=2" in Journal("a", 100.0, "s=ab01;i=1f;b=2").words()
     assert "--since=@90" in Journal("a", 100.0, Journal("a", 90.0).at).words()
     docker = Docker("a", 100.0, "2026-11-29T10:00:00.000000001Z")
     assert docker.words()[5] == "2026-11-29T10:00:00.000000001Z"

@@ -15,14 +15,15 @@ import pytest
 from collectors.http.http_client import exposition_of
 from collectors.logs.patterns import load_patterns
 from collectors.logs.settings import LogSettings
-from collectors.logs.shipping.outlet import Outlet
+from collectors.logs.shipping.outlet import Outlet, dialect_of
+from collectors.logs.shipping.record import Record
 from collectors.logs.shipping.settings import Destination
 from collectors.logs.tally import Shown, Tally
 from collectors.target import Auth
 from tests.fakes.hook_server import HookServer, breaks_off, dies, floods, hangs, lies, status
 from tests.fakes.raw_http import Message
 from tests.patience import HANG_S
-from tests.unit.collectors.logs.shipping.lines import write
+from tests.unit.collectors.logs.shipping.lines import line, write
 
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 50.00 MiB. key sk-0123456789abcdef"
 FAST: dict[str, Any] = {"batch_wait_s": 0.0, "min_backoff_s": 0.01, "max_backoff_s": 0.01, "timeout_s": 1.0}
@@ -47,8 +48,8 @@ def body(request: Message) -> str:
 async def shipped(destination: Destination, server: HookServer, *lines: str) -> Message:
     outlet = Outlet([destination], write)
     log = tally(outlet)
-    for line in lines:
-        log.line("/var/log/a.log", line)
+    for one in lines:
+        log.line("/var/log/a.log", one)
     outlet.start()
     await outlet.close(HANG_S)
     return server.requests[-1]
@@ -164,3 +165,34 @@ async def test_what_a_spool_kept_is_sent_by_the_next_exporter(tmp_path: Path) ->
         again.start()
         await again.close(HANG_S)
     assert [body(request) for request in server.requests[before:]] == [body(server.requests[0])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("loki", '["1795964400000000007", "x"]'),
+        ("elasticsearch", '"@timestamp": "2026-11-29T15:00:00.000000007Z"'),
+        ("otlp", '"observedTimeUnixNano": "1000000000000000", "timeUnixNano": "1795964400000000007"'),
+    ],
+)
+def test_a_line_has_the_time_of_its_writing_where_that_is_known(kind: str, told: str) -> None:
+    record = line("x")._replace(written_ns=1_795_964_400_000_000_007)
+    assert told in dialect_of(Destination(kind, kind, "http://a", index="i")).body([record]).decode()
+
+
+def test_a_spooled_line_keeps_its_time_and_one_of_an_earlier_release_has_none() -> None:
+    record = line("x")._replace(written_ns=7)
+    assert Record.from_json(record.to_json()) == record
+    assert Record.from_json(json.dumps([*record][:6])) == line("x")
+    with pytest.raises(ValueError, match="not a record"):
+        Record.from_json(json.dumps([*record[:6], "soon"]))
+
+
+async def test_a_clock_that_is_ahead_puts_no_line_into_the_future() -> None:
+    async with HookServer([status("204 No Content")]) as server:
+        outlet = Outlet([Destination("loki", "loki", server.url, **FAST)], write)
+        tally(outlet).line("a", OOM, 2 * round(time.time() * 1e9))
+        outlet.start()
+        await outlet.close(HANG_S)
+        (stream,) = json.loads(body(server.requests[-1]))["streams"]
+    assert int(stream["values"][0][0]) <= time.time() * 1e9
