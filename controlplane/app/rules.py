@@ -7,13 +7,14 @@ from pathlib import Path
 
 from alerts.errors import NoDataError, RuleError, ThresholdError
 from alerts.no_data import read_no_data
-from alerts.packs import BUILTIN, PREFIX, RUNBOOKS, PackOptions, expanded, load_pack, load_sources
+from alerts.packs import BUILTIN, PREFIX, RUNBOOKS, PackOptions, expanded, load_pack, load_sources, threshold_values
 from alerts.rules import RuleGroup, load_rule_files
-from controlplane.config.loader import LoadedFleet
+from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.config.model import Fleet
 from controlplane.errors import ConfigError, ConfigErrors, QueryError
 from controlplane.fleet.slo_config import configured_slos
 from controlplane.metrics.promql.syntax.metric_names import metric_names
+from dashboards.settings import Settings
 
 OWN_PREFIX = "controlplane_"
 
@@ -69,3 +70,18 @@ def reads_own_metrics(group: RuleGroup) -> bool:
     except QueryError:
         return False
     return all(found and all(name.startswith(OWN_PREFIX) for name in found) for found in names)
+
+
+def dashboard_settings(fleet: Path | None) -> Settings:
+    """Return the settings of the dashboards for a fleet.yaml; without one, the built-in thresholds and no links.
+
+    Raises ConfigErrors.
+    """
+    if fleet is None:
+        return Settings(threshold_values())
+    loaded = load_fleet(fleet)
+    try:
+        thresholds = threshold_values(loaded.fleet.thresholds)
+    except RuleError as error:
+        raise ConfigErrors([loaded.error(_place_of(error), str(error))]) from error
+    return Settings(thresholds, (loaded.fleet.fleet.external_url or "").rstrip("/"))

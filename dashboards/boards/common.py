@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dashboards.board import select
-from dashboards.panels import RED, YELLOW, Limit, Query
+from dashboards.panels import RED, YELLOW, Heat, Limit, Lines, Panel, Query
+from dashboards.settings import Settings
 
 RATE = "$__rate_interval"
+STAGE_LIMITS = {"e2e_request_latency": "latency_p99", "time_to_first_token": "ttft_p95"}
+"""Threshold of a stage of a request, by the name that engines give the stage."""
+Stage = tuple[str, str, str]
+"""Title, name in the engine's metrics, and description of a stage of a request."""
 
 
 def rate(metric: str, by: str, *matchers: str, window: str = RATE) -> str:
@@ -39,3 +46,34 @@ def heat(metric: str, *matchers: str) -> list[Query]:
 def near(limit: float, share: float = 0.85) -> tuple[Limit, Limit]:
     """Return the limits of a value that is worth a look at a share of the limit where its alert fires."""
     return Limit(limit * share, YELLOW), Limit(limit, RED)
+
+
+def stages(
+    settings: Settings, prefix: str, found: Sequence[Stage], by: str, matchers: str, width: int = 8
+) -> list[Panel]:
+    """Return a panel of quantiles for each stage, and heatmaps of the first two. Metrics: `<prefix><name>_seconds`."""
+    panels: list[Panel] = []
+    for title, name, text in found:
+        limit = STAGE_LIMITS.get(name)
+        panels.append(
+            Lines(
+                title=title,
+                description=text + (" The line is the alert's limit." if limit else ""),
+                queries=quantiles(f"{prefix}{name}_seconds", by, "{{" + by + "}}", matchers),
+                unit="s",
+                minimum=0,
+                limits=[Limit(settings.limit(limit))] if limit else (),
+                width=width,
+            )
+        )
+    for title, name, text in found[:2]:
+        panels.append(
+            Heat(
+                title=f"{title}, all requests",
+                description=f"{text} Requests per second in each bucket.",
+                queries=heat(f"{prefix}{name}_seconds", matchers),
+                unit="s",
+                width=12,
+            )
+        )
+    return panels

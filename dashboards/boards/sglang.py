@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import heat, quantiles, rate
-from dashboards.panels import YELLOW, Heat, Limit, Lines, Query
+from dashboards.boards.common import rate, stages
+from dashboards.panels import YELLOW, Limit, Lines, Query
 from dashboards.settings import Settings
 
 _CHOSEN = chosen("model_name", "instance")
@@ -71,33 +71,7 @@ def _requests() -> Section:
 
 
 def _latency(settings: Settings) -> Section:
-    limits = {
-        "e2e_request_latency": [Limit(settings.limit("latency_p99"))],
-        "time_to_first_token": [Limit(settings.limit("ttft_p95"))],
-    }
-    lines = [
-        Lines(
-            title=title,
-            description=text + (" The line is the alert's limit." if name in limits else ""),
-            queries=quantiles(f"sglang:{name}_seconds", "model_name", "{{model_name}}", _CHOSEN),
-            unit="s",
-            minimum=0,
-            limits=limits.get(name, ()),
-            width=6,
-        )
-        for title, name, text in _STAGES
-    ]
-    maps = [
-        Heat(
-            title=f"{title}, all requests",
-            description=f"{text} Requests per second in each bucket.",
-            queries=heat(f"sglang:{name}_seconds", _CHOSEN),
-            unit="s",
-            width=12,
-        )
-        for title, name, text in _STAGES[:2]
-    ]
-    return "Latency", [*lines, *maps]
+    return "Latency", stages(settings, "sglang:", _STAGES, "model_name", _CHOSEN, width=6)
 
 
 def _tokens() -> Section:

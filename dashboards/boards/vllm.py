@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import FLEET, Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import heat, quantiles, rate, ratio
-from dashboards.panels import YELLOW, Heat, Limit, Lines, Query
+from dashboards.boards.common import rate, ratio, stages
+from dashboards.panels import YELLOW, Limit, Lines, Query
 from dashboards.settings import Settings
 
 _CHOSEN = chosen("model_name", "instance")
@@ -95,32 +95,7 @@ def _requests() -> Section:
 
 
 def _latency(settings: Settings) -> Section:
-    limits = {
-        "e2e_request_latency": [Limit(settings.limit("latency_p99"))],
-        "time_to_first_token": [Limit(settings.limit("ttft_p95"))],
-    }
-    lines = [
-        Lines(
-            title=title,
-            description=text + (" The line is the alert's limit." if name in limits else ""),
-            queries=quantiles(f"vllm:{name}_seconds", "model_name", "{{model_name}}", _CHOSEN),
-            unit="s",
-            minimum=0,
-            limits=limits.get(name, ()),
-        )
-        for title, name, text in _STAGES
-    ]
-    maps = [
-        Heat(
-            title=f"{title}, all requests",
-            description=f"{text} Requests per second in each bucket.",
-            queries=heat(f"vllm:{name}_seconds", _CHOSEN),
-            unit="s",
-            width=12,
-        )
-        for title, name, text in _STAGES[:2]
-    ]
-    return "Latency", [*lines, *maps]
+    return "Latency", stages(settings, "vllm:", _STAGES, "model_name", _CHOSEN, width=8)
 
 
 def _tokens(settings: Settings) -> Section:

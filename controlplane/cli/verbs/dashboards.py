@@ -27,7 +27,7 @@ _GRAFANA = (
 DASHBOARDS = (
     Verb(
         "dashboards generate",
-        "dashboards:generate",
+        "files.dashboards:generate",
         "Write the Grafana dashboards as JSON, and the file by which Grafana provisions them.",
         options=(
             Option("out", "Folder to write to.", "DIR", read=Path, required=True, offers="folders"),
@@ -42,7 +42,7 @@ DASHBOARDS = (
     ),
     Verb(
         "dashboards diff",
-        "dashboards:diff",
+        "files.dashboards:diff",
         "Print how the dashboards in a running Grafana differ from the generated ones.",
         options=_GRAFANA,
         examples=(("dashboards diff --url https://grafana.example.org --token-env GRAFANA_TOKEN", ""),),
@@ -50,7 +50,7 @@ DASHBOARDS = (
     ),
     Verb(
         "dashboards push",
-        "dashboards:push",
+        "files.dashboards:push",
         "Create or update the dashboards in a running Grafana.",
         options=(*_GRAFANA, DRY_RUN),
         examples=(("dashboards push --url https://grafana.example.org --token-env GRAFANA_TOKEN -c fleet.yaml", ""),),

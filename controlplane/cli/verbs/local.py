@@ -330,7 +330,7 @@ FILES = (
     ),
     Verb(
         "catalogue try",
-        "catalogue:try_page",
+        "files.catalogue:try_page",
         "Read a page of metrics once, and say which engine it is of and what the catalogue makes of it.",
         (
             Operand(

@@ -71,7 +71,7 @@ def push(url: str, token_env: str, config: Path | None, ca_file: Path | None, dr
 
 
 def _settings(config: Path | None) -> Settings:
-    from controlplane.app.grafana import dashboard_settings
+    from controlplane.app.rules import dashboard_settings
 
     return dashboard_settings(config)
 

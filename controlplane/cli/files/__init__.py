@@ -1,0 +1,1 @@
+"""Verbs about files that people keep: the catalogue, and the Grafana dashboards."""
