@@ -19,9 +19,10 @@ from alerts.errors import RuleError, TemplateError
 from alerts.no_data import NO_DATA, NoData, read_no_data
 from alerts.rule_objects import UNUSED, are_objects, rule_lists
 from alerts.template import Template
-from alerts.yaml_nodes import SECOND, Place, read_documents, read_text
+from alerts.yaml_nodes import Place, read_documents, read_text
 from collectors.durations import format_duration, parse_duration
 from collectors.samples import Labels, labels_of
+from collectors.yaml_text import SECOND
 from promql.parser import parse_tree
 
 _METRIC_NAME = re.compile(r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")

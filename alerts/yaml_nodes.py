@@ -1,38 +1,20 @@
 """Reads YAML strictly and keeps line numbers, so that every error can name file and line.
 
-The parser is libyaml, because Prometheus's own is a port of it. Parsers in Python take thirty times as long.
+The parser is the one of collectors/yaml_text.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-from yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-    StreamStartEvent,
-)
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from alerts.errors import RuleError
+from collectors.yaml_text import MERGE, NULL, YamlError, compose
 
-MAX_DEPTH = 100
-"""Maximum depth of nesting (chosen)."""
 MAX_FILE_BYTES = 16 * 2**20
 """Maximum size of a file: a hundred times the largest of 214 public rule files."""
-SECOND = "a second document begins here; a file may have one"
-
-_NULL, _MERGE, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("null", "merge", "str"))
-_NULLS = ("", "~", "null", "Null", "NULL")
 
 
 class Place:
@@ -57,7 +39,7 @@ class Place:
     @property
     def is_null(self) -> bool:
         """Whether the value is absent, as in `key:`."""
-        return isinstance(self._node, ScalarNode) and self._node.tag == _NULL
+        return isinstance(self._node, ScalarNode) and self._node.tag == NULL
 
     @property
     def is_mapping(self) -> bool:
@@ -91,7 +73,7 @@ class Place:
             own: set[str] = set()
             merged: list[MappingNode] = []
             for key, value in waiting.pop().value:
-                if key.tag == _MERGE:
+                if key.tag == MERGE:
                     merged += [node for node in self._merged(value) if id(node) not in seen]
                     seen |= {id(node) for node in merged}
                     continue
@@ -180,81 +162,9 @@ def read_documents(text: str, file: str, most: int | None = None) -> list[Place]
     `most` is the largest number of documents; None: any number.
     """
     try:
-        nodes = list(_Composer(text, file, most).documents())
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        # An error at the end of the text belongs to the last line that is not blank.
-        line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None
-        raise RuleError(f"not YAML: {error.problem or error.context}", file=file, line=line) from error
-    except yaml.reader.ReaderError as error:
-        at = error.position
-        what = f"the character U+{ord(text[at]):04X} is not allowed" if at < len(text) else error.reason
-        raise RuleError(f"not YAML: {what}", file=file, line=text.count("\n", 0, at) + 1) from error
-    except yaml.YAMLError as error:
-        raise RuleError(f"not YAML: {error}", file=file) from error
+        nodes = compose(text, most)
+    except YamlError as error:
+        raise RuleError(error.reason, file=file, line=error.line) from error
     if not nodes:
         raise RuleError("the file is empty", file=file, line=1)
     return [Place(file, node) for node in nodes]
-
-
-class _Composer:
-    """Makes nodes from libyaml's events. PyYAML's own composer cannot be used, for two reasons.
-
-    It recurses in C as deep as the file is nested, which can crash the process. It also refuses an anchor that is
-    defined twice; YAML and Prometheus allow that, and an alias refers to the last definition before it.
-    """
-
-    def __init__(self, text: str, file: str, most: int | None) -> None:
-        self._events: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
-        self._file, self._most = file, most
-        self._anchors: dict[str, Node] = {}
-
-    def documents(self) -> Iterator[Node]:
-        """Yield the root of each document. Raises RuleError for one too many."""
-        read = 0
-        for event in self._events:
-            if isinstance(event, StreamStartEvent):
-                continue
-            if isinstance(event, StreamEndEvent):
-                break
-            assert isinstance(event, DocumentStartEvent)
-            if read == self._most:
-                raise self._error(SECOND, event)
-            read += 1
-            self._anchors = {}  # an anchor ends with its document
-            yield self._node(next(self._events), 1)
-            next(self._events)  # the document's end
-
-    def _node(self, event: Any, depth: int) -> Node:
-        if isinstance(event, AliasEvent):
-            if event.anchor not in self._anchors:
-                raise self._error(f"not YAML: no anchor before it is named &{event.anchor}", event)
-            return self._anchors[event.anchor]
-        if depth > MAX_DEPTH:
-            raise self._error(f"not read: it is nested more than {MAX_DEPTH} levels deep", event)
-        node = self._empty(event)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = node
-        if isinstance(node, SequenceNode):
-            while not isinstance(event := next(self._events), SequenceEndEvent):
-                node.value.append(self._node(event, depth + 1))
-        elif isinstance(node, MappingNode):
-            while not isinstance(event := next(self._events), MappingEndEvent):
-                key = self._node(event, depth + 1)
-                node.value.append((key, self._node(next(self._events), depth + 1)))
-        return node
-
-    def _empty(self, event: Any) -> Node:
-        """Return the node of an event, without children. Its tag says whether it is null or `<<`, as Place needs."""
-        start, end = event.start_mark, event.end_mark
-        if isinstance(event, ScalarEvent):
-            style = event.style or ""
-            plain = event.implicit[0] and not style
-            tag = _NULL if plain and event.value in _NULLS else _MERGE if plain and event.value == "<<" else event.tag
-            return ScalarNode(tag or _TEXT, event.value, start, end, style)
-        assert isinstance(event, SequenceStartEvent | MappingStartEvent), event
-        kind = SequenceNode if isinstance(event, SequenceStartEvent) else MappingNode
-        return kind(event.tag or "", [], start, end)
-
-    def _error(self, reason: str, event: Any) -> RuleError:
-        return RuleError(reason, file=self._file, line=event.start_mark.line + 1)

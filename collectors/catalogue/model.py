@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from collectors.errors import CatalogueError
+from collectors.yaml_text import YamlError, load_values
 
 MetricType = Literal["counter", "gauge", "histogram"]
 Part = Literal["sum", "count"]
@@ -200,11 +199,13 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     """
     resource = path or resources.files("collectors.catalogue") / "catalogue.yaml"
     try:
-        data = YAML(typ="safe").load(resource.read_text(encoding="utf-8"))
+        data = load_values(resource.read_text(encoding="utf-8"))
         return Catalogue.model_validate(data)
     except OSError as error:
         raise CatalogueError(f"{resource}: {error.strerror or error}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except YamlError as error:
+        raise CatalogueError(f"{resource}: {error}") from error
+    except UnicodeDecodeError as error:
         raise CatalogueError(f"{resource}: not YAML: {error}") from error
     except ValidationError as error:
         raise CatalogueError("\n".join(f"{resource}: {line}" for line in _problems(error))) from error

@@ -9,12 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
 from collectors.discovery.entries import Entry, SdList, checked_entries, made
 from collectors.discovery.group import DiscoveryGroup
 from collectors.errors import DiscoveryError
+from collectors.yaml_text import YamlError, load_texts
 
 _MAGIC = re.compile(r"[*?\[]")
 MAX_FILE_BYTES = 4 * 2**20
@@ -85,9 +83,8 @@ def _made(path: Path, entries: tuple[Entry, ...], group: DiscoveryGroup, stamp: 
 def _entries(path: Path, text: str) -> tuple[Entry, ...]:
     parsers: Mapping[str, Callable[[str], Any]] = {
         ".json": json.loads,
-        # The base loader is safe, and keeps every scalar as the written text: `version: 1.10` stays "1.10".
-        ".yml": YAML(typ="base").load,
-        ".yaml": YAML(typ="base").load,
+        ".yml": load_texts,
+        ".yaml": load_texts,
     }
     parser = parsers.get(path.suffix.lower())
     if not parser:
@@ -96,9 +93,9 @@ def _entries(path: Path, text: str) -> tuple[Entry, ...]:
         content = parser(text)
     except json.JSONDecodeError as error:
         raise DiscoveryError(f"{path}:{error.lineno}: not JSON: {error.msg}") from error
-    except MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise DiscoveryError(f"{path}{line}: not YAML: {error.problem or error.context}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except YamlError as error:
+        line = "" if error.line is None else f":{error.line}"
+        raise DiscoveryError(f"{path}{line}: {error.reason}") from error
+    except (ValueError, RecursionError) as error:
         raise DiscoveryError(f"{path}: cannot be parsed ({type(error).__name__})") from error
     return checked_entries(content, str(path))

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from collectors.errors import LogsError
+from collectors.yaml_text import YamlError, load_values
 from promql.errors import PatternError
 from promql.regex import Regex
 
@@ -78,10 +77,12 @@ def load_patterns(path: Path | None = None) -> LogCatalogue:
     """
     resource = path or resources.files("collectors.logs") / "patterns.yaml"
     try:
-        file = _File.model_validate(YAML(typ="safe").load(resource.read_text(encoding="utf-8")))
+        file = _File.model_validate(load_values(resource.read_text(encoding="utf-8")))
     except OSError as error:
         raise LogsError(f"{resource}: {error.strerror or error}") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except YamlError as error:
+        raise LogsError(f"{resource}: {error}") from error
+    except UnicodeDecodeError as error:
         raise LogsError(f"{resource}: not YAML: {error}") from error
     except ValidationError as error:
         lines = [f"{resource}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
