@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from tests.contract.real_servers import free_address, running
+from tests.engines.environments import HERE, needs, program
 from tests.fakes.status_reading import read_once
 from tests.patience import HANG_S, until
 
-HERE = Path(__file__).parent
-PYTHON = Path(os.environ.get("TEST_ENGINES", HERE.parents[1] / ".cache" / "engines")) / "fastchat" / "bin" / "python"
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="FastChat is not installed: make test-engines")
+PYTHON = program("fastchat")
+pytestmark = needs("fastchat", "FastChat")
 
 MODELS = {("fastchat_controller_model_info", "chat"): 1, ("fastchat_controller_model_info", "chat-v1"): 1}
 QUEUE = ("fastchat_worker_queue_length",)

@@ -63,13 +63,26 @@ def test_litellm_adds_up_keys_teams_and_routes_and_keeps_refusals_without_a_mode
         ("other", "invalid", "400", ""): 1,
         ("", "invalid", "400", ""): 1,
         ("dead", "error", "500", ""): 2,
-        ("", "error", "None", ""): 3,
-    }
+        ("", "invalid", "no_key", ""): 3,
+    }, "who has no key gets no status, and is no fault of the proxy"
     assert found.one("llm_tokens_total", type="output") == 1297
     assert found.one("llm_tokens_total", type="input_cached") == 1001
     assert found.one("llm_request_duration_seconds_count") == 46
     assert found.one("llm_time_to_first_token_seconds_count") == 24
     assert {dict(labels)["source"] for labels in found.get("llm_requests_total")} == {"proxy"}
+
+
+def test_an_exception_of_litellms_own_is_an_error() -> None:
+    body = (
+        b'litellm_proxy_total_requests_metric_total{hashed_api_key="None",requested_model="m",status_code="None"} 3\n'
+        b'litellm_proxy_total_requests_metric_total{hashed_api_key="k",requested_model="m",status_code="None"} 2\n'
+        b'litellm_proxy_total_requests_metric_total{hashed_api_key="None",requested_model="m",status_code="200"} 5\n'
+    )
+    assert requests(Mapped(body, target("litellm"))) == {
+        ("m", "invalid", "no_key", ""): 3,
+        ("m", "error", "None", ""): 2,
+        ("m", "success", "200", ""): 5,
+    }
 
 
 def test_sglangs_router_counts_answers_of_workers_and_says_which_are_healthy(fixtures: Path) -> None:

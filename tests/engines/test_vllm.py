@@ -1,0 +1,178 @@
+"""A real vLLM on the CPU, read with its engine recognised. `make test-engines` installs and runs it.
+
+One server serves all tests, because it starts for minutes: each test tells by how much the numbers grew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from collectors.engines.kinds import Api
+from collectors.engines.readiness import ReadinessSource
+from collectors.probe.source import ProbeSource
+from tests.contract.real_servers import free_address, running
+from tests.engines.environments import HERE, START_S, needs, program
+from tests.engines.reading import FIXTURES, Reading, fetched, grown, names_of, read
+from tests.engines.traffic import hang_up, post
+from tests.fakes.status_reading import numbers
+from tests.patience import HANG_S
+
+pytestmark = needs("vllm", "vLLM")
+
+SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_SERVER_DEV_MODE": "1",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+}
+FLAGS = "--dtype bfloat16 --max-model-len 512 --max-num-seqs 4 --enforce-eager --enable-lora --max-lora-rank 8"
+REQUESTS = ("llm_requests_total", "served_model", "outcome", "reason")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and an adapter for it."""
+    made = tmp_path_factory.mktemp("vllm")
+    for script, name in (("tiny_transformer.py", "model"), ("tiny_adapter.py", "adapter")):
+        subprocess.run([program("vllm"), HERE / script, made / name], check=True, env={**os.environ, **SETTINGS})
+    return made
+
+
+@pytest.fixture(scope="module")
+def vllm(folder: Path) -> Iterator[str]:
+    address = free_address()
+    host, port = address.split(":")
+    command = [str(program("vllm")), "-m", "vllm.entrypoints.openai.api_server", "--model", f"{folder}/model"]
+    command += [*FLAGS.split(), "--served-model-name", "chat", "--host", host, "--port", port]
+    with running(command, folder, f"http://{address}/health", {**os.environ, **SETTINGS}, within_s=START_S):
+        yield f"http://{address}"
+
+
+def question(**more: object) -> dict[str, object]:
+    return {"model": "chat", "prompt": "hello", "max_tokens": 8, "ignore_eos": True, **more}
+
+
+async def settled(url: str, enough: Callable[[Reading], bool]) -> Reading:
+    """Return the first reading that has what the test waits for: vLLM counts a request after its answer."""
+    async with asyncio.timeout(HANG_S):
+        while True:
+            seen = await read(f"{url}/metrics")
+            if enough(seen):
+                return seen
+            await asyncio.sleep(0.1)
+
+
+async def told(url: str, path: str) -> object:
+    async with httpx.AsyncClient(timeout=HANG_S) as client:
+        return (await client.get(url + path)).raise_for_status().json()
+
+
+async def test_a_server_without_a_request_is_recognised_and_lacks_nothing(vllm: str) -> None:
+    seen = await read(f"{vllm}/metrics")
+    assert (seen.health.health, seen.health.engine) == ("up", "vllm")
+    assert (seen.health.missing, seen.health.unknown_labels, seen.health.remark) == ((), (), "")
+    assert set(seen.by(*REQUESTS).values()) == {0.0}
+
+
+async def test_answers_are_counted_by_outcome_and_the_faults_of_clients_are_not(vllm: str) -> None:
+    before = await read(f"{vllm}/metrics")
+    url = f"{vllm}/v1/completions"
+    assert [await post(url, question()) for _ in range(3)] == [200] * 3
+    assert [await post(url, question(stream=True)) for _ in range(2)] == [200] * 2
+    assert await post(url, question(model="nowhere")) == 404
+    assert await post(url, b"{not json") == 400
+    assert await post(url, question(max_tokens=-1)) == 400
+    assert await post(url, question(prompt="x" * 600)) == 400
+
+    seen = await settled(vllm, lambda now: grown(before.by(*REQUESTS), now.by(*REQUESTS)) != {})
+    assert grown(before.by(*REQUESTS), seen.by(*REQUESTS)) == {("chat", "success", "length"): 5}
+    for name in ("llm_request_duration_seconds", "llm_time_to_first_token_seconds", "llm_queue_duration_seconds"):
+        assert seen.one(f"{name}_count") - before.one(f"{name}_count") == 5, name
+    assert seen.one("llm_inter_token_latency_seconds_count") - before.one("llm_inter_token_latency_seconds_count") == 35
+    tokens = grown(before.by("llm_tokens_total", "type"), seen.by("llm_tokens_total", "type"))
+    assert tokens == {("output",): 40, ("input",): 25}
+    assert (seen.one("llm_requests_running"), seen.one("llm_requests_waiting")) == (0, 0)
+
+
+async def test_more_requests_than_places_wait_and_those_given_up_are_aborted(vllm: str) -> None:
+    before = await read(f"{vllm}/metrics")
+    url = f"{vllm}/v1/completions"
+    left = [hang_up(url, question(max_tokens=500, stream=True), after=b"data:") for _ in range(2)]
+    asked = [asyncio.create_task(post(url, question(max_tokens=400))) for _ in range(6)]
+    waiting = 0.0
+    while not waiting:
+        seen = await read(f"{vllm}/metrics")
+        waiting = seen.one("llm_requests_waiting")
+        assert seen.one("llm_requests_running") <= 4
+    assert await asyncio.gather(*asked) == [200] * 6
+    await asyncio.gather(*left)
+    wanted = {("chat", "success", "length"): 6.0, ("chat", "aborted", "abort"): 2.0}
+    seen = await settled(vllm, lambda now: grown(before.by(*REQUESTS), now.by(*REQUESTS)) == wanted)
+    assert seen.one("llm_request_duration_seconds_count") - before.one("llm_request_duration_seconds_count") == 6
+    assert seen.one("llm_time_to_first_token_seconds_count") - before.one("llm_time_to_first_token_seconds_count") == 8
+
+
+async def test_an_adapters_requests_are_of_the_base_model_and_no_read_loads_one(vllm: str, folder: Path) -> None:
+    order = {"lora_name": "v2", "lora_path": f"{folder}/adapter"}
+    assert await post(f"{vllm}/v1/load_lora_adapter", order) == 200
+    assert await post(f"{vllm}/v1/load_lora_adapter", order) == 400
+    before = await read(f"{vllm}/metrics")
+    assert await post(f"{vllm}/v1/completions", question(model="v2")) == 200
+    seen = await settled(vllm, lambda now: grown(before.by(*REQUESTS), now.by(*REQUESTS)) != {})
+    assert grown(before.by(*REQUESTS), seen.by(*REQUESTS)) == {("chat", "success", "length"): 1}
+
+    assert await post(f"{vllm}/v1/unload_lora_adapter", {"lora_name": "v2"}) == 200
+    await read(f"{vllm}/metrics")
+    assert await post(f"{vllm}/v1/completions", question(model="v2")) == 404
+    models = await told(vllm, "/v1/models")
+    assert isinstance(models, dict) and [model["id"] for model in models["data"]] == ["chat"]
+
+
+async def test_a_server_that_sleeps_says_so_and_no_read_wakes_it(vllm: str) -> None:
+    states = ("llm_model_state", "served_model", "state")
+    assert (await read(f"{vllm}/metrics")).by(*states) == {("chat", "loaded"): 1, ("chat", "sleeping"): 0}
+    assert await post(f"{vllm}/sleep?level=1", {}) == 200
+    readiness = ReadinessSource(Api.OPENAI, vllm)
+    for _ in range(3):
+        seen = await read(f"{vllm}/metrics")
+        assert (seen.health.health, seen.by(*states)) == ("up", {("chat", "loaded"): 0, ("chat", "sleeping"): 1})
+        ready = numbers(await readiness.read(HANG_S))
+    await readiness.close()
+    assert {key[0]: value for key, value in ready.items()} == {"llm_backend_ready": 1, "llm_engine_ready": 1}
+    assert await told(vllm, "/is_sleeping") == {"is_sleeping": True}, "though /health and /v1/models say ready"
+
+    probe = ProbeSource(f"{vllm}/v1/completions", model="chat", timeout_s=3.0)
+    assert asked(numbers(await probe.read(HANG_S))) == {("timeout", "timeout"): 1}
+    assert await post(f"{vllm}/wake_up", {}) == 200
+    assert await told(vllm, "/is_sleeping") == {"is_sleeping": False}
+    assert asked(numbers(await probe.read(HANG_S)))["success", ""] == 1
+    await probe.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages"])
+async def test_a_probe_asks_it_in_each_protocol(vllm: str, path: str) -> None:
+    probe = ProbeSource(vllm + path, model="chat")
+    assert asked(numbers(await probe.read(HANG_S))) == {("success", ""): 1}
+    await probe.close()
+
+
+def asked(seen: dict[tuple[str, ...], float]) -> dict[tuple[str, str], float]:
+    """Return the outcomes and reasons of a probe's requests, without those that it did not have."""
+    return {(k[-2], k[-1]): v for k, v in seen.items() if k[0] == "llm_requests_total" and v}
+
+
+async def test_the_capture_has_the_names_of_this_server(vllm: str) -> None:
+    page = names_of(await fetched(f"{vllm}/metrics"))
+    capture = names_of((FIXTURES / "captures/vllm-0.32-cpu.prom").read_bytes())
+    assert {name for name in page if name.startswith("vllm:")} == {name for name in capture if name.startswith("vllm:")}
+    assert all(page[name] == capture[name] for name in page if name.startswith("vllm:"))
