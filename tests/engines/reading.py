@@ -98,3 +98,14 @@ def grown(
 ) -> dict[tuple[str, ...], float]:
     """Return by how much each value that changed is larger now."""
     return {key: value - before.get(key, 0.0) for key, value in after.items() if value != before.get(key, 0.0)}
+
+
+def outcomes(body: bytes) -> dict[tuple[str, str], float]:
+    """Return the outcomes and reasons of a probe's requests, without those that it did not have."""
+    parsed = parse(body)
+    found: dict[tuple[str, str], float] = {}
+    for series, value in zip(parsed.series, parsed.values.tolist(), strict=True):
+        if series.name == "llm_requests_total" and value:
+            labels = dict(series.labels)
+            found[labels["outcome"], labels.get("reason", "")] = value
+    return found
