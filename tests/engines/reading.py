@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from collectors.catalogue.mapping import canonical_layout, lack
-from collectors.catalogue.model import load_catalogue
+from collectors.catalogue.model import SUFFIXES, load_catalogue
 from collectors.catalogue.recognition import recognition
 from collectors.engines.kinds import AUTO
-from collectors.exposition.parser import parse
+from collectors.exposition.parser import Parsed, parse
 from collectors.samples import Series
 from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Auth, Target, TargetHealth
@@ -83,14 +83,24 @@ async def fetched(url: str, headers: Mapping[str, str] | None = None) -> bytes:
         return (await client.get(url, headers=headers)).raise_for_status().content
 
 
-def names_of(page: bytes) -> dict[str, frozenset[str]]:
-    """Return the names of a page's samples, each with its labels' names, without those of the process."""
+def lost(page: bytes, capture: str, engine: str) -> dict[str, frozenset[str]]:
+    """Return what the catalogue reads in an engine's capture and a page of today lacks: samples with their labels."""
+    names = CATALOGUE.engines[engine].raw_names
+    known, now = _labels(parse((FIXTURES / "captures" / capture).read_bytes())), _labels(parse(page))
+    read = {name: labels for name, labels in known.items() if name in names or _family(name) in names}
+    assert read, f"the catalogue reads nothing of {capture}"
+    return {name: labels for name, labels in read.items() if not labels <= now.get(name, frozenset())}
+
+
+def _labels(parsed: Parsed) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
-    for series in parse(page).series:
-        if not series.name.startswith(("python_", "process_")):
-            labels = frozenset(label for label, _ in series.labels)
-            found[series.name] = found.get(series.name, frozenset()) | labels
+    for series in parsed.series:
+        found[series.name] = found.get(series.name, frozenset()) | {"", *(label for label, _ in series.labels)}
     return found
+
+
+def _family(name: str) -> str:
+    return next((name.removesuffix(end) for end in SUFFIXES if name.endswith(end)), name)
 
 
 def grown(

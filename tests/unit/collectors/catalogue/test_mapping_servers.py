@@ -85,6 +85,27 @@ def test_an_exception_of_litellms_own_is_an_error() -> None:
     }
 
 
+def test_a_vllm_that_sleeps_says_so_at_either_level(fixtures: Path) -> None:
+    awake = mapped(fixtures, "vllm", "captures/vllm-0.32-cpu.prom")
+    assert awake.one("llm_model_state", model="chat", state="loaded") == 1
+    assert awake.one("llm_model_state", model="chat", state="sleeping") == 0
+    for level in ("weights_offloaded", "discard_all"):
+        body = "".join(
+            f'vllm:engine_sleep_state{{engine="0",model_name="chat",sleep_state="{state}"}} {int(state == level)}\n'
+            for state in ("awake", "weights_offloaded", "discard_all")
+        )
+        asleep = Mapped(body.encode(), target("vllm"))
+        assert asleep.one("llm_model_state", state="loaded") == 0
+        assert asleep.one("llm_model_state", state="sleeping") == 1
+
+
+def test_sglangs_cache_is_asked_for_each_token_of_a_prompt(fixtures: Path) -> None:
+    found = mapped(fixtures, "sglang", "captures/sglang-0.5.23-cpu.prom")
+    assert found.one("llm_prefix_cache_queries_total", unit="token") == 1134
+    assert found.one("llm_prefix_cache_hits_total", unit="token") == 733
+    assert found.one("llm_time_per_output_token_seconds_count") == 44
+
+
 def test_sglangs_router_counts_answers_of_workers_and_says_which_are_healthy(fixtures: Path) -> None:
     found = mapped(fixtures, "sglang-router", "captures/sglang-router-0.3.2.prom")
     assert requests(found) == {("", "success", "200", ""): 46, ("", "invalid", "400", ""): 1}
