@@ -160,7 +160,12 @@ def running(
         yield process
     finally:
         process.terminate()
-        process.wait(PROCESS_S)
+        try:
+            process.wait(PROCESS_S)
+        except subprocess.TimeoutExpired:  # such as one that still starts
+            process.kill()
+            process.wait(PROCESS_S)
+            raise
 
 
 def free_address() -> str:
