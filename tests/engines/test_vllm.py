@@ -17,10 +17,14 @@ import pytest
 from collectors.engines.kinds import Api
 from collectors.engines.readiness import ReadinessSource
 from collectors.probe.source import ProbeSource
+from controlplane.config.models import ModelSection
+from controlplane.traffic.driver import Placement, Question, VersionState
+from controlplane.traffic.drivers import build_drivers
 from tests.contract.real_servers import free_address, running
 from tests.engines.environments import HERE, START_S, needs, program
 from tests.engines.reading import Reading, fetched, grown, lost, outcomes, read
 from tests.engines.traffic import hang_up, post
+from tests.fakes.gateways import FakeGateways
 from tests.fakes.status_reading import numbers
 from tests.patience import HANG_S
 
@@ -35,16 +39,23 @@ SETTINGS = {
     "VLLM_SERVER_DEV_MODE": "1",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
 }
-FLAGS = "--dtype bfloat16 --max-model-len 512 --max-num-seqs 4 --enforce-eager --enable-lora --max-lora-rank 8"
+FLAGS = (
+    "--dtype bfloat16 --max-model-len 512 --max-num-seqs 4 --enforce-eager"
+    " --enable-lora --max-lora-rank 8 --max-loras 3"
+)
 REQUESTS = ("llm_requests_total", "served_model", "outcome", "reason")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model and an adapter for it."""
+    """A folder with a model and two adapters for it, `v1` and `v2`."""
     made = tmp_path_factory.mktemp("vllm")
-    for script, name in (("tiny_transformer.py", "model"), ("tiny_adapter.py", "adapter")):
-        subprocess.run([program("vllm"), HERE / script, made / name], check=True, env={**os.environ, **SETTINGS})
+    for script, *arguments in (
+        ("tiny_transformer.py", made / "model"),
+        ("tiny_adapter.py", made / "v1", "1"),
+        ("tiny_adapter.py", made / "v2", "2"),
+    ):
+        subprocess.run([program("vllm"), HERE / script, *arguments], check=True, env={**os.environ, **SETTINGS})
     return made
 
 
@@ -134,7 +145,7 @@ async def test_a_stream_that_is_given_up_ends_and_has_no_outcome(vllm: str) -> N
 
 
 async def test_an_adapters_requests_are_of_the_base_model_and_no_read_loads_one(vllm: str, folder: Path) -> None:
-    order = {"lora_name": "v2", "lora_path": f"{folder}/adapter"}
+    order = {"lora_name": "v2", "lora_path": f"{folder}/v2"}
     assert await post(f"{vllm}/v1/load_lora_adapter", order) == 200
     assert await post(f"{vllm}/v1/load_lora_adapter", order) == 400
     before = await read(f"{vllm}/metrics")
@@ -175,6 +186,33 @@ async def test_a_probe_asks_it_in_each_protocol(vllm: str, path: str) -> None:
     probe = ProbeSource(vllm + path, model="chat")
     assert outcomes(await probe.read(HANG_S)) == {("success", ""): 1}
     await probe.close()
+
+
+async def test_the_driver_moves_a_name_between_adapters_and_wakes_the_server(vllm: str, folder: Path) -> None:
+    traffic = {"driver": "vllm", "adapters": {v: f"{folder}/{v}" for v in ("v1", "v2")}, "backends": [{"url": vllm}]}
+    section = {"name": "answers", "stable": "v1", "versions": {"v1": {}, "v2": {}}, "traffic": traffic}
+    driver = build_drivers([ModelSection.model_validate(section)], FakeGateways())["answers"]
+
+    async def seen() -> tuple[str | None, set[str]]:
+        (backend,) = (await driver.observe()).backends
+        return backend.serving, {v for v, state in backend.versions.items() if state is VersionState.READY}
+
+    await driver.place(vllm, Placement("answers", "v1", (), ""))
+    assert await seen() == ("v1", {"v1"})
+    await driver.prepare("v2")
+    await driver.place(vllm, Placement("answers", "v2", ("v1",), "", 0.0))
+    assert await seen() == ("v1", {"v1", "v2"})
+    asked = Question("completions", {"prompt": "hi", "max_tokens": 4}, timeout_s=HANG_S)
+    assert (await driver.ask(vllm, "v2", asked)).fault == ""
+    await driver.place(vllm, Placement("answers", "v2", ("v1",), ""))
+    assert await seen() == ("v2", {"v1", "v2"})
+
+    assert await post(f"{vllm}/sleep?level=1", {}) == 200
+    assert await seen() == (None, set())
+    await driver.place(vllm, Placement("answers", "v2", (), ""))
+    assert await seen() == ("v2", {"v2"})
+    assert await told(vllm, "/is_sleeping") == {"is_sleeping": False}
+    await driver.close()
 
 
 async def test_this_server_still_has_what_is_read_of_the_capture(vllm: str) -> None:

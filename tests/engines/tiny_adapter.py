@@ -1,4 +1,4 @@
-"""A random LoRA adapter of rank 8 for the model of tiny_transformer.py: `python tiny_adapter.py FOLDER`."""
+"""A random LoRA adapter of rank 8 for the model of tiny_transformer.py: `python tiny_adapter.py FOLDER SEED`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ CONFIG = {
 }
 
 
-def main(folder: str) -> None:
+def main(folder: str, seed: int) -> None:
     """Write the adapter."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     shapes = {"A": (RANK, WIDTH), "B": (WIDTH, RANK)}
@@ -40,4 +40,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
