@@ -6,15 +6,16 @@ BIN    := $(VENV)/bin
 WORKERS ?= 3
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-# Engines that are too heavy for every development environment, each in one of its own.
+# Engines that are too heavy for every development environment, each in one of its own: make test-engines ENGINE=vllm
 ENGINES ?= .cache/engines
+ENGINE  ?= $(patsubst tests/engines/%.txt,%,$(wildcard tests/engines/*.txt))
 
 .PHONY: demo test test-engines check bench lock clean help
 
 help:
 	@echo "make demo    start the demo: a real Triton, simulated vLLM and GPUs, a load generator, the control plane"
 	@echo "make test    run the tests; the summary names those whose real component is missing"
-	@echo "make test-engines  install engines of some GB into $(ENGINES), and run the tests that need them"
+	@echo "make test-engines  install engines of some GB into $(ENGINES), and run the tests that need them; ENGINE=vllm: one of them"
 	@echo "make check   run ruff, mypy --strict, import-linter, and look for marks of merge conflicts"
 	@echo "make bench   run the benchmarks; each prints a ratio against a named peer"
 	@echo "make lock    renew requirements/*.lock from pyproject.toml"
@@ -27,13 +28,15 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-engines: $(VENV)/.dev $(ENGINES)/fastchat/.made
-	TEST_ENGINES=$(ENGINES) $(BIN)/python -m pytest tests/engines $(ARGS)
+test-engines: $(VENV)/.dev $(ENGINE:%=$(ENGINES)/%/.made)
+	TEST_ENGINES=$(ENGINES) $(BIN)/python -m pytest $(ENGINE:%=tests/engines/test_%.py) $(ARGS)
 
-$(ENGINES)/fastchat/.made: tests/engines/fastchat.txt
-	@echo "installing FastChat into $(ENGINES)/fastchat (1.2 GB)..."
-	@$(PYTHON) -m venv $(ENGINES)/fastchat
-	@$(ENGINES)/fastchat/bin/python -m pip --disable-pip-version-check install --quiet --requirement tests/engines/fastchat.txt
+# NAME.sh, where there is one, does what a file of requirements cannot say.
+$(ENGINES)/%/.made: tests/engines/%.txt
+	@echo "installing $* into $(ENGINES)/$* ($$(sed -n '1s/^.*: //p' $<))..."
+	@$(PYTHON) -m venv $(ENGINES)/$*
+	@$(ENGINES)/$*/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@if [ -f tests/engines/$*.sh ]; then sh tests/engines/$*.sh $(ENGINES)/$*/bin/python; fi
 	@touch $@
 
 check: $(VENV)/.dev

@@ -147,6 +147,8 @@ def _origin(source: CatalogueSource) -> str:
     details = [f"as `_{source.part}`"] if source.part else []
     details += [f"× {source.factor:.12g}"] if source.factor != 1.0 else []
     details += [f"where `{raw}` is {_codes(values)}" for raw, values in source.where.items()]
+    left_out = [f"`{raw}` is {_codes(values)}" for raw, values in source.unless.items()]
+    details += [f"unless {' and '.join(left_out)}"] if left_out else []
     details += [f'`{label}="{value}"`' for label, value in source.set.items()]
     for label, values in source.by_help.items():
         told = ", ".join(f"{value} if its HELP says {_raw(word)}" for word, value in values.items() if word != "*")

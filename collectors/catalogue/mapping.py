@@ -281,7 +281,7 @@ def _group(
     repeats = (*context.engine.repeats, *(context.engine.slices if of_board else ()))
     found: dict[Labels, list[_Sample]] = {}
     for sample in samples:
-        if all(sample.labels.get(raw, "") in values for raw, values in source.where.items()):
+        if source.takes(sample.labels):
             labels = _own_labels(source, sample.labels, context.engine, help_text)
             if of_board:
                 labels.pop("gpu_instance", None)

@@ -65,12 +65,18 @@ class CatalogueSource(_Entry):
     factor: float = Field(default=1.0, gt=0)
     part: Part | None = None
     where: Selector = {}
+    unless: Selector = {}
+    """Samples that are left out: those with one of these values of every label here."""
     by_help: ValueMap = {}
     """Canonical label to {words in the HELP text: value}, for names that stayed when their meaning changed."""
     set: Mapping[LabelName, str] = {}
     labels: LabelMap = {}
     values: ValueMap = {}
     combine: Literal["keep", "sum"] = "keep"
+
+    def takes(self, labels: Mapping[str, str]) -> bool:
+        """Return whether a sample with these labels is one of the source's."""
+        return _selects(self.where, labels) and not (self.unless and _selects(self.unless, labels))
 
     @model_validator(mode="after")
     def _one_origin(self) -> CatalogueSource:
@@ -79,6 +85,10 @@ class CatalogueSource(_Entry):
         if len(self.sum) == 1:
             raise ValueError("sum: needs at least two samples; use from:")
         return self
+
+
+def _selects(selector: Selector, labels: Mapping[str, str]) -> bool:
+    return all(labels.get(raw, "") in values for raw, values in selector.items())
 
 
 class Engine(_Entry):

@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from collectors.catalogue.model import GUEST, SUFFIXES, Catalogue, CatalogueSource, Engine, Metric
+from collectors.catalogue.model import GUEST, SUFFIXES, Catalogue, CatalogueSource, Engine, Metric, Selector
 
 STANDING = ("instance", "node", "model", "version", "served_model", "source")
 """Labels of every canonical series, beside `engine`, which the rule sets."""
@@ -225,12 +225,17 @@ class _Terms:
         return term if counts or source.factor == 1 else f"{term} * {source.factor:.12g}"
 
     def _selected(self, raw: str) -> str:
-        chosen = (_chosen(label, values) for label, values in self._source.where.items())
-        selector = f"{raw}{{{', '.join((self._matcher, *chosen))}}}"
+        selector = self._chosen_of(raw, self._source.where)
+        if self._source.unless:
+            selector += f" unless {self._chosen_of(raw, self._source.unless)}"
         if self._name != "dcgm":
             repeats = self._engine.repeats if self._source.combine == "sum" else ()
             return f"max without ({', '.join(repeats)}) ({selector})" if repeats else selector
         return f"({selector} < {_DCGM_BOUND}" + "".join(f" != {blank}" for blank in _DCGM_BLANKS) + ")"
+
+    def _chosen_of(self, raw: str, selector: Selector) -> str:
+        chosen = (_chosen(label, values) for label, values in selector.items())
+        return f"{raw}{{{', '.join((self._matcher, *chosen))}}}"
 
     def _aggregated(self, selected: str, steps: Sequence[str], by: Sequence[str]) -> str:
         operator = "sum" if self._source.combine == "sum" else "max"

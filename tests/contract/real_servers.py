@@ -148,21 +148,30 @@ def control_plane(folder: Path, fleet: str) -> Iterator[ControlPlane]:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], folder: Path, ready_url: str, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    folder: Path,
+    ready_url: str,
+    environment: Mapping[str, str] | None = None,
+    within_s: float = PROCESS_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; it is ready when `ready_url` answers 200."""
     log = folder / f"{re.sub(r'[^a-z]', '', Path(command[0]).name)}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
-        deadline = time.monotonic() + PROCESS_S
+        deadline = time.monotonic() + within_s
         while not _answers(ready_url):
             assert process.poll() is None and time.monotonic() < deadline, f"{command[0]}: {log.read_text()[-2000:]}"
             time.sleep(0.1)
         yield process
     finally:
         process.terminate()
-        process.wait(PROCESS_S)
+        try:
+            process.wait(PROCESS_S)
+        except subprocess.TimeoutExpired:  # such as one that still starts
+            process.kill()
+            process.wait(PROCESS_S)
+            raise
 
 
 def free_address() -> str:

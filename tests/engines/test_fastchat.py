@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from tests.contract.real_servers import free_address, running
+from tests.engines.environments import HERE, START_S, needs, program
 from tests.fakes.status_reading import read_once
-from tests.patience import HANG_S, until
+from tests.patience import until
 
-HERE = Path(__file__).parent
-PYTHON = Path(os.environ.get("TEST_ENGINES", HERE.parents[1] / ".cache" / "engines")) / "fastchat" / "bin" / "python"
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="FastChat is not installed: make test-engines")
+PYTHON = program("fastchat")
+pytestmark = needs("fastchat", "FastChat")
 
 MODELS = {("fastchat_controller_model_info", "chat"): 1, ("fastchat_controller_model_info", "chat-v1"): 1}
 QUEUE = ("fastchat_worker_queue_length",)
@@ -85,7 +85,7 @@ async def test_a_worker_counts_running_and_waiting_requests_together(fastchat: F
             async for _ in reply.aiter_raw():
                 pass
 
-    async with httpx.AsyncClient(timeout=HANG_S) as client:
+    async with httpx.AsyncClient(timeout=START_S) as client:
         questions = [asyncio.create_task(ask(client)) for _ in range(3)]
         longest = 0.0
         while not all(each.done() for each in questions):

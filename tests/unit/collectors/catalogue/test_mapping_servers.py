@@ -63,13 +63,47 @@ def test_litellm_adds_up_keys_teams_and_routes_and_keeps_refusals_without_a_mode
         ("other", "invalid", "400", ""): 1,
         ("", "invalid", "400", ""): 1,
         ("dead", "error", "500", ""): 2,
-        ("", "error", "None", ""): 3,
-    }
+        ("", "invalid", "no_key", ""): 3,
+    }, "who has no key gets no status, and is no fault of the proxy"
     assert found.one("llm_tokens_total", type="output") == 1297
     assert found.one("llm_tokens_total", type="input_cached") == 1001
     assert found.one("llm_request_duration_seconds_count") == 46
     assert found.one("llm_time_to_first_token_seconds_count") == 24
     assert {dict(labels)["source"] for labels in found.get("llm_requests_total")} == {"proxy"}
+
+
+def test_an_exception_of_litellms_own_is_an_error() -> None:
+    body = (
+        b'litellm_proxy_total_requests_metric_total{hashed_api_key="None",requested_model="m",status_code="None"} 3\n'
+        b'litellm_proxy_total_requests_metric_total{hashed_api_key="k",requested_model="m",status_code="None"} 2\n'
+        b'litellm_proxy_total_requests_metric_total{hashed_api_key="None",requested_model="m",status_code="200"} 5\n'
+    )
+    assert requests(Mapped(body, target("litellm"))) == {
+        ("m", "invalid", "no_key", ""): 3,
+        ("m", "error", "None", ""): 2,
+        ("m", "success", "200", ""): 5,
+    }
+
+
+def test_a_vllm_that_sleeps_says_so_at_either_level(fixtures: Path) -> None:
+    awake = mapped(fixtures, "vllm", "captures/vllm-0.32-cpu.prom")
+    assert awake.one("llm_model_state", model="chat", state="loaded") == 1
+    assert awake.one("llm_model_state", model="chat", state="sleeping") == 0
+    for level in ("weights_offloaded", "discard_all"):
+        body = "".join(
+            f'vllm:engine_sleep_state{{engine="0",model_name="chat",sleep_state="{state}"}} {int(state == level)}\n'
+            for state in ("awake", "weights_offloaded", "discard_all")
+        )
+        asleep = Mapped(body.encode(), target("vllm"))
+        assert asleep.one("llm_model_state", state="loaded") == 0
+        assert asleep.one("llm_model_state", state="sleeping") == 1
+
+
+def test_sglangs_cache_is_asked_for_each_token_of_a_prompt(fixtures: Path) -> None:
+    found = mapped(fixtures, "sglang", "captures/sglang-0.5.23-cpu.prom")
+    assert found.one("llm_prefix_cache_queries_total", unit="token") == 1134
+    assert found.one("llm_prefix_cache_hits_total", unit="token") == 733
+    assert found.one("llm_time_per_output_token_seconds_count") == 44
 
 
 def test_sglangs_router_counts_answers_of_workers_and_says_which_are_healthy(fixtures: Path) -> None:

@@ -44,12 +44,13 @@ def test_every_raw_name_is_read_from_the_engines_own_job() -> None:
     groups = parsed(recording_rules(CATALOGUE, {"vllm": "vllm-.*|chat"}).text)
     for name, engine in CATALOGUE.engines.items():
         text = " ".join(rule["expr"] for rule in groups.get(f"canonical-{name}", []))
-        for sources in engine.sources.values():
-            for source in sources:
+        for of_metric in engine.sources.values():
+            for source in of_metric:
                 for raw in (*source.from_, *source.sum):
                     assert re.search(rf"(?<![\w:]){re.escape(raw)}(_bucket|_sum|_count)?\{{", text), raw
-        selects = {raw for sources in engine.sources.values() for source in sources for raw in source.where}
-        chosen = rf', ({"|".join(sorted(selects)) or "none"})=~?"[^"]*"(?=}})'
+        sources = [source for of_metric in engine.sources.values() for source in of_metric]
+        selects = {raw for source in sources for raw in (*source.where, *source.unless)}
+        chosen = rf'(, ({"|".join(sorted(selects)) or "none"})=~?"[^"]*")+(?=}})'
         text = text.replace(GUEST, "")
         assert set(re.findall(r"\{(.+?)\}", re.sub(chosen, "", text))) <= {
             'job=~"vllm-.*|chat"' if name == "vllm" else f'job="{name}"', "1", "1,6", "3", "6"

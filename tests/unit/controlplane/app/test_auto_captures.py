@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from collectors.catalogue.mapping import canonical_layout
@@ -12,13 +11,14 @@ from collectors.catalogue.model import load_catalogue
 from collectors.catalogue.recognition import recognition
 from collectors.engines.kinds import AUTO
 from collectors.gpu.exporters import GpuExporterSource
-from collectors.samples import FloatArray, Layout, Series
+from collectors.samples import Series
 from collectors.scraping.report import report_key
 from collectors.scraping.scrape import ScrapeManager
 from collectors.target import Target
 from controlplane.app.targets.plan import ScrapePlan
 from controlplane.app.targets.sources import SourceFactory
 from controlplane.metrics.series.series_store import SeriesStore
+from tests.fakes.canonical_rows import CanonicalRows
 from tests.fakes.recipes import ready
 from tests.fakes.scrape_once import scrape_once
 
@@ -39,22 +39,6 @@ def engine_of(page: str) -> str:
     return HANDMADE.get(page) or next((r for r in ROUTERS if name.startswith(r)), name.partition("-")[0])
 
 
-class Rows:
-    """A sink that keeps the last row of each source: the canonical series with their values, and the report's."""
-
-    def __init__(self) -> None:
-        self.canonical: dict[str, dict[Series, float]] = {}
-
-    def append(self, source: str, layout: Layout, timestamp_ms: int, values: FloatArray) -> None:
-        family = CATALOGUE.family
-        native = {s: v for s, v in zip(layout.raw, values.tolist(), strict=True) if family(s.name)}
-        views = {view.series: float(np.sum(values[list(view.columns)]) * view.factor) for view in layout.views}
-        self.canonical[source] = native | views
-
-    def end(self, source: str, timestamp_ms: int) -> None:
-        raise AssertionError("nothing ends here")
-
-
 class Page:
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -73,7 +57,7 @@ class Clock:
 
 async def canonical(page: str, engine: str) -> tuple[dict[Series, float], dict[Series, float], str]:
     """Return the canonical series of a page, the view of its report, and its engine."""
-    target, rows = Target(engine, "http://a:1/metrics", "job", "a:1", models=(("m", "chat"),)), Rows()
+    target, rows = Target(engine, "http://a:1/metrics", "job", "a:1", models=(("m", "chat"),)), CanonicalRows(CATALOGUE)
     source = GpuExporterSource(Page((FIXTURES / page).read_bytes()))
     manager = ScrapeManager(
         rows,
