@@ -22,7 +22,7 @@ RUNBOOK = "runbook_url"
 """Annotation with the URL of the runbook."""
 
 ALWAYS_KNOWN = ("up", "target_up", "ALERTS", "ALERTS_FOR_STATE")
-PREFIXES_KNOWN = ("scrape_", "controlplane_")
+PREFIXES_KNOWN = ("scrape_", "controlplane_", "log_exporter_")
 """Prefixes of metrics that every scrape adds, and of the control plane's own metrics."""
 
 HISTOGRAM_PARTS = ("_bucket", "_sum", "_count")

@@ -95,6 +95,7 @@ async def test_a_server_that_the_candidate_killed_for_good_needs_a_person(tmp_pa
     async with World(tmp_path, verification=asking(5)) as world:
         world.triton.kills = {2}
         await world.promote()
+        assert [(r.model, r.plan.to_version) for r in world.service.running()] == [("model", "v2")]
         for _ in range(3):
             await world.tick()
         line = await world.tick(61)
@@ -102,6 +103,7 @@ async def test_a_server_that_the_candidate_killed_for_good_needs_a_person(tmp_pa
         assert "Whether v1 serves again is unknown, and this needs a person: A does not answer" in line
         latest = await world.latest()
         assert (latest.needs_person, latest.wished) == (True, False)
+        assert world.service.running() == ()
         (need,) = world.service.attention()
         assert (need.need, need.model, need.rollout) == ("person", "model", latest.id)
         assert world.told()[-1] == "critical: Rollout of model to v2 needs a person"
