@@ -45,6 +45,9 @@ class Machine:
         self.write(
             "journalctl", f'#!/bin/sh\nexec nsenter --target {self.process.pid} --mount /usr/bin/journalctl "$@"\n'
         )
+        # Its own socket: before the mounts are there, the machine's journal would answer.
+        ready = ["nsenter", "--target", str(self.process.pid), "--mount", "test", "-S", f"{folder}/sockets/socket"]
+        wait_until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0)
         wait_until(lambda: self.journalctl("--lines=1").stdout)
 
     def write(self, name: str, text: str) -> None:
