@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,10 +56,11 @@ class Grafana:
     """A Grafana that is asked with a token of a service account. Use as a context manager."""
 
     def __init__(self, url: str, token: str, ca_file: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        """`url`: Grafana's address with its path, if it has one. Raises GrafanaError for a wrong address or file."""
-        self._url = url.rstrip("/")
-        if not self._url.startswith(("http://", "https://")):
-            raise GrafanaError(f"{url}: expected the address of Grafana, such as https://grafana.example.org")
+        """`url`: Grafana's address with its path, if it has one. `timeout_s`: also for a whole answer.
+
+        Raises GrafanaError for a wrong address or file.
+        """
+        self._url, self._timeout_s = _address(url), timeout_s
         try:
             self._client = httpx.Client(
                 headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
@@ -125,8 +127,9 @@ class Grafana:
         """Return an answer's JSON. With `absent`, None for a 404. Raises GrafanaError."""
         try:
             with self._client.stream(method, self._url + path, json=body) as answer:
-                text = _bounded(answer)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+                text = _bounded(answer, time.monotonic() + self._timeout_s)
+        # UnicodeError: the resolver refuses a host such as `a..b`.
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             why = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
             raise GrafanaUnreachable(
                 f"Grafana at {self._url} cannot be reached: {why or type(error).__name__}"
@@ -139,7 +142,7 @@ class Grafana:
         """Return the JSON of an answer with status 200. Raises GrafanaError, with the cure for its status."""
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if answer.status_code == 200 and isinstance(found, dict | list):
             return found
@@ -160,10 +163,21 @@ _CURES = {
 }
 
 
-def _bounded(answer: httpx.Response) -> bytes:
-    """Return an answer's body. Raises GrafanaError for one that is too long."""
+def _address(url: str) -> str:
+    """Return an address that paths can be put behind. Raises GrafanaError, which does not show credentials."""
+    if "@" in url:
+        raise GrafanaError("the address of Grafana has credentials or an @: give it without, and the token beside it")
+    if not url.startswith(("http://", "https://")) or "?" in url or "#" in url:
+        raise GrafanaError(f"{url}: expected the address of Grafana, such as https://grafana.example.org")
+    return url.rstrip("/")
+
+
+def _bounded(answer: httpx.Response, until: float) -> bytes:
+    """Return an answer's body. Raises GrafanaError for one that is too long, ReadTimeout for one that is too slow."""
     found = bytearray()
     for piece in answer.iter_bytes():
+        if time.monotonic() > until:
+            raise httpx.ReadTimeout("", request=answer.request)
         found += piece
         if len(found) > MAX_ANSWER_BYTES:
             raise GrafanaError(f"{answer.url.host} answered more than {MAX_ANSWER_BYTES} bytes: is it a Grafana?")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from collectors.discovery.group import DiscoveryGroup, DroppedTarget
 from collectors.durations import format_duration, parse_duration
@@ -103,6 +103,11 @@ def _path_and_query(path: str, labels: Mapping[str, str], params: Mapping[str, t
         query = urlencode([*written, *((name, value) for name in sorted(own) for value in own[name])])
     text = quote("/" + path.removeprefix("/"), safe=_SAFE)
     return f"{text}?{quote(query, safe=_SAFE + '?')}" if query else text
+
+
+def target_of_url(group: DiscoveryGroup, url: str) -> Target:
+    """Return the target of one of a group's complete URLs."""
+    return resolved(group, url, dict(group.labels), urlsplit(url).netloc.rpartition("@")[2] or url)
 
 
 def resolved(

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from collectors.discovery.addresses import Found, check_label_names, resolved
+from collectors.discovery.addresses import Found, check_label_names, target_of_url
 from collectors.discovery.answers import Answer, taken
 from collectors.discovery.entries import SdList, found_of
 from collectors.discovery.files import for_group, matching, read_again
@@ -241,5 +240,5 @@ def _static(group: DiscoveryGroup) -> SdList:
             raise
         return SdList(faults=(error,))
     found = list(found_of(group, group.addresses, labels, where, faults))
-    found += [resolved(group, url, labels, urlsplit(url).netloc.rpartition("@")[2] or url) for url in group.urls]
+    found += [target_of_url(group, url) for url in group.urls]
     return SdList(targets=tuple(found), faults=tuple(faults))

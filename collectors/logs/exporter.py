@@ -28,6 +28,8 @@ from collectors.target import Source
 
 DEFAULT_LISTEN = "127.0.0.1:9402"
 """The port next to nvml-exporter's 9401."""
+END_S = 2.0
+"""Most seconds for which an ending exporter waits for all its readers. Chosen: one that is busy takes far less."""
 
 
 class LogSource(Source):
@@ -65,7 +67,11 @@ class LogSource(Source):
     async def close(self) -> None:
         """End the readers and the commands that they run, and send what waits, for a few seconds at most."""
         for reader in self._readers:
-            reader.close()
+            reader.stop()
+        # Python ends the process with SIGABRT when a thread is still within a C++ library.
+        until = time.monotonic() + END_S
+        for reader in self._readers:
+            await asyncio.to_thread(reader.join, until)
         if self._saving:
             self._saving.cancel()
         if self._places:

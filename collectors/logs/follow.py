@@ -135,7 +135,8 @@ class Follow:
         said = f": {masked(self._last)}" if self._last and code else ""
         if now - self._started_at >= LASTED_S:
             self._pause_s = FIRST_PAUSE_S
-        self._wait(now, f"`{shlex.join(process.args)}` ended {how}{said}")  # type: ignore[arg-type]
+        if not self._stopped:
+            self._wait(now, f"`{shlex.join(process.args)}` ended {how}{said}")  # type: ignore[arg-type]
 
     def _wait(self, now: float, why: str) -> None:
         self.faults = (Fault("ended", why),)

@@ -63,11 +63,14 @@ class Reader:
         """Begin to read."""
         self._thread.start()
 
-    def close(self) -> None:
-        """End the reader, and the commands that it runs. A reader that hangs is left behind."""
+    def stop(self) -> None:
+        """Let the reader end, and end the commands that it runs."""
         self._stop.set()
         self._following.stop()
-        self._thread.join(0.5)
+
+    def join(self, until: float) -> None:
+        """Wait for the end of a stopped reader until a monotonic time. One that hangs is left behind."""
+        self._thread.join(max(0.0, until - time.monotonic()))
 
     def _run(self) -> None:
         self._poll()

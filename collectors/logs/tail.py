@@ -11,6 +11,7 @@ import glob
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -54,6 +55,7 @@ class Tail:
         self._met: dict[Key, bool] = {}
         """Files that are not followed, each with whether it is to be read from its beginning."""
         self._started = False
+        self._stopped = threading.Event()
         self.faults: tuple[Fault, ...] = ()
         """Faults of the last poll."""
 
@@ -75,7 +77,7 @@ class Tail:
         waiting = False
         for key, file in list(self._files.items()):
             try:
-                waiting |= file.read(self._sink, self._turn_bytes)
+                waiting |= file.read(self._sink, self._turn_bytes, self._stopped)
             except OSError as error:
                 faults.append(Fault("unreadable", f"{file.path}: cannot be read: {error.strerror or error}"))
             if file.left_for(now, present=key in there) >= LINGER_S:
@@ -91,7 +93,8 @@ class Tail:
         return LogPlace({**self._before, **{key: file.place() for key, file in self._files.items()}})
 
     def stop(self) -> None:
-        """Do nothing: a read of a file ends by itself, or not at all."""
+        """Let `poll` end early. A read that waits for a dead disk does not end. Any thread may call this."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Close all files."""
@@ -214,8 +217,11 @@ class _File:
             raise
         return cls(descriptor, path, offset, amid=amid)
 
-    def read(self, sink: Sink, most: int) -> bool:
-        """Hand on the lines of at most `most` bytes, and return whether more waits. Raises OSError."""
+    def read(self, sink: Sink, most: int, stopped: threading.Event) -> bool:
+        """Hand on the lines of at most `most` bytes, and return whether more waits. Raises OSError.
+
+        Little is read after `stopped` is set.
+        """
         if self._was_rewritten():
             self._end(sink)
             self._begin(amid=False)
@@ -223,7 +229,7 @@ class _File:
         if len(self._head) < _HEAD:
             self._head = os.pread(self._descriptor, _HEAD, 0)
         until = self._offset + most
-        while self._offset < until:
+        while self._offset < until and not stopped.is_set():
             chunk = os.pread(self._descriptor, min(_CHUNK, until - self._offset), self._offset)
             if not chunk:
                 return False

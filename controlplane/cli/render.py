@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from controlplane.cli.table import NARROWEST, UNKNOWN, Row, cells_of, table, wrapped
-from controlplane.plain_text import plain, plain_json
+from controlplane.plain_text import plain, plain_block, plain_json
 
 TABLE, JSON, YAML = "table", "json", "yaml"
 """The formats of a listing."""
@@ -47,6 +47,11 @@ def plain_yaml(data: Any) -> str:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print one line with its control characters escaped: names and reasons come from engines and are not trusted."""
     print(plain(text), file=stream or sys.stdout)
+
+
+def say_block(text: str) -> None:
+    """Print a text of several lines, such as a diff, as `say` prints one."""
+    print(plain_block(text))
 
 
 def say_all(lines: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from collectors.catalogue.mapping import canonical_layout, lack
 from collectors.catalogue.model import Catalogue
 from collectors.catalogue.recognition import recognition
+from collectors.discovery.addresses import target_of_url
 from collectors.discovery.asking import Asker
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DroppedTarget
@@ -222,7 +223,7 @@ def _by_place(plan: ScrapePlan) -> dict[str, object]:
         sources = (sd.place for sd in group.sd)
         where = ", ".join((*group.addresses, *map(_without_secrets, group.urls), *sources, *group.file_sd))
         place = f"{group.engine} {where}" if len(where) <= MOST_CHARS else f"{group.engine} {where[:MOST_CHARS]}…"
-        told = [plan.readiness.get(url) or plan.probes.get((url, group.labels)) for url in group.urls]
+        told = [plan.readiness.get(url) or plan.probes.get(target_of_url(group, url).key) for url in group.urls]
         while place in found:
             place += " again"
         found[place] = (group, told)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from collectors.clouds.addresses import AZURE_URL, GOOGLE_URL, cloudwatch_url
 from collectors.clouds.providers import PROVIDERS
+from collectors.discovery.addresses import target_of_url
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup
 from collectors.engines.kinds import AUTO, BACKENDS, ENGINES, Api, EngineKind
@@ -59,17 +60,22 @@ class ScrapePlan:
     """Files that list more groups."""
     monitors: tuple[MonitorsSource, ...] = ()
     """Clusters whose monitors list more groups."""
-    probes: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
+    probes: Mapping[str, TargetGroup] = field(default_factory=dict)
+    """By the keys of their targets."""
     readiness: Mapping[str, Readiness] = field(default_factory=dict)
-    clouds: Mapping[tuple[str, Labels], TargetGroup] = field(default_factory=dict)
+    clouds: Mapping[str, TargetGroup] = field(default_factory=dict)
+    """By the keys of their targets."""
 
 
 def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
-    """Return the scrape plan of a configuration. Raises ConfigErrors for a probe without a known protocol or model."""
+    """Return the scrape plan of a configuration.
+
+    Raises ConfigErrors for a probe without a known protocol or model, and for two accounts that are one target.
+    """
     fleet = loaded.fleet
     groups: list[DiscoveryGroup] = []
-    probes: dict[tuple[str, Labels], TargetGroup] = {}
-    clouds: dict[tuple[str, Labels], TargetGroup] = {}
+    probes: dict[str, TargetGroup] = {}
+    clouds: dict[str, TargetGroup] = {}
     files: list[PrometheusFile] = []
     monitors: list[MonitorsSource] = []
     for number, group in enumerate(fleet.targets):
@@ -83,10 +89,13 @@ def plan_scraping(loaded: LoadedFleet) -> ScrapePlan:
         made = _listed(group, loaded)
         groups.append(made)
         for url in group.urls if group.engine == "probe" else ():
-            probes[url, made.labels] = group
+            probes.setdefault(target_of_url(made, url).key, group)
             _check_probe(url, group, loaded, ("targets", number))
         for url in made.urls if ENGINES[group.kind].metered else ():
-            clouds[url, made.labels] = group
+            first = clouds.setdefault(target_of_url(made, url).key, group)
+            if (first.aws, first.azure, first.google) != (group.aws, group.azure, group.google):
+                told = "another target has this job and this instance; give one of them its own label job:"
+                raise ConfigErrors([loaded.error(("targets", number), told)])
     engines, readiness = _backends(fleet.models)
     groups += [replace(g, interval_s=fleet.scrape.interval, timeout_s=fleet.scrape.timeout_s) for g in engines]
     if fleet.gateway.runs_here:

@@ -33,7 +33,7 @@ class SourceFactory:
         if target.url == LOCAL_NVML:
             return Recipe(NvmlSource, (dict(target.labels).get("node", ""),), bounded)
         if target.engine == "probe":
-            group = self._plan.probes[target.url, target.labels]
+            group = self._plan.probes[target.key]
             asked = (target.url, group.protocol, probed_model(group), questions_of(group))
             remembered = AnsweredQuestions(target.key, self._store)
             return Recipe(ProbeSource, asked, {"auth": target.auth, "remembered": remembered})
@@ -43,7 +43,7 @@ class SourceFactory:
             options = {"expected": ready.expected, "auth": target.auth, **kind}
             return Recipe(ReadinessSource, (ready.api, target.url), options)
         if ENGINES[target.engine].metered:
-            return cloud_recipe(target, self._plan.clouds[target.url, target.labels], self._max_body_bytes)
+            return cloud_recipe(target, self._plan.clouds[target.key], self._max_body_bytes)
         if target.engine in PROVIDERS:
             return Recipe(AccountSource, (PROVIDERS[target.engine], target.url, target.auth), bounded)
         # A target whose engine is not known yet may be an exporter of GPUs.

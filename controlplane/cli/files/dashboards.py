@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from controlplane.cli.errors import ServerUnreachable, VerdictNegative, WrongUsage
-from controlplane.cli.render import say, say_all
+from controlplane.cli.render import say, say_all, say_block
 from dashboards.errors import GrafanaError, GrafanaUnreachable
 from dashboards.generate import all_dashboards, drift, write_dashboards
 from dashboards.grafana import Change, Fate, Grafana
@@ -28,9 +28,10 @@ def generate(out: Path, config: Path | None, seen_at: str, check: bool) -> None:
             return
         found = drift(out, settings, seen_at)
     except OSError as error:
-        raise WrongUsage(f"{out}: cannot be {'read' if check else 'written'}: {error.strerror}") from error
+        place, done = error.filename or out, "read" if check else "written"
+        raise WrongUsage(f"{place}: cannot be {done}: {error.strerror}") from error
     for difference in found.values():
-        say(difference)
+        say_block(difference)
     if found:
         again = "controlplane dashboards generate with the same options, without --check, writes them"
         raise VerdictNegative(f"files that differ from what would be generated: {len(found)}; {again}", tuple(found))
@@ -44,7 +45,7 @@ def diff(url: str, token_env: str, config: Path | None, ca_file: Path | None) ->
         changes = [grafana.change(board) for board in all_dashboards(settings).values()]
     for change in changes:
         if change.diff:
-            say(change.diff)
+            say_block(change.diff)
     if told := _summary(changes):
         raise VerdictNegative(f"{told}; `dashboards push` would do so")
     say("Grafana has all dashboards as they would be generated")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 
 from collectors.discovery.kubernetes_roles import Role
@@ -15,6 +16,9 @@ from controlplane.discovery.monitors.jobs import Defaults, read_monitor
 from controlplane.discovery.monitors.monitor import Monitor
 from controlplane.traffic.kubernetes.resource import Json, text_at
 
+MAX_NAME_LENGTH = 253
+"""Longest name of an object of the API, in characters."""
+_NAME = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 FAULT = "fault"
 """The field of a Secret that could not be read. It says why."""
 
@@ -68,4 +72,7 @@ def _reference(of: Fields, field: str) -> tuple[str, str]:
     name, key = reference.text("name"), reference.text("key")
     if not (name and key):
         raise of.error(field, "needs the name and the key of a Secret")
+    # The name becomes a part of a path: one with `/` or `?` could lead to another object, in another namespace.
+    if len(name) > MAX_NAME_LENGTH or not _NAME.fullmatch(name):
+        raise of.error(field, "its name is none that a Secret can have: small letters, digits, - and .")
     return name, key

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -110,6 +113,7 @@ def test_a_provisioned_dashboard_is_told_with_its_cure(grafana: Grafana, fake: F
         (404, "text/html", b"not here", "answered 404 .*; is http.* the address of Grafana"),
         (302, "text/html", b"", "answered 302 .*; is http.* the address of Grafana"),
         (200, "text/html", b"<html>", "answered 200 .*; is http.* the address of Grafana"),
+        (200, "application/json", b"[" * 200_000, "answered 200 .*; is http.* the address of Grafana"),
         (200, "application/json", b"[]", "Grafana's answer has no dashboard"),
         (200, "application/json", b'{"dashboard": {}, "meta": 3}', "Grafana's answer has no meta"),
     ],
@@ -139,8 +143,36 @@ def test_a_grafana_that_is_not_there_and_a_wrong_address() -> None:
         client.change(BOARD)
     with pytest.raises(GrafanaError, match="expected the address of Grafana"):
         Grafana("grafana:3000", TOKEN)
+    with pytest.raises(GrafanaError, match="expected the address of Grafana"):
+        Grafana("http://grafana/?orgId=1", TOKEN)
+    with Grafana("http://a..b", TOKEN) as client, pytest.raises(GrafanaUnreachable, match=r"a\.\.b cannot be reached"):
+        client.change(BOARD)
     with pytest.raises(GrafanaError, match=r"/nowhere\.pem: cannot be read"):
         Grafana("https://grafana", TOKEN, "/nowhere.pem")
+
+
+def test_an_answer_that_drips_is_not_waited_for() -> None:
+    heard = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            client, _ = server.accept()
+            with client, suppress(OSError):
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not heard.wait(0.05):
+                    client.sendall(b" ")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with (
+                Grafana(f"http://127.0.0.1:{server.getsockname()[1]}", TOKEN, timeout_s=0.5) as client,
+                pytest.raises(GrafanaUnreachable, match="did not answer in time"),
+            ):
+                client.change(BOARD)
+        finally:
+            heard.set()
+            thread.join()
 
 
 @pytest.fixture
@@ -160,7 +192,7 @@ def test_the_verbs_show_make_and_repeat_without_a_change(
     assert run(["dashboards", "diff", *words]) == 1
     told = capsys.readouterr()
     assert f"dashboards to create: {len(BOARDS)}; `dashboards push` would do so" in told.err
-    assert "+++ generated/llm-fleet" in told.out
+    assert "\n+++ generated/llm-fleet\n" in told.out
     assert run(["dashboards", "push", *words, "--dry-run"]) == 0
     assert "would be created: LLM fleet (llm-fleet)" in capsys.readouterr().out
     assert (fake.dashboards, fake.folders) == ({}, {})
@@ -182,7 +214,7 @@ def test_the_verbs_show_make_and_repeat_without_a_change(
     fake.save(fake.dashboards["llm-gpu"] | {"refresh": "1m"})
     assert run(["dashboards", "diff", *words]) == 1
     told = capsys.readouterr()
-    assert '-  "refresh": "1m",' in told.out and "dashboards to update: 1;" in told.err
+    assert '\n-  "refresh": "1m",\n' in told.out and "dashboards to update: 1;" in told.err
     assert run(["dashboards", "push", *words]) == 0
     assert "updated: GPUs (llm-gpu), a diff of " in capsys.readouterr().out
 
@@ -201,5 +233,8 @@ def test_wrong_calls_of_the_verbs_are_told_and_the_token_is_not(
     told = capsys.readouterr().err
     assert "Grafana answered 401" in told and "glsa_wrong" not in told
     monkeypatch.setenv("GRAFANA_TOKEN", TOKEN)
+    assert run(["dashboards", "push", "--url", fake.url.replace("://", "://admin:hunter2@")]) == 2
+    told = capsys.readouterr().err
+    assert "has credentials" in told and "hunter2" not in told
     assert run(["dashboards", "diff", "--url", "http://127.0.0.1:1"]) == 3
     assert "cannot be reached" in capsys.readouterr().err

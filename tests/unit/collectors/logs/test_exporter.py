@@ -218,7 +218,8 @@ def test_a_bug_in_a_reader_does_not_end_it(known: LogCatalogue, monkeypatch: pyt
     running = reader.Reader(following, tally)
     running.start()
     wait_for(lambda: following.polls > 2)
-    running.close()
+    running.stop()
+    running.join(time.monotonic() + SLOW_S)
     assert following.closed == 1
     assert next(v for _, labels, v in tally.samples() if labels.get("kind") == "internal") == 1
 

@@ -153,6 +153,15 @@ def test_the_last_line_counts_without_a_line_break_and_a_long_one_is_cut(path: P
     assert lines.left_out == {"long": 1, "binary": 1}
 
 
+def test_a_program_that_the_follower_ends_is_no_fault(path: Path, lines: Lines) -> None:
+    follow = Follow(Plain([program(path, "on", "echo up; exec sleep 1000")]), lines, wait_s=0.01)
+    poll_until(follow, 0.0, lambda: lines.taken)
+    follow.stop()
+    follow.poll(1.0)
+    follow.close()
+    assert follow.faults == ()
+
+
 def test_the_whole_group_ends_with_the_follower(path: Path, lines: Lines) -> None:
     body = f'sh -c "echo \\$\\$ > {path}/child; trap \\"\\" TERM HUP; sleep 1000" & wait'
     follow = Follow(Plain([program(path, "parent", body)]), lines, wait_s=0.01)

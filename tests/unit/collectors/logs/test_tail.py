@@ -233,6 +233,16 @@ def test_a_busy_file_leaves_the_others_their_turn(log: Path, lines: Lines, tmp_p
     assert len(lines.new()) == 11
 
 
+def test_a_stop_does_not_wait_for_the_rest_of_a_busy_file(log: Path, lines: Lines) -> None:
+    tail = Tail([str(log)], lines)
+    tail.poll(0.0)
+    append(log, "x\n" * 1_000_000)
+    tail.stop()
+    tail.poll(1.0)
+    assert lines.new() == []
+    tail.close()
+
+
 def test_thousands_of_lines_are_read_in_one_turn(log: Path, lines: Lines) -> None:
     tail = Tail([str(log)], lines)
     tail.poll(0.0)

@@ -244,6 +244,19 @@ async def test_secrets_that_a_monitor_names_are_read_and_not_shown(
         assert "s3cret" not in caplog.text
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", "../../other/secrets/keys", "keys?x=1", "x%2f..%2fkeys", "k" * 254, "K"])
+async def test_a_name_that_no_secret_has_is_not_asked_for_and_stops_no_other_monitor(fleet: Write, name: str) -> None:
+    async with ApiServer(namespaces=("llm",)) as api:
+        for each in (pod("a", "10.0.0.1"), secret(token="s3cret"), pod_monitor("good", podMetricsEndpoints=[{}])):
+            api.put(each)
+        api.put(pod_monitor("bad", podMetricsEndpoints=[{"bearerTokenSecret": {"name": name, "key": "token"}}]))
+        async with following(fleet(entry(api))) as running:
+            why = "its name is none that a Secret can have: small letters, digits, - and ."
+            fault = f"PodMonitor llm/bad: podMetricsEndpoints[0].bearerTokenSecret: {why}, so this endpoint is left out"
+            await becomes(running, lambda r: (targets(r), r.faults()), ([("llm/good", "10.0.0.1:8000", "a")], (fault,)))
+        assert not [path for _, path, _ in api.requests if "secrets" in path]
+
+
 async def told(folder: Path, targets: str) -> list[str]:
     """Return what `check` says of the targets of a fleet.yaml, whose entry is at line 4."""
     (folder / "fleet.yaml").write_text(f"fleet: {{name: test}}\nrules: []\n{targets}")

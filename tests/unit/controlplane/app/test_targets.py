@@ -271,3 +271,34 @@ async def test_a_clouds_metrics_are_read_at_its_own_address_with_the_groups_plac
     }
     for _, recipe in recipes.values():
         await recipe.made().close()
+
+
+@pytest.mark.parametrize("first", ["", "labels: {job: a}, ", "labels: {job: a, instance: i}, "])
+def test_each_of_several_accounts_at_one_address_is_read_with_its_own_key(fleet: Write, first: str) -> None:
+    loaded = fleet(
+        f"""
+        targets:
+          - {{engine: vertex, {first}google: {{project: p, key_file: /p}}}}
+          - {{engine: vertex, labels: {{job: b}}, google: {{project: q, key_file: /q}}}}
+        """
+    )
+    factory = SourceFactory(plan_scraping(loaded), 1000, SeriesStore(retention_s=60.0))
+    assert [factory.recipe(target).arguments[1:3] for target in targets(loaded)] == [("p", "/p"), ("q", "/q")]
+
+
+def test_two_accounts_that_would_be_one_target_are_refused(fleet: Write) -> None:
+    accounts = "".join(f"  - {{engine: vertex, google: {{project: {name}, key_file: /k}}}}\n" for name in "pq")
+    with pytest.raises(ConfigErrors, match=r"targets\[1\]: .*give one of them its own label job:"):
+        plan_scraping(fleet(f"targets:\n{accounts}"))
+
+
+def test_a_probe_with_a_job_of_its_own_asks_the_questions_of_its_group(fleet: Write) -> None:
+    loaded = fleet(
+        """
+        targets:
+          - {engine: probe, urls: ["http://h/v1/chat/completions"], labels: {model: chat, job: mine, instance: i}}
+          - {engine: probe, urls: ["http://h/v1/chat/completions"], labels: {model: other}}
+        """
+    )
+    factory = SourceFactory(plan_scraping(loaded), 1000, SeriesStore(retention_s=60.0))
+    assert [factory.recipe(target).arguments[2] for target in targets(loaded)] == ["chat", "other"]
