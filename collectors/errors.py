@@ -13,6 +13,7 @@ CollectorError
     ├── BodyTooLarge        reason "too-large": bytes, lines, label sizes or samples beyond the limit
     ├── ExpositionError     reason "malformed": the body is not the text exposition format
     ├── DrainedQueue        reason "drained": a read takes something away from other readers, so there is no next one
+    ├── SourceUnmade        reason "internal": no source of the target could be made
     ├── Relabelled          reason "relabelled": metric_relabel_configs leave a sample without a name
     └── NvmlUnavailable     reason "unavailable": no NVIDIA driver, or NVML does not start
 """
@@ -107,6 +108,12 @@ class DrainedQueue(ScrapeError):
     """A read of this page takes something away from other readers. It is not read again."""
 
     reason = "drained"
+
+
+class SourceUnmade(ScrapeError):
+    """A bug kept the target's source from being made. Other targets go on."""
+
+    reason = "internal"
 
 
 class Relabelled(ScrapeError):

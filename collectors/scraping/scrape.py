@@ -8,9 +8,7 @@ The samples of a scrape have its scheduled time. A tick that could not start in 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -26,6 +24,9 @@ from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, SampleSink
 from collectors.scraping.engine_of import EngineOf, Recognise
 from collectors.scraping.report import report_key, report_layout
+from collectors.scraping.ticks import hashed_offset, next_tick
+from collectors.scraping.turns import Turns
+from collectors.scraping.unmade import recipe_or_fault
 from collectors.target import Lack, Recognition, Remarking, Source, SourceRecipe, Target, TargetHealth
 
 _log = logging.getLogger(__name__)
@@ -39,9 +40,6 @@ _AT_ONCE = 20
 """Number of targets that are started or stopped before the event loop may do something else: some 10 ms."""
 _CLOSE_S = 5.0
 """Maximum duration of closing a source, in seconds."""
-SLOTS = 16
-"""Number of moments per interval at which targets are scraped. Targets of one moment share the processor's caches: one
-by one, a scrape costs half as much again (docs/metrics-engine.md). With 3,000 targets, a moment takes some 30 ms."""
 
 
 def _batched(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -70,20 +68,6 @@ class ScrapeCounters:
     """Samples left out because they repeat a series of the same body, as exposed or after relabelling."""
     unstorable_samples: int = 0
     """Samples left out because their names or labels hold a NUL, which no database stores."""
-
-
-def hashed_offset(target: Target) -> float:
-    """Return a target's offset within its interval, in seconds: one of SLOTS values, the same after a restart."""
-    digest = hashlib.blake2b(target.key.encode(), digest_size=8).digest()
-    return round(digest[0] % SLOTS / SLOTS * target.interval_s, 3)
-
-
-def next_tick(now: float, last: float | None, interval_s: float, offset_s: float) -> float:
-    """Return the first scheduled time after both `now` and `last`, the previous tick (None: no tick yet)."""
-    # A timer may wake a little early, so that `last` is after `now`. If it is much later, the clock was set back.
-    after = now if last is None or last - now > interval_s else max(now, last)
-    tick = offset_s + (math.floor((after - offset_s) / interval_s) + 1) * interval_s
-    return tick if tick > after else tick + interval_s
 
 
 @dataclass(frozen=True)
@@ -182,7 +166,9 @@ class _Scraper:
             # A parse in a thread yields the interpreter to the event loop every few milliseconds. On the loop itself
             # it would stall all other targets and their deadlines until its end.
             layout, values = await self._manager.in_thread(self._cache.read, body)
+            await self._manager.turns.take()
         else:
+            await self._manager.turns.take()
             layout, values = self._cache.read(body)
         left = layout.picked.left if layout.picked else self._cache.samples
         if 0 < self.target.sample_limit < left:
@@ -315,6 +301,7 @@ class ScrapeManager:
         self._clock, self._offset, self._sleep = clock, offset, sleep
         self._scrapers: dict[str, _Scraper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.turns = Turns()
         self._changing = asyncio.Lock()
 
     async def apply(self, targets: Iterable[Target]) -> None:
@@ -366,7 +353,7 @@ class ScrapeManager:
             await asyncio.gather(*(self._stop(scraper) for scraper in list(self._scrapers.values())))
 
     def _setup(self, target: Target) -> _Setup:
-        return _Setup(target, self._recipe_of(target), self.limits)
+        return _Setup(target, recipe_or_fault(self._recipe_of, target), self.limits)
 
     async def _stop(self, scraper: _Scraper) -> None:
         key = scraper.target.key

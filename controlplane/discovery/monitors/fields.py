@@ -9,6 +9,13 @@ from collectors.durations import parse_duration
 from controlplane.config.wording import shown
 from controlplane.traffic.kubernetes.resource import Json
 
+MAX_TEXT = 4096
+"""Longest text of a field, in characters (chosen): texts go into addresses, labels and messages."""
+MIN_SECONDS = 1.0
+"""Shortest interval and timeout (chosen): anybody who may write a monitor chooses them."""
+_MAX_NAME = 100
+"""Characters of a field's name that a message has."""
+
 T = TypeVar("T")
 
 
@@ -37,11 +44,11 @@ class Fields:
 
     def at(self, name: str) -> str:
         """Return the path of a field."""
-        return ".".join(part for part in (self.path, name) if part)
+        return ".".join(part for part in (self.path, name[:_MAX_NAME]) if part)
 
     def names(self) -> Iterator[str]:
         """Yield the names of the given fields."""
-        return (str(name) for name, value in self._content.items() if value is not None)
+        return (self._usable(str(name), str(name)) for name, value in self._content.items() if value is not None)
 
     def get(self, name: str) -> Any:
         """Return a value of any type; None where it is not given."""
@@ -49,7 +56,7 @@ class Fields:
 
     def text(self, name: str, default: str = "") -> str:
         """Return a text."""
-        return self._typed(name, str, "a text", default)
+        return self._usable(name, self._typed(name, str, "a text", default))
 
     def flag(self, name: str, default: bool) -> bool:
         """Return a truth value."""
@@ -69,7 +76,7 @@ class Fields:
         values = self._typed(name, list, "a list", [])
         if wrong := [value for value in values if not isinstance(value, str)]:
             raise self.error(name, f"expected a list of texts, got {shown(wrong[0])} in it")
-        return tuple(values)
+        return tuple(self._usable(name, value) for value in values)
 
     def fields(self, name: str) -> Fields:
         """Return a mapping."""
@@ -86,9 +93,20 @@ class Fields:
         if not text:
             return default
         try:
-            return parse_duration(text) or default
+            seconds = parse_duration(text) or default
         except ValueError as error:
             raise self.error(name, str(error)) from error
+        if seconds < MIN_SECONDS:
+            raise self.error(name, f"{text} is shorter than {MIN_SECONDS:g}s, the shortest that is taken")
+        return seconds
+
+    def _usable(self, name: str, text: str) -> str:
+        """Return a text that is not too long, and that can be sent and stored."""
+        if len(text) > MAX_TEXT:
+            raise self.error(name, f"has {len(text)} characters; at most {MAX_TEXT} are taken")
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise self.error(name, "holds half of a character, which cannot be sent")
+        return text
 
     def _typed(self, name: str, kind: type[T], words: str, default: T) -> T:
         value = self.get(name)

@@ -31,6 +31,8 @@ _SPEC = (
     "namespaceSelector", "sampleLimit", "attachMetadata", "serviceDiscoveryRole", "scrapeClass",
 )  # fmt: skip
 """Fields that are read. Every other one that is given is told, because it has no effect."""
+MAX_ENDPOINTS = 100
+"""Most endpoints of a monitor (chosen): each is a group of targets with rules of its own."""
 _UNSTAMPED = ("honorTimestamps", "trackTimestampsStaleness")
 _ROLES = {"Endpoints": Role.ENDPOINTS, "EndpointSlice": Role.ENDPOINTSLICE}
 """Values of serviceDiscoveryRole."""
@@ -64,6 +66,9 @@ def read_monitor(monitor: Monitor, defaults: Defaults, secret: access.Secret) ->
     try:
         spec = Fields(monitor.found.get("spec"))
         endpoints = spec.items(monitor.kind.value.endpoints)
+        if len(endpoints) > MAX_ENDPOINTS:
+            sentence = f"has {len(endpoints)} entries; at most {MAX_ENDPOINTS} are taken"
+            raise spec.error(monitor.kind.value.endpoints, sentence)
         whole = _Whole(monitor, spec, defaults)
         remarks += whole.remarks
         if not endpoints:

@@ -17,8 +17,9 @@ from collectors.errors import ScrapeTimeout, UnexpectedStatus
 from collectors.exposition.parser import Limits, Parsed
 from collectors.samples import FloatArray, Layout, Picked, Series, View, labels_of
 from collectors.scraping.report import report_key
-from collectors.scraping.scrape import SLOTS, ScrapeManager, hashed_offset, next_tick
-from collectors.target import Lack, Source, Target, TargetHealth
+from collectors.scraping.scrape import ScrapeManager
+from collectors.scraping.ticks import SLOTS, hashed_offset, next_tick
+from collectors.target import Lack, Source, SourceRecipe, Target, TargetHealth
 from tests.fakes.recipes import MadeBy
 from tests.fakes.scrape_once import scrape_once
 
@@ -409,6 +410,27 @@ async def test_a_bug_keeps_the_loop_alive_and_does_not_look_like_life(caplog: py
     assert bench.manager.counters.failures == {"internal": 2}
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.getMessage() for record in errors] == ["target vllm/a:1: internal error (KeyError); logged once"]
+    await bench.manager.close()
+
+
+async def test_a_target_whose_source_cannot_be_made_is_down_and_the_others_go_on(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recipe_of(target: Target) -> SourceRecipe:
+        if target == A:
+            raise KeyError("vllm/a:1")
+        return MadeBy(bench.source, target)
+
+    monkeypatch.setattr(bench.manager, "_recipe_of", recipe_of)
+    bench.script(B, b"b 1\n")
+    for second in (15, 35):
+        await bench.manager.apply([A, B])  # as every look at the lists of targets does
+        await bench.time.to(second)
+    assert bench.sink.up(A) == [(10.0, 0.0), (20.0, 0.0), (30.0, 0.0)]
+    assert bench.sink.up(B) == [(10.0, 1.0), (20.0, 1.0), (30.0, 1.0)]
+    assert "internal error (KeyError: 'vllm/a:1')" in str(bench.health(A).last_error)
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == ["target vllm/a:1: no source can be made: internal error (KeyError: 'vllm/a:1')"]
     await bench.manager.close()
 
 

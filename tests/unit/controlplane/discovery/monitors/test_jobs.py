@@ -283,6 +283,12 @@ LEFT_OUT = (
     ),
     ({"tlsConfig": {"serverName": "a"}}, "endpoints[1].tlsConfig.serverName: is not supported"),
     ({"tlsConfig": {"minVersion": "TLS13"}}, "endpoints[1].tlsConfig.minVersion: is not supported above TLS12"),
+    ({"interval": "999ms"}, "endpoints[1].interval: 999ms is shorter than 1s, the shortest that is taken"),
+    ({"scrapeTimeout": "1ms"}, "endpoints[1].scrapeTimeout: 1ms is shorter than 1s, the shortest that is taken"),
+    ({"path": "/" * 4097}, "endpoints[1].path: has 4097 characters; at most 4096 are taken"),
+    ({"path": "/\ud800"}, "endpoints[1].path: holds half of a character, which cannot be sent"),
+    ({"params": {"a": ["b" * 5000]}}, "endpoints[1].params.a: has 5000 characters; at most 4096 are taken"),
+    ({"x" * 5000: 1}, f"endpoints[1].{'x' * 100}: has 5000 characters; at most 4096 are taken"),
     ({"interval": "soon"}, "endpoints[1].interval: expected a duration such as 15s, 2m or 1h30m, got 'soon'"),
     ({"scrapeTimeout": "31s"}, "endpoints[1].scrapeTimeout: is longer than the interval of 30 s"),
     ({"port": 5}, "endpoints[1].port: expected a text, got the number 5"),
@@ -368,3 +374,11 @@ def test_the_defaults_are_those_of_the_entry() -> None:
     found = service_monitor(endpoints=[{}, {"interval": "2s"}])
     groups = made(Kind.SERVICE, found, interval_s=15.0, timeout_s=4.0).groups
     assert [(group.interval_s, group.timeout_s) for group in groups] == [(15.0, 4.0), (2.0, 2.0)]
+
+
+def test_a_monitor_of_too_many_endpoints_is_left_out_in_one_sentence() -> None:
+    hundred = [{"port": "web"}] * 100
+    assert len(made(Kind.SERVICE, service_monitor(endpoints=hundred)).groups) == 100
+    assert made(Kind.SERVICE, service_monitor(endpoints=hundred * 2)) == Made(
+        (), ("ServiceMonitor llm/test: endpoints: has 200 entries; at most 100 are taken, so it is left out",)
+    )
