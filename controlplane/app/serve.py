@@ -23,8 +23,8 @@ from starlette.types import ASGIApp
 from controlplane.api.app import create_api
 from controlplane.app.connections import Sweeper, allow_many_files
 from controlplane.app.ending import HURRY_WITHIN_S, JOIN_WITHIN_S, STOP_WITHIN_S, Ending
-from controlplane.app.garbage import set_up_collector
 from controlplane.app.http_connection import MAX_CONNECTIONS, Connection, Places
+from controlplane.app.interpreter import set_up_interpreter
 from controlplane.app.services import build_services
 from controlplane.app.wiring import ControlPlane, running
 from controlplane.clock.system import SystemClock
@@ -52,7 +52,7 @@ def serve(loaded: LoadedFleet, warnings: Sequence[str], listen: str, data_dir: P
     ring = LogRing(SystemClock().now())
     logging.getLogger().addHandler(ring)
     most = min(MAX_CONNECTIONS, allow_many_files() // 2)
-    set_up_collector()
+    set_up_interpreter()
     os.umask(0o077)  # database, token file and their folder are for this user alone
     for warning in warnings:
         log.warning("configuration: %s", warning)

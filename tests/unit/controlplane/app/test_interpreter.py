@@ -1,14 +1,15 @@
-"""The garbage collector of a large process: what a full collection leaves is not looked at again until a day later."""
+"""The interpreter of a large process: what a full collection leaves is not looked at again until a day later."""
 
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from controlplane.app.garbage import THRESHOLDS, WHOLE_S, SetAside, set_up_collector
+from controlplane.app.interpreter import SWITCH_S, THRESHOLDS, WHOLE_S, SetAside, set_up_interpreter
 
 
 class Node:
@@ -69,13 +70,15 @@ def test_a_collection_of_young_objects_sets_nothing_aside(now: list[float]) -> N
     assert gc.get_freeze_count() == 0
 
 
-def test_the_collector_of_the_process_is_set_up_and_undone() -> None:
-    before, callbacks = gc.get_threshold(), len(gc.callbacks)
-    undo = set_up_collector()
+def test_the_interpreter_of_the_process_is_set_up_and_undone() -> None:
+    before, callbacks, switch_s = gc.get_threshold(), len(gc.callbacks), sys.getswitchinterval()
+    undo = set_up_interpreter()
     try:
         assert (gc.get_threshold(), len(gc.callbacks)) == (THRESHOLDS, callbacks + 1)
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
         gc.collect()
         assert gc.get_freeze_count() > 0
     finally:
         undo()
+    assert sys.getswitchinterval() == pytest.approx(switch_s)
     assert (gc.get_threshold(), len(gc.callbacks), gc.get_freeze_count()) == (before, callbacks, 0)
