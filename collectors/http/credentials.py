@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-from pathlib import Path
 
 from collectors.errors import ScrapeError
+from collectors.regular_file import read_regular
 from collectors.target import Auth
 
 MAX_SECRET_BYTES = 64 * 1024
@@ -40,8 +40,7 @@ def basic(username: str, password: str) -> str:
 
 def _secret_file(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_SECRET_BYTES)
+        content = read_regular(path, MAX_SECRET_BYTES)
         return _checked_secret(content.decode(), f"the credentials file {path}")
     except OSError as error:
         raise ScrapeError(f"cannot read the credentials file {path}: {error.strerror}") from error

@@ -6,10 +6,10 @@ import os
 from configparser import ConfigParser
 from configparser import Error as ParserError
 from dataclasses import dataclass
-from pathlib import Path
 
 from collectors.clouds.aws.signing import Key
 from collectors.errors import ScrapeError
+from collectors.regular_file import read_regular
 
 _FIELDS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 """Names in the file. In the environment they are in capitals."""
@@ -43,8 +43,7 @@ class KeyPlace:
         # The parser's errors show lines of the file, which hold secrets.
         parser = ConfigParser(interpolation=None, strict=False, default_section="")
         try:
-            with Path(self.file).open("rb") as file:
-                parser.read_string(file.read(_MAX_BYTES).decode())
+            parser.read_string(read_regular(self.file, _MAX_BYTES).decode())
         except OSError as error:
             raise ScrapeError(f"cannot read the credentials file {self.file}: {error.strerror}") from None
         except (ParserError, ValueError):

@@ -10,7 +10,6 @@ import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +24,7 @@ from collectors.clouds.kept_token import KeptToken
 from collectors.clouds.waiting import Limited
 from collectors.errors import ScrapeError, UnexpectedStatus
 from collectors.http.fetch import address_of
+from collectors.regular_file import read_regular
 
 SCOPE = "https://www.googleapis.com/auth/monitoring.read"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -58,8 +58,7 @@ class ServiceAccountTokens(KeptToken):
     def _assertion(self) -> tuple[str, str]:
         """Return the address for tokens and a signed question for one."""
         try:
-            with Path(self._file).open("rb") as file:
-                found = json.loads(file.read(_MAX_BYTES))
+            found = json.loads(read_regular(self._file, _MAX_BYTES))
             account, place, pem = (str(found[name]) for name in ("client_email", "token_uri", "private_key"))
             key = load_pem_private_key(pem.encode(), None)
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,10 @@ async def test_a_deleted_key_and_a_wrong_file_are_told_without_the_key(world: Wo
         with pytest.raises(ScrapeError, match="is no key file of a service account") as told:
             await world.read(world.reader())
         assert "hidden" not in str(told.value)
+    world.key.unlink()
+    os.mkfifo(world.key)
+    with pytest.raises(ScrapeError, match=r"cannot read the key file .*: it is no regular file"):
+        await world.read(world.reader())
     world.key.unlink()
     with pytest.raises(ScrapeError, match=r"cannot read the key file .*: No such file"):
         await world.read(world.reader())
