@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from collectors.logs.shipping.record import Record
 
@@ -49,6 +49,18 @@ class Queue:
                 left -= own
                 taken.append(record)
             return taken
+
+    def put_back(self, records: Sequence[Record]) -> None:
+        """Bring taken lines back to the front. The oldest are lost where the queue has no room any more."""
+        now = self._monotonic()
+        with self._lock:
+            for record in reversed(records):
+                size = record.size
+                if self._bytes + size > self._limit:
+                    self.lost += 1
+                    continue
+                self._records.appendleft((now, size, record))
+                self._bytes += size
 
     @property
     def bytes(self) -> int:

@@ -170,8 +170,9 @@ class Sender:
                 try:
                     await asyncio.to_thread(self.spool.put, records)
                 except OSError as error:
-                    self.stats.dropped["spool_broken"] += len(records)
+                    self.queue.put_back(records)
                     self._say(f"the spool cannot be written: {error.strerror or error}")
+                    return  # the memory has room for as much again; a later turn tries the disk again
 
     def _keep(self, current: Sequence[Record], batches: Sequence[Sequence[Record]]) -> None:
         """Bring to the spool what is left at the end. What was sent of the current batch is not sent again."""

@@ -201,20 +201,34 @@ async def test_lines_without_room_in_memory_go_to_the_spool_and_are_sent_in_thei
     assert (dropped(world), world.sender.spool.files) == ({}, 0)
 
 
-async def test_a_spool_that_cannot_be_written_is_counted_and_told(
+async def test_lines_stay_in_memory_while_the_disk_is_full_and_the_oldest_are_lost_last(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
+    disk = {"full": True}
 
-    made = Spool(tmp_path, 10**6, full)
-    world = World(spool=made, batch_lines=10, queue_bytes=2000)
+    def write(path: Path, data: bytes) -> None:
+        if disk["full"]:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(data)
+
+    made = Spool(tmp_path, 10**6, write)
+    world = World(spool=made, batch_lines=3, queue_bytes=2000)
     world.put(*"abcdef")
+    waiting = world.sender.queue.bytes
+    for _ in range(3):
+        await world.sender._make_room()  # type: ignore[attr-defined]
+    assert (dropped(world), world.sender.queue.lines, world.sender.queue.bytes) == ({}, 6, waiting)
+    assert caplog.text.count("the spool cannot be written: No space left on device") == 1
+    world.put(*"ghijklmnopqrstuvwxyz")  # more than the memory takes: the oldest go
     await world.sender._make_room()  # type: ignore[attr-defined]
-    lost = dropped(world)["spool_broken"]
-    assert (lost, world.sender.queue.lines) == (6, 0)
-    assert "the spool cannot be written: No space left on device" in caplog.text
-    await world.sender.close(0.0)
+    lost = dropped(world)["queue_full"]
+    assert lost and dropped(world) == {"queue_full": lost}
+    disk["full"] = False
+    while made.files * 3 + world.sender.queue.lines > 0:
+        await world.sender._make_room()  # type: ignore[attr-defined]
+        await world.sent()
+    names = "abcdefghijklmnopqrstuvwxyz"
+    assert "".join(name for batch in world.posted for name in batch) == names[lost:]
 
 
 async def test_without_a_spool_what_waits_at_the_end_is_counted() -> None:
