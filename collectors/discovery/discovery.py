@@ -208,6 +208,8 @@ def _idle(group: DiscoveryGroup, listed: Sequence[SdList]) -> Iterator[str]:
         return
     if found:
         why = f"its rules drop all {len(found)} addresses there; `cp targets --dropped --search {group.job}` says why"
+    elif any(one.faults for one in listed):
+        return  # its addresses are refused, and the faults say why
     else:
         why = "there is no address in its namespaces"
     yield f"{group.words.owner} selects nothing: {why}"

@@ -98,6 +98,10 @@ def test_a_group_without_targets_is_told_with_its_owner() -> None:
         "Monitor x selects nothing: its rules drop all 1 addresses there; `cp targets --dropped --search x` says why",
         "Monitor x selects nothing: there is no address in its namespaces",
     )
+    wrong = (*ENTRIES, Entry(("d:port",), ENTRIES[0].labels | {"team": "d"}))
+    found.refresh({**entries, LIST: Answer(2, wrong)}.__getitem__)
+    assert [remark for remark in found.remarks if "no address" in remark] == []
+    assert "d:port" in str(found.errors[0])
 
 
 def test_a_part_has_the_entries_of_its_values_or_all_others() -> None:
