@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from collectors.regular_file import read_regular
 from dashboards.boards.alerts import alerts
 from dashboards.boards.backups import backups
 from dashboards.boards.control_plane import control_plane
@@ -40,6 +42,8 @@ BOARDS: Mapping[str, Callable[[Settings], dict[str, Any]]] = {
 }
 """Each dashboard by its file name without extension."""
 
+_MAX_BYTES = 16 * 2**20
+"""Longest file that is compared. Chosen: our largest dashboard takes 0.1 MB."""
 PROVIDER = "provisioning/dashboards/controlplane.yaml"
 
 
@@ -68,6 +72,8 @@ def write_dashboards(out: Path, settings: Settings, seen_at: str = PROVISIONED_A
     for name, text in files(settings, seen_at).items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))  # a write to a FIFO waits for a reader
         path.write_text(text, "utf-8")
         written.append(path)
     return written
@@ -82,7 +88,7 @@ def drift(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[
     found = {}
     for name, text in files(settings, seen_at).items():
         path = out / name
-        there = path.read_text("utf-8", errors="replace") if path.exists() else ""
+        there = read_regular(path, _MAX_BYTES).decode(errors="replace") if path.exists() else ""
         if there != text:
             lines = difflib.unified_diff(there.splitlines(), text.splitlines(), f"{path}", "generated", lineterm="")
             found[str(path)] = "\n".join(lines)

@@ -167,7 +167,7 @@ def _address(url: str) -> str:
     """Return an address that paths can be put behind. Raises GrafanaError, which does not show credentials."""
     if "@" in url:
         raise GrafanaError("the address of Grafana has credentials or an @: give it without, and the token beside it")
-    if not url.startswith(("http://", "https://")) or "?" in url or "#" in url:
+    if not url.lower().startswith(("http://", "https://")) or "?" in url or "#" in url:
         raise GrafanaError(f"{url}: expected the address of Grafana, such as https://grafana.example.org")
     return url.rstrip("/")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +271,14 @@ def test_files_are_written_and_the_same_every_time(tmp_path: Path) -> None:
     provider = yaml.safe_load(first[-1])["providers"][0]
     assert (provider["type"], provider["options"]) == ("file", {"path": PROVISIONED_AT})
     assert {o.name: o.default for o in DASHBOARDS[0].options}["seen_at"] == PROVISIONED_AT
+
+
+def test_a_fifo_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gpu.json")
+    for act in (write_dashboards, drift):
+        with pytest.raises(OSError, match="it is no regular file") as refused:
+            act(tmp_path, SETTINGS)
+        assert refused.value.filename == str(tmp_path / "gpu.json")
 
 
 def test_a_file_that_was_changed_or_is_missing_has_drifted(tmp_path: Path) -> None:
