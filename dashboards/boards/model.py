@@ -31,7 +31,6 @@ def model(settings: Settings) -> dict[str, Any]:
             "node": values_of("llm_requests_total", "node", chosen("model")),
         },
         sections=[_now(settings), _requests(settings), _latency(settings), _tokens(settings), _backends(settings)],
-        page="/models/${model}",
     )
 
 
