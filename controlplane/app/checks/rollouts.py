@@ -10,6 +10,7 @@ from rapidfuzz import fuzz
 
 from alerts.rules import AlertingRule, RuleGroup
 from collectors.catalogue.model import load_catalogue
+from collectors.regular_file import read_regular
 from controlplane.app.checks.findings import Findings
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
@@ -113,8 +114,7 @@ def _check_judge(judge: JudgeSection, loc: Loc, findings: Findings) -> None:
         findings.warn((*loc, "key_env"), f"environment variable {judge.key_env} is not set or empty; put the key there")
     if judge.key_file is not None:
         try:
-            with judge.key_file.open("rb") as file:
-                empty = not file.read(1)
+            empty = not read_regular(judge.key_file, 1)
         except OSError as error:
             findings.warn((*loc, "key_file"), f"{judge.key_file}: {error.strerror}")
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from alerts.errors import DeliveryFailed
+from collectors.regular_file import read_regular
 from controlplane.config.notifiers.common import CommonNotifier
 
 MAX_SECRET_BYTES = 4096
@@ -59,8 +60,7 @@ class Secret:
 
     def _content(self, path: Path) -> str:
         try:
-            with path.open("rb") as file:
-                return file.read(MAX_SECRET_BYTES).decode().strip()
+            return read_regular(path, MAX_SECRET_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise DeliveryFailed(f"{self.owner}: {path} cannot be read: {_why(error)}") from error
 

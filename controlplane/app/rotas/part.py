@@ -16,6 +16,7 @@ from pathlib import Path
 from alerts.duty import Roster
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Clock
+from collectors.regular_file import read_regular
 from controlplane.app.notifying.secrets import Secret
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.rotas.fetching import Fetched, decoded
@@ -351,8 +352,7 @@ def _digest(source: RotaSource) -> str:
 def content_of(path: Path) -> str:
     """Return the text of a calendar in a file. Blocking. Raises CalendarError."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_regular(path, MAX_BYTES + 1)
     except OSError as error:
         raise CalendarError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,9 @@ def test_the_key_of_a_judge_is_missing(check: Checked, tmp_path: Path, monkeypat
     monkeypatch.setenv("JUDGE_KEY", "geheim")
     assert check(golden(key_env="JUDGE_KEY")) == []
     assert check(golden(key_file="key")) == ["warning: golden.judge.key_file: key: No such file or directory"]
+    os.mkfifo(tmp_path / "key")
+    assert check(golden(key_file="key")) == ["warning: golden.judge.key_file: key: it is no regular file"]
+    (tmp_path / "key").unlink()
     (tmp_path / "key").write_text("")
     assert check(golden(key_file="key")) == ["warning: golden.judge.key_file: key is empty; put the key there"]
     (tmp_path / "key").write_text("geheim")
