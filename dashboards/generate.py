@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import json
 from collections.abc import Callable, Mapping
@@ -23,7 +22,8 @@ from dashboards.boards.sglang import sglang
 from dashboards.boards.tensorrt_llm import tensorrt_llm
 from dashboards.boards.triton import triton
 from dashboards.boards.vllm import vllm
-from dashboards.settings import PROVISIONED_AT, Settings
+from dashboards.settings import FOLDER_TITLE, FOLDER_UID, PROVISIONED_AT, Settings
+from dashboards.text import difference, text_of
 
 BOARDS: Mapping[str, Callable[[Settings], dict[str, Any]]] = {
     "fleet": fleet,
@@ -58,11 +58,6 @@ def files(settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[str, str]:
     return found | {PROVIDER: _provider(seen_at)}
 
 
-def text_of(dashboard: Mapping[str, Any]) -> str:
-    """Return a dashboard as the text of its file."""
-    return json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
 def write_dashboards(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> list[Path]:
     """Write all files into `out`; return their paths. Makes `out` if it is absent.
 
@@ -90,8 +85,7 @@ def drift(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[
         path = out / name
         there = read_regular(path, _MAX_BYTES).decode(errors="replace") if path.exists() else ""
         if there != text:
-            lines = difflib.unified_diff(there.splitlines(), text.splitlines(), f"{path}", "generated", lineterm="")
-            found[str(path)] = "\n".join(lines)
+            found[str(path)] = difference(there, text, str(path), "generated")
     return found
 
 
@@ -101,8 +95,8 @@ def _provider(seen_at: str) -> str:
 apiVersion: 1
 providers:
   - name: controlplane
-    folder: LLM fleet
-    folderUid: llm-fleet-dashboards
+    folder: {FOLDER_TITLE}
+    folderUid: {FOLDER_UID}
     type: file
     allowUiUpdates: false
     options: {{path: {json.dumps(seen_at)}}}

@@ -7,7 +7,6 @@ content: the message of each version that is written ends with a digest of the c
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import ssl
@@ -20,8 +19,9 @@ from typing import Any
 import httpx
 
 from dashboards.errors import GrafanaError, GrafanaUnreachable
+from dashboards.settings import FOLDER_TITLE, FOLDER_UID
+from dashboards.text import difference, text_of
 
-FOLDER_UID, FOLDER_TITLE = "llm-fleet-dashboards", "LLM fleet"
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 16 * 2**20
 """Longest answer that is read. Chosen: our largest dashboard takes 0.1 MB."""
@@ -80,9 +80,11 @@ class Grafana:
     def change(self, dashboard: Mapping[str, Any]) -> Change:
         """Return what a push would do with a dashboard. Raises GrafanaError."""
         uid, title = str(dashboard["uid"]), str(dashboard["title"])
+        names = f"grafana/{uid}", f"generated/{uid}"
         found = self._ask("GET", f"/api/dashboards/uid/{uid}", absent=True)
         if found is None:
-            return Change(uid, title, Fate.CREATE, "\n".join(_lines({}, dashboard, uid)), dashboard, FOLDER_UID, None)
+            diff = difference("", text_of(dashboard), *names)
+            return Change(uid, title, Fate.CREATE, diff, dashboard, FOLDER_UID, None)
         there, meta = _fields(found, "dashboard"), _fields(found, "meta")
         if meta.get("provisioned"):
             raise GrafanaError(
@@ -91,7 +93,7 @@ class Grafana:
             )
         version = there.get("version")
         same = _content(there) == _content(dashboard) or self._wrote_last(uid, dashboard)
-        diff = "" if same else "\n".join(_lines(_content(there), _content(dashboard), uid))
+        diff = "" if same else difference(text_of(_content(there)), text_of(_content(dashboard)), *names)
         known = version if isinstance(version, int) else None
         folder = meta.get("folderUid")
         fate = Fate.SAME if same else Fate.UPDATE
@@ -199,11 +201,3 @@ def _message(dashboard: Mapping[str, Any]) -> str:
     """Return the message of a version, with a digest of its content."""
     text = json.dumps(_content(dashboard), sort_keys=True)
     return f"controlplane dashboards push {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-
-def _lines(old: Mapping[str, Any], new: Mapping[str, Any], uid: str) -> list[str]:
-    return list(difflib.unified_diff(_text(old), _text(new), f"grafana/{uid}", f"generated/{uid}", lineterm=""))
-
-
-def _text(dashboard: Mapping[str, Any]) -> list[str]:
-    return json.dumps(dashboard, indent=2, sort_keys=True, ensure_ascii=False).splitlines() if dashboard else []

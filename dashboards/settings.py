@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+FOLDER_UID, FOLDER_TITLE = "llm-fleet-dashboards", "LLM fleet"
+"""Grafana's folder of the dashboards, whether they come from files or by a push."""
 PROVISIONED_AT = "/var/lib/grafana/dashboards"
 """Folder of the dashboards as Grafana sees it, unless another is given: that of deploy/compose.yaml."""
 

@@ -8,21 +8,27 @@ from dashboards.board import select
 from dashboards.panels import RED, YELLOW, Heat, Limit, Lines, Panel, Query
 from dashboards.settings import Settings
 
-RATE = "$__rate_interval"
+FAILED = 'outcome=~"error|timeout|cut"'
+"""Matcher of the requests that count as failed, as in the alert rules."""
 STAGE_LIMITS = {"e2e_request_latency": "latency_p99", "time_to_first_token": "ttft_p95"}
 """Threshold of a stage of a request, by the name that engines give the stage."""
 Stage = tuple[str, str, str]
 """Title, name in the engine's metrics, and description of a stage of a request."""
 
 
-def rate(metric: str, by: str, *matchers: str, window: str = RATE) -> str:
+def rate(metric: str, by: str, *matchers: str) -> str:
     """Return the sum of a counter's rates by labels."""
-    return f"sum by ({by}) (rate({metric}{select(*matchers)}[{window}]))"
+    return f"sum by ({by}) (rate({metric}{select(*matchers)}[$__rate_interval]))"
 
 
 def ratio(top: str, bottom: str) -> str:
     """Return a quotient that is absent, and not NaN, where nothing was counted."""
     return f"{top} / ({bottom} > 0)"
+
+
+def share(outcome: str, by: str, *matchers: str) -> str:
+    """Return the requests with an outcome as a share of all requests."""
+    return ratio(rate("llm_requests_total", by, outcome, *matchers), rate("llm_requests_total", by, *matchers))
 
 
 def quantile(q: float, metric: str, by: str, *matchers: str) -> str:
@@ -48,32 +54,46 @@ def near(limit: float, share: float = 0.85) -> tuple[Limit, Limit]:
     return Limit(limit * share, YELLOW), Limit(limit, RED)
 
 
-def stages(
-    settings: Settings, prefix: str, found: Sequence[Stage], by: str, matchers: str, width: int = 8
-) -> list[Panel]:
+def timed(
+    settings: Settings, title: str, text: str, metric: str, by: str, legend: str, *matchers: str, limit: str, width: int
+) -> Lines:
+    """Return a panel of a histogram's quantiles. `limit` is the threshold of the alert on it; "" for none."""
+    return Lines(
+        title=title,
+        description=text + (" The line is the alert's limit." if limit else ""),
+        queries=quantiles(metric, by, legend, *matchers),
+        unit="s",
+        minimum=0,
+        limits=[Limit(settings.limit(limit))] if limit else (),
+        width=width,
+    )
+
+
+def mapped(title: str, text: str, metric: str, *matchers: str) -> Heat:
+    """Return a heatmap of a histogram."""
+    return Heat(title=title, description=text, queries=heat(metric, *matchers), unit="s", width=12)
+
+
+def stages(settings: Settings, prefix: str, found: Sequence[Stage], by: str, matchers: str, width: int) -> list[Panel]:
     """Return a panel of quantiles for each stage, and heatmaps of the first two. Metrics: `<prefix><name>_seconds`."""
-    panels: list[Panel] = []
-    for title, name, text in found:
-        limit = STAGE_LIMITS.get(name)
-        panels.append(
-            Lines(
-                title=title,
-                description=text + (" The line is the alert's limit." if limit else ""),
-                queries=quantiles(f"{prefix}{name}_seconds", by, "{{" + by + "}}", matchers),
-                unit="s",
-                minimum=0,
-                limits=[Limit(settings.limit(limit))] if limit else (),
-                width=width,
-            )
+    lines = [
+        timed(
+            settings,
+            title,
+            text,
+            f"{prefix}{name}_seconds",
+            by,
+            "{{" + by + "}}",
+            matchers,
+            limit=STAGE_LIMITS.get(name, ""),
+            width=width,
         )
-    for title, name, text in found[:2]:
-        panels.append(
-            Heat(
-                title=f"{title}, all requests",
-                description=f"{text} Requests per second in each bucket.",
-                queries=heat(f"{prefix}{name}_seconds", matchers),
-                unit="s",
-                width=12,
-            )
+        for title, name, text in found
+    ]
+    maps = [
+        mapped(
+            f"{title}, all requests", f"{text} Requests per second in each bucket.", f"{prefix}{name}_seconds", matchers
         )
-    return panels
+        for title, name, text in found[:2]
+    ]
+    return [*lines, *maps]

@@ -114,8 +114,8 @@ def _providers(settings: Settings) -> Section:
         ),
         Lines(
             title="Cost of a million output tokens",
-            description="Spending of the last day by the output tokens that the engines counted in it. Absent on "
-            "the first day of a month, and where the engine counts no tokens.",
+            description="Spending of the last day by the output tokens that the engines counted in it. Absent on the "
+            "first day of a month, and where the engine counts no tokens.",
             queries=[
                 Query(
                     f"1e6 * (sum by (model) (delta(llm_budget_spent_usd{select(_MODEL)}[1d])) > 0)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import quantile, rate, ratio
+from dashboards.boards.common import FAILED, quantile, rate, share
 from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Link, Number, Query, Rows
 from dashboards.settings import Settings
 
@@ -146,40 +146,31 @@ def _traffic(settings: Settings) -> Section:
             minimum=0,
             links=model_link(settings),
         ),
-        Lines(
-            title="Errors, as the probe and the gateway see them",
-            description="Failed requests as a share of all. Engines are left out, because most failures never reach "
-            "their counters. The line is the limit of LLMErrorRateHigh.",
-            queries=[
-                Query(
-                    ratio(
-                        rate("llm_requests_total", by, 'outcome=~"error|timeout|cut"', *_OUTSIDE),
-                        rate("llm_requests_total", by, *_OUTSIDE),
-                    ),
-                    legend,
-                )
-            ],
-            unit="percentunit",
-            minimum=0,
-            limits=[Limit(settings.limit("error_rate"))],
-            links=model_link(settings),
-        ),
-        Lines(
-            title="Timeouts, as the probe and the gateway see them",
-            description="Requests that timed out as a share of all. The line is the limit of LLMTimeoutRateHigh.",
-            queries=[
-                Query(
-                    ratio(
-                        rate("llm_requests_total", by, 'outcome="timeout"', *_OUTSIDE),
-                        rate("llm_requests_total", by, *_OUTSIDE),
-                    ),
-                    legend,
-                )
-            ],
-            unit="percentunit",
-            minimum=0,
-            limits=[Limit(settings.limit("timeout_rate"))],
-            links=model_link(settings),
+        *(
+            Lines(
+                title=f"{title}, as the probe and the gateway see them",
+                description=text,
+                queries=[Query(share(outcome, by, *_OUTSIDE), legend)],
+                unit="percentunit",
+                minimum=0,
+                limits=[Limit(settings.limit(limit))],
+                links=model_link(settings),
+            )
+            for title, text, outcome, limit in (
+                (
+                    "Errors",
+                    "Failed requests as a share of all. Engines are left out, because most failures never reach their "
+                    "counters. The line is the limit of LLMErrorRateHigh.",
+                    FAILED,
+                    "error_rate",
+                ),
+                (
+                    "Timeouts",
+                    "Requests that timed out as a share of all. The line is the limit of LLMTimeoutRateHigh.",
+                    'outcome="timeout"',
+                    "timeout_rate",
+                ),
+            )
         ),
     ]
 

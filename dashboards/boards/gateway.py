@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import heat, quantiles, rate, ratio
+from dashboards.boards.common import FAILED, heat, quantiles, rate, ratio
 from dashboards.panels import YELLOW, Bars, Heat, Limit, Lines, Number, Query
 from dashboards.settings import Settings
 
 _MODEL = chosen("model")
 _SEEN = ('source="gateway"', _MODEL)
-_FAILED = 'outcome=~"error|timeout|cut"'
 _VERSION = "{{model}} {{version}}"
 _OWN = "controlplane_gateway_"
 
@@ -58,7 +57,7 @@ def _now(settings: Settings) -> Section:
             description="Failed requests as a share of all. Red is where LLMErrorRateHigh fires.",
             queries=[
                 Query(
-                    f"sum({rate('llm_requests_total', 'model', _FAILED, *_SEEN)}) "
+                    f"sum({rate('llm_requests_total', 'model', FAILED, *_SEEN)}) "
                     f"/ (sum({rate('llm_requests_total', 'model', *_SEEN)}) > 0)"
                 )
             ],
@@ -179,9 +178,7 @@ def _tenants() -> Section:
         Lines(
             title="Failed requests by tenant",
             description="As a share of the tenant's requests.",
-            queries=[
-                Query(ratio(rate(f"{_OWN}tenant_requests_total", "tenant", _FAILED, tenant), asked), "{{tenant}}")
-            ],
+            queries=[Query(ratio(rate(f"{_OWN}tenant_requests_total", "tenant", FAILED, tenant), asked), "{{tenant}}")],
             unit="percentunit",
             minimum=0,
         ),

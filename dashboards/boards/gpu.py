@@ -79,9 +79,8 @@ def _load(settings: Settings) -> Section:
         ),
         Lines(
             title="Memory",
-            description="Used memory as a share of used, reserved and free. vLLM reserves its share at start. The "
-            "line is "
-            "the limit of GPUMemoryHigh.",
+            description="Used memory as a share of used, reserved and free. vLLM reserves its share at start. The line "
+            "is the limit of GPUMemoryHigh.",
             queries=[Query(_MEMORY, _LEGEND)],
             unit="percentunit",
             minimum=0,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import heat, quantiles, rate, ratio
-from dashboards.panels import GREEN, RED, YELLOW, Heat, Limit, Lines, Link, Number, Query, Rows
+from dashboards.boards.common import FAILED, mapped, rate, ratio, share, timed
+from dashboards.panels import GREEN, RED, YELLOW, Limit, Lines, Link, Number, Query, Rows
 from dashboards.settings import Settings
 
 _CHOSEN = chosen("model", "version")
 _ENGINE = ('source="engine"', _CHOSEN)
 _OUTSIDE = ('source!="engine"', _CHOSEN)
-_FAILED = 'outcome=~"error|timeout|cut"'
 _BY = "model, version, source"
 _LEGEND = "{{model}} {{version}} ({{source}})"
+_WHOLE, _FIRST = "llm_request_duration_seconds", "llm_time_to_first_token_seconds"
 _VERSION = "{{model}} {{version}}"
 
 
@@ -35,7 +35,7 @@ def model(settings: Settings) -> dict[str, Any]:
 
 
 def _now(settings: Settings) -> Section:
-    failed, asked = select(_FAILED, *_OUTSIDE), select(*_OUTSIDE)
+    failed, asked = select(FAILED, *_OUTSIDE), select(*_OUTSIDE)
     worst = "model_version_source:llm_request_duration_seconds:p99" + select(_CHOSEN)
     first = "model_version_source:llm_time_to_first_token_seconds:p95" + select(_CHOSEN)
     return "Now", [
@@ -91,9 +91,13 @@ def _now(settings: Settings) -> Section:
 
 
 def _requests(settings: Settings) -> Section:
+    return "Requests", [*_traffic(settings), *_failures(settings)]
+
+
+def _traffic(settings: Settings) -> list[Lines]:
     total = rate("llm_requests_total", "model", 'source="engine"', chosen("model"))
     each = rate("llm_requests_total", "model, version", *_ENGINE)
-    return "Requests", [
+    return [
         Lines(
             title="Requests per second by version",
             description="Finished requests, as the engines count.",
@@ -118,8 +122,8 @@ def _requests(settings: Settings) -> Section:
         Lines(
             title="Requests against the baseline",
             description="Requests per second, and the mean of the same hour in the last three weeks. "
-            "LLMQpsBelowBaseline "
-            "fires below the fraction `qps_ratio` of it. A fleet younger than a week has no baseline.",
+            "LLMQpsBelowBaseline fires below the fraction `qps_ratio` of it. A fleet younger than a week has no "
+            "baseline.",
             queries=[
                 Query(f"model:llm_requests:rate5m{select(chosen('model'))}", "{{model}} now"),
                 Query(f"model:llm_requests:baseline{select(chosen('model'))}", "{{model}} baseline"),
@@ -131,19 +135,16 @@ def _requests(settings: Settings) -> Section:
             unit="reqps",
             minimum=0,
         ),
+    ]
+
+
+def _failures(settings: Settings) -> list[Lines]:
+    return [
         Lines(
             title="Errors and timeouts",
             description="Failed requests as a share of all, as the probe and the gateway see them. The line is the "
-            "limit "
-            "of LLMErrorRateHigh.",
-            queries=[
-                Query(
-                    ratio(
-                        rate("llm_requests_total", _BY, _FAILED, *_OUTSIDE), rate("llm_requests_total", _BY, *_OUTSIDE)
-                    ),
-                    _LEGEND,
-                )
-            ],
+            "limit of LLMErrorRateHigh.",
+            queries=[Query(share(FAILED, _BY, *_OUTSIDE), _LEGEND)],
             unit="percentunit",
             minimum=0,
             limits=[Limit(settings.limit("error_rate"))],
@@ -172,45 +173,37 @@ def _requests(settings: Settings) -> Section:
 
 
 def _latency(settings: Settings) -> Section:
-    found = []
-    for title, metric, text, limit in (
-        ("Whole request", "llm_request_duration_seconds", "From arrival to the last token.", "latency_p99"),
-        ("Time to first token", "llm_time_to_first_token_seconds", "From arrival to the first token.", "ttft_p95"),
-        ("Between tokens", "llm_inter_token_latency_seconds", "Between two tokens of one request.", ""),
-    ):
-        found.append(
-            Lines(
-                title=title,
-                description=f"{text} By version, engine and source, since buckets differ between engines."
-                + (" The line is the alert's limit." if limit else ""),
-                queries=quantiles(
-                    metric, "model, version, engine, source", "{{model}} {{version}} ({{engine}}, {{source}})", _CHOSEN
-                ),
-                unit="s",
-                minimum=0,
-                limits=[Limit(settings.limit(limit))] if limit else (),
+    by, legend = "model, version, engine, source", "{{model}} {{version}} ({{engine}}, {{source}})"
+    apart = "By version, engine and source, since buckets differ between engines."
+    stripes = (
+        "Requests per second in each bucket, as the gateway and the probe count. Two stripes are two kinds of "
+        "requests, or a slow backend."
+    )
+    return "Latency", [
+        *(
+            timed(settings, title, f"{text} {apart}", metric, by, legend, _CHOSEN, limit=limit, width=8)
+            for title, metric, text, limit in (
+                ("Whole request", _WHOLE, "From arrival to the last token.", "latency_p99"),
+                ("Time to first token", _FIRST, "From arrival to the first token.", "ttft_p95"),
+                ("Between tokens", "llm_inter_token_latency_seconds", "Between two tokens of one request.", ""),
             )
-        )
-    maps = [
-        Heat(
-            title=f"{title}, as clients see it",
-            description=f"{text} Requests per second in each bucket, as the gateway and the probe count. Two stripes "
-            "are two kinds of requests, or a slow backend.",
-            queries=heat(metric, *_OUTSIDE),
-            unit="s",
-            width=12,
-        )
-        for title, metric, text in (
-            ("Whole request", "llm_request_duration_seconds", "From arrival to the end."),
-            ("Time to first token", "llm_time_to_first_token_seconds", "From arrival to the first token."),
-        )
+        ),
+        *(
+            mapped(f"{title}, as clients see it", f"{text} {stripes}", metric, *_OUTSIDE)
+            for title, metric, text in (
+                ("Whole request", _WHOLE, "From arrival to the end."),
+                ("Time to first token", _FIRST, "From arrival to the first token."),
+            )
+        ),
     ]
-    return "Latency", [*found, *maps]
 
 
 def _tokens(settings: Settings) -> Section:
-    hits = rate("llm_prefix_cache_hits_total", "model, version, unit", _CHOSEN)
-    return "Tokens and cache", [
+    return "Tokens and cache", [*_of_answers(), *_of_the_cache(settings)]
+
+
+def _of_answers() -> list[Lines]:
+    return [
         Lines(
             title="Tokens per second",
             description="Input and output tokens by version, as the engines count. Cached input is a part of the "
@@ -234,6 +227,12 @@ def _tokens(settings: Settings) -> Section:
             unit="none",
             minimum=0,
         ),
+    ]
+
+
+def _of_the_cache(settings: Settings) -> list[Lines]:
+    hits = rate("llm_prefix_cache_hits_total", "model, version, unit", _CHOSEN)
+    return [
         Lines(
             title="KV cache",
             description="Used share of each engine's KV cache. The line is the limit of LLMKVCachePressure.",

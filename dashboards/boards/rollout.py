@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import quantile, rate, ratio
+from dashboards.boards.common import FAILED, quantile, rate, ratio, share
 from dashboards.boards.fleet import model_link
 from dashboards.panels import YELLOW, Limit, Lines, Link, Number, Query, Rows, States
 from dashboards.settings import Settings
@@ -13,7 +13,6 @@ from dashboards.settings import Settings
 _MODEL = chosen("model")
 _CHOSEN = chosen("model", "version")
 _OUTSIDE = ('source!="engine"', _CHOSEN)
-_FAILED = 'outcome=~"error|timeout|cut"'
 _BY = "model, version, source"
 _LEGEND = "{{model}} {{version}} ({{source}})"
 
@@ -125,14 +124,12 @@ def _split(settings: Settings) -> Section:
 
 
 def _compared(settings: Settings) -> Section:
-    failed = ratio(rate("llm_requests_total", _BY, _FAILED, *_OUTSIDE), rate("llm_requests_total", _BY, *_OUTSIDE))
     found = [
         Lines(
             title="Errors",
             description="Failed requests as a share of all, as the gateway and the probe see them. The line is the "
-            "limit of "
-            "LLMErrorRateHigh; a rollout's own limits are in its analysis.",
-            queries=[Query(failed, _LEGEND)],
+            "limit of LLMErrorRateHigh; a rollout's own limits are in its analysis.",
+            queries=[Query(share(FAILED, _BY, *_OUTSIDE), _LEGEND)],
             unit="percentunit",
             minimum=0,
             limits=[Limit(settings.limit("error_rate"))],
@@ -146,8 +143,7 @@ def _compared(settings: Settings) -> Section:
             Lines(
                 title=title,
                 description="As the gateway and the probe see it. Lines that drift apart after a step are the "
-                "candidate's "
-                "doing. The dashed line is the alert's limit.",
+                "candidate's doing. The dashed line is the alert's limit.",
                 queries=[Query(quantile(q, metric, _BY, *_OUTSIDE), _LEGEND)],
                 unit="s",
                 minimum=0,

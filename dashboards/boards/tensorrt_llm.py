@@ -27,8 +27,7 @@ def tensorrt_llm(settings: Settings) -> dict[str, Any]:
         uid="llm-tensorrt-llm",
         title="TensorRT-LLM",
         description="trtllm-serve's metrics at /prometheus/metrics (reading its /metrics empties a queue), and those "
-        "of "
-        "Triton's TensorRT-LLM backend.",
+        "of Triton's TensorRT-LLM backend.",
         variables={"instance": values_of("target_up", "instance", 'engine=~"trtllm|triton"')},
         sections=[_requests(), _latency(settings), _tokens(), _triton()],
         page="/targets",

@@ -99,8 +99,8 @@ def _time(settings: Settings) -> Section:
         ),
         Lines(
             title="P99 of the slowest server",
-            description="Needs --metrics-config summary_latencies=true. An upper bound, since "
-            "quantiles of several servers cannot be averaged. The line is the limit of LLMLatencyQuantileHigh.",
+            description="Needs --metrics-config summary_latencies=true. An upper bound, since quantiles of several "
+            "servers cannot be averaged. The line is the limit of LLMLatencyQuantileHigh.",
             queries=[
                 Query(
                     f"max by (model, version) (nv_inference_request_summary_us{_P99}) / 1000000",

@@ -42,7 +42,7 @@ def diff(url: str, token_env: str, config: Path | None, ca_file: Path | None) ->
     """Print how the dashboards in a Grafana differ. Raises VerdictNegative for differences, WrongUsage and others."""
     settings = _settings(config)
     with _grafana(url, token_env, ca_file) as grafana:
-        changes = [grafana.change(board) for board in all_dashboards(settings).values()]
+        changes = _changes(grafana, settings)
     for change in changes:
         if change.diff:
             say_block(change.diff)
@@ -55,7 +55,7 @@ def push(url: str, token_env: str, config: Path | None, ca_file: Path | None, dr
     """Create or update the dashboards in a Grafana. Raises WrongUsage, VerdictNegative and ServerUnreachable."""
     settings = _settings(config)
     with _grafana(url, token_env, ca_file) as grafana:
-        changes = [grafana.change(board) for board in all_dashboards(settings).values()]
+        changes = _changes(grafana, settings)
         if not _summary(changes):
             say("Grafana has all dashboards as they would be generated; nothing to do")
             return
@@ -96,6 +96,10 @@ def _grafana(url: str, token_env: str, ca_file: Path | None) -> Iterator[Grafana
         raise ServerUnreachable(str(error)) from error
     except GrafanaError as error:
         raise VerdictNegative(str(error)) from error
+
+
+def _changes(grafana: Grafana, settings: Settings) -> list[Change]:
+    return [grafana.change(board) for board in all_dashboards(settings).values()]
 
 
 def _summary(changes: list[Change]) -> str:

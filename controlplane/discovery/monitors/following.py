@@ -121,6 +121,5 @@ def _resources(plural: str, spaces: Sequence[str]) -> Iterator[Resource]:
         yield namespaces()
         return
     kind = next(kind for kind in Kind if kind.value.plural == plural)
-    field = "service_monitor_selector" if kind is Kind.SERVICE else "pod_monitor_selector"
     for space in spaces:
-        yield monitors_of(plural, f"{kind.value.title}s", space, f"write {field}: null")
+        yield monitors_of(plural, f"{kind.value.title}s", space, f"write {kind.value.field}_selector: null")

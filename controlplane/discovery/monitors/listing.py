@@ -75,7 +75,7 @@ def _unselected(kind: Kind, monitors: list[Monitor]) -> Iterator[str]:
     if monitors:
         names = sorted(f"{each.namespace}/{each.name}" for each in monitors)
         rest = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        field = "service_monitor" if kind is Kind.SERVICE else "pod_monitor"
+        field = kind.value.field
         yield (
             f"{field}_selector: and {field}_namespace_selector: do not select {kind.value.title} "
             f"{', '.join(names[:MAX_NAMED])}{rest}"

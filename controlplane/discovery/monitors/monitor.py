@@ -18,6 +18,8 @@ class _Words(NamedTuple):
     """Begins the names of its jobs."""
     endpoints: str
     """The field with its endpoints."""
+    field: str
+    """Begins the names of its fields in fleet.yaml."""
     selected: str
     """Kind of the objects that its selector selects, as a part of the names of labels."""
 
@@ -25,8 +27,8 @@ class _Words(NamedTuple):
 class Kind(Enum):
     """Kind of a monitor."""
 
-    SERVICE = _Words("ServiceMonitor", "servicemonitors", "serviceMonitor", "endpoints", "service")
-    POD = _Words("PodMonitor", "podmonitors", "podMonitor", "podMetricsEndpoints", "pod")
+    SERVICE = _Words("ServiceMonitor", "servicemonitors", "serviceMonitor", "endpoints", "service_monitor", "service")
+    POD = _Words("PodMonitor", "podmonitors", "podMonitor", "podMetricsEndpoints", "pod_monitor", "pod")
 
 
 @dataclass(frozen=True)

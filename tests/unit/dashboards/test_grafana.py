@@ -14,7 +14,8 @@ import pytest
 from controlplane.cli.main import run
 from dashboards.errors import GrafanaError, GrafanaUnreachable
 from dashboards.generate import BOARDS
-from dashboards.grafana import FOLDER_TITLE, FOLDER_UID, Change, Fate, Grafana
+from dashboards.grafana import Change, Fate, Grafana
+from dashboards.settings import FOLDER_TITLE, FOLDER_UID
 from tests.fakes.grafana import TOKEN, FakeGrafana, running_grafana
 
 BOARD = {"uid": "llm-a", "title": "A", "schemaVersion": 39, "panels": [{"id": 1, "title": "one"}]}
