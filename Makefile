@@ -40,7 +40,7 @@ $(ENGINES)/%/.made: tests/engines/%.txt
 	@touch $@
 
 check: $(VENV)/.dev
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -26,7 +26,7 @@ from collectors.http.fetch import HttpSource
 from collectors.relabel import Action, RelabelRule
 from collectors.samples import Layout
 from collectors.scraping.scrape import ScrapeManager
-from controlplane.app.garbage import set_up_collector
+from controlplane.app.interpreter import set_up_interpreter
 from controlplane.app.recipe import Recipe
 from controlplane.clock.system import SystemClock
 
@@ -99,7 +99,7 @@ async def never(_self: object, _scraper: object) -> None:
 
 def main() -> None:
     """Print the times."""
-    set_up_collector()
+    set_up_interpreter()
     with tempfile.TemporaryDirectory() as folder, patch.object(ScrapeManager, "_run", never):
         asyncio.run(run(Path(folder), int(sys.argv[1]) if len(sys.argv) > 1 else 5))
 

@@ -32,7 +32,7 @@ from collectors.exposition.interner import Interner
 from collectors.exposition.parser import parse
 from collectors.samples import Layout
 from collectors.target import Target
-from controlplane.app.garbage import set_up_collector
+from controlplane.app.interpreter import set_up_interpreter
 from controlplane.metrics.series import tidy as tidying
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.series.tidy import Tidy
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=300)
     parser.add_argument("--dir", help="where the store's files are made, on the disk that is to be measured")
     given = parser.parse_args()
-    set_up_collector()
+    set_up_interpreter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(measure(given.targets, given.dir))
 

@@ -27,7 +27,7 @@ from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.polling import Means
 from collectors.relabel import Action, RelabelRule
 from collectors.target import Auth, Target
-from controlplane.app.garbage import set_up_collector
+from controlplane.app.interpreter import set_up_interpreter
 from controlplane.app.targets.followers import followers
 from controlplane.discovery.kubernetes.following import PAUSE_S
 from tests.fakes.kubernetes import ApiServer
@@ -151,7 +151,7 @@ def tell(what: str, took_ms: float, stall_ms: float, mib: float) -> None:
 
 def main() -> None:
     """Print the times."""
-    set_up_collector()
+    set_up_interpreter()
     context: Any = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     server = context.Process(target=serve, args=(theirs,), daemon=True)

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from controlplane.app.garbage import set_up_collector
+from controlplane.app.interpreter import set_up_interpreter
 from tests.fakes.rollouts.strategy_world import StrategyWorld
 
 OPTIONS = {"steps": ["1%", "analyse 10s", "50%", "analyse 10s"], "analysis": {"interval": "5s"}, "warm": {}}
@@ -49,7 +49,7 @@ async def run(folder: Path, models: int, *, at_once: bool) -> list[float]:
 def main() -> None:
     """Print the costs of both runs."""
     models = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    set_up_collector()
+    set_up_interpreter()
     for at_once, words in ((True, "started in one instant"), (False, "started one after another")):
         with tempfile.TemporaryDirectory() as folder:
             costs = sorted(asyncio.run(run(Path(folder), models, at_once=at_once)))
