@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -16,6 +16,7 @@ from controlplane.web.actions import Actions
 from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
 from controlplane.web.backups import BackupsPage
+from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
 from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
@@ -50,7 +51,8 @@ def install_console(app: FastAPI) -> None:
 def _routes(render: Renderer) -> APIRouter:
     pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
     actions = Actions(dialogs)
-    router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
+    badge = Depends(AlertBadge())
+    router = APIRouter(route_class=GuardedRoute, include_in_schema=False, dependencies=[badge])
     get, post = router.get, router.post
     get("/")(pages.overview)
     get("/models/{name}")(pages.model)

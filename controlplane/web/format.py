@@ -83,8 +83,15 @@ def duration(value: float | None) -> str:
     return UNKNOWN if value is None else lasting(value)
 
 
-def clock(value: str | None) -> str:
-    """Return an RFC 3339 time as a date and time of day in UTC."""
+def clock(value: str | None) -> Markup:
+    """Return an RFC 3339 time as a date and time of day in UTC. The page's script adds the local time to its title."""
+    if not value:
+        return Markup(UNKNOWN)  # noqa: S704 - a constant
+    return Markup('<time datetime="{}">{}</time>').format(value, utc(value))
+
+
+def utc(value: str | None) -> str:
+    """Return an RFC 3339 time as a date and time of day in UTC, as text for an attribute."""
     return UNKNOWN if not value else datetime.fromisoformat(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -133,6 +140,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "size": size,
     "duration": duration,
     "clock": clock,
+    "utc": utc,
     "until": between,
 }
 TESTS: dict[str, Callable[..., bool]] = {"link": is_link, "few": is_few}

@@ -17,6 +17,12 @@ from controlplane.api.services import Services
 from controlplane.fleet.view import instant
 from controlplane.plain_text import plain_block
 from controlplane.web.format import FILTERS, TESTS
+from controlplane.web.languages import NAMES, chosen, translations
+from controlplane.web.navigation import current, groups_of
+
+THEME_COOKIE = "cp_theme"
+"""Cookie with the appearance that a browser chose. Without it, the system's appearance is used."""
+THEMES = ("light", "dark")
 
 
 def _shown(value: Any) -> Any:
@@ -24,37 +30,63 @@ def _shown(value: Any) -> Any:
     return plain_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def environment_of(templates: Path, language: str) -> Environment:
+    """Return Jinja2 with autoescaping, in one language. An undefined name in a template is an error.
+
+    A text is marked by `_("…")`, with values as `_("%(n)s of %(all)s", n=1, all=2)`; `%` alone is written `%%`. The
+    filter `word` translates a word that a record holds, such as a state.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(templates),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        finalize=_shown,
+        extensions=["jinja2.ext.i18n"],
+    )
+    texts = translations(language)
+    environment.install_gettext_translations(texts, newstyle=True)  # type: ignore[attr-defined]  # by the extension
+    environment.filters |= FILTERS
+    environment.filters["word"] = lambda word: texts.gettext(word) if word else word
+    environment.tests |= TESTS
+    return environment
+
+
 class Renderer:
-    """Jinja2 with autoescaping. An undefined name in a template is an error and not an empty string."""
+    """Renders templates in the language of the browser."""
 
     def __init__(self, templates: Path) -> None:
-        self._environment = Environment(
-            loader=FileSystemLoader(templates),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-            finalize=_shown,
-        )
-        self._environment.filters |= FILTERS
-        self._environment.tests |= TESTS
+        self._environments = {code: environment_of(templates, code) for code in NAMES}
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a template rendered for the signed-in user."""
         services: Services = request.app.state.services
         principal: Principal | None = getattr(request.state, "principal", None)
         cookie = request.cookies.get(SESSION_COOKIE, "")
-        text = self._environment.get_template(template).render(
-            values,
-            path=request.url.path,
-            here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-            principal=principal,
-            may_act=principal is not None and principal.role.includes(Role.OPERATOR),
-            csrf=csrf_token(cookie) if cookie and principal else "",
-            now=instant(services.clock.now()),
-            version=services.version,
-            status=status,
-            observe_only=services.observe_only,
+        language = chosen(request.cookies, request.headers.get("Accept-Language", ""))
+        theme = request.cookies.get(THEME_COOKIE, "")
+        text = (
+            self._environments[language]
+            .get_template(template)
+            .render(
+                values,
+                path=request.url.path,
+                here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+                navigation=groups_of(principal.role) if principal else (),
+                section=current(request.url.path),
+                principal=principal,
+                may_act=principal is not None and principal.role.includes(Role.OPERATOR),
+                csrf=csrf_token(cookie) if cookie and principal else "",
+                firing=getattr(request.state, "firing", None),
+                language=language,
+                languages=NAMES,
+                theme=theme if theme in THEMES else "",
+                now=instant(services.clock.now()),
+                version=services.version,
+                status=status,
+                observe_only=services.observe_only,
+            )
         )
         return HTMLResponse(text, status)

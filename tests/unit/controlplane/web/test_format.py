@@ -43,7 +43,9 @@ def test_unknown_is_a_dash_in_every_unit() -> None:
 
 
 def test_times_are_utc() -> None:
-    assert f.clock("2027-01-15T09:00:00.500+01:00") == "2027-01-15 08:00:00"
+    at = "2027-01-15T09:00:00.500+01:00"
+    assert f.utc(at) == "2027-01-15 08:00:00"
+    assert f.clock(at) == f'<time datetime="{at}">2027-01-15 08:00:00</time>'
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ async def test_no_page_has_what_the_content_security_policy_forbids(console: Any
     async with console.browser(Role.ADMIN) as browser:
         answer = await browser.client.get(path)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
-    assert not re.search(r"<script(?![^>]*\bsrc=)", answer.text)
+    assert not re.search(r'<script(?![^>]*\bsrc=|\s+type="application/json")', answer.text)
     assert not re.search(r"<[^>]*\s(style|on[a-z]+)=", answer.text)
     assert not re.search(r"<style|(src|href)=\"(https?:)?//", answer.text)
 
@@ -302,13 +302,13 @@ async def test_a_fault_of_ours_shows_an_incident_only(console: Any, monkeypatch:
 
 async def test_assets_are_kept_and_asked_about(console: Any) -> None:
     async with console.browser(None) as browser:
-        first = await browser.client.get("/static/console.css")
+        first = await browser.client.get("/static/css/base.css")
         assert first.headers["cache-control"] == "no-cache"
-        again = await browser.client.get("/static/console.css", headers={"If-None-Match": first.headers["etag"]})
+        again = await browser.client.get("/static/css/base.css", headers={"If-None-Match": first.headers["etag"]})
         assert again.status_code == 304
         assert (await browser.client.get("/static/nothing.css")).status_code == 404
         assert (await browser.client.get("/static/%2e%2e/console.py")).status_code == 404
-        refused = await browser.client.post("/static/console.css")
+        refused = await browser.client.post("/static/css/base.css")
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 

@@ -1,0 +1,105 @@
+"""Every text of the console is in every language, and a browser gets the one that it asks for."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import controlplane.web.render as rendering
+from controlplane.access.roles import Role
+from controlplane.web.languages import ENGLISH, NAMES, catalogue, chosen, translations
+from controlplane.web.render import environment_of
+
+WEB = Path(rendering.__file__).parent
+TEMPLATES = WEB / "templates"
+OTHERS = [code for code in NAMES if code != ENGLISH]
+PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}|<[^>]+>")
+
+
+def texts() -> dict[str, str]:
+    """Return each text that is translated, and the file that has it."""
+    found: dict[str, str] = {}
+    environment = environment_of(TEMPLATES, ENGLISH)
+    for path in TEMPLATES.rglob("*.html"):
+        for _, _, message in environment.extract_translations(path.read_text()):  # type: ignore[attr-defined]
+            for text in [message] if isinstance(message, str) else [part for part in message or () if part]:
+                found[text] = str(path.relative_to(WEB))
+    for path in WEB.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_", "noted"):
+                argument = node.args[0]
+                assert isinstance(argument, ast.Constant) and isinstance(argument.value, str), (path, node.lineno)
+                found[argument.value] = str(path.relative_to(WEB))
+    return found
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_a_catalogue_has_every_text_and_no_other(code: str) -> None:
+    wanted, known = texts(), catalogue(code)
+    translated = {message.id for message in known if message.id and message.string}
+    missing = {text: file for text, file in wanted.items() if text not in translated}
+    assert missing == {}, f"add these to a file of controlplane/web/languages/{code}/"
+    assert translated - set(wanted) == set(), f"no template has these: delete them in languages/{code}/"
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_a_translation_has_the_values_and_tags_of_the_text(code: str) -> None:
+    wrong = {
+        message.id: message.string
+        for message in catalogue(code)
+        if message.id and sorted(PLACEHOLDER.findall(message.id)) != sorted(PLACEHOLDER.findall(str(message.string)))
+    }
+    assert wrong == {}
+
+
+def test_a_text_in_two_files_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zh").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "zh" / f"{name}.po").write_text('msgid "Fleet"\nmsgstr "集群"\n')
+    monkeypatch.setattr("controlplane.web.languages.HERE", tmp_path)
+    with pytest.raises(ValueError, match=r"b\.po: 'Fleet' is in another file of zh too; keep one of them"):
+        catalogue("zh")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "code"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("en-US,en;q=0.9,zh;q=0.5", "en"),
+        ("fr-FR,zh;q=0.4", "zh"),
+        ("fr", "en"),
+        ("", "en"),
+        ("zh;q=0", "en"),
+        ("zh;q=much,*", "en"),
+        ("x" * 100_000, "en"),
+    ],
+)
+def test_a_browser_gets_its_best_language(accepted: str, code: str) -> None:
+    assert chosen({}, accepted) == code
+
+
+def test_the_choice_of_a_person_comes_before_the_browsers_own() -> None:
+    assert chosen({"cp_language": "zh"}, "en") == "zh"
+    assert chosen({"cp_language": "../zh"}, "en") == "en"
+
+
+def test_english_is_the_text_itself() -> None:
+    assert translations(ENGLISH).gettext("Fleet") == "Fleet"
+    assert translations("zh").gettext("Fleet") != "Fleet"
+
+
+async def test_a_page_is_in_the_language_and_appearance_of_the_browser(console: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/")
+        assert '<html lang="en">' in page
+        browser.client.cookies.set("cp_language", "zh")
+        browser.client.cookies.set("cp_theme", "dark")
+        page = await browser.page("/")
+        assert '<html lang="zh" data-theme="dark">' in page
+        assert translations("zh").gettext("Sign out") in page
+        browser.client.cookies.set("cp_theme", '"><script>')
+        assert '<html lang="zh">' in await browser.page("/")
