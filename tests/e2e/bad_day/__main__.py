@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from tests.e2e.bad_day.places import Size
-from tests.e2e.bad_day.world import TOKENS, World
+from tests.e2e.bad_day.rows import TOKENS
+from tests.e2e.bad_day.world import World
 
 
 async def main() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from controlplane.demo.vllm_metrics import FIRST_TOKEN_SECONDS, REQUEST_SECONDS, TOKEN_SECONDS
 from collectors.samples import FloatArray
 from controlplane.config.slos import BOUNDS
+from controlplane.demo.vllm_metrics import FIRST_TOKEN_SECONDS, REQUEST_SECONDS, TOKEN_SECONDS
 from tests.e2e.bad_day.curves import Grid, counted
 from tests.e2e.bad_day.pages import Page
 from tests.e2e.bad_day.story import Story, failing, median, requests
@@ -131,8 +131,6 @@ def kv_cache(rate: FloatArray, half: FloatArray, grid: Grid, name: str) -> Float
     return np.clip(used * grid.noise(f"{name} cache", 0.1), 0.0, 0.97)
 
 
-def _state(
-    page: Page, running: str, waiting: str, labels: dict[str, str], rate: FloatArray, half: FloatArray
-) -> None:
+def _state(page: Page, running: str, waiting: str, labels: dict[str, str], rate: FloatArray, half: FloatArray) -> None:
     page.family(running, "gauge", [(labels, np.round(rate * half * 1.1))])
     page.family(waiting, "gauge", [(labels, np.floor(rate * half * 0.15))])

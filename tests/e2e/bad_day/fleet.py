@@ -13,6 +13,12 @@ from tests.e2e.bad_day.story import Story, stories
 
 DOWN = ("127.70.0.1", "127.70.0.2", "127.70.0.3")
 """Addresses at which nothing listens."""
+STEPS = {
+    "chat": ["10%", "analyse 3h", "50%", "analyse 1h"],
+    "code": ["20%", "analyse 1h", "50%", "analyse 1h"],
+    "translate": ["25%", "pause", "50%", "analyse 30m"],
+}
+"""The steps of each canary."""
 RULES = """\
 groups:
   - name: capacity
@@ -40,12 +46,16 @@ groups:
 """
 
 
-def fleet_yaml(size: Size, servers: Sequence[Server], port: int, tritons: Mapping[str, Sequence[str]], folder: Path) -> str:
+def fleet_yaml(
+    size: Size, servers: Sequence[Server], port: int, tritons: Mapping[str, Sequence[str]], folder: Path
+) -> str:
     """Return the text. `tritons` has the URLs of the fake Tritons of each model, for their APIs."""
     told = stories(size.models)
     content: dict[str, Any] = {
         "fleet": {"name": "prod-eu"},
-        "scrape": {"interval": "15s", "timeout": "5s"} if size.targets <= 100 else {"interval": "60s", "timeout": "10s"},
+        "scrape": {"interval": "15s", "timeout": "5s"}
+        if size.targets <= 100
+        else {"interval": "60s", "timeout": "10s"},
         "evaluation_interval": "15s",
         "targets": list(_targets(servers, port)),
         "rules": ["builtin:llm", "builtin:gpu", "builtin:backups", "rules.yml"],
@@ -109,8 +119,9 @@ def _model(story: Story, servers: Sequence[Server], port: int, tritons: Mapping[
     if story.driver == "gateway":
         found["rollout"] = {
             "strategy": "canary",
-            "steps": ["10%", "analyse 3h", "25%", "pause", "50%", "analyse 30m"],
-            "analysis": {"interval": "15s", "minimum_requests": 200},
+            "steps": STEPS[story.name],
+            "analysis": {"interval": "60s", "minimum_requests": 200},
+            "deadline": "12h",
             "rollback_window": "30m",
         }
         found["slos"] = [

@@ -114,5 +114,7 @@ def _total(gpu: Gpu) -> float:
 
 def _used(gpu: Gpu, load: FloatArray) -> FloatArray:
     share = 0.975 if gpu.number == FULL else 0.2 + 0.72 * ((gpu.number * 5) % 13) / 12.0 if gpu.pod else 0.2
-    used: FloatArray = np.round(_total(gpu) * share - RESERVED_MIB * (gpu.number == FULL) + 900.0 * load * (share < 0.9))
+    used: FloatArray = np.round(
+        _total(gpu) * share - RESERVED_MIB * (gpu.number == FULL) + 900.0 * load * (share < 0.9)
+    )
     return used

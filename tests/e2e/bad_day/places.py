@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.e2e.bad_day.curves import Grid
 from tests.e2e.bad_day import engines
+from tests.e2e.bad_day.curves import Grid
 from tests.e2e.bad_day.gpus import PER_NODE, dcgm, gpus_of, node_name
 from tests.e2e.bad_day.pages import Page
 from tests.e2e.bad_day.story import Story, stories

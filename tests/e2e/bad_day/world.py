@@ -14,23 +14,26 @@ from typing import Self
 
 import httpx
 
-from collectors.catalogue.model import load_catalogue
 from controlplane.access.roles import Role
-from controlplane.config.loader import load_fleet
+from controlplane.config.loader import LoadedFleet, load_fleet
+from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore, StoreLimits
 from controlplane.metrics.storage.folder import Folder
+from controlplane.store.database import Database
+from controlplane.store.migrate import migrate
+from tests.e2e.bad_day import alarms, rows
 from tests.e2e.bad_day.curves import Grid
+from tests.e2e.bad_day.edges import report
 from tests.e2e.bad_day.fleet import RULES, fleet_yaml
 from tests.e2e.bad_day.places import Server, Size, servers
-from tests.e2e.bad_day.samples import backfill
+from tests.e2e.bad_day.rows import TOKENS
+from tests.e2e.bad_day.samples import Backfill
 from tests.e2e.bad_day.server import EngineServer, bound
 from tests.e2e.bad_day.story import stories
+from tests.e2e.bad_day.switches import Switches
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S, PROCESS_S
-
-TOKENS = {role: f"cp_{number:012x}_{f'{number:x}' * 64}" for number, role in enumerate(Role, start=0xA0)}
-"""The access token of each role."""
-DAY_S = 86400.0
 
 
 class World:
@@ -54,9 +57,12 @@ class World:
             await stack.enter_async_context(EngineServer(fake, sockets))
             await self._start_tritons(stack, fake)
             self._write_configuration(fake, port)
-            await asyncio.to_thread(self._backfill, fake, grid)
+            await self._seed(fake, grid)
             stack.push_async_callback(self._stop)
             await self._start()
+            client = await stack.enter_async_context(self.client(Role.GATEWAY))
+            reports = asyncio.create_task(report(client), name="gateways")
+            stack.callback(reports.cancel)
             self._stack = stack.pop_all()
         return self
 
@@ -90,16 +96,31 @@ class World:
         (self.folder / "token").write_text("not used")
         (self.folder / "fleet.yaml").write_text(fleet_yaml(self.size, fake, port, urls, self.folder))
 
-    def _backfill(self, fake: list[Server], grid: Grid) -> None:
-        loaded, catalogue = load_fleet(self.folder / "fleet.yaml"), load_catalogue()
-        metrics = loaded.fleet.metrics
-        store = SeriesStore.in_folder(
-            self.folder / "data" / "metrics", metrics.retention, StoreLimits(), metrics.retention_recorded
+    async def _seed(self, fake: list[Server], grid: Grid) -> None:
+        """Write the database and the samples. What the rules and the rollouts read must be there first."""
+        loaded = load_fleet(self.folder / "fleet.yaml")
+        metrics, data = loaded.fleet.metrics, self.folder / "data"
+        store = await asyncio.to_thread(
+            SeriesStore.in_folder, data / "metrics", metrics.retention, StoreLimits(), metrics.retention_recorded
         )
         assert isinstance(store.space, Folder)
-        backfill(store, loaded, fake, catalogue, grid.now)
-        store.space.sync()
-        store.space.close()
+        db = Database(f"sqlite:///{data}/controlplane.db")
+        queries = MetricsQuerier(PromqlEngine(store))
+        try:
+            samples = Backfill(store, loaded, fake, grid.now)
+            await asyncio.gather(
+                asyncio.to_thread(samples.until, grid.now), asyncio.to_thread(_rows, db, loaded, grid.now)
+            )
+            await Switches(db, loaded, queries, grid.now).carry_out()
+            await alarms.evaluate(db, loaded, queries, store, grid.now)
+            await asyncio.to_thread(alarms.hold, db, grid.now)
+            await asyncio.to_thread(alarms.synthetic, db, self.size.alerts, grid.now)
+            await asyncio.to_thread(samples.until, time.time())
+            await asyncio.to_thread(store.space.sync)
+        finally:
+            queries.close()
+            store.space.close()
+            db.close()
 
     async def _start(self) -> None:
         words = ("up", "-c", self.folder / "fleet.yaml", "--listen", self.listen, "--data-dir", self.folder / "data")
@@ -122,6 +143,15 @@ class World:
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             await self._process.wait()
+
+
+def _rows(db: Database, loaded: LoadedFleet, now: float) -> None:
+    migrate(db)
+    rows.tokens(db, now)
+    rows.keys_and_usage(db, loaded.fleet, now)
+    rows.backups(db, now)
+    rows.acts(db, now)
+    rows.left_gateway(db)
 
 
 def _free_port() -> int:
