@@ -11,7 +11,6 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from controlplane.api.app import mount_web
-from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
 from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
@@ -20,6 +19,7 @@ from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
 from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
+from controlplane.web.live import LiveRoute, Parts
 from controlplane.web.notifications import PATH as NOTIFICATIONS
 from controlplane.web.notifications import NotificationsPage
 from controlplane.web.pages import Pages
@@ -45,6 +45,7 @@ class Assets(StaticFiles):
 def install_console(app: FastAPI) -> None:
     """Add the console to the API's app."""
     render = Renderer(HERE / "templates")
+    app.state.parts = Parts()
     mount_web(app, _routes(render), SIGN_IN, ProblemPage(render))
 
 
@@ -52,7 +53,7 @@ def _routes(render: Renderer) -> APIRouter:
     pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
     actions = Actions(dialogs)
     badge = Depends(AlertBadge())
-    router = APIRouter(route_class=GuardedRoute, include_in_schema=False, dependencies=[badge])
+    router = APIRouter(route_class=LiveRoute, include_in_schema=False, dependencies=[badge])
     get, post = router.get, router.post
     get("/")(pages.overview)
     get("/models/{name}")(pages.model)
