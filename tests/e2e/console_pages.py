@@ -92,6 +92,8 @@ class Console:
     world: World
     browser: Browser
     places: Places
+    session: Any
+    """The cookies of an admin who has signed in."""
 
     @asynccontextmanager
     async def page(self, name: str, scheme: str, width: int, height: int, **options: Any) -> AsyncIterator[Visit]:
@@ -102,12 +104,11 @@ class Console:
             color_scheme=scheme_of,
             reduced_motion="reduce",
             viewport={"width": width, "height": height},
+            storage_state=None if name in SIGNED_OUT else self.session,
             **options,
         )
         try:
             page = await context.new_page()
-            if name not in SIGNED_OUT:
-                await _sign_in(page)
             faults: list[str] = []
 
             def heard(message: ConsoleMessage) -> None:
@@ -143,16 +144,22 @@ async def open_console(world: World) -> AsyncIterator[Console]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            yield Console(world, browser, places)
+            yield Console(world, browser, places, await _signed_in(world, browser))
         finally:
             await browser.close()
 
 
-async def _sign_in(page: Page) -> None:
+async def _signed_in(world: World, browser: Browser) -> Any:
+    """Sign an admin in, and return the cookies."""
+    context = await browser.new_context(base_url=world.url)
+    page = await context.new_page()
     await page.goto("/sign-in?next=/runbooks")
     await page.get_by_label("Access token").fill(TOKENS[Role.ADMIN])
-    await page.keyboard.press("Enter")
-    await page.wait_for_url("**/runbooks")
+    async with page.expect_navigation():
+        await page.keyboard.press("Enter")
+    session = await context.storage_state()
+    await context.close()
+    return session
 
 
 async def _items(client: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:

@@ -38,8 +38,7 @@ async def console(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Con
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_is_whole_at_every_width(console: Console, tmp_path: Path, name: str, look: str) -> None:
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)  # playwright makes it
     scheme, width, height = LOOKS[look]
     async with console.page(name, scheme, width, height) as visit:
         await visit.page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)

@@ -26,8 +26,7 @@ groups:
       - alert: KVCacheBusy
         expr: max by (model, version, instance) (llm_kv_cache_usage_ratio) > 0.85
         labels: {severity: warning, team: serving}
-        annotations:
-          summary: "The KV cache of {{ $labels.model }} on {{ $labels.instance }} is {{ $value | humanizePercentage }} full"
+        annotations: {summary: "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its KV cache"}
       - alert: GPUPowerHigh
         expr: max by (node) (gpu_power_watts) > 120
         for: 26h
@@ -39,7 +38,9 @@ groups:
         annotations: {summary: "{{ $labels.model }} gets {{ $value | humanize }} requests per second"}
       - alert: ChatSlowForUsers
         expr: |
-          histogram_quantile(0.9, sum by (model, le) (rate(llm_request_duration_seconds_bucket{source="gateway", model="chat"}[5m]))) > 2.5
+          histogram_quantile(0.9, sum by (model, le) (
+            rate(llm_request_duration_seconds_bucket{source="gateway", model="chat"}[5m])
+          )) > 2.5
         for: 5m
         labels: {severity: critical, team: serving}
         annotations: {summary: "Nine of ten requests to {{ $labels.model }} take up to {{ $value | humanizeDuration }}"}
