@@ -39,7 +39,8 @@ class Grid:
         place = np.clip((times - self.start) / STEP_S, 0.0, len(table) - 1.0)
         before = np.minimum(place.astype(np.intp), len(table) - 2)
         part = (place - before)[:, None]
-        rows: FloatArray = table[before] * (1.0 - part) + table[before + 1] * part
+        # A counter that stands still must stay the same to the last digit, or it would count as reset.
+        rows: FloatArray = table[before] + (table[before + 1] - table[before]) * part
         return rows
 
     def bump(self, begins_s: float, ends_s: float, slope_s: float = 300.0) -> FloatArray:

@@ -13,6 +13,8 @@ from tests.e2e.bad_day.story import Story, failing, median, requests
 
 INPUT_TOKENS, OUTPUT_TOKENS = 620.0, 210.0
 """Mean tokens of a request."""
+FLAPPING, FLAP_S = "code-v5-0", 300.0
+"""The server whose KV cache fills and empties again and again, and the seconds of each."""
 _FEW = slice(None, 16)
 """The bounds that are used: none of the fleet's durations is above them."""
 
@@ -128,6 +130,8 @@ def kv_cache(rate: FloatArray, half: FloatArray, grid: Grid, name: str) -> Float
     """Return the used share of a KV cache, 0 to 1, [points]."""
     open_ones: FloatArray = rate * half
     used = 0.12 + 0.6 * open_ones / (open_ones + 4.0)
+    if name == FLAPPING:
+        used = used + 0.6 * (np.floor((grid.times - grid.start) / FLAP_S) % 2.0)
     return np.clip(used * grid.noise(f"{name} cache", 0.1), 0.0, 0.97)
 
 

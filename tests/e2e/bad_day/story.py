@@ -42,7 +42,7 @@ class Story:
 
 
 EIGHT = (
-    Story("chat", "gateway", "vllm", "v3", {"v2": 1, "v3": 4, "v4": 2}, 42.0, 0.55, gateway=True),
+    Story("chat", "gateway", "vllm", "v3", {"v2": 1, "v3": 4, "v4": 2}, 42.0, 0.38, gateway=True),
     Story("code", "gateway", "vllm", "v5", {"v5": 3, "v6": 1}, 18.0, 0.45, 1.0, gateway=True),
     Story("embed", "triton", "triton", "v2", {"v1": 0, "v2": 2, "v3": 0}, 120.0, 0.02, 2.0),
     Story("guard", "none", "sglang", "v1", {"v1": 2, "v2": 1}, 60.0, 0.08),
