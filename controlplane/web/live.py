@@ -33,7 +33,7 @@ def wants_part(request: Request) -> bool:
 
 
 class PartKey(NamedTuple):
-    """What a live part depends on, besides the state of the fleet. It names nobody: people of one role share it."""
+    """Key of a live part: all that it depends on besides the fleet. It names nobody, so people of one role share it."""
 
     address: str
     role: Role
