@@ -119,7 +119,7 @@ def gateway(routed: tuple[Story, ...], part: float, grid: Grid, name: str) -> Pa
         ],
     )
     open_ones: list[tuple[dict[str, str], FloatArray]] = [
-        (of(s, v), np.round(rates[s.name, v] * halves[s.name, v])) for s, v in served
+        (of(s, v), np.floor(rates[s.name, v] * halves[s.name, v] + 0.5)) for s, v in served
     ]
     page.family("llm_requests_running", "gauge", open_ones)
     queue: FloatArray = np.floor(6.0 * grid.bump(*INCIDENT_S, slope_s=900.0))
