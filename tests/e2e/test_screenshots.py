@@ -17,12 +17,7 @@ from tests.e2e.console_pages import PAGES, Console, open_console
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
-LOOKS = {
-    "light": ("light", 1440, 900),
-    "dark": ("dark", 1440, 900),
-    "375": ("light", 375, 812),
-    "375-dark": ("dark", 375, 812),
-}
+LOOKS = {"light": ("light", 1440, 900), "dark": ("dark", 1440, 900), "375": ("light", 375, 812)}
 """Name to colour scheme, width and height."""
 TOO_WIDE = """[...document.querySelectorAll('.table')]
   .filter((table) => table.scrollWidth > table.clientWidth)

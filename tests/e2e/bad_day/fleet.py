@@ -57,7 +57,7 @@ def fleet_yaml(
         "scrape": {"interval": "15s", "timeout": "5s"}
         if size.targets <= 100
         else {"interval": "60s", "timeout": "10s"},
-        "evaluation_interval": "15s",
+        "evaluation_interval": "30s",
         "targets": list(_targets(servers, port)),
         "rules": ["builtin:llm", "builtin:gpu", "builtin:backups", "rules.yml"],
         **_notifications(port),

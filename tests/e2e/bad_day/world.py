@@ -27,6 +27,7 @@ from tests.e2e.bad_day.curves import Grid
 from tests.e2e.bad_day.edges import report
 from tests.e2e.bad_day.fleet import RULES, fleet_yaml
 from tests.e2e.bad_day.places import Server, Size, servers
+from tests.e2e.bad_day.recorded import record
 from tests.e2e.bad_day.rows import TOKENS
 from tests.e2e.bad_day.samples import Backfill
 from tests.e2e.bad_day.server import EngineServer, bound
@@ -112,6 +113,7 @@ class World:
                 asyncio.to_thread(samples.until, grid.now), asyncio.to_thread(_rows, db, loaded, grid.now)
             )
             await Switches(db, loaded, queries, grid.now).carry_out()
+            await asyncio.to_thread(record, store, loaded, grid.now)
             await alarms.evaluate(db, loaded, queries, store, grid.now)
             await asyncio.to_thread(alarms.hold, db, grid.now)
             await asyncio.to_thread(alarms.synthetic, db, self.size.alerts, grid.now)
