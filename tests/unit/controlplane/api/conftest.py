@@ -47,6 +47,7 @@ from controlplane.fleet.rota.desk import RotaDesk, RotaState
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
+from controlplane.fleet.trends import TrendReader
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
@@ -272,6 +273,7 @@ class Rig:
             allowed_hosts=lambda: frozenset({"cp.example.org"}),
             fleet=reader,
             slos=SloReader(lambda: self.config, self.queries, self.clock),
+            trends=TrendReader(lambda: self.config, self.queries, self.clock),
             queries=self.queries,
             exports=self.queries,
             run=lambda: Run(NOW - 3600, NOW - 60),
