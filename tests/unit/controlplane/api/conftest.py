@@ -328,6 +328,10 @@ class Rig:
         sections = {section.name: section for section in CONFIG.models}
         return RolloutService(self.db, sections, {"chat": FakeDriver()}, self.clock, observe_only=observe_only)
 
+    def rollouts_of(self, config: Fleet) -> RolloutService:
+        """Return rollouts of models that nothing drives."""
+        return RolloutService(self.db, {section.name: section for section in config.models}, {}, self.clock)
+
     def headers(self, role: Role | None) -> dict[str, str]:
         return {} if role is None else {"Authorization": f"Bearer {self.role_tokens[role]}"}
 
