@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from alerts.interfaces import Clock
@@ -20,12 +20,16 @@ SPAN_S = 3600.0
 """Length of a line, in seconds."""
 POINTS = 40
 """Steps of a line. Chosen: a sparkline is about 100 pixels wide."""
+STEP_S = SPAN_S / POINTS
+"""Time between two points, in seconds. They are at multiples of it, so that a reading asks only for new ones."""
 WINDOW_S = 300.0
 """Least window of rates, in seconds: that of the built-in alerts, so that a line crosses its limit where they fire."""
 FRESH_S = 15.0
 """Least time between two readings, in seconds."""
 IDLE_SHARE = 20.0
 """A reading of t seconds is followed by at least 20·t seconds without one: a twentieth of a worker, at most."""
+LONGEST_S = 300.0
+"""Longest time between two readings, in seconds."""
 ASKER = "trends"
 """Name under which the queries wait for a worker, so that they do not delay those of people."""
 
@@ -75,7 +79,8 @@ class LineView(View):
     now: float | None = None
     """The last point."""
     points: tuple[float | None, ...]
-    """The values, oldest first, each `step_seconds` after the one before. Null is unknown."""
+    """The values, oldest first, each `step_seconds` after the one before, and the value of now as the last one. Null is
+    unknown."""
 
 
 class ModelTrendView(View):
@@ -120,11 +125,44 @@ def _quantile(q: float, buckets: str, window: str) -> str:
     return f"max by (model, source) (histogram_quantile({q}, {rates}))"
 
 
+class _History:
+    """The points of one measure by model and source, at multiples of STEP_S, and the values of now."""
+
+    def __init__(self) -> None:
+        self.points: dict[tuple[str, str], dict[int, float]] = {}
+        """Values by the number of the step since 1970."""
+        self.last: dict[tuple[str, str], float] = {}
+        self.read_to = 0
+        """The newest step that was read."""
+
+    def missing(self, newest: int) -> int:
+        """Return the first step of the span that was not read. A clock that was set back begins anew."""
+        if self.read_to > newest:
+            self.points, self.read_to = {}, 0
+        return max(newest - POINTS + 1, self.read_to + 1)
+
+    def take(self, series: Iterable[Mapping[str, Any]], newest: int) -> None:
+        """Add points up to step `newest`, and forget those that are older than the span."""
+        for each in series:
+            kept = self.points.setdefault(_owner(each), {})
+            kept.update({round(at / STEP_S): value for at, value in _values(each)})
+        oldest = newest - POINTS
+        shorter = {owner: {n: v for n, v in kept.items() if n > oldest} for owner, kept in self.points.items()}
+        self.points = {owner: kept for owner, kept in shorter.items() if kept}
+        self.read_to = newest
+
+    def line(self, owner: tuple[str, str], newest: int) -> tuple[float | None, ...]:
+        """Return the points of a model and source, the oldest first, and the value of now."""
+        kept = self.points.get(owner, {})
+        return (*(kept.get(n) for n in range(newest - POINTS + 1, newest + 1)), self.last.get(owner))
+
+
 class TrendReader:
     """Reads the lines when somebody asks, and keeps them for a while, whatever the number of those who ask."""
 
     def __init__(self, config: Callable[[], Fleet], queries: Queries, clock: Clock) -> None:
         self._config, self._queries, self._clock = config, queries, clock
+        self._histories = {measure.name: _History() for measure in MEASURES}
         self._kept: TrendsView | None = None
         self._limits: tuple[Fleet, dict[str, float]] | None = None
         self._next_at = -math.inf
@@ -136,50 +174,48 @@ class TrendReader:
         None waits. A line that cannot be read is missing, and a warning says why. Nothing is raised.
         """
         now = self._clock.now()
-        if self._reading is None and not now < self._next_at <= now + self._longest:
+        if self._reading is None and not now < self._next_at <= now + LONGEST_S:
             self._reading = asyncio.create_task(self._read(now))
         if self._reading is not None:
             await asyncio.wait({self._reading}, timeout=patience_s)
         return self._view(now) if self._kept is None else self._kept
 
-    @property
-    def _longest(self) -> float:
-        """The longest wait for a reading, in seconds. A clock that was set back must not make it longer."""
-        return IDLE_SHARE * 60.0
-
     async def _read(self, now: float) -> None:
         began = asyncio.get_running_loop().time()
         try:
             asked = queries(self._config().scrape.interval)
-            answers = await asyncio.gather(*(self._query(expr, now) for expr in asked.values()))
-            results = dict(zip(asked, answers, strict=True))
-            warnings = tuple(f"{name}: {found}" for name, found in results.items() if isinstance(found, str))
-            series = {name: found for name, found in results.items() if not isinstance(found, str)}
-            self._kept = self._view(now, self._models(series, now), warnings)
+            faults = await asyncio.gather(*(self._read_measure(name, expr, now) for name, expr in asked.items()))
+            self._kept = self._view(now, self._models(int(now // STEP_S)), tuple(filter(None, faults)))
         finally:
             took_s = asyncio.get_running_loop().time() - began
-            self._next_at = now + min(max(FRESH_S, IDLE_SHARE * took_s), self._longest)
+            self._next_at = now + min(max(FRESH_S, IDLE_SHARE * took_s), LONGEST_S)
             self._reading = None
 
-    async def _query(self, expr: str, now: float) -> Sequence[Mapping[str, Any]] | str:
+    async def _read_measure(self, name: str, expr: str, now: float) -> str:
+        """Read a measure's new points, and its value of now. Return why that failed, or ""."""
+        history, newest = self._histories[name], int(now // STEP_S)
+        first = history.missing(newest)
+        history.last = {}
         try:
-            answer = await self._queries.range_json(expr, now - SPAN_S, now, SPAN_S / POINTS, asker=ASKER)
+            if first <= newest:
+                history.take(await self._query(expr, first * STEP_S, newest * STEP_S), newest)
+            found = await self._query(expr, now, now)
+            history.last = {_owner(each): value for each in found for _at, value in _values(each)}
         except ControlPlaneError as error:
-            return str(error)
+            return f"{name}: {error}"
+        return ""
+
+    async def _query(self, expr: str, start: float, end: float) -> Sequence[Mapping[str, Any]]:
+        answer = await self._queries.range_json(expr, start, end, STEP_S, asker=ASKER)
         found: Sequence[Mapping[str, Any]] = json.loads(answer.data)["result"]
         return found
 
-    def _models(self, results: Mapping[str, Sequence[Mapping[str, Any]]], now: float) -> tuple[ModelTrendView, ...]:
+    def _models(self, newest: int) -> tuple[ModelTrendView, ...]:
         limits = self.limits()
-        points = {
-            (measure.name, series["metric"].get("model", ""), series["metric"].get("source", "")): _points(series, now)
-            for measure in MEASURES
-            for series in results.get(measure.name, ())
-        }
         found = []
         for model in self._config().models:
-            lines = tuple(filter(None, (_line(measure, model.name, points, limits) for measure in MEASURES)))
-            if lines:
+            drawn = (_line(one, self._histories[one.name], model.name, newest, limits) for one in MEASURES)
+            if lines := tuple(filter(None, drawn)):
                 found.append(ModelTrendView(model=model.name, lines=lines))
         return tuple(found)
 
@@ -194,21 +230,16 @@ class TrendReader:
     def _view(self, now: float, models: tuple[ModelTrendView, ...] = (), warnings: tuple[str, ...] = ()) -> TrendsView:
         return TrendsView(
             generated_at=instant(now),
-            step_seconds=SPAN_S / POINTS,
+            step_seconds=STEP_S,
             limits=self.limits(),
             models=models,
             warnings=warnings,
         )
 
 
-def _line(
-    measure: Measure,
-    model: str,
-    points: Mapping[tuple[str, str, str], tuple[float | None, ...]],
-    limits: Mapping[str, float],
-) -> LineView | None:
+def _line(measure: Measure, history: _History, model: str, newest: int, limits: Mapping[str, float]) -> LineView | None:
     """Return a model's line from its best source: the first with a number above 0, else the first with any."""
-    found = [(source, points.get((measure.name, model, source), ())) for source in measure.sources]
+    found = [(source, history.line((model, source), newest)) for source in measure.sources]
     known = [(source, line) for source, line in found if any(value is not None for value in line)]
     if not known:
         return None
@@ -223,11 +254,12 @@ def _line(
     )
 
 
-def _points(series: Mapping[str, Any], now: float) -> tuple[float | None, ...]:
-    """Return the values of a series on the grid of a line. NaN is unknown: a quantile without requests."""
-    found: list[float | None] = [None] * (POINTS + 1)
+def _owner(series: Mapping[str, Any]) -> tuple[str, str]:
+    return series["metric"].get("model", ""), series["metric"].get("source", "")
+
+
+def _values(series: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
+    """Yield time and value of each point. NaN is unknown: a quantile without requests."""
     for at, text in series.get("values", ()):
-        value, place = float(text), round((at - now + SPAN_S) / (SPAN_S / POINTS))
-        if math.isfinite(value) and 0 <= place <= POINTS:
-            found[place] = float(f"{value:.4g}")
-    return tuple(found)
+        if math.isfinite(value := float(text)):
+            yield float(at), float(f"{value:.4g}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ class Queries:
             raise self.error
         found = next((series for word, series in self.answers.items() if word in expr), [])
         result: list[dict[str, Any]] = [
-            {"metric": labels, "values": [[at, str(value)] for at, value in values.items()]} for labels, values in found
+            {"metric": labels, "values": [[at, str(value)] for at, value in values.items() if start <= at <= end]}
+            for labels, values in found
         ]
         return Rendered(json.dumps({"resultType": "matrix", "result": result}).encode())
 
@@ -95,30 +97,47 @@ async def test_a_line_has_the_best_source_that_counts_and_the_limit_of_fleet_yam
 
 
 async def test_a_point_is_at_its_time_and_what_is_unknown_is_null(rig: Rig) -> None:
-    values = {NOW - SPAN_S: 1.0, NOW - 180.0: float("nan"), NOW - 90.0: 2.0}
+    rig.clock.time = NOW + 5.0
+    values = {NOW - SPAN_S + 90.0: 1.0, NOW - 90.0: float("nan"), NOW: 2.0, NOW + 5.0: 3.0}
     rig.queries.answers = {"llm_tokens_total": [({"model": "embed", "source": "engine"}, values)]}
     ((found,),) = [one.lines for one in (await rig.reader.trends()).models]
-    assert (found.points[0], found.points[-3], found.points[-2], found.points[-1]) == (1.0, None, 2.0, None)
-    assert sum(point is not None for point in found.points) == 2
-    assert found.now is None
+    assert (found.points[0], found.points[-3], found.points[-2], found.points[-1]) == (1.0, None, 2.0, 3.0)
+    assert sum(point is not None for point in found.points) == 3
+    assert found.now == 3.0
 
 
 async def test_a_hundred_consoles_cost_one_reading_in_fifteen_seconds(rig: Rig) -> None:
     await asyncio.gather(*(rig.reader.trends() for _ in range(100)))
-    assert rig.queries.asked == [(NOW - SPAN_S, NOW, 90.0, "trends")] * 5
+    hour, present = (NOW - SPAN_S + 90.0, NOW, 90.0, "trends"), (NOW, NOW, 90.0, "trends")
+    assert Counter(rig.queries.asked) == {hour: 5, present: 5}
     rig.clock.time = NOW + 14.9
     await rig.reader.trends()
-    assert len(rig.queries.asked) == 5
+    assert len(rig.queries.asked) == 10
     rig.clock.time = NOW + 15.0
     assert (await rig.reader.trends()).generated_at.endswith("08:00:15.000Z")
-    assert len(rig.queries.asked) == 10
+    assert len(rig.queries.asked) == 15
 
 
-async def test_a_clock_that_is_set_back_a_day_does_not_stop_the_readings(rig: Rig) -> None:
+async def test_a_later_reading_asks_only_for_new_points(rig: Rig) -> None:
+    values = {NOW + 90.0 * step: float(step + 100) for step in range(-39, 3)} | {NOW + 185.0: 500.0}
+    rig.queries.answers = {"llm_tokens_total": [({"model": "chat", "source": "engine"}, values)]}
+    before = (await rig.reader.trends()).models[0].lines[0].points
+    rig.queries.asked.clear()
+    rig.clock.time = NOW + 185.0
+    after = (await rig.reader.trends()).models[0].lines[0].points
+    assert Counter((start, end) for start, end, _, _ in rig.queries.asked) == {
+        (NOW + 90.0, NOW + 180.0): 5,
+        (NOW + 185.0, NOW + 185.0): 5,
+    }
+    assert after == (*before[2:40], 101.0, 102.0, 500.0)
+
+
+async def test_a_clock_that_is_set_back_a_day_begins_anew(rig: Rig) -> None:
     await rig.reader.trends()
+    rig.queries.asked.clear()
     rig.clock.time = NOW - 86_400.0
     await rig.reader.trends()
-    assert len(rig.queries.asked) == 10
+    assert {start for start, end, _, _ in rig.queries.asked if start != end} == {NOW - 86_400.0 - SPAN_S + 90.0}
 
 
 async def test_a_page_does_not_wait_for_slow_queries_and_has_the_lines_later(rig: Rig) -> None:
@@ -140,6 +159,10 @@ async def test_a_failed_query_is_a_missing_line_and_a_warning(rig: Rig) -> None:
     assert [one.name for one in view.models[0].lines] == ["tokens"]
     (warning,) = view.warnings
     assert warning.startswith("p99: ") and "the metrics server does not answer" in warning
+    rig.queries.error, rig.clock.time = None, NOW + 15.0
+    rig.queries.answers["histogram_quantile(0.99"] = [({"model": "chat", "source": "probe"}, {NOW - 90.0: 1.0})]
+    points = (await rig.reader.trends()).models[0].lines[0].points
+    assert (points[-3:], len(points)) == ((1.0, None, None), 41), "the whole hour is read then"
 
 
 def test_rates_cover_four_scrapes() -> None:

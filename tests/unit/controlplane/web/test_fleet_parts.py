@@ -174,7 +174,7 @@ def test_a_sparkline_of_one_value_is_a_dot_and_of_none_is_empty() -> None:
 LIMITS = {"vram_ratio": 0.95, "temperature": 85.0}
 
 
-def gpu(name: str, index: str | None = "0", node: str = "n1", **numbers: Any) -> GpuView:
+def gpu(name: str, index: str | None = "0", *, node: str = "n1", **numbers: Any) -> GpuView:
     return GpuView(node=node, gpu=name, index=index, **numbers)
 
 
@@ -183,8 +183,8 @@ def levels(nodes: list[Node]) -> list[tuple[str, str]]:
 
 
 def test_the_grid_is_coloured_by_the_chosen_number() -> None:
-    full = {"memory_used_bytes": 78 * GIB, "memory_total_bytes": 80 * GIB, "temperature_celsius": 86.0}
-    half = {"memory_used_bytes": 40 * GIB, "memory_total_bytes": 80 * GIB, "utilization_ratio": 1.0}
+    full: dict[str, Any] = {"memory_used_bytes": 78 * GIB, "memory_total_bytes": 80 * GIB, "temperature_celsius": 86.0}
+    half: dict[str, Any] = {"memory_used_bytes": 40 * GIB, "memory_total_bytes": 80 * GIB, "utilization_ratio": 1.0}
     gpus = [gpu("GPU-2", "10", **half), gpu("GPU-1", "9", **full), gpu("GPU-3", None)]
     assert levels(nodes_of(gpus, (), "memory", LIMITS)) == [("hot", "98"), ("u2", "50"), ("unknown", "–")]
     assert levels(nodes_of(gpus, (), "utilization", LIMITS)) == [("unknown", "–"), ("u4", "100"), ("unknown", "–")]
