@@ -93,6 +93,7 @@ class Card:
     versions: tuple[tuple[int, VersionView], ...]
     """Colour and version."""
     more_versions: int
+    """Versions that a full card leaves out."""
     lines: tuple[Drawn, ...]
     slo: SloView | None
     """The objective in the worst state, or with the least budget left."""
@@ -146,8 +147,7 @@ def _card(
     badges = _badges(alerts)
     coloured = [(number % COLOURS + 1, version) for number, version in enumerate(model.versions)]
     coloured.sort(key=lambda pair: _use(pair[1]))
-    shown = [pair for pair in coloured if _use(pair[1]) < 2] if compact else coloured
-    shown = shown[:VERSIONS]
+    shown = (_serving(coloured) if compact else coloured)[:VERSIONS]
     return Card(
         model=model,
         state=_state(model, alerts, needed, lines),
@@ -155,7 +155,7 @@ def _card(
         more_alerts=sum(badge.alerts for badge in badges[BADGES:]),
         shares=_shares(model),
         versions=tuple(shown),
-        more_versions=len(coloured) - len(shown),
+        more_versions=0 if compact else len(coloured) - len(shown),
         lines=tuple(_drawn(name, lines.get(name)) for name in MEASURES),
         slo=min(slos, key=_budget_order, default=None),
     )
@@ -170,6 +170,12 @@ def _use(version: VersionView) -> int:
     if version.role in ("stable", "candidate"):
         return 0
     return 1 if version.traffic_share else 2
+
+
+def _serving(versions: Sequence[tuple[int, VersionView]]) -> Sequence[tuple[int, VersionView]]:
+    """Return the versions in use; none when one that is ready serves everything: the card's title names it."""
+    found = [pair for pair in versions if _use(pair[1]) < 2]
+    return () if len(found) == 1 and found[0][1].state == "ready" else found
 
 
 def _budget_order(slo: SloView) -> tuple[int, float]:

@@ -125,7 +125,8 @@ def test_cards_of_many_models_leave_out_what_serves_nothing() -> None:
     versions = (version("v1", "stable", share=0.7), version("v2", "serving", share=0.3), version("v3"))
     cards = cards_of([model(f"m{n}", *versions) for n in range(13)], (), (), (), trends())
     assert [one.version for _colour, one in cards[0].versions] == ["v1", "v2"]
-    assert cards[0].more_versions == 1
+    alone = cards_of([model(f"m{n}") for n in range(13)], (), (), (), trends())
+    assert alone[0].versions == (), "the title names the one version that serves everything"
 
 
 def test_a_number_beyond_its_limit_is_marked() -> None:
