@@ -11,7 +11,6 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from controlplane.api.app import mount_web
-from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
 from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
@@ -22,6 +21,7 @@ from controlplane.web.fleet.page import FleetPage
 from controlplane.web.fleet.targets import TargetsPage
 from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
+from controlplane.web.live import LiveRoute, Parts
 from controlplane.web.notifications import PATH as NOTIFICATIONS
 from controlplane.web.notifications import NotificationsPage
 from controlplane.web.pages import Pages
@@ -47,6 +47,7 @@ class Assets(StaticFiles):
 def install_console(app: FastAPI) -> None:
     """Add the console to the API's app."""
     render = Renderer(HERE / "templates")
+    app.state.parts = Parts()
     mount_web(app, _routes(render), SIGN_IN, ProblemPage(render))
 
 
@@ -54,7 +55,7 @@ def _routes(render: Renderer) -> APIRouter:
     pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
     actions = Actions(dialogs)
     badge = Depends(AlertBadge())
-    router = APIRouter(route_class=GuardedRoute, include_in_schema=False, dependencies=[badge])
+    router = APIRouter(route_class=LiveRoute, include_in_schema=False, dependencies=[badge])
     get, post = router.get, router.post
     get("/")(FleetPage(render).page)
     get("/models/{name}")(pages.model)

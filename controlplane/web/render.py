@@ -19,7 +19,8 @@ from controlplane.api.services import Services
 from controlplane.fleet.view import instant
 from controlplane.plain_text import plain_block
 from controlplane.web.format import FILTERS, TESTS
-from controlplane.web.languages import NAMES, chosen, translations
+from controlplane.web.languages import NAMES, language_of, translations
+from controlplane.web.live import wants_part
 from controlplane.web.navigation import current, groups_of
 
 THEME_COOKIE = "cp_theme"
@@ -80,7 +81,7 @@ class Renderer:
         services: Services = request.app.state.services
         principal: Principal | None = getattr(request.state, "principal", None)
         cookie = request.cookies.get(SESSION_COOKIE, "")
-        language = chosen(request.cookies, request.headers.get("Accept-Language", ""))
+        language = language_of(request)
         theme = request.cookies.get(THEME_COOKIE, "")
         text = (
             self._environments[language]
@@ -97,6 +98,7 @@ class Renderer:
                 firing=getattr(request.state, "firing", None),
                 language=language,
                 languages=NAMES,
+                only_live=wants_part(request),
                 theme=theme if theme in THEMES else "",
                 now=instant(services.clock.now()),
                 version=services.version,

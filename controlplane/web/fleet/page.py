@@ -21,8 +21,8 @@ from controlplane.web.fleet.gpus import COLOURS, Colour, nodes_of
 from controlplane.web.pages import active_alerts
 from controlplane.web.render import Renderer
 
-PATIENCE_S = 0.3
-"""Longest wait for new lines. The page is shown without them then, and has them at its next refresh."""
+PATIENCE_S = 1.0
+"""Longest wait for new lines, in seconds. The page is shown without them then, and has them at its next refresh."""
 Group = Literal["state", "driver", "none"]
 Only = Literal["", "alerts"]
 
