@@ -17,6 +17,8 @@ from controlplane.web.audit import AuditPage
 from controlplane.web.backups import BackupsPage
 from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
+from controlplane.web.fleet.page import FleetPage
+from controlplane.web.fleet.targets import TargetsPage
 from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
 from controlplane.web.live import LiveRoute, Parts
@@ -55,9 +57,9 @@ def _routes(render: Renderer) -> APIRouter:
     badge = Depends(AlertBadge())
     router = APIRouter(route_class=LiveRoute, include_in_schema=False, dependencies=[badge])
     get, post = router.get, router.post
-    get("/")(pages.overview)
+    get("/")(FleetPage(render).page)
     get("/models/{name}")(pages.model)
-    get("/targets")(pages.targets)
+    get("/targets")(TargetsPage(render).page)
     get("/alerts")(pages.alerts)
     get("/alerts/{fingerprint}")(pages.alert)
     get("/rollouts")(pages.rollouts)

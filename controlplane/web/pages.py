@@ -22,7 +22,6 @@ from controlplane.api.rollouts.listing import rollout as read_rollout
 from controlplane.api.rollouts.listing import rollouts as read_rollouts
 from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
 from controlplane.api.services import Services, ServicesDep
-from controlplane.api.targets import dropped_groups
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.alerting.explanations import ExplanationView
 from controlplane.fleet.slos import SloView
@@ -31,8 +30,6 @@ from controlplane.web.render import Renderer
 
 MOST_ALERTS = 10_000
 """Most alerts among which the alerts page looks for a label: as many as the API lists."""
-DROPPED_GROUPS = 50
-"""Most reasons of dropped endpoints on the page of targets."""
 ALERTS = 500
 """Most rows of the alerts page. Chosen: a browser redraws so many at every change without a delay."""
 ROLLOUTS, ROLLOUTS_OF_MODEL, FINDINGS = 100, 10, 200
@@ -45,12 +42,6 @@ class Pages:
         self._render = render
 
     @requires(Role.VIEWER)
-    async def overview(self, request: Request, services: ServicesDep) -> Response:
-        """Show the whole fleet. The page names the parts that cannot be read, and shows the others."""
-        fleet, active = await asyncio.gather(services.fleet.fleet(), _attention(services))
-        return self._render.page(request, "overview.html", fleet=fleet, active=active)
-
-    @requires(Role.VIEWER)
     async def model(
         self, request: Request, services: ServicesDep, principal: PrincipalDep, name: ModelName
     ) -> Response:
@@ -58,7 +49,7 @@ class Pages:
         model = await services.fleet.model(name)
         past, active, kept, slos = await asyncio.gather(
             read_rollouts(services, name, ROLLOUTS_OF_MODEL),
-            _attention(services),
+            active_alerts(services),
             read_quarantine(services, name),
             _slos(services, name),
         )
@@ -72,21 +63,6 @@ class Pages:
             slos=slos,
             quarantined=kept.items,
             may_lift=principal.role.includes(Role.ADMIN),
-        )
-
-    @requires(Role.VIEWER)
-    async def targets(self, request: Request, services: ServicesDep) -> Response:
-        """Show the targets and their last scrape. Targets that are not up come first."""
-        targets = sorted(services.fleet.targets(), key=lambda t: (t.health == "up", t.job, t.instance))
-        dropped = await asyncio.to_thread(dropped_groups, services.dropped_targets())
-        return self._render.page(
-            request,
-            "targets.html",
-            targets=targets,
-            faults=services.discovery_faults(),
-            remarks=services.discovery_remarks(),
-            dropped=dropped[:DROPPED_GROUPS],
-            dropped_more=len(dropped[DROPPED_GROUPS:]),
         )
 
     @requires(Role.VIEWER)
@@ -134,8 +110,11 @@ class Pages:
         return self._render.page(request, "rollout.html", rollout=found, findings=past.items, most_findings=FINDINGS)
 
 
-async def _attention(services: Services) -> Sequence[AlertView]:
-    """Return the active alerts for people. When they cannot be read, return none: the fleet's warnings say so."""
+async def active_alerts(services: Services) -> Sequence[AlertView]:
+    """Return the active alerts for people, firing ones first, ALERTS at most.
+
+    When they cannot be read, return none: the fleet's warnings say so.
+    """
     try:
         found = await asyncio.to_thread(read_alerts, services, "active", ALERTS)
     except ControlPlaneError:

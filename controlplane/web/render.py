@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from controlplane.access.roles import Principal, Role
@@ -31,6 +33,16 @@ def _shown(value: Any) -> Any:
     return plain_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _values_shown(translate: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of gettext that escapes unprintable characters of its values: its result is Markup already."""
+
+    @pass_context
+    def translated(context: Context, *texts: Any, **values: Any) -> Any:
+        return translate(context, *texts, **{name: _shown(value) for name, value in values.items()})
+
+    return translated
+
+
 def environment_of(templates: Path, language: str) -> Environment:
     """Return Jinja2 with autoescaping, in one language. An undefined name in a template is an error.
 
@@ -49,6 +61,9 @@ def environment_of(templates: Path, language: str) -> Environment:
     )
     texts = translations(language)
     environment.install_gettext_translations(texts, newstyle=True)  # type: ignore[attr-defined]  # by the extension
+    for name in ("gettext", "ngettext"):
+        translate: Any = environment.globals[name]
+        environment.globals[name] = _values_shown(translate)
     environment.filters |= FILTERS
     environment.filters["word"] = lambda word: texts.gettext(word) if word else word
     environment.tests |= TESTS
