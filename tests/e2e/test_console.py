@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -140,7 +141,9 @@ models:
 
     async def token(self, role: str) -> str:
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {ADMIN}"}, timeout=HANG_S) as client:
-            answer = await client.post(f"{self.url}/cp/v1/tokens", json={"name": f"a-{role}", "role": role})
+            answer = await client.post(
+                f"{self.url}/cp/v1/tokens", json={"name": f"a-{role}-{secrets.token_hex(3)}", "role": role}
+            )
             return str(answer.raise_for_status().json()["token"])
 
 
