@@ -88,7 +88,7 @@ def latency(scope: Scope) -> Chart:
     """Return the P99 of whole requests."""
     expr = quantile(scope, "llm_request_duration_seconds", 0.99)
     queries = ({"expr": expr, "legend": "version source"},)
-    return Chart(_("P99 latency"), queries, "seconds", scope.line("latency_p99"), hint=_("whole request"))
+    return Chart(_("P99 latency"), queries, "seconds", scope.line("latency_p99"))
 
 
 def first_token(scope: Scope) -> Chart:
@@ -108,7 +108,7 @@ def failures(scope: Scope) -> Chart:
         return f"{by} (rate({some}[$window])) / ({by} (rate({every}[$window])) > 0)"
 
     queries = ({"expr": first_of(failed(source) for source in NEAREST), "legend": "version source"},)
-    return Chart(_("Errors and timeouts"), queries, "ratio", scope.line("error_rate"), hint=_("share"))
+    return Chart(_("Errors and timeouts"), queries, "ratio", scope.line("error_rate"))
 
 
 def tokens(scope: Scope) -> Chart:

@@ -57,6 +57,7 @@ class ModelPage:
             model=model,
             versions=tuple(v.version for v in model.versions),
             rows=rows,
+            scrape=config.scrape.interval,
             charts=of_model(Scope(name, limits=threshold_values(config.thresholds)), model.driver),
             backends=backends(model),
             past=past.items,

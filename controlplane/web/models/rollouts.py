@@ -135,6 +135,7 @@ class RolloutPages:
             most_findings=FINDINGS,
             span=_span(found),
             versions=ordered(config, found.model, pair),
+            scrape=config.scrape.interval,
             charts=of_rollout(Scope(found.model, pair, threshold_values(config.thresholds))),
         )
 

@@ -67,13 +67,13 @@ export function optionsOf(size, spec, named, time, { told, drawn }) {
   };
   return {
     ...size,
-    padding: [6, 6, 0, 0],
+    padding: [6, 16, 0, 0],
     tzDate: (t) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC"),
     cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "page" }, points: { size: 6 } },
     legend: { show: false },
     axes: [
       { ...axis, size: 24, gap: 4, space: 62, values: (_, splits) => splits.map((t) => clock(t, time.length)) },
-      { ...axis, size: 54, gap: 4, space: 26, values: (_, splits) => splits.map((v) => shown(v, spec.unit)) },
+      { ...axis, size: 54, gap: 4, space: 20, values: (_, splits) => splits.map((v) => shown(v, spec.unit)) },
     ],
     scales: {
       x: { time: true, range: () => [time.start, time.end] },

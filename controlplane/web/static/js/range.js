@@ -1,12 +1,14 @@
 // The one range of time of all charts of a page. It is in the address: `?range=1h`, or `?start=S&end=S` in Unix seconds.
 //
 // `data-ranges="1h"` on the bar is the range without one in the address. `data-start` and `data-end` there are a fixed
-// time instead, such as that of a rollout.
+// time instead, such as that of a rollout. `data-scrape` is the interval of scrapes in seconds.
 import { movedTo } from "./live.js";
 
 const UNIT_S = { s: 1, m: 60, h: 3600, d: 86400 };
 const MOST_POINTS = 240, FEWEST_POINTS = 60;
 const STEPS_S = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400];
+// The window of the alert rules: a line crosses its threshold when the alert does. A short live range looks back less.
+const WINDOW_S = 300, SHORT_WINDOW_S = 60, SHORT_S = 900, SCRAPE_S = 15;
 const SHORTEST_S = 60; // of a zoom
 const listeners = [];
 
@@ -29,6 +31,11 @@ function fixed(asked, bar) {
   return { from: Number(bar.dataset.start), to: Number(bar.dataset.end) || Date.now() / 1000, zoomed: false };
 }
 
+// What rates look back over: never less than four scrapes, so that one lost scrape leaves no gap.
+function windowOf(long, step, bar) {
+  return Math.max(long ? WINDOW_S : SHORT_WINDOW_S, 4 * step, 4 * (Number(bar?.dataset.scrape) || SCRAPE_S));
+}
+
 // The range now: {start, end, step, window, length} in seconds. `window` is what rates look back over.
 export function range() {
   const asked = new URL(location.href).searchParams;
@@ -38,7 +45,7 @@ export function range() {
   const step = STEPS_S.find((s) => length / s <= points()) ?? Math.ceil(length / points());
   const end = Math.floor((held ? held.to : Date.now() / 1000) / step) * step;
   const zoomed = held?.zoomed ?? false;
-  return { start: end - Math.max(1, Math.floor(length / step)) * step, end, step, window: Math.max(60, 4 * step), zoomed, length };
+  return { start: end - Math.max(1, Math.floor(length / step)) * step, end, step, window: windowOf(held || length > SHORT_S, step, bar), zoomed, length };
 }
 
 export function onRange(listener) {
