@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controlplane.rollout.evidence import FAILED
 from controlplane.web.languages import noted as _
@@ -53,12 +53,12 @@ class Scope:
         return ({"value": self.limits[name]},) if name in self.limits else ()
 
 
-def of_model(scope: Scope, driver: str) -> Sequence[Chart]:
-    """Return the eight charts of a model's page."""
+def of_model(scope: Scope, driver: str, *, streams: bool = True) -> Sequence[Chart]:
+    """Return the eight charts of a model's page. `streams`: its time to the first token is known."""
     return (
         requests(scope),
         latency(scope),
-        first_token(scope),
+        first_token(scope) if streams else mean(scope),
         failures(scope),
         tokens(scope),
         depth(scope),
@@ -95,6 +95,11 @@ def first_token(scope: Scope) -> Chart:
     """Return the P95 of the time to the first token: the quantile that LLMTimeToFirstTokenHigh watches."""
     queries = ({"expr": quantile(scope, "llm_time_to_first_token_seconds", 0.95), "legend": "version source"},)
     return Chart(_("Time to first token"), queries, "seconds", scope.line("ttft_p95"), hint=_("P95"))
+
+
+def mean(scope: Scope) -> Chart:
+    """Return the mean duration of requests, for engines that have no buckets, such as Triton."""
+    return _mean(scope, _("Mean latency"), "llm_request_duration_seconds")
 
 
 def failures(scope: Scope) -> Chart:
@@ -138,14 +143,7 @@ def cache(scope: Scope) -> Chart:
 
 def queue(scope: Scope) -> Chart:
     """Return the mean time that requests waited. Not every engine has buckets of it, and every one has its sum."""
-    metric = "llm_queue_duration_seconds"
-
-    def of(part: str) -> str:
-        return f"sum by (version) (rate({scope.series(f'{metric}_{part}')}[$window]))"
-
-    total, count = of("sum"), of("count")
-    queries = ({"expr": f"{total} / ({count} > 0)", "legend": "version"},)
-    return Chart(_("Time in the queue"), queries, "seconds", hint=_("mean"))
+    return replace(_mean(scope, _("Time in the queue"), "llm_queue_duration_seconds"), hint=_("mean"))
 
 
 def quantile(scope: Scope, metric: str, q: float) -> str:
@@ -172,6 +170,17 @@ def token_rate(scope: Scope) -> str:
 def first_of(expressions: Iterable[str]) -> str:
     """Return an expression that yields, for each version, the first of these that has a value."""
     return " or on (version) ".join(expressions)
+
+
+def _mean(scope: Scope, caption: str, metric: str) -> Chart:
+    """Return a chart of a histogram's sum by its count."""
+
+    def of(part: str, source: str) -> str:
+        counter = scope.series(f"{metric}_{part}", f'source="{source}"')
+        return f"sum by (version, source) (rate({counter}[$window]))"
+
+    expr = first_of(f"{of('sum', source)} / ({of('count', source)} > 0)" for source in NEAREST)
+    return Chart(caption, ({"expr": expr, "legend": "version source"},), "seconds")
 
 
 def _rate(scope: Scope) -> str:

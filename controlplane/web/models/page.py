@@ -58,7 +58,11 @@ class ModelPage:
             versions=tuple(v.version for v in model.versions),
             rows=rows,
             scrape=config.scrape.interval,
-            charts=of_model(Scope(name, limits=threshold_values(config.thresholds)), model.driver),
+            charts=of_model(
+                Scope(name, limits=threshold_values(config.thresholds)),
+                model.driver,
+                streams=any(row.cells["ttft"].value is not None for row in rows) or model.driver != "triton",
+            ),
             backends=backends(model),
             past=past.items,
             running=running,

@@ -73,6 +73,11 @@ def test_a_model_has_eight_charts_of_valid_promql_with_a_unit_or_a_count(driver:
     assert any("kv_cache" in chart.queries[0]["expr"] for chart in found) is (driver != "triton")
 
 
+def test_a_triton_without_first_tokens_has_its_mean_latency_instead() -> None:
+    captions = [chart.caption for chart in of_model(Scope("chat"), "triton", streams=False)]
+    assert captions[:3] == ["Requests per second", "P99 latency", "Mean latency"] and len(captions) == 8
+
+
 def test_a_quantile_is_that_of_the_nearest_source_and_no_requests_are_no_value() -> None:
     expr = quantile(Scope("chat"), "x", 0.5)
     places = [expr.index(f'source="{source}"') for source in ("gateway", "probe", "engine")]
