@@ -32,7 +32,7 @@ class Cell(NamedTuple):
     mark: str = ""
     """best, worst or ""."""
     delta: str = ""
-    """How it differs from the stable version's, such as `+25%`. "": it is that version, or they cannot be compared."""
+    """Difference from the stable version, such as `+25%`. "": it is that version, or they cannot be compared."""
 
 
 class Row(NamedTuple):

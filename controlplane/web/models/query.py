@@ -18,7 +18,7 @@ WORDS = {
     "aggregation": sorted(set(AGGREGATIONS) - EXPERIMENTAL_AGGREGATIONS),
     "keyword": list(KEYWORDS),
 }
-"""What completion offers beside the names of metrics and labels, by kind: only what this engine evaluates."""
+"""Words that completion offers beside metrics and labels, by kind: only those that this engine evaluates."""
 
 
 class QueryPage:
