@@ -58,7 +58,7 @@ function sizeOf(figure) {
 function tell(figure, index) {
   const chart = charts.get(figure);
   if (!chart) return;
-  const at = index === null ? "" : `${clock(chart.data[0][index], chart.time.length)} UTC`;
+  const at = index === null ? "" : clock(chart.data[0][index], chart.time.length);
   const moment = figure.querySelector(".moment");
   if (moment.textContent !== at) moment.textContent = at;
   figure.querySelectorAll(".legend output").forEach((output, i) => {
@@ -177,7 +177,7 @@ function pressed(event) {
   if (event.key in moves) {
     const to = Math.max(0, Math.min(last, (now ?? last + (moves[event.key] < 0 ? 1 : -1)) + moves[event.key]));
     plot.setCursor({ left: plot.valToPos(data[0][to], "x"), top: plot.over.clientHeight / 2 }, true, true);
-    figure.querySelector(".said").textContent = `${figure.querySelector(".moment").textContent}: ${figure.querySelector(".legend").innerText.replaceAll("\n", ", ")}`;
+    figure.querySelector(".said").textContent = `${figure.querySelector(".moment").textContent} UTC: ${figure.querySelector(".legend").innerText.replaceAll("\n", ", ")}`;
   } else if (event.key === "+") zoom(middle - time.length / 4, middle + time.length / 4);
   else if (event.key === "-") zoom(time.start - time.length / 2, time.end + time.length / 2);
   else if (event.key === "0") whole();

@@ -44,7 +44,6 @@ export function startCompletion(field, list, words) {
   function close() {
     turn++;
     list.hidden = true;
-    field.setAttribute("aria-expanded", "false");
     field.removeAttribute("aria-activedescendant");
   }
 
@@ -77,7 +76,6 @@ export function startCompletion(field, list, words) {
     [offered, context] = [found, now];
     write();
     list.hidden = false;
-    field.setAttribute("aria-expanded", "true");
     choose(0);
   }
 

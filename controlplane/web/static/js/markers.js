@@ -74,6 +74,7 @@ export function drawStarts(u, colours) {
   const { ctx, bbox } = u;
   ctx.save();
   ctx.globalAlpha = 0.35;
+  ctx.setLineDash([]);
   ctx.lineWidth = devicePixelRatio;
   for (const mark of marksWithin(u.scales.x.min, u.scales.x.max)) {
     const x = Math.round(u.valToPos(mark.from, "x", true)) + 0.5;

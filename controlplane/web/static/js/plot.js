@@ -69,11 +69,11 @@ export function optionsOf(size, spec, named, time, { told, drawn }) {
     ...size,
     padding: [6, 16, 0, 0],
     tzDate: (t) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC"),
-    cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "page" }, points: { size: 6 } },
+    cursor: { y: false, drag: { x: true, y: false, setScale: false }, sync: { key: "page" }, points: { size: 6 } },
     legend: { show: false },
     axes: [
       { ...axis, size: 24, gap: 4, space: 62, values: (_, splits) => splits.map((t) => clock(t, time.length)) },
-      { ...axis, size: 54, gap: 4, space: 20, values: (_, splits) => splits.map((v) => shown(v, spec.unit)) },
+      { ...axis, size: (_, labels) => 14 + 6.2 * Math.max(3, ...(labels ?? []).map((l) => l.length)), gap: 4, space: 20, values: (_, splits) => splits.map((v) => shown(v, spec.unit)) },
     ],
     scales: {
       x: { time: true, range: () => [time.start, time.end] },
