@@ -22,6 +22,11 @@ from controlplane.web.fleet.targets import TargetsPage
 from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
 from controlplane.web.live import LiveRoute, Parts
+from controlplane.web.models.page import ModelPage
+from controlplane.web.models.query import PATH as QUERY
+from controlplane.web.models.query import QueryPage
+from controlplane.web.models.rollouts import PATH as ROLLOUTS
+from controlplane.web.models.rollouts import RolloutPages
 from controlplane.web.notifications import PATH as NOTIFICATIONS
 from controlplane.web.notifications import NotificationsPage
 from controlplane.web.pages import Pages
@@ -53,17 +58,18 @@ def install_console(app: FastAPI) -> None:
 
 def _routes(render: Renderer) -> APIRouter:
     pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
-    actions = Actions(dialogs)
+    actions, rollouts = Actions(dialogs), RolloutPages(render)
     badge = Depends(AlertBadge())
     router = APIRouter(route_class=LiveRoute, include_in_schema=False, dependencies=[badge])
     get, post = router.get, router.post
     get("/")(FleetPage(render).page)
-    get("/models/{name}")(pages.model)
+    get("/models/{name}")(ModelPage(render).page)
     get("/targets")(TargetsPage(render).page)
     get("/alerts")(pages.alerts)
     get("/alerts/{fingerprint}")(pages.alert)
-    get("/rollouts")(pages.rollouts)
-    get("/rollouts/{rollout_id}")(pages.rollout)
+    get(ROLLOUTS)(rollouts.list)
+    get("/rollouts/{rollout_id}")(rollouts.page)
+    get(QUERY)(QueryPage(render).page)
     get(NOTIFICATIONS)(NotificationsPage(render).page)
     get(AUDIT)(AuditPage(render).page)
     KeysPage(render).add_to(router)

@@ -14,17 +14,10 @@ from controlplane.api.alerts import Fingerprint, State
 from controlplane.api.alerts import alert as read_alert
 from controlplane.api.alerts import alerts as read_alerts
 from controlplane.api.alerts import explanation as read_explanation
-from controlplane.api.auth import PrincipalDep, requires
-from controlplane.api.models import ModelName
-from controlplane.api.rollouts.bodies import RolloutId
-from controlplane.api.rollouts.listing import findings as read_findings
-from controlplane.api.rollouts.listing import rollout as read_rollout
-from controlplane.api.rollouts.listing import rollouts as read_rollouts
-from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
+from controlplane.api.auth import requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.alerting.explanations import ExplanationView
-from controlplane.fleet.slos import SloView
 from controlplane.fleet.views import AlertView
 from controlplane.web.render import Renderer
 
@@ -32,7 +25,6 @@ MOST_ALERTS = 10_000
 """Most alerts among which the alerts page looks for a label: as many as the API lists."""
 ALERTS = 500
 """Most rows of the alerts page. Chosen: a browser redraws so many at every change without a delay."""
-ROLLOUTS, ROLLOUTS_OF_MODEL, FINDINGS = 100, 10, 200
 
 
 class Pages:
@@ -40,30 +32,6 @@ class Pages:
 
     def __init__(self, render: Renderer) -> None:
         self._render = render
-
-    @requires(Role.VIEWER)
-    async def model(
-        self, request: Request, services: ServicesDep, principal: PrincipalDep, name: ModelName
-    ) -> Response:
-        """Show one model: its versions, those in quarantine, alerts, charts and past rollouts."""
-        model = await services.fleet.model(name)
-        past, active, kept, slos = await asyncio.gather(
-            read_rollouts(services, name, ROLLOUTS_OF_MODEL),
-            active_alerts(services),
-            read_quarantine(services, name),
-            _slos(services, name),
-        )
-        mine = [a for a in active if a.labels.get("model") == name]
-        return self._render.page(
-            request,
-            "model.html",
-            model=model,
-            past=past.items,
-            active=mine,
-            slos=slos,
-            quarantined=kept.items,
-            may_lift=principal.role.includes(Role.ADMIN),
-        )
 
     @requires(Role.VIEWER)
     async def alerts(self, request: Request, services: ServicesDep, state: State = "all", label: str = "") -> Response:
@@ -95,20 +63,6 @@ class Pages:
         )
         return self._render.page(request, "alerts/alert.html", alert=found, explained=explained)
 
-    @requires(Role.VIEWER)
-    async def rollouts(self, request: Request, services: ServicesDep) -> Response:
-        """Show rollouts, newest first."""
-        found = await read_rollouts(services, None, ROLLOUTS)
-        return self._render.page(request, "rollouts.html", rollouts=found.items)
-
-    @requires(Role.VIEWER)
-    async def rollout(self, request: Request, services: ServicesDep, rollout_id: RolloutId) -> Response:
-        """Show one rollout: its steps, verdicts and events, and what it waits for."""
-        found, past = await asyncio.gather(
-            read_rollout(services, rollout_id), read_findings(services, rollout_id, FINDINGS)
-        )
-        return self._render.page(request, "rollout.html", rollout=found, findings=past.items, most_findings=FINDINGS)
-
 
 async def active_alerts(services: Services) -> Sequence[AlertView]:
     """Return the active alerts for people, firing ones first, ALERTS at most.
@@ -133,11 +87,3 @@ async def _explained(services: Services, fingerprint: str) -> ExplanationView | 
 def _for_people(alert: AlertView) -> bool:
     """Return whether the alert is for people. Severity none (the Watchdog) is for machines: counts omit it too."""
     return alert.severity != "none"
-
-
-async def _slos(services: Services, model: str) -> Sequence[SloView] | None:
-    """Return a model's SLOs, or None when their numbers cannot be read: the page shows everything else."""
-    try:
-        return (await services.slos.slos(model)).items
-    except ControlPlaneError:
-        return None

@@ -29,7 +29,10 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.web import pages
 
-PAGES = ["/", "/models/chat", "/targets", "/alerts", "/rollouts", "/notifications", "/runbooks", "/runbooks/GPULost.md"]
+PAGES = [
+    *("/", "/models/chat", "/targets", "/alerts", "/rollouts", "/query"),
+    *("/notifications", "/runbooks", "/runbooks/GPULost.md"),
+]
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
