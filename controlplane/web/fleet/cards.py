@@ -187,7 +187,11 @@ def _state(
     model: ModelView, alerts: Sequence[AlertView], needed: set[tuple[str, bool]], lines: Mapping[str, LineView]
 ) -> str:
     states = {version.state for version in model.versions if version.role == "stable"}
-    if any(alert.state == "firing" for alert in alerts) or (model.name, True) in needed or "unavailable" in states:
+    if (
+        any(a.state == "firing" and a.severity != "info" for a in alerts)
+        or (model.name, True) in needed
+        or "unavailable" in states
+    ):
         return "firing"
     if alerts or (model.name, False) in needed or model.drift:
         return "pending"

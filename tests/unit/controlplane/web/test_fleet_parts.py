@@ -108,6 +108,7 @@ def test_the_edge_of_a_card_has_the_worst_state() -> None:
     assert card(model(drift="http://a:1 serves v2")).state == "pending"
     assert card(model(), [alert("Late", "pending", model="chat")]).state == "pending"
     assert card(model(), [alert("Late", "pending", model="chat"), alert("Hot", model="chat")]).state == "firing"
+    assert card(model(), [alert("Busy", severity="info", model="chat")]).state == "pending", "it is no fault"
     assert card(model(), [alert("Hot", model="other")]).state == "good"
     assert card(model(), needs=[need("waiting", "chat")]).state == "pending"
     assert card(model(), needs=[need("person", "chat")]).state == "firing"
