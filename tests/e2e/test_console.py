@@ -340,7 +340,7 @@ async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> Non
             """[...document.querySelectorAll('#live .table button')].filter((button) =>
             button.getBoundingClientRect().right > button.closest('.table').getBoundingClientRect().right).length"""
         )
-        assert hidden == 0
+        assert hidden == 0, path
 
 
 async def test_a_key_is_made_shown_once_limited_and_revoked(page: Page) -> None:
