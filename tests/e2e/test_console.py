@@ -299,7 +299,7 @@ async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: 
     await expect(page.locator("[aria-current=step]")).to_have_count(1)
     for width in (1280, 390):
         await page.set_viewport_size({"width": width, "height": 900})
-        assert await page.evaluate("document.documentElement.scrollWidth") == width
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await page.get_by_role("button", name="Resume…").click()
     await dialog.get_by_role("button", name="Resume").click()
     await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
@@ -339,12 +339,12 @@ async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> Non
     for path in ("/", "/models/model", "/targets", "/alerts", "/rollouts", "/notifications", "/keys", "/audit"):
         await page.goto(path)
         await expect(page.locator("#live-state")).to_have_text("live")
-        assert await page.evaluate("document.documentElement.scrollWidth") == 800
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 800
         hidden = await page.evaluate(
             """[...document.querySelectorAll('#live .table button')].filter((button) =>
             button.getBoundingClientRect().right > button.closest('.table').getBoundingClientRect().right).length"""
         )
-        assert hidden == 0
+        assert hidden == 0, path
 
 
 async def test_a_key_is_made_shown_once_limited_and_revoked(page: Page) -> None:

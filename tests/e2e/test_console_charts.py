@@ -171,6 +171,7 @@ async def test_dragging_over_one_chart_zooms_all_and_a_button_goes_back(page: Pa
     await back.click()
     await expect(back).to_be_hidden()
     assert page.url.endswith("/models/chat")
+    await expect(page.locator(values(CACHE))).to_have_text(["70 %", "30 %"])
     await page.locator(f"{CACHE} .plot").focus()
     await page.keyboard.press("-")
     await page.wait_for_url(re.compile(r"\?start="))

@@ -18,6 +18,7 @@ from controlplane.fleet.views import BackendView, ModelView, VersionView
 from controlplane.metrics.promql.syntax.tree import parse
 from controlplane.rollout.model import Phase
 from controlplane.rollout.stored.records import to_record
+from controlplane.rollout.wishes import Wait, WaitKind
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.web.models.charts import Scope, of_model, quantile
 from controlplane.web.models.comparison import Sourced, rows
@@ -25,8 +26,10 @@ from controlplane.web.models.page import backends
 from controlplane.web.models.query import WORDS
 from controlplane.web.models.rollouts import ROWS, Filters
 from controlplane.web.models.versions import ordered
+from tests.fakes.canary import ANALYSE
 from tests.unit.controlplane.api.conftest import CONFIG, NOW
 from tests.unit.controlplane.web.reading import words
+from tests.unit.controlplane.web.test_steering import stored
 
 
 def model(*versions: VersionView, driver: str = "gateway") -> ModelView:
@@ -145,6 +148,15 @@ async def test_alerts_of_other_models_and_for_machines_are_not_on_the_page(conso
         page = await browser.page("/models/chat")
     assert "Mine" in page and "Other" not in page and "Watchdog" not in page
     assert '<span class="count bad">1</span> firing' in page
+
+
+async def test_a_rollout_that_waits_for_a_person_says_so_on_the_models_page(console: Any) -> None:
+    stored(console, ANALYSE, wait=Wait(WaitKind.OPERATOR, "a hook failed"))
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/models/chat")
+    card = page.split('aria-label="Rollout r-11aa of chat"')[1].split("</article>")[0]
+    assert "needs a person" in card and "of the way to the switch" in card
+    assert page.index("</article>") < page.index("data-still"), "it is above the charts"
 
 
 async def test_running_rollouts_are_cards_above_the_ended_ones(console: Any) -> None:
