@@ -13,15 +13,12 @@ from starlette.staticfiles import StaticFiles
 from controlplane.api.app import mount_web
 from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
-from controlplane.web.audit import PATH as AUDIT
-from controlplane.web.audit import AuditPage
-from controlplane.web.backups import BackupsPage
 from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
 from controlplane.web.holding import HoldingPages
-from controlplane.web.keys import KeysPage
 from controlplane.web.notifications import PATH as NOTIFICATIONS
 from controlplane.web.notifications import NotificationsPage
+from controlplane.web.operations.routes import add_operations
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
@@ -62,8 +59,7 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts")(pages.rollouts)
     get("/rollouts/{rollout_id}")(pages.rollout)
     get(NOTIFICATIONS)(NotificationsPage(render).page)
-    get(AUDIT)(AuditPage(render).page)
-    KeysPage(render).add_to(router)
+    add_operations(router, render, dialogs)
     HoldingPages(render).add_to(router)
     get("/runbooks")(runbooks.index)
     get("/runbooks/{name}")(runbooks.runbook)
@@ -74,7 +70,6 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts/{rollout_id}/abort")(actions.confirm_abort)
     post("/rollouts/{rollout_id}/abort")(actions.abort)
     Steering(dialogs).add_to(router)
-    BackupsPage(render, dialogs).add_to(router)
     get(SIGN_IN)(sign_in.page)
     post(SIGN_IN)(sign_in.sign_in)
     post("/sign-out")(sign_in.sign_out)
