@@ -45,6 +45,8 @@ class AssetsHook(BuildHookInterface[Any]):
         npm = [found] if found else [sys.executable, "-c", NPM_OF_PYPI]
         with tempfile.TemporaryDirectory() as cache:  # npm's own is in the home, which a service's user may not have
             ci = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", f"--cache={cache}"]
+            if version != "editable":
+                ci.append("--omit=dev")  # what only tests need
             subprocess.run([*npm, *ci], cwd=web, check=True)
         vendor.mkdir(parents=True, exist_ok=True)
         for source, name in ASSETS.items():

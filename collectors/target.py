@@ -92,6 +92,8 @@ class TargetHealth:
     """The source's own words about readings that succeeded, such as a probe's question that does not fit."""
     last_scrape_at: float | None = None
     """Unix seconds."""
+    last_good_at: float | None = None
+    """Unix seconds of the last scrape that succeeded; None: none did."""
     duration_s: float | None = None
     samples: int | None = None
     """Samples stored: those of the body that relabelling left."""
@@ -123,7 +125,7 @@ class TargetHealth:
         """Return the health with its times moved by `by_s`, as the clock was. Its durations stay the same."""
         moved = {
             name: at + by_s
-            for name in ("last_scrape_at", "since", "known_since")
+            for name in ("last_scrape_at", "last_good_at", "since", "known_since")
             if (at := getattr(self, name)) is not None
         }
         return replace(self, **moved)

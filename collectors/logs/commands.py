@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from collectors.logs.formats import cursor_of, ns_of
+from collectors.logs.settings import PodLog
 
 KERNEL = "kernel"
 """In place of a unit: the kernel's messages."""
@@ -160,4 +161,53 @@ class Docker:
         if stamp[1] <= self._began:
             return None
         self._last = max(self._last, stamp[1])
+        return line[stamp.end() :]
+
+
+class Pod:
+    """`kubectl logs -f`: it goes on after the last line that was read, also in a pod that replaced the one before."""
+
+    def __init__(self, log: PodLog, now: float, at: str = "") -> None:
+        """Begin with lines that come after the time `at`; without one, after `now` (unix seconds)."""
+        self._log = log
+        known = ns_of(at)
+        self._last_ns = known or int(now * 1e9)
+        self._last = at if known else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self._began_ns, self._written_ns = self._last_ns, 0
+
+    @property
+    def place(self) -> str:
+        """The pod or workload, with its namespace."""
+        return f"{self._log.namespace}/{self._log.name}"
+
+    @property
+    def at(self) -> str:
+        """Time of the last line, as the kubelet writes it."""
+        return self._last
+
+    @property
+    def written_ns(self) -> int:
+        """Time of the last line."""
+        return self._written_ns
+
+    def words(self) -> Sequence[str]:
+        """Return the call. Kubernetes cuts `--since-time` to whole seconds: the lines of the last second come again."""
+        self._began_ns = self._last_ns
+        whose = ("--container", self._log.container) if self._log.container else ()
+        form = ("--follow", "--timestamps", f"--since-time={self._last}", "--namespace", self._log.namespace)
+        return ("kubectl", "logs", *form, *whose, self._log.name)
+
+    def text_of(self, line: str) -> str | None:
+        """Return the line without its time.
+
+        The kubelet leaves out zeros at the end of a time, and writes the node's zone: times compare as numbers only.
+        """
+        stamp = _STAMP.match(line)
+        self._written_ns = ns_of(stamp[1]) if stamp else 0
+        if stamp is None or not self._written_ns:
+            return line
+        if self._written_ns <= self._began_ns:
+            return None
+        if self._written_ns > self._last_ns:
+            self._last_ns, self._last = self._written_ns, stamp[1]
         return line[stamp.end() :]

@@ -14,7 +14,7 @@ from aiohttp import web
 from collectors.errors import CollectorError
 from collectors.http.exporter import serve
 from collectors.http.http_client import exposition_of
-from collectors.logs.commands import Docker, Journal, Plain
+from collectors.logs.commands import Docker, Journal, Plain, Pod
 from collectors.logs.follow import Follow
 from collectors.logs.patterns import LogCatalogue, load_patterns
 from collectors.logs.places import SAVE_S, Places
@@ -151,6 +151,8 @@ def _followed(tally: Tally, places: Places | None) -> Following:
         return Tail(log.files, tally, before=before)
     if log.journald:
         return Follow(Journal(log.journald, now, at), tally)
+    if log.kubernetes:
+        return Follow(Pod(log.kubernetes, now, at), tally)
     return Follow(Docker(log.docker, now, at) if log.docker else Plain(log.command), tally)
 
 

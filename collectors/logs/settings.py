@@ -13,8 +13,22 @@ RESERVED = ("engine", "event", "instance", "job", "le", "line", "log", "log_engi
 
 
 @dataclass(frozen=True)
+class PodLog:
+    """The log of a container in Kubernetes."""
+
+    namespace: str
+    name: str
+    """A pod, or a workload of which kubectl chooses a pod: `vllm-0`, `deploy/sglang`."""
+    container: str = ""
+    """"" for the pod's only one, or the one that its annotation names."""
+
+
+@dataclass(frozen=True)
 class LogSettings:
-    """One log: where it is, and whose it is. Exactly one of `files`, `journald`, `docker` and `command` is given."""
+    """One log: where it is, and whose it is.
+
+    Exactly one of `files`, `journald`, `docker`, `kubernetes` and `command` is given.
+    """
 
     name: str
     """Label `log`. Unique within an exporter."""
@@ -26,6 +40,7 @@ class LogSettings:
     """A unit of systemd, or `kernel`."""
     docker: str = ""
     """A container's name or id."""
+    kubernetes: PodLog | None = None
     command: tuple[str, ...] = ()
     """A program and its arguments, whose output is the log."""
     evidence: bool = True

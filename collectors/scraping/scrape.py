@@ -208,6 +208,7 @@ class _Scraper:
             last_error_reason=outcome.reason,
             remark=remark or (self._engine.found.remark if up else ""),
             last_scrape_at=at,
+            last_good_at=at if up else before.last_good_at,
             duration_s=duration_s,
             samples=samples if up else None,
             missing=missing,

@@ -87,9 +87,13 @@ class GuardedRoute(APIRoute):
             raise TypeError(f"route {path} is public and accepts a body of more than {FORM_BYTES} bytes")
         super().__init__(path, endpoint, **describe(path, role, options))
 
+    def answering(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers once the sender may ask: FastAPI's handler."""
+        return super().get_route_handler()
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler with the guard before it."""
-        inner = super().get_route_handler()
+        """Return `answering` with the guard before it."""
+        inner = self.answering()
 
         async def guarded(request: Request) -> Response:
             sender = client_of(request)

@@ -109,6 +109,11 @@ class EventHub:
         self._closed = False
 
     @property
+    def rev(self) -> int:
+        """Revision of the newest event that was sent to clients. It stands still while nobody listens."""
+        return self._rev
+
+    @property
     def clients(self) -> int:
         """Number of subscribed clients."""
         return len(self._subscriptions)

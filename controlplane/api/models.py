@@ -11,6 +11,7 @@ from controlplane.access.roles import Role
 from controlplane.api.auth import GuardedRoute, requires
 from controlplane.api.services import ServicesDep
 from controlplane.fleet.slos import SloList
+from controlplane.fleet.trends import TrendsView
 from controlplane.fleet.views import FleetView, ModelView
 
 router = APIRouter(route_class=GuardedRoute, tags=["fleet"])
@@ -45,6 +46,13 @@ async def models(services: ServicesDep) -> ModelList:
 async def slos(services: ServicesDep, model: Annotated[str | None, Query(pattern=NAME)] = None) -> SloList:
     """List the objectives of every model, or of one, with what is left of their error budgets."""
     return await services.slos.slos(model)
+
+
+@router.get("/cp/v1/trends")
+@requires(Role.VIEWER)
+async def trends(services: ServicesDep) -> TrendsView:
+    """Return the last hour of every model as lines of about 40 points. They are read at most every 15 seconds."""
+    return await services.trends.trends()
 
 
 @router.get("/cp/v1/models/{name}")

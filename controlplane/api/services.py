@@ -34,6 +34,7 @@ from controlplane.fleet.rota.desk import RotaDesk
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
+from controlplane.fleet.trends import TrendReader
 from controlplane.metrics.query.queries import Exports, Queries
 from controlplane.metrics.query.workers.report import QueryReport
 from controlplane.metrics.series.series_store import SeriesStore
@@ -206,6 +207,8 @@ class Services:
     """Current host names of this server, in lower case, without ports. IP addresses always pass."""
     fleet: FleetReader
     slos: SloReader
+    trends: TrendReader
+    """The last hour of every model."""
     queries: Queries
     exports: Exports
     """Samples for other servers."""

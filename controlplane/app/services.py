@@ -26,6 +26,7 @@ from controlplane.fleet.rota.desk import RotaDesk
 from controlplane.fleet.schedules import ScheduleView, schedule_views
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import snapshot_list
+from controlplane.fleet.trends import TrendReader
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.database import Database
@@ -49,6 +50,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         allowed_hosts=lambda: _own_names(listen_host, plane.config()),
         fleet=_fleet(plane, alerts, unread),
         slos=SloReader(plane.config, plane.metrics.querier, plane.clock),
+        trends=TrendReader(plane.config, plane.metrics.querier, plane.clock),
         queries=plane.metrics.querier,
         exports=plane.metrics.embedded.querier,
         run=lambda: plane.run,

@@ -128,6 +128,8 @@ def target_view(health: TargetHealth) -> TargetView:
         last_error_reason=health.last_error_reason,
         remark=health.remark or health.instead,
         last_scrape_at=rfc3339(health.last_scrape_at),
+        last_good_at=rfc3339(health.last_good_at),
+        since=rfc3339(health.since),
         duration_seconds=finite(health.duration_s),
         samples=health.samples,
         missing=health.missing,
@@ -176,18 +178,41 @@ def state_after(event: AlertEvent) -> str:
     return "resolved" if over else event.after.value
 
 
-def gpu_views(numbers: n.Numbers) -> tuple[GpuView, ...]:
-    """Return the views of all GPUs that an exporter reports."""
+def gpu_views(
+    numbers: n.Numbers, models: Sequence[str] = (), targets: Sequence[TargetHealth] = ()
+) -> tuple[GpuView, ...]:
+    """Return the views of all GPUs that an exporter reports. `models` are the names of the fleet's models."""
+    by_pod = {
+        pod: model
+        for labels in (dict(health.target.labels) for health in targets)
+        if (pod := labels.get("pod")) and (model := labels.get("model"))
+    }
     return tuple(
         GpuView(
             node=key.node,
             gpu=key.gpu,
-            index=numbers.gpu_index.get(key.gpu),
+            index=numbers.gpu_index.get(key.gpu) or numbers.gpu_index.get(key.gpu.partition("/")[0]),
+            model=_model_on(key.gpu, numbers, models, by_pod),
+            pods=numbers.gpu_pods.get(key.gpu, ()),
             simulated=gpu.simulated,
             **gpu.values,
         )
         for key, gpu in numbers.gpus.items()
     )
+
+
+def _model_on(gpu: str, numbers: n.Numbers, models: Sequence[str], by_pod: Mapping[str, str]) -> str | None:
+    """Return the model on a GPU, or None.
+
+    A pod that no target names has the model whose name its own begins with, the longest if there are several.
+    """
+    if gpu in numbers.gpu_models:
+        return numbers.gpu_models[gpu]
+    for pod in numbers.gpu_pods.get(gpu, ()):
+        begins = [model for model in models if pod == model or pod.startswith(f"{model}-")]
+        if found := by_pod.get(pod) or max(begins, key=len, default=""):
+            return found
+    return None
 
 
 def simulated_versions(model: str, versions: Sequence[str], targets: Sequence[TargetHealth]) -> frozenset[str]:

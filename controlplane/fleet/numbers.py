@@ -71,6 +71,10 @@ class Numbers:
     gpus: Mapping[GpuKey, GpuNumbers] = field(default_factory=dict)
     gpu_index: Mapping[str, str] = field(default_factory=dict)
     """Index of a GPU on its node by the GPU's UUID, as `nvidia-smi -i` accepts it."""
+    gpu_pods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of the pods that have a GPU, by its UUID."""
+    gpu_models: Mapping[str, str] = field(default_factory=dict)
+    """Model that the labels of a GPU's exporter name, by the GPU's UUID."""
     warnings: tuple[str, ...] = ()
 
 
@@ -79,6 +83,7 @@ GPU_GAUGES = {
     "memory_used_bytes": "gpu_memory_used_bytes",
     "memory_total_bytes": "gpu_memory_total_bytes",
     "temperature_celsius": "gpu_temperature_celsius",
+    "power_watts": "gpu_power_watts",
 }
 """Canonical metric of each gauge field of GpuView."""
 NODE_SOURCES = ("nvml", "dcgm")
@@ -100,6 +105,8 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
         "waiting": f"sum by ({by}) (llm_requests_waiting)",
         "baseline": "max by (model) (model:llm_requests:learning or 0 * model:llm_requests:baseline)",
         "gpu_index": "max by (gpu, gpu_index) (gpu_info)",
+        "gpu_pods": "max by (gpu, pod) (gpu_pod_info)",
+        "gpu_models": 'max by (gpu, model) (gpu_memory_used_bytes{model!=""})',
         # The exporter's label `gpu` is the index; under that name the canonical series have the UUID.
         "gpu_index.dcgm": 'max by (UUID, gpu) ({__name__=~"DCGM_FI_DEV_GPU_TEMP|DCGM_FI_DEV_FB_USED"})',
     }
@@ -126,6 +133,8 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
         learning={labels.get("model", ""): value > 0 for labels, value in _finite(results.get("baseline", ()))},
         gpus=_gpus(results),
         gpu_index=_gpu_index(results),
+        gpu_pods=_gpu_pods(results.get("gpu_pods", ())),
+        gpu_models={labels.get("gpu", ""): labels["model"] for labels, _ in _finite(results.get("gpu_models", ()))},
         warnings=tuple(warnings),
     )
 
@@ -234,3 +243,11 @@ def _gpu_index(results: Mapping[str, Sequence[VectorSample]]) -> dict[str, str]:
             if labels.get(uuid) and labels.get(index):
                 found[labels[uuid]] = labels[index]
     return found
+
+
+def _gpu_pods(samples: Sequence[VectorSample]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for labels, _ in _finite(samples):
+        if labels.get("pod"):
+            found.setdefault(labels.get("gpu", ""), set()).add(labels["pod"])
+    return {gpu: tuple(sorted(pods)) for gpu, pods in found.items()}

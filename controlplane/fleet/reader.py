@@ -111,7 +111,7 @@ class FleetReader:
             models=self._model_views(snapshot),
             targets=assemble.target_counts(self._targets()),
             alerts=_alert_counts(snapshot),
-            gpus=assemble.gpu_views(snapshot.numbers),
+            gpus=assemble.gpu_views(snapshot.numbers, [m.name for m in self._config().models], self._targets()),
             attention=snapshot.attention,
             observe_only=self.observe_only,
             warnings=snapshot.warnings,

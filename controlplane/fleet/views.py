@@ -78,6 +78,10 @@ class TargetView(View):
     """Sentence about what is wrong though the target answers, and what to check: a probe's question that does not fit
     its server, or what a blind target exposes instead. Empty: nothing."""
     last_scrape_at: str | None
+    last_good_at: str | None
+    """Time of the last scrape that succeeded; null: none since this process began."""
+    since: str | None
+    """Time of the first scrape with this `health` and `missing`."""
     duration_seconds: float | None
     samples: int | None
     missing: tuple[str, ...]
@@ -139,13 +143,18 @@ class GpuView(View):
 
     node: str
     gpu: str
-    """The GPU's UUID."""
+    """The GPU's UUID; of a MIG instance: `UUID/GI1`."""
     index: str | None = None
     """The GPU's index on its node, as `nvidia-smi -i` accepts it."""
     utilization_ratio: float | None = None
     memory_used_bytes: float | None = None
     memory_total_bytes: float | None = None
     temperature_celsius: float | None = None
+    power_watts: float | None = None
+    model: str | None = None
+    """The model that runs there, by the labels of the exporter or of the pod's target, else by the pod's name."""
+    pods: tuple[str, ...] = ()
+    """Names of the pods that have the GPU."""
     simulated: bool = False
 
 

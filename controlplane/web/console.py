@@ -11,11 +11,18 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from controlplane.api.app import mount_web
-from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
 from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
+from controlplane.web.fleet.page import FleetPage
+from controlplane.web.fleet.targets import TargetsPage
 from controlplane.web.holding import HoldingPages
+from controlplane.web.live import LiveRoute, Parts
+from controlplane.web.models.page import ModelPage
+from controlplane.web.models.query import PATH as QUERY
+from controlplane.web.models.query import QueryPage
+from controlplane.web.models.rollouts import PATH as ROLLOUTS
+from controlplane.web.models.rollouts import RolloutPages
 from controlplane.web.notifications import PATH as NOTIFICATIONS
 from controlplane.web.notifications import NotificationsPage
 from controlplane.web.operations.routes import add_operations
@@ -42,22 +49,24 @@ class Assets(StaticFiles):
 def install_console(app: FastAPI) -> None:
     """Add the console to the API's app."""
     render = Renderer(HERE / "templates")
+    app.state.parts = Parts()
     mount_web(app, _routes(render), SIGN_IN, ProblemPage(render))
 
 
 def _routes(render: Renderer) -> APIRouter:
     pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
-    actions = Actions(dialogs)
+    actions, rollouts = Actions(dialogs), RolloutPages(render)
     badge = Depends(AlertBadge())
-    router = APIRouter(route_class=GuardedRoute, include_in_schema=False, dependencies=[badge])
+    router = APIRouter(route_class=LiveRoute, include_in_schema=False, dependencies=[badge])
     get, post = router.get, router.post
-    get("/")(pages.overview)
-    get("/models/{name}")(pages.model)
-    get("/targets")(pages.targets)
+    get("/")(FleetPage(render).page)
+    get("/models/{name}")(ModelPage(render).page)
+    get("/targets")(TargetsPage(render).page)
     get("/alerts")(pages.alerts)
     get("/alerts/{fingerprint}")(pages.alert)
-    get("/rollouts")(pages.rollouts)
-    get("/rollouts/{rollout_id}")(pages.rollout)
+    get(ROLLOUTS)(rollouts.list)
+    get("/rollouts/{rollout_id}")(rollouts.page)
+    get(QUERY)(QueryPage(render).page)
     get(NOTIFICATIONS)(NotificationsPage(render).page)
     add_operations(router, render, dialogs)
     HoldingPages(render).add_to(router)

@@ -1,37 +1,47 @@
-"""A table as CSV, for spreadsheets and scripts."""
+"""Tables as CSV files (RFC 4180), for a spreadsheet or a script."""
 
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from fastapi.responses import Response, StreamingResponse
 
-Cell = str | int | float | None
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings of a text that spreadsheets run as a formula."""
+"""Beginnings of a cell that a spreadsheet evaluates. Such a text gets an apostrophe before it; numbers do not."""
+ROWS = 500
+"""Rows of one part of the answer. Chosen: a part is some tens of kilobytes."""
 
 
-def csv_answer(name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Response:
-    """Return the rows as the file `NAME.csv`, line by line. None is an empty field; `'` disarms a formula."""
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return StreamingResponse(_lines(header, rows), media_type="text/csv; charset=utf-8", headers=headers)
+class _Line:
+    """A file for csv.writer that hands back what was written to it."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
-def _lines(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(header)
-    yield out.getvalue()
+def csv_answer(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
+    """Return a table as the file `NAME.csv`. None is an empty cell. The rows are read while the answer is sent."""
+    return StreamingResponse(
+        _parts(header, rows),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
+    )
+
+
+def _parts(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    writer = csv.writer(_Line())
+    part = [writer.writerow(header)]
     for row in rows:
-        out.seek(0)
-        out.truncate()
-        writer.writerow([_cell(value) for value in row])
-        yield out.getvalue()
+        part.append(writer.writerow([cell_of(value) for value in row]))
+        if len(part) == ROWS:
+            yield "".join(map(str, part))
+            part = []
+    yield "".join(map(str, part))
 
 
-def _cell(value: Cell) -> Cell:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA) else value
+def cell_of(value: object) -> object:
+    """Return a value as a cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
     return value

@@ -23,6 +23,13 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{text}{unit}"
 
 
+def short(value: float | None) -> str:
+    """Return a number with up to three significant digits, from 10,000 on in thousands or millions: `764k`, `3.9M`."""
+    if value is None or abs(value) < 10_000:
+        return number(value)
+    return number(value / 1e3, "k") if abs(value) < 999_500 else number(value / 1e6, "M")
+
+
 def percent(value: float | None) -> str:
     """Return a ratio as a percentage."""
     return UNKNOWN if value is None else number(100 * value, " %")
@@ -127,6 +134,7 @@ def is_few(samples: float | None) -> bool:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
+    "short": short,
     "percent": percent,
     "seconds": seconds,
     "p99": p99,

@@ -35,6 +35,7 @@ GROUPS = (
             Section("/", _("Fleet"), "fleet", "f"),
             Section("/alerts", _("Alerts"), "alerts", "a"),
             Section("/targets", _("Targets"), "targets", "t"),
+            Section("/query", _("Query"), "query", "q"),
         ),
     ),
     Group(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from controlplane.access.roles import Principal, Role
@@ -17,7 +19,8 @@ from controlplane.api.services import Services
 from controlplane.fleet.view import instant
 from controlplane.plain_text import plain_block
 from controlplane.web.format import FILTERS, TESTS
-from controlplane.web.languages import NAMES, chosen, translations
+from controlplane.web.languages import NAMES, language_of, translations
+from controlplane.web.live import wants_part
 from controlplane.web.navigation import current, groups_of
 
 THEME_COOKIE = "cp_theme"
@@ -28,6 +31,16 @@ THEMES = ("light", "dark")
 def _shown(value: Any) -> Any:
     """Return a template expression's value with unprintable characters escaped. Jinja2 escapes HTML after that."""
     return plain_block(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _values_shown(translate: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of gettext that escapes unprintable characters of its values: its result is Markup already."""
+
+    @pass_context
+    def translated(context: Context, *texts: Any, **values: Any) -> Any:
+        return translate(context, *texts, **{name: _shown(value) for name, value in values.items()})
+
+    return translated
 
 
 def environment_of(templates: Path, language: str) -> Environment:
@@ -48,6 +61,9 @@ def environment_of(templates: Path, language: str) -> Environment:
     )
     texts = translations(language)
     environment.install_gettext_translations(texts, newstyle=True)  # type: ignore[attr-defined]  # by the extension
+    for name in ("gettext", "ngettext"):
+        translate: Any = environment.globals[name]
+        environment.globals[name] = _values_shown(translate)
     environment.filters |= FILTERS
     environment.filters["word"] = lambda word: texts.gettext(word) if word else word
     environment.tests |= TESTS
@@ -65,7 +81,7 @@ class Renderer:
         services: Services = request.app.state.services
         principal: Principal | None = getattr(request.state, "principal", None)
         cookie = request.cookies.get(SESSION_COOKIE, "")
-        language = chosen(request.cookies, request.headers.get("Accept-Language", ""))
+        language = language_of(request)
         theme = request.cookies.get(THEME_COOKIE, "")
         text = (
             self._environments[language]
@@ -82,6 +98,7 @@ class Renderer:
                 firing=getattr(request.state, "firing", None),
                 language=language,
                 languages=NAMES,
+                only_live=wants_part(request),
                 theme=theme if theme in THEMES else "",
                 now=instant(services.clock.now()),
                 version=services.version,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
 
-from collectors.logs.commands import Command, Docker, Plain
+from collectors.logs.commands import Command, Docker, Plain, Pod
 from collectors.logs.follow import Follow
 from collectors.logs.patterns import load_patterns
 from collectors.logs.places import LogPlace
+from collectors.logs.settings import PodLog
 from collectors.logs.tail import Tail
 from tests.contract.real_servers import llama_command, llama_router, llama_server
 from tests.fakes.docker_logs import container
@@ -151,3 +154,25 @@ def test_kubectl_ends_with_its_container_and_says_when_a_pod_is_gone(
         assert [query.count("tailLines=0") for query in engine.asked] == [1, 1]
         said = read(Plain([*words, "gone"]), lines)
         assert "exit code 1" in said and "NotFound" in said
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_goes_on_after_the_last_line_also_in_a_new_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lines = Lines()
+    with pod() as (engine, url):
+        config = {"clusters": [{"name": "c", "cluster": {"server": url}}], "current-context": "c"}
+        contexts = {"contexts": [{"name": "c", "context": {"cluster": "c"}}], "apiVersion": "v1", "kind": "Config"}
+        (tmp_path / "kubeconfig").write_text(json.dumps(config | contexts))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        log = PodLog("default", "engine", "vllm")
+        followed = Pod(log, now=1_795_964_400.25)
+        engine.output = "2026-11-29T15:00:00.1Z before the start\n2026-11-29T15:00:00.3Z one\n"
+        assert "ended with exit code 0" in read(followed, lines)
+        engine.output += "2026-11-29T15:00:00.300000001Z two\n2026-11-29T23:00:01+08:00 of the pod after it\n"
+        read(Pod(log, now=0.0, at=followed.at), lines)
+        assert lines.new() == ["one", "two", "of the pod after it"]
+        assert lines.written == [1_795_964_400_300_000_000, 1_795_964_400_300_000_001, 1_795_964_401_000_000_000]
+        asked = [dict(parse_qsl(query)) for query in engine.asked]
+        assert [one["sinceTime"] for one in asked] == ["2026-11-29T15:00:00Z"] * 2
+        assert {one["container"] for one in asked} == {"vllm"}

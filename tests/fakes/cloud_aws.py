@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Self
 from aiohttp import web
 
 KEY_ID, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG", "eu-west-1"
-TARGETS = {"GraniteServiceVersion20100801": "monitoring", "SageMaker": "sagemaker"}
+TARGETS = {"GraniteServiceVersion20100801": "monitoring", "SageMaker": "sagemaker", "AWSInsightsIndexService": "ce"}
+COSTS = "GetCostAndUsage"
 Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]
 
 
@@ -43,6 +44,9 @@ class FakeAws:
         self.minutes: dict[Series, dict[float, tuple[float, int]]] = {}
         """Numbers by their time: sum and count of samples."""
         self.endpoints: dict[str, str] = {}
+        self.costs: dict[str, dict[str, str]] = {}
+        """Dollars by service, by day such as 2026-11-01."""
+        self.unit = "USD"
         self.token = ""
         """Session token that belongs to the key; "": it has none."""
         self.page = 100
@@ -85,7 +89,12 @@ class FakeAws:
             return refusal(failure, f"User: arn:aws:iam::1:user/a is not authorized; token {self.token}")
         if failure:
             return await failure(asked)
-        answers = {"ListMetrics": self._metrics, "GetMetricData": self._data, "ListEndpoints": self._listed}
+        answers = {
+            "ListMetrics": self._metrics,
+            "GetMetricData": self._data,
+            "ListEndpoints": self._listed,
+            COSTS: self._costs,
+        }
         return web.json_response(answers[action](asked))
 
     def _refused(self, request: web.Request, body: bytes, service: str) -> web.Response | None:
@@ -96,7 +105,7 @@ class FakeAws:
         at = datetime.strptime(request.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         if abs(at.timestamp() - self.now) > 300:
             return refusal("InvalidSignatureException", f"Signature expired: {at} is now earlier than …")
-        if (region, named) != (REGION, service):
+        if (region, named) != ("us-east-1" if service == "ce" else REGION, service):
             return refusal(
                 "InvalidSignatureException", f"Credential should be scoped to a valid region, not '{region}'."
             )
@@ -126,6 +135,24 @@ class FakeAws:
         ]
         shown, more = self._paged(rows, asked)
         return {"Metrics": shown, **more}
+
+    def _costs(self, asked: dict[str, Any]) -> dict[str, Any]:
+        assert (asked["Granularity"], asked["Metrics"]) == ("DAILY", ["UnblendedCost"])
+        span = asked["TimePeriod"]
+        days = [day for day in sorted(self.costs) if span["Start"] <= day < span["End"]]
+        first = int(asked.get("NextPageToken", "p0").removeprefix("p"))
+        rows = [
+            {
+                "TimePeriod": {"Start": day},
+                "Groups": [
+                    {"Keys": [name], "Metrics": {"UnblendedCost": {"Amount": amount, "Unit": self.unit}}}
+                    for name, amount in self.costs[day].items()
+                ],
+            }
+            for day in days[first : first + self.page]
+        ]
+        more = {"NextPageToken": f"p{first + self.page}"} if first + self.page < len(days) else {}
+        return {"ResultsByTime": rows, **more}
 
     def _listed(self, asked: dict[str, Any]) -> dict[str, Any]:
         rows = [{"EndpointName": name, "EndpointStatus": state} for name, state in self.endpoints.items()]

@@ -40,6 +40,8 @@ class Service(NamedTuple):
     """Prefix of its actions in requests."""
     json: str
     """Version of JSON's protocol."""
+    next_page: str = "NextToken"
+    """Field that holds the place of the next page, in answers and requests."""
 
     def url(self, region: str) -> str:
         """Return the base of its API in a region."""
@@ -67,11 +69,11 @@ class AwsApi:
 
     async def pages(self, action: str, asked: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Yield the pages of an answer. Raises ScrapeError, and ExpositionError for pages without end."""
-        token = ""
+        token, field = "", self._service.next_page
         for _ in range(MAX_PAGES):
-            page = await self._ask(action, {**asked, "NextToken": token} if token else asked)
+            page = await self._ask(action, {**asked, field: token} if token else asked)
             yield page
-            before, token = token, page.get("NextToken") or ""
+            before, token = token, page.get(field) or ""
             if not token:
                 return
             if not isinstance(token, str) or token == before:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 
 from collectors.clouds.addresses import cloudwatch_url
-from collectors.clouds.aws.api import CLOUDWATCH, SAGEMAKER, AwsApi
+from collectors.clouds.aws.api import CLOUDWATCH, SAGEMAKER, AwsApi, Service
 from collectors.clouds.aws.cloudwatch import CloudWatch, Namespace, Use
+from collectors.clouds.aws.costs import COST_EXPLORER, COST_REGION, AwsCosts
 from collectors.clouds.aws.keys import KeyPlace
 from collectors.clouds.json_api import REQUEST_S, JsonApi
 from collectors.clouds.metered.periods import Span
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import COUNT, SUM, Measure, Reading
+from collectors.clouds.report import Item
 from collectors.errors import ExpositionError
 from collectors.status.families import states
 from collectors.target import Auth
@@ -94,16 +96,23 @@ class AwsPlace:
 
     region: str
     keys: KeyPlace
+    costs: bool = False
+    """Whether Cost Explorer is asked, for money."""
 
 
 class AwsMeter:
     """Implements collectors.clouds.metered.source.Meter."""
 
     def __init__(
-        self, api: JsonApi, cloudwatch: AwsApi, namespaces: Sequence[Namespace], endpoints: AwsApi | None
+        self,
+        api: JsonApi,
+        cloudwatch: AwsApi,
+        namespaces: Sequence[Namespace],
+        endpoints: AwsApi | None,
+        costs: AwsCosts | None,
     ) -> None:
-        """`endpoints` is SageMaker's API, if there are endpoints."""
-        self._api, self._endpoints = api, endpoints
+        """`endpoints` is SageMaker's API, if there are endpoints. Without `costs`, none are read."""
+        self._api, self._endpoints, self._costs = api, endpoints, costs
         self._cloudwatch = CloudWatch(cloudwatch, namespaces)
 
     async def read(self, span: Span) -> list[Reading]:
@@ -128,6 +137,10 @@ class AwsMeter:
                 found[name] = state
         return [states(found, STATES)] if found else ()
 
+    async def costs(self) -> Sequence[Item]:
+        """Return the costs of this month's days. Raises ScrapeError."""
+        return await self._costs.items() if self._costs else ()
+
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()
@@ -145,11 +158,16 @@ def aws_meter(
 ) -> AwsMeter:
     """Return the meter of an engine. `url` is the base of CloudWatch's API, or of a proxy for all of AWS's APIs."""
     api = JsonApi(auth, max_body_bytes, request_s)
-    cloudwatch = AwsApi(CLOUDWATCH, url, place.region, place.keys, api, wall)
+
+    def asks(service: Service, region: str) -> AwsApi:
+        own = service.url(region) if url == cloudwatch_url(place.region) else url
+        return AwsApi(service, own, region, place.keys, api, wall)
+
+    cloudwatch = asks(CLOUDWATCH, place.region)
+    costs = AwsCosts(asks(COST_EXPLORER, COST_REGION), engine, wall) if place.costs else None
     if engine == BEDROCK_ENGINE:
-        return AwsMeter(api, cloudwatch, (_BEDROCK,), None)
-    other = SAGEMAKER.url(place.region) if url == cloudwatch_url(place.region) else url
-    return AwsMeter(api, cloudwatch, _SAGEMAKER, AwsApi(SAGEMAKER, other, place.region, place.keys, api, wall))
+        return AwsMeter(api, cloudwatch, (_BEDROCK,), None, costs)
+    return AwsMeter(api, cloudwatch, _SAGEMAKER, asks(SAGEMAKER, place.region), costs)
 
 
 def aws_source(

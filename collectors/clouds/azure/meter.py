@@ -8,7 +8,7 @@ Azure has its durations as averages only, which cannot be added up: they are not
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
 from typing import Any
@@ -22,6 +22,7 @@ from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
 from collectors.clouds.metered.periods import HOUR_S, Span, Step, rfc3339, steps
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import Key, Measure, Reading, outcome_of
+from collectors.clouds.report import Item
 from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 from collectors.http.fetch import address_of
@@ -68,6 +69,10 @@ class AzureMeter:
 
     async def states(self) -> Iterable[Metric]:
         """Return nothing: Azure's states of deployments say nothing about their health."""
+        return ()
+
+    async def costs(self) -> Sequence[Item]:
+        """Return none."""
         return ()
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ https://cloud.google.com/monitoring/api/metrics_gcp_a_b#gcp-aiplatform
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
 from collectors.clouds.metered.periods import Span, Step, rfc3339, steps
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import COUNT, SUM, Key, Measure, Reading, outcome_of
+from collectors.clouds.report import Item
 from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 from collectors.target import Auth
@@ -77,6 +78,10 @@ class GoogleMeter:
 
     async def states(self) -> Iterable[Metric]:
         """Return nothing: Google's own models have no states."""
+        return ()
+
+    async def costs(self) -> Sequence[Item]:
+        """Return none."""
         return ()
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from prometheus_client import Metric
 
 from collectors.clouds.metered.periods import PERIOD_S, SETTLE_S, Span, settled
 from collectors.clouds.metered.tally import Reading, Tally
-from collectors.clouds.report import month_start
+from collectors.clouds.report import Item, month_start
 from collectors.clouds.waiting import RETRY_S, Limited
 from collectors.errors import ScrapeError, ScrapeTimeout
 from collectors.http.http_client import exposition_of
@@ -34,6 +34,10 @@ class Meter(Protocol):
 
     async def states(self) -> Iterable[Metric]:
         """Return what the cloud says about now. Raises ScrapeError."""
+        ...
+
+    async def costs(self) -> Sequence[Item]:
+        """Return the costs of this month's days; none for a cloud that is not asked. Raises ScrapeError."""
         ...
 
     async def close(self) -> None:
@@ -97,4 +101,5 @@ class MeteredSource:
         if end > tally.end:
             tally.add(await self._meter.read(Span(month, tally.end, end)), end)
         self._tally = tally
-        return exposition_of([*tally.families(self._wall()), *states])
+        costs = await self._meter.costs()
+        return exposition_of([*tally.families(self._wall(), costs), *states])

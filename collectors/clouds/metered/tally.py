@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import chain
 from typing import NamedTuple
 
 from prometheus_client import Metric
@@ -90,8 +91,11 @@ class Tally:
             place = (day_start(at), key)
             self._days[place] = self._days.get(place, 0.0) + value
 
-    def families(self, read_at: float) -> Iterator[Metric]:
-        """Yield the metrics. `read_at` is in unix seconds. Raises ExpositionError for too many models."""
+    def families(self, read_at: float, costs: Iterable[Item] = ()) -> Iterator[Metric]:
+        """Yield the metrics, those of `costs` too. `read_at` is in unix seconds.
+
+        Raises ExpositionError for too many models.
+        """
         sums = self._sums()
         if len(sums) > MAX_SERIES:
             raise ExpositionError(f"the account has {len(sums)} sums of models; {MAX_SERIES} are read at most", 0)
@@ -103,7 +107,7 @@ class Tally:
                     gauge.add_metric([key.model, key.version], value)
             if gauge.samples:
                 yield gauge
-        yield from families(self._items(), self.month, day_start(self.end - 1), read_at)
+        yield from families(chain(self._items(), costs), self.month, day_start(self.end - 1), read_at)
         yield GaugeMetricFamily(
             "llm_account_period_end_timestamp_seconds",
             "End of the last period in the provider's counts.",

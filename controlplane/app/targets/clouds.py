@@ -27,4 +27,4 @@ def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Rec
 
 
 def _place(aws: AwsSection) -> AwsPlace:
-    return AwsPlace(aws.region, KeyPlace(str(aws.credentials_file or ""), aws.profile))
+    return AwsPlace(aws.region, KeyPlace(str(aws.credentials_file or ""), aws.profile), aws.costs)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import AfterValidator
 
+from controlplane.config.checking import Fault, check
 from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Text
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]{1,12}){1,3}-[0-9]{1,2}")
@@ -46,6 +48,13 @@ class AwsSection(Model):
     """A shared credentials file. Default: the environment, AWS_ACCESS_KEY_ID and so on."""
     profile: Text = "default"
     """credentials_file only: the profile in it."""
+    costs: bool = False
+    """Whether costs are read from Cost Explorer, four times a day. AWS charges 0.01 USD for a request."""
+
+    @check
+    def _costs_are_in_dollars(self) -> Iterator[Fault]:
+        if self.costs and self.region.startswith("cn-"):
+            yield Fault(("costs",), "AWS in China has another Cost Explorer, which is not known here; remove it")
 
 
 class AzureSection(Model):

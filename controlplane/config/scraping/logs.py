@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from collectors.logs.settings import ENGINES, RESERVED, LogSettings
+from collectors.logs.settings import ENGINES, RESERVED, LogSettings, PodLog
 from collectors.logs.shipping.settings import Destination
 from collectors.samples import labels_of
 from controlplane.config.checking import Fault, check
@@ -28,8 +28,33 @@ MAX_LOGS = 50
 """Most logs of an exporter. Chosen: each has a thread, and a host runs no more engines."""
 PathPattern = Annotated[str, BeforeValidator(plain_path)]
 """A path, or a glob of paths."""
-_PLACES = ("files", "journald", "docker", "command")
+_PLACES = ("files", "journald", "docker", "kubernetes", "command")
 _INSTEAD = {"model": "model:", "engine_instance": "instance:"}
+
+
+class PodLogSection(Model):
+    """The log of a container in Kubernetes."""
+
+    namespace: Annotated[Text, Field(min_length=1, max_length=63)]
+    name: Annotated[Text, Field(min_length=1)]
+    """A pod, or a workload of which kubectl chooses a pod: `vllm-0`, `deploy/sglang`."""
+    container: Annotated[Text, Field(min_length=1, max_length=63)] | None = None
+
+    @check
+    def _names_begin_with_no_dash(self) -> Iterator[Fault]:
+        yield from options(self, ("namespace", "name", "container"))
+
+    @property
+    def settings(self) -> PodLog:
+        """The settings of a valid section."""
+        return PodLog(self.namespace, self.name, self.container or "")
+
+
+def options(section: Model, fields: Sequence[str]) -> Iterator[Fault]:
+    """Yield the fields that a program would read as its options."""
+    for field in fields:
+        if (getattr(section, field) or "").startswith("-"):
+            yield Fault((field,), "begins with '-', so it would be read as an option")
 
 
 class LogSection(Model):
@@ -37,12 +62,13 @@ class LogSection(Model):
 
     engine: LogEngine
     name: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
-    """Label `log`. Default: the first of `files`, the unit, the container, or the command's first word."""
+    """Label `log`. Default: the first of `files`, the unit, the container, the pod, or the command's first word."""
     files: tuple[PathPattern, ...] = ()
     journald: Annotated[Text, Field(min_length=1)] | None = None
     """A unit of systemd, or `kernel`."""
     docker: Annotated[Text, Field(min_length=1)] | None = None
     """A container's name or id."""
+    kubernetes: PodLogSection | None = None
     command: tuple[Annotated[Text, Field(min_length=1)], ...] = ()
     """A program and its arguments, such as kubectl's."""
     model: ModelName | None = None
@@ -63,9 +89,7 @@ class LogSection(Model):
 
     @check
     def _names_begin_with_no_dash(self) -> Iterator[Fault]:
-        for field in ("journald", "docker"):
-            if (getattr(self, field) or "").startswith("-"):
-                yield Fault((field,), "begins with '-', so it would be read as an option")
+        yield from options(self, ("journald", "docker"))
 
     @check
     def _labels_are_free(self) -> Iterator[Fault]:
@@ -78,7 +102,8 @@ class LogSection(Model):
     @property
     def title(self) -> str:
         """The log's name."""
-        return next(filter(None, (self.name, *self.files, self.journald, self.docker, *self.command)), "")
+        pod = f"{self.kubernetes.namespace}/{self.kubernetes.name}" if self.kubernetes else ""
+        return next(filter(None, (self.name, *self.files, self.journald, self.docker, pod, *self.command)), "")
 
     def settings(self, folder: Path) -> LogSettings:
         """Return the settings of a valid section. Relative paths are resolved from `folder`."""
@@ -89,6 +114,7 @@ class LogSection(Model):
             files=tuple(str(folder / pattern) for pattern in self.files),
             journald=self.journald or "",
             docker=self.docker or "",
+            kubernetes=self.kubernetes.settings if self.kubernetes else None,
             command=self.command,
             evidence=self.evidence,
             labels=labels_of(own),

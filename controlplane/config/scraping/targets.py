@@ -232,6 +232,8 @@ class TargetGroup(Access):
     @property
     def bill(self) -> str | None:
         """Name of the account, if its costs can be read."""
+        if self.aws and self.aws.costs:
+            return self.account
         return None if ENGINES.get(self.engine or "", ENGINES[AUTO]).metered else self.account
 
     @property

@@ -15,6 +15,7 @@ from babel.core import UnknownLocaleError, negotiate_locale
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from fastapi import Request
 
 HERE = Path(__file__).parent
 ENGLISH = "en"
@@ -61,6 +62,11 @@ def chosen(cookies: Mapping[str, str], accepted: str) -> str:
         return negotiate_locale(_preferred(accepted), list(NAMES), sep="-") or ENGLISH
     except UnknownLocaleError:
         return ENGLISH
+
+
+def language_of(request: Request) -> str:
+    """Return the code of the language in which a browser gets its page."""
+    return chosen(request.cookies, request.headers.get("Accept-Language", ""))
 
 
 def _preferred(accepted: str) -> list[str]:

@@ -110,7 +110,6 @@ class AccessPage:
             refused=refused,
             more=more,
             counts={word: sum(state == word for _, state in rows) for word in STATES},
-            used_by=principal.token_id,
         )
 
     @requires(Role.ADMIN)

@@ -20,7 +20,7 @@ from controlplane.errors import ControlPlaneError
 from controlplane.fleet.gateways import GatewayView
 from controlplane.fleet.operations.routes import RouteList, RouteModelView
 from controlplane.gateway.errors import BadDesired
-from controlplane.web.csv_answer import Cell, csv_answer
+from controlplane.web.csv_answer import csv_answer
 from controlplane.web.languages import noted
 from controlplane.web.render import Renderer
 
@@ -117,7 +117,7 @@ def state_of(gateway: GatewayView) -> str:
     return "behind" if late else "live"
 
 
-def rows_of(models: Iterable[RouteModelView]) -> Iterator[Sequence[Cell]]:
+def rows_of(models: Iterable[RouteModelView]) -> Iterator[Sequence[object]]:
     """Return a row for each backend, by HEADER. A version without a backend has one row."""
     for model in models:
         for version in model.versions:

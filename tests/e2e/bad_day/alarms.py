@@ -49,7 +49,7 @@ def _times(now: float, names: Sequence[str]) -> Iterator[tuple[float, Sequence[s
         yield now + minutes * 60.0, (OWN, *OF_INCIDENTS)
     for minutes in range(-425, -395, 6):
         yield now + minutes * 60.0, OF_INCIDENTS
-    for minutes in range(-30, -1, 3):
+    for minutes in range(-90, -1, 2):
         yield now + minutes * 60.0 - 20.0, (OWN,)
     for seconds in RECENT_S:
         yield now + seconds, names

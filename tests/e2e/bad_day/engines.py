@@ -9,12 +9,14 @@ from controlplane.config.slos import BOUNDS
 from controlplane.demo.vllm_metrics import FIRST_TOKEN_SECONDS, REQUEST_SECONDS, TOKEN_SECONDS
 from tests.e2e.bad_day.curves import Grid, counted
 from tests.e2e.bad_day.pages import Page
-from tests.e2e.bad_day.story import Story, failing, median, requests
+from tests.e2e.bad_day.story import INCIDENT_S, Story, failing, median, requests
 
 INPUT_TOKENS, OUTPUT_TOKENS = 620.0, 210.0
 """Mean tokens of a request."""
-_FEW = slice(None, 16)
-"""The bounds that are used: none of the fleet's durations is above them."""
+FLAPPING, FLAP_S = "code-v5-0", 480.0
+"""The server whose KV cache fills and empties again and again, and the seconds of a turn."""
+REQUEST_BOUNDS, FIRST_TOKEN_BOUNDS, TOKEN_BOUNDS = (REQUEST_SECONDS[:16], FIRST_TOKEN_SECONDS[:16], TOKEN_SECONDS[:16])
+"""Bounds of the engines' histograms. None of the fleet's durations is above the last ones that are used."""
 
 
 def vllm(story: Story, version: str, part: float, grid: Grid, name: str) -> Page:
@@ -36,11 +38,11 @@ def vllm(story: Story, version: str, part: float, grid: Grid, name: str) -> Page
         "counter",
         [({**labels, "finished_reason": end}, counted(rate * ends[end])) for end in ends],
     )
-    page.histogram("vllm:time_to_first_token_seconds", labels, FIRST_TOKEN_SECONDS[_FEW], rate, half * 0.3)
-    page.histogram("vllm:inter_token_latency_seconds", labels, TOKEN_SECONDS[_FEW], rate * OUTPUT_TOKENS, half / 40)
-    page.histogram("vllm:request_time_per_output_token_seconds", labels, TOKEN_SECONDS[_FEW], rate, half / 40)
-    page.histogram("vllm:e2e_request_latency_seconds", labels, REQUEST_SECONDS[_FEW], rate, half)
-    page.histogram("vllm:request_queue_time_seconds", labels, REQUEST_SECONDS[_FEW], rate, half * 0.05)
+    page.histogram("vllm:time_to_first_token_seconds", labels, FIRST_TOKEN_BOUNDS, rate, half * 0.3)
+    page.histogram("vllm:inter_token_latency_seconds", labels, TOKEN_BOUNDS, rate * OUTPUT_TOKENS, half / 40)
+    page.histogram("vllm:request_time_per_output_token_seconds", labels, TOKEN_BOUNDS, rate, half / 40)
+    page.histogram("vllm:e2e_request_latency_seconds", labels, REQUEST_BOUNDS, rate, half)
+    page.histogram("vllm:request_queue_time_seconds", labels, REQUEST_BOUNDS, rate, half * 0.05)
     return page.finish()
 
 
@@ -54,9 +56,9 @@ def sglang(story: Story, version: str, part: float, grid: Grid, name: str) -> Pa
     page.family("sglang:prompt_tokens_total", "counter", [(labels, counted(rate * INPUT_TOKENS))])
     page.family("sglang:generation_tokens_total", "counter", [(labels, counted(rate * OUTPUT_TOKENS))])
     page.family("sglang:num_requests_total", "counter", [(labels, counted(rate))])
-    page.histogram("sglang:time_to_first_token_seconds", labels, FIRST_TOKEN_SECONDS[_FEW], rate, half * 0.3)
-    page.histogram("sglang:e2e_request_latency_seconds", labels, REQUEST_SECONDS[_FEW], rate, half)
-    page.histogram("sglang:inter_token_latency_seconds", labels, TOKEN_SECONDS[_FEW], rate * OUTPUT_TOKENS, half / 40)
+    page.histogram("sglang:time_to_first_token_seconds", labels, FIRST_TOKEN_BOUNDS, rate, half * 0.3)
+    page.histogram("sglang:e2e_request_latency_seconds", labels, REQUEST_BOUNDS, rate, half)
+    page.histogram("sglang:inter_token_latency_seconds", labels, TOKEN_BOUNDS, rate * OUTPUT_TOKENS, half / 40)
     return page.finish()
 
 
@@ -101,7 +103,7 @@ def gateway(routed: tuple[Story, ...], part: float, grid: Grid, name: str) -> Pa
         ("llm_request_duration_seconds", BOUNDS["e2e"], 1.0),
         ("llm_time_to_first_token_seconds", BOUNDS["ttft"], 0.3),
         ("llm_queue_duration_seconds", BOUNDS["ttft"], 0.02),
-        ("llm_inter_token_latency_seconds", TOKEN_SECONDS[_FEW], 0.025),
+        ("llm_inter_token_latency_seconds", TOKEN_BOUNDS, 0.025),
     ):
         page.family(metric, "histogram", [])
         for story, version in served:
@@ -116,11 +118,13 @@ def gateway(routed: tuple[Story, ...], part: float, grid: Grid, name: str) -> Pa
             for kind, tokens in (("input", INPUT_TOKENS), ("output", OUTPUT_TOKENS), ("input_cached", 240.0))
         ],
     )
-    open_ones = [(of(s, v), np.round(rates[s.name, v] * halves[s.name, v])) for s, v in served]
+    open_ones: list[tuple[dict[str, str], FloatArray]] = [
+        (of(s, v), np.floor(rates[s.name, v] * halves[s.name, v] + 0.5)) for s, v in served
+    ]
     page.family("llm_requests_running", "gauge", open_ones)
-    queue = np.floor(6.0 * grid.bump(-14_400.0, -10_200.0, 900.0))
+    queue: FloatArray = np.floor(6.0 * grid.bump(*INCIDENT_S, slope_s=900.0))
     page.family("llm_requests_waiting", "gauge", [({"source": "gateway", "model": s.name}, queue) for s in routed])
-    page.family("controlplane_gateway_connections", "gauge", [({}, np.full(len(queue), 180.0))])
+    page.family("controlplane_gateway_connections", "gauge", [({}, np.full(len(grid.times), 180.0))])
     return page.finish()
 
 
@@ -128,6 +132,8 @@ def kv_cache(rate: FloatArray, half: FloatArray, grid: Grid, name: str) -> Float
     """Return the used share of a KV cache, 0 to 1, [points]."""
     open_ones: FloatArray = rate * half
     used = 0.12 + 0.6 * open_ones / (open_ones + 4.0)
+    if name == FLAPPING:
+        used = used + 0.6 * ((grid.times - grid.start) % FLAP_S < 0.75 * FLAP_S)
     return np.clip(used * grid.noise(f"{name} cache", 0.1), 0.0, 0.97)
 
 

@@ -24,22 +24,23 @@ groups:
   - name: capacity
     rules:
       - alert: KVCacheBusy
-        expr: max by (model, version, instance) (llm_kv_cache_usage_ratio{model="chat", version="v3"}) > 0.44
+        expr: max by (model, version, instance) (llm_kv_cache_usage_ratio) > 0.85
         labels: {severity: warning, team: serving}
-        annotations:
-          summary: "The KV cache of {{ $labels.model }} on {{ $labels.instance }} is {{ $value | humanizePercentage }} full"
+        annotations: {summary: "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its KV cache"}
       - alert: GPUPowerHigh
-        expr: max by (node, gpu) (gpu_power_watts) > 420
-        for: 12h
+        expr: max by (node) (gpu_power_watts) > 120
+        for: 26h
         labels: {severity: info, team: platform}
-        annotations: {summary: "GPU {{ $labels.gpu }} of {{ $labels.node }} draws {{ $value | humanize }} W"}
+        annotations: {summary: "A GPU of {{ $labels.node }} draws {{ $value | humanize }} W"}
       - alert: RequestsPerSecondHigh
         expr: sum by (model) (rate(llm_requests_total{source="engine"}[5m])) > 45
         labels: {severity: info, team: serving}
         annotations: {summary: "{{ $labels.model }} gets {{ $value | humanize }} requests per second"}
       - alert: ChatSlowForUsers
         expr: |
-          histogram_quantile(0.9, sum by (model, le) (rate(llm_request_duration_seconds_bucket{source="gateway", model="chat"}[5m]))) > 2.5
+          histogram_quantile(0.9, sum by (model, le) (
+            rate(llm_request_duration_seconds_bucket{source="gateway", model="chat"}[5m])
+          )) > 2.5
         for: 5m
         labels: {severity: critical, team: serving}
         annotations: {summary: "Nine of ten requests to {{ $labels.model }} take up to {{ $value | humanizeDuration }}"}
@@ -56,7 +57,7 @@ def fleet_yaml(
         "scrape": {"interval": "15s", "timeout": "5s"}
         if size.targets <= 100
         else {"interval": "60s", "timeout": "10s"},
-        "evaluation_interval": "15s",
+        "evaluation_interval": "30s",
         "targets": list(_targets(servers, port)),
         "rules": ["builtin:llm", "builtin:gpu", "builtin:backups", "rules.yml"],
         **_notifications(port),
@@ -83,7 +84,7 @@ def _targets(servers: Sequence[Server], port: int) -> Iterator[dict[str, Any]]:
             yield {"engine": "dcgm", "addresses": [address], "labels": {"node": server.node}}
         elif server.kind == "gateway":
             yield {"engine": "gateway", "addresses": [address], "labels": {"gateway": server.name}}
-        elif server.kind == "html":
+        elif server.kind in ("html", "blind"):
             yield {"engine": "vllm", "addresses": [address], "labels": {"model": "rerank", "version": "v4"}}
     for version in ("v3", "v4"):
         more = [f"{s.host}:{port}" for s in servers if s.extra and s.version == version]

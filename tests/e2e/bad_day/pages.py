@@ -19,6 +19,7 @@ class Page:
         """Comments, and heads of samples, which end with a blank."""
         self._columns: list[FloatArray] = []
         self._table: FloatArray = np.empty((0, 0))
+        self._whole = np.empty(0, dtype=bool)
 
     def family(self, name: str, kind: str, samples: Sequence[tuple[Mapping[str, str], FloatArray]]) -> None:
         """Add the samples of a gauge or a counter: labels, and values as [points]."""
@@ -46,11 +47,13 @@ class Page:
     def finish(self) -> Page:
         """Return the page, which is complete."""
         self._table, self._columns = np.stack(self._columns, axis=1), []
+        self._whole = (self._table == np.round(self._table)).all(axis=0)
         return self
 
     def rows(self, times: FloatArray) -> FloatArray:
-        """Return the values at `times` in the order of the page, [times, samples]."""
-        return self.grid.rows(self._table, times)
+        """Return the values at `times` in the order of the page, [times, samples]. Whole numbers stay whole."""
+        rows = self.grid.rows(self._table, times)
+        return np.where(self._whole, np.round(rows), rows)
 
     def body(self, at: float) -> bytes:
         """Return the text at unix second `at`."""

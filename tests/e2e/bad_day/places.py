@@ -25,7 +25,7 @@ class Size:
     models: int = 8
     gpus: int = 32
     targets: int = 60
-    alerts: int = 0
+    alerts: int = 24
     """Synthetic alerts in the database, beside those of the rules."""
 
     @property
@@ -40,7 +40,7 @@ class Server:
 
     host: str
     kind: str
-    """vllm, sglang, triton, dcgm, gateway or html."""
+    """vllm, sglang, triton, dcgm, gateway, html, or blind: metrics of another engine than fleet.yaml says."""
     model: str = ""
     version: str = ""
     node: str = ""
@@ -63,7 +63,8 @@ def servers(size: Size, grid: Grid) -> list[Server]:
     for number, name in enumerate(GATEWAYS):
         page = engines.gateway(routed, 1.0 / len(GATEWAYS), grid, name)
         found.append(Server(f"127.40.0.{number + 1}", "gateway", name=name, page=page))
-    found.append(Server("127.50.0.1", "html"))
+    guard = next(server for server in found if server.kind == "sglang")
+    found += [Server("127.50.0.1", "html"), Server("127.50.0.2", "blind", page=guard.page)]
     return found + list(_more(told, size.targets - 2 * len(found), found))
 
 

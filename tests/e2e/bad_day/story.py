@@ -42,12 +42,12 @@ class Story:
 
 
 EIGHT = (
-    Story("chat", "gateway", "vllm", "v3", {"v2": 1, "v3": 4, "v4": 2}, 42.0, 0.55, gateway=True),
-    Story("code", "gateway", "vllm", "v5", {"v5": 3, "v6": 1}, 18.0, 0.45, 1.0, gateway=True),
+    Story("chat", "gateway", "vllm", "v3", {"v2": 1, "v3": 4, "v4": 2}, 42.0, 0.38, gateway=True),
+    Story("code", "gateway", "vllm", "v5", {"v5": 3, "v6": 1}, 18.0, 0.4, 1.0, gateway=True),
     Story("embed", "triton", "triton", "v2", {"v1": 0, "v2": 2, "v3": 0}, 120.0, 0.02, 2.0),
     Story("guard", "none", "sglang", "v1", {"v1": 2, "v2": 1}, 60.0, 0.08),
     Story("rerank", "none", "vllm", "v4", {"v3": 1, "v4": 2}, 55.0, 0.04, -2.0),
-    Story("summarise", "none", "sglang", "v2", {"v1": 1, "v2": 3}, 6.0, 0.5, 3.0),
+    Story("summarise", "none", "sglang", "v2", {"v1": 1, "v2": 3}, 6.0, 0.4, 3.0),
     Story("translate", "gateway", "vllm", "v2", {"v2": 2, "v3": 1}, 9.0, 0.35, -4.0, gateway=True),
     Story("vision", "triton", "triton", "v1", {"v1": 1, "v2": 0}, 4.0, 0.3, 1.0),
 )

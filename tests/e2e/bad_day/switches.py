@@ -1,4 +1,4 @@
-"""The rollouts of the day, carried out by the product's own engine on a clock of the past, with looks at the samples."""
+"""The rollouts of the day, carried out by the product's own engine on a clock of the past. Looks read the samples."""
 
 from __future__ import annotations
 

@@ -27,11 +27,14 @@ from tests.e2e.bad_day.curves import Grid
 from tests.e2e.bad_day.edges import report
 from tests.e2e.bad_day.fleet import RULES, fleet_yaml
 from tests.e2e.bad_day.places import Server, Size, servers
+from tests.e2e.bad_day.recorded import record
 from tests.e2e.bad_day.rows import TOKENS
 from tests.e2e.bad_day.samples import Backfill
 from tests.e2e.bad_day.server import EngineServer, bound
+from tests.e2e.bad_day.snapshots import make_repository
 from tests.e2e.bad_day.story import stories
 from tests.e2e.bad_day.switches import Switches
+from tests.e2e.bad_day.triton import triton
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S, PROCESS_S
 
@@ -48,7 +51,7 @@ class World:
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
         async with contextlib.AsyncExitStack() as stack:
             grid = Grid(time.time())
@@ -57,7 +60,7 @@ class World:
             await stack.enter_async_context(EngineServer(fake, sockets))
             await self._start_tritons(stack, fake)
             self._write_configuration(fake, port)
-            await self._seed(fake, grid)
+            await asyncio.gather(self._seed(fake, grid), make_repository(self.folder))
             stack.push_async_callback(self._stop)
             await self._start()
             client = await stack.enter_async_context(self.client(Role.GATEWAY))
@@ -84,14 +87,12 @@ class World:
             if story.driver != "triton":
                 continue
             versions = tuple(int(version.removeprefix("v")) for version in story.versions)
-            stable = (int(story.stable.removeprefix("v")),)
+            stable = int(story.stable.removeprefix("v"))
             count = sum(server.model == story.name for server in fake)
-            self.tritons[story.name] = [
-                await stack.enter_async_context(FakeTriton(versions, stable)) for _ in range(count)
-            ]
+            self.tritons[story.name] = [await stack.enter_async_context(triton(versions, stable)) for _ in range(count)]
 
     def _write_configuration(self, fake: list[Server], port: int) -> None:
-        urls = {model: [triton.url for triton in tritons] for model, tritons in self.tritons.items()}
+        urls = {model: [one.url for one in tritons] for model, tritons in self.tritons.items()}
         (self.folder / "rules.yml").write_text(RULES)
         (self.folder / "token").write_text("not used")
         (self.folder / "fleet.yaml").write_text(fleet_yaml(self.size, fake, port, urls, self.folder))
@@ -112,6 +113,7 @@ class World:
                 asyncio.to_thread(samples.until, grid.now), asyncio.to_thread(_rows, db, loaded, grid.now)
             )
             await Switches(db, loaded, queries, grid.now).carry_out()
+            await asyncio.to_thread(record, store, loaded, grid.now)
             await alarms.evaluate(db, loaded, queries, store, grid.now)
             await asyncio.to_thread(alarms.hold, db, grid.now)
             await asyncio.to_thread(alarms.synthetic, db, self.size.alerts, grid.now)

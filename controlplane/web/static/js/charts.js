@@ -3,31 +3,27 @@
 // The JSON: {queries: [{expr, legend}], unit, thresholds: [{value, label}], max}. `legend` names labels, separated by
 // spaces; `$window` in an expression is the window of rates. A section `data-versions="v1 v2"` gives each version one
 // colour on the whole page. Missing samples are gaps, and a chart without data shows a sentence.
-import { markers, drawMarkers } from "./markers.js";
-import { onRange, range, startRange, zoom } from "./range.js";
+import { tabled } from "./chart_table.js";
+import { drawStrip, marksWithin, readMarks } from "./markers.js";
+import { clock, dressed, optionsOf } from "./plot.js";
+import { postQuery } from "./query_api.js";
+import { labelled } from "./query_result.js";
+import { onRange, range, startRange, whole, zoom } from "./range.js";
 import { text } from "./texts.js";
 import { shown } from "./units.js";
 
-const REFRESH_MS = 10000, HEIGHT = 190, COLOURS = 8, MOST_SERIES = 24;
-const plots = new Map(); // figure -> {plot, key}
-
-function colour(index) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--v${(index % COLOURS) + 1}`).trim();
-}
-
-function themed(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
+const REFRESH_MS = 10000, MOST_SERIES = 24, SVG = "http://www.w3.org/2000/svg";
+const charts = new Map(); // figure -> {plot, key, named, data, time, spec, hidden}
+let asked = 0;
 
 async function matrix({ expr, legend }, time) {
   const query = expr.replaceAll("$window", `${time.window}s`);
-  const body = new URLSearchParams({ query, start: time.start, end: time.end, step: time.step });
-  const answer = await fetch("/api/v1/query_range?" + body);
+  const answer = await postQuery("/api/v1/query_range", { query, start: time.start, end: time.end, step: time.step });
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? text("answered", { status: answer.status }));
   const labels = (legend ?? "").split(" ").filter(Boolean);
   return (await answer.json()).data.result.map((series) => ({
     labels: series.metric,
-    name: labels.map((l) => series.metric[l]).filter(Boolean).join(" ") || legend || "all",
+    name: legend === "*" ? labelled(series.metric) : labels.map((l) => series.metric[l]).filter(Boolean).join(" ") || legend || text("all"),
     values: series.values,
   }));
 }
@@ -41,119 +37,177 @@ function rowOf(series, times, time) {
   return row;
 }
 
-function colourOf(series, index, versions) {
-  const at = versions.indexOf(series.labels.version);
-  return colour(at >= 0 ? at : versions.length + index);
-}
-
 function say(figure, words) {
-  plots.get(figure)?.plot.destroy();
-  plots.delete(figure);
+  charts.get(figure)?.plot.destroy();
+  charts.delete(figure);
   const body = figure.querySelector(".plot");
   body.textContent = words;
-  body.classList.add("empty");
+  body.classList.toggle("empty", words !== "");
+  if (!words) return;
+  figure.querySelector(".legend").replaceChildren();
+  figure.querySelector(".marks").replaceChildren();
+  figure.querySelector(".values").replaceChildren();
 }
 
-// A threshold far above the data would flatten the line: then the scale is the data's, and the line is off it.
-function top(max, thresholds, most) {
-  if (most) return most;
-  const near = thresholds.map((t) => t.value).filter((v) => v <= max * 2.5);
-  return Math.max(max, ...near, 0) * 1.1 || 1;
+function sizeOf(figure) {
+  const plot = figure.querySelector(".plot");
+  return { width: Math.max(160, plot.clientWidth), height: plot.clientHeight };
 }
 
-function lines(u, spec) {
-  const { ctx, bbox } = u;
-  ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = themed("--bad");
-  ctx.setLineDash([6, 4]);
-  ctx.font = `${11 * devicePixelRatio}px system-ui`;
-  for (const { value, label } of spec.thresholds ?? []) {
-    const y = u.valToPos(value, "y", true);
-    if (y < bbox.top || y > bbox.top + bbox.height) continue;
-    ctx.beginPath();
-    ctx.moveTo(bbox.left, y);
-    ctx.lineTo(bbox.left + bbox.width, y);
-    ctx.stroke();
-    ctx.fillText(label ?? shown(value, spec.unit), bbox.left + 4, y - 4);
+// The values beneath the cursor, or the latest ones. Null: the cursor is off the plot.
+function tell(figure, index) {
+  const chart = charts.get(figure);
+  if (!chart) return;
+  const at = index === null ? "" : clock(chart.data[0][index], chart.time.length);
+  const moment = figure.querySelector(".moment");
+  if (moment.textContent !== at) moment.textContent = at;
+  figure.querySelectorAll(".legend output").forEach((output, i) => {
+    const row = chart.data[i + 1];
+    output.textContent = shown(index === null ? row.findLast((v) => v !== null) : row[index], chart.spec.unit);
+  });
+}
+
+function legendOf(figure, named) {
+  figure.querySelector(".legend").replaceChildren(...named.map(({ name, tint, dash }, i) => {
+    const item = document.createElement("li"), button = document.createElement("button");
+    const swatch = document.createElementNS(SVG, "svg"), line = document.createElementNS(SVG, "line");
+    for (const [key, value] of Object.entries({ x1: 0, x2: 18, y1: 4, y2: 4, "stroke-dasharray": dash.join(" ") })) line.setAttribute(key, value);
+    swatch.setAttribute("class", `swatch tint-${tint}`);
+    swatch.setAttribute("aria-hidden", "true");
+    swatch.append(line);
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    button.append(swatch, name);
+    button.addEventListener("click", () => show(figure, i, name, button));
+    item.append(button, " ", document.createElement("output"));
+    return item;
+  }));
+}
+
+function show(figure, i, name, button) {
+  const chart = charts.get(figure);
+  const visible = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", visible);
+  if (visible) chart.hidden.delete(name);
+  else chart.hidden.add(name);
+  chart.plot.setSeries(i + 1, { show: visible });
+}
+
+function make(figure, state) {
+  const { spec, named, data, time } = state;
+  charts.get(figure)?.plot.destroy();
+  const body = figure.querySelector(".plot");
+  body.textContent = "";
+  body.classList.remove("empty");
+  const name = figure.querySelector(".mark-name");
+  const hovered = (mark) => { name.textContent = mark?.name ?? ""; name.className = `mark-name ${mark?.kind ?? ""}`; };
+  const strip = figure.querySelector(".marks");
+  const heard = { told: (index) => tell(figure, index), drawn: (u) => drawStrip(strip, u, hovered) };
+  charts.set(figure, state);
+  legendOf(figure, named);
+  state.plot = new uPlot(optionsOf(sizeOf(figure), spec, named, time, heard), data, body);
+  for (const [i, series] of named.entries()) {
+    if (!state.hidden.has(series.name)) continue;
+    state.plot.setSeries(i + 1, { show: false });
+    figure.querySelectorAll(".legend button")[i].setAttribute("aria-pressed", "false");
   }
-  ctx.restore();
 }
 
-function optionsOf(figure, spec, named, time) {
-  const versions = (figure.closest("[data-versions]")?.dataset.versions ?? "").split(" ").filter(Boolean);
-  const axis = { stroke: themed("--dim"), grid: { stroke: themed("--line"), width: 1 }, ticks: { stroke: themed("--line") }, font: "11px system-ui" };
-  const clock = (t) => new Date(t * 1000).toISOString().slice(...(time.length > 172800 ? [5, 16] : time.length > 7200 ? [11, 16] : [11, 19]));
-  const last = (data, i) => data[i]?.findLast((v) => v !== null);
-  return {
-    width: Math.max(240, figure.querySelector(".plot").clientWidth), height: HEIGHT,
-    cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: "page" } },
-    legend: { live: true },
-    axes: [{ ...axis, values: (_, splits) => splits.map((t) => clock(t).replace("T", " ")) }, { ...axis, size: 62, values: (_, splits) => splits.map((v) => shown(v, spec.unit)) }],
-    scales: { x: { time: true, range: [time.start, time.end] }, y: { range: (_, min, max) => [Math.min(0, min ?? 0), top(max ?? 0, spec.thresholds ?? [], spec.max)] } },
-    series: [
-      { label: "UTC", value: (_, t) => (t == null ? "" : clock(t).replace("T", " ")) },
-      ...named.map((series, i) => ({
-        label: series.name, stroke: colourOf(series, i, versions), width: 1.6, spanGaps: false, points: { show: false },
-        fill: named.length === 1 ? colourOf(series, i, versions) + "22" : undefined,
-        value: (u, v, at) => shown(v ?? last(u.data, at), spec.unit),
-      })),
-    ],
-    hooks: {
-      draw: [(u) => { lines(u, spec); drawMarkers(u); }],
-      setSelect: [(u) => {
-        if (u.select.width < 8) return;
-        const [from, to] = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
-        u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-        zoom(from, to);
-      }],
-    },
-  };
+// A label with one value in all series, such as the source, is told once in the caption and not at each series.
+function inCommon(figure, spec, series) {
+  const labels = spec.queries.flatMap((q) => (q.legend ?? "").split(" ")).filter((l, i, all) => l && l !== "*" && all.indexOf(l) === i);
+  const common = labels.slice(1).filter((l) => new Set(series.map((s) => s.labels[l] ?? "")).size === 1);
+  figure.querySelector(".common").textContent = common.map((l) => series[0].labels[l] ?? "").filter(Boolean).join(" ");
+  if (!common.length) return series;
+  return series.map((s) => ({ ...s, name: labels.filter((l) => !common.includes(l)).map((l) => s.labels[l]).filter(Boolean).join(" ") || s.name }));
 }
 
 function draw(figure, spec, found, time) {
   const times = Array.from({ length: Math.round((time.end - time.start) / time.step) + 1 }, (_, i) => time.start + i * time.step);
-  const named = found
+  const versions = (figure.closest("[data-versions]")?.dataset.versions ?? "").split(" ").filter(Boolean);
+  const sorted = found
     .map((series) => ({ ...series, row: rowOf(series, times, time) }))
     .filter((series) => series.row.some((v) => v !== null))
     .sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }))
     .slice(0, MOST_SERIES);
-  if (!named.length) return say(figure, text("no_data"));
+  if (!sorted.length) return say(figure, text("no_data"));
+  const named = dressed(inCommon(figure, spec, sorted), versions);
   const data = [times, ...named.map((s) => s.row)];
-  const key = [time.zoomed, time.length, ...named.map((s) => s.name)].join("|");
-  const known = plots.get(figure);
+  const key = named.map((s) => `${s.name}|${s.tint}`).join("\n");
+  const known = charts.get(figure);
   if (known?.key === key) {
-    known.plot.setScale("x", { min: time.start, max: time.end });
-    return known.plot.setData(data);
-  }
-  say(figure, "");
-  figure.querySelector(".plot").classList.remove("empty");
-  plots.set(figure, { key, plot: new uPlot(optionsOf(figure, spec, named, time), data, figure.querySelector(".plot")) });
+    Object.assign(known, { named, data });
+    Object.assign(known.time, time);
+    known.plot.setData(data);
+  } else make(figure, { key, spec, named, data, time: { ...time }, hidden: known?.hidden ?? new Set() });
+  tell(figure, null);
+  tabled(figure, charts.get(figure), marksWithin(time.start, time.end));
 }
 
-async function drawOne(figure, time) {
+async function drawOne(figure, time, turn) {
   const spec = JSON.parse(figure.dataset.chart);
   try {
-    draw(figure, spec, (await Promise.all(spec.queries.map((q) => matrix(q, time)))).flat(), time);
+    const found = (await Promise.all(spec.queries.map((q) => matrix(q, time)))).flat();
+    if (turn === asked) draw(figure, spec, found, time);
   } catch (error) {
-    if (!plots.has(figure)) say(figure, text("no_chart", { why: error.message }));
+    if (turn === asked && !charts.has(figure)) say(figure, text("no_chart", { why: error.message }));
   }
 }
 
 // Draws every chart of the page once more.
 export async function refreshCharts() {
-  if (document.hidden) return;
-  const time = range();
-  await markers(time);
-  await Promise.all([...document.querySelectorAll("figure[data-chart]")].map((figure) => drawOne(figure, time)));
+  const turn = ++asked, time = range();
+  const figures = [...document.querySelectorAll("figure[data-chart]")].filter((figure) => figure.offsetParent);
+  if (document.hidden || !figures.length) return;
+  const marks = readMarks();
+  await Promise.all(figures.map((figure) => drawOne(figure, time, turn)));
+  await marks;
+  for (const { plot } of charts.values()) plot.redraw(false);
 }
 
-function resize() {
-  for (const [figure, { plot }] of plots) plot.setSize({ width: Math.max(240, figure.querySelector(".plot").clientWidth), height: HEIGHT });
+// Keys on a plot: the arrows move the cursor, + and - zoom, Escape takes the cursor away, 0 is the whole range.
+function pressed(event) {
+  const figure = event.target.closest?.("figure[data-chart]");
+  const chart = figure && event.target.matches(".plot") && charts.get(figure);
+  if (!chart || event.ctrlKey || event.metaKey || event.altKey) return;
+  const { plot, data, time } = chart, last = data[0].length - 1;
+  const now = plot.cursor.left >= 0 ? plot.cursor.idx : null;
+  const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -last, End: last };
+  const middle = data[0][now ?? last] ?? time.end;
+  if (event.key in moves) {
+    const to = Math.max(0, Math.min(last, (now ?? last + (moves[event.key] < 0 ? 1 : -1)) + moves[event.key]));
+    plot.setCursor({ left: plot.valToPos(data[0][to], "x"), top: plot.over.clientHeight / 2 }, true, true);
+    figure.querySelector(".said").textContent = `${figure.querySelector(".moment").textContent} UTC: ${figure.querySelector(".legend").innerText.replaceAll("\n", ", ")}`;
+  } else if (event.key === "+") zoom(middle - time.length / 4, middle + time.length / 4);
+  else if (event.key === "-") zoom(time.start - time.length / 2, time.end + time.length / 2);
+  else if (event.key === "0") whole();
+  else if (event.key === "Escape") plot.setCursor({ left: -10, top: -10 }, true, true);
+  else return;
+  event.preventDefault();
 }
 
-startRange();
-onRange(refreshCharts);
-addEventListener("resize", resize);
-document.addEventListener("visibilitychange", refreshCharts);
-refreshCharts();
-setInterval(() => { if (!range().zoomed) refreshCharts(); }, REFRESH_MS);
+function again() {
+  for (const [figure, state] of [...charts]) make(figure, state), tell(figure, null);
+}
+
+function start() {
+  // Charts may be within the live part of the page: a refresh leaves such a section as it is.
+  Idiomorph.defaults.callbacks.beforeNodeMorphed = (old) => !(old instanceof Element && old.hasAttribute("data-still"));
+  const sizes = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const figure = target.closest("figure"), chart = charts.get(figure), size = sizeOf(figure);
+      if (chart && (chart.plot.width !== size.width || chart.plot.height !== size.height)) chart.plot.setSize(size);
+    }
+  });
+  for (const plot of document.querySelectorAll("figure[data-chart] .plot")) sizes.observe(plot);
+  new MutationObserver(again).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  document.addEventListener("keydown", pressed);
+  document.addEventListener("visibilitychange", refreshCharts);
+  startRange();
+  onRange(refreshCharts);
+  refreshCharts();
+  setInterval(() => { if (!range().zoomed) refreshCharts(); }, REFRESH_MS);
+}
+
+start();

@@ -3,6 +3,7 @@ import { text } from "./texts.js";
 
 const KINDS = ["alerts", "rollouts", "models", "targets", "config", "keys", "resync"];
 const RECONNECT_MS = 5000;
+const CALM_MS = 1000; // the least between two refreshes by events: a burst of events is one refresh, and one after it
 const page = document.getElementById("live");
 const indicator = document.getElementById("live-state");
 const stale = document.getElementById("stale");
@@ -56,11 +57,20 @@ function listen() {
     tell();
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, RECONNECT_MS);
   };
-  for (const kind of KINDS) source.addEventListener(kind, refresh);
+  for (const kind of KINDS) source.addEventListener(kind, heard);
 }
 
-export function refresh() {
+function refresh() {
   htmx.trigger(page, "refresh");
+}
+
+let refreshedAt = 0;
+let waiting = null;
+
+function heard() {
+  if (waiting) return;
+  const rest = refreshedAt + CALM_MS - Date.now();
+  waiting = setTimeout(() => { waiting = null; refreshedAt = Date.now(); refresh(); }, Math.max(0, rest));
 }
 
 // After a change of the address, such as another range of time, refreshes ask for the new one.

@@ -12,11 +12,11 @@ import pytest
 
 from collectors.exposition.parser import parse
 from collectors.logs import reader
-from collectors.logs.commands import Docker, Journal
+from collectors.logs.commands import Docker, Journal, Pod
 from collectors.logs.exporter import LogSource
 from collectors.logs.patterns import load_patterns
 from collectors.logs.places import FilePlace, LogPlace, Places
-from collectors.logs.settings import LogSettings
+from collectors.logs.settings import LogSettings, PodLog
 from collectors.logs.tail import LINGER_S, Tail
 from controlplane.whole_file import write_whole
 from tests.patience import HANG_S
@@ -131,10 +131,31 @@ def test_the_journal_and_docker_go_on_after_what_an_earlier_run_read() -> None:
     assert docker.at == "2026-11-29T10:00:00.000000002Z"
 
 
+def test_kubernetes_goes_on_after_the_last_line_whatever_the_zone_and_the_digits_of_its_time() -> None:
+    log = PodLog("serving", "deploy/chat", "engine")
+    pod = Pod(log, 100.0, "2026-11-29T23:00:00.5+08:00")
+    assert pod.place == "serving/deploy/chat"
+    assert pod.words() == (
+        *("kubectl", "logs", "--follow", "--timestamps", "--since-time=2026-11-29T23:00:00.5+08:00"),
+        *("--namespace", "serving", "--container", "engine", "deploy/chat"),
+    )
+    assert pod.text_of("2026-11-29T15:00:00.49Z the second comes again from its beginning") is None
+    assert pod.text_of("2026-11-29T15:00:00.500Z read before") is None
+    assert pod.text_of("2026-11-29T15:00:00.500000001Z new") == "new"
+    assert pod.text_of("2026-11-29T15:00:00.500000001Z of the same instant") == "of the same instant"
+    assert pod.text_of("error: no time") == "error: no time"
+    assert (pod.at, pod.written_ns) == ("2026-11-29T15:00:00.500000001Z", 0)
+    pod.words()
+    assert pod.text_of("2026-11-29T15:00:00.500000001Z read before") is None
+    assert "--container" not in Pod(PodLog("serving", "vllm-0"), 100.0).words()
+    assert Pod(PodLog("serving", "vllm-0"), 100.25).words()[4] == "--since-time=1970-01-01T00:01:40.250000Z"
+
+
 @pytest.mark.parametrize("at", ["", "-f", "--vacuum-size=1", "s=\n", "@-5", "soon"])
 def test_a_place_that_makes_no_sense_is_none(at: str) -> None:
     assert Journal("a", 100.0, at).words() == Journal("a", 100.0).words()
     assert Docker("a", 100.0, at).words() == Docker("a", 100.0).words()
+    assert Pod(PodLog("a", "b"), 100.0, at).words() == Pod(PodLog("a", "b"), 100.0).words()
 
 
 def test_places_are_kept_of_the_logs_that_are_read_and_of_no_other(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ async def test_a_scrape_lands_with_its_report(bench: Bench) -> None:
     of_its_kind = labels_of({**dict(REPORT_LABELS), "engine": "vllm"})
     assert bench.sink.layouts[1].views == (View(Series("target_up", of_its_kind), (0,)),)
     assert bench.sink.layouts[1].metadata["up"].type == "gauge"
-    assert health == TargetHealth(A, "up", last_scrape_at=T0, duration_s=0.0, samples=2, since=T0)
+    assert health == TargetHealth(A, "up", last_scrape_at=T0, last_good_at=T0, duration_s=0.0, samples=2, since=T0)
     assert bench.sources[A.url].reads == [5]
 
 
@@ -220,7 +220,14 @@ async def test_a_failure_is_up_0_and_ends_the_series_once(bench: Bench) -> None:
         await scrape_once(bench.manager, A, T0 + at)
         if at == 2:
             assert bench.health(A) == TargetHealth(
-                A, "down", "timed out", "timeout", last_scrape_at=T0 + 2, duration_s=0.0, samples=None, since=T0 + 1
+                A,
+                "down",
+                "timed out",
+                "timeout",
+                last_scrape_at=T0 + 2,
+                last_good_at=T0,
+                duration_s=0.0,
+                since=T0 + 1,
             )
     assert bench.sink.of(A.key) == [(0.0, {"a": 1.0}), (3.0, {"a": 2.0})]
     assert bench.sink.ends == [(A.key, 1.0), (A.key, 4.0)]

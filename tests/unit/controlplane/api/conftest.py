@@ -47,6 +47,7 @@ from controlplane.fleet.rota.desk import RotaDesk, RotaState
 from controlplane.fleet.schedules import ScheduleView
 from controlplane.fleet.slos import SloReader
 from controlplane.fleet.snapshots import SnapshotList
+from controlplane.fleet.trends import TrendReader
 from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.values import Matrix, MatrixSeries, QueryValue, Scalar, Vector
@@ -272,6 +273,7 @@ class Rig:
             allowed_hosts=lambda: frozenset({"cp.example.org"}),
             fleet=reader,
             slos=SloReader(lambda: self.config, self.queries, self.clock),
+            trends=TrendReader(lambda: self.config, self.queries, self.clock),
             queries=self.queries,
             exports=self.queries,
             run=lambda: Run(NOW - 3600, NOW - 60),
@@ -325,6 +327,10 @@ class Rig:
     def _rollouts(self, *, observe_only: bool = False) -> RolloutService:
         sections = {section.name: section for section in CONFIG.models}
         return RolloutService(self.db, sections, {"chat": FakeDriver()}, self.clock, observe_only=observe_only)
+
+    def rollouts_of(self, config: Fleet) -> RolloutService:
+        """Return rollouts of models that nothing drives."""
+        return RolloutService(self.db, {section.name: section for section in config.models}, {}, self.clock)
 
     def headers(self, role: Role | None) -> dict[str, str]:
         return {} if role is None else {"Authorization": f"Bearer {self.role_tokens[role]}"}

@@ -82,6 +82,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/cp/v1/audit"): OPERATOR,
     ("GET", "/cp/v1/schedules"): VIEWER,
     ("GET", "/cp/v1/slos"): VIEWER,
+    ("GET", "/cp/v1/trends"): VIEWER,
     ("GET", "/cp/v1/backups"): VIEWER,
     ("GET", "/cp/v1/backups/{job}/runs"): VIEWER,
     ("POST", "/cp/v1/backups/{job}/runs"): OPERATOR,

@@ -13,6 +13,7 @@ CLOUD_EDITS: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("targets[].aws.region", (*AWS, "region"), "us-east-1"),
     ("targets[].aws.credentials_file", (*AWS, "credentials_file"), "/k2"),
     ("targets[].aws.profile", (*AWS, "profile"), "other"),
+    ("targets[].aws.costs", (*AWS, "costs"), True),
     ("targets[].azure.tenant", (*AZURE, "tenant"), "t2"),
     ("targets[].azure.client", (*AZURE, "client"), "c2"),
     ("targets[].azure.resource", (*AZURE, "resource"), _OTHER),

@@ -76,8 +76,14 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
 """
     assert [line for line in faults(tmp_path, text) if "models" not in line] == [
         "3: cost.budgets[0].account: 'bedrock' is not one of accounts (targets with the engine openai or "
-        "anthropic): there are none"
+        "anthropic, or with aws: {costs: true}): there are none"
     ]
+    assert [
+        line for line in faults(tmp_path, text.replace("eu-west-1", "eu-west-1, costs: true")) if "models" not in line
+    ] == []
+    assert [
+        line for line in faults(tmp_path, text.replace("eu-west-1", "cn-north-1, costs: true")) if "costs" in line
+    ] == ["2: targets[0].aws.costs: AWS in China has another Cost Explorer, which is not known here; remove it"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +95,7 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
             "{account: anthropic, monthly_usd: 5}",
             [
                 "5: cost.budgets[0].account: 'anthropic' is not one of accounts (targets with the engine openai or "
-                "anthropic): openai, research"
+                "anthropic, or with aws: {costs: true}): openai, research"
             ],
         ),
         ("{monthly_usd: 5}", ["5: cost.budgets[0]: needs one of model:, account:"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.logs.settings import LogSettings
+from collectors.logs.settings import LogSettings, PodLog
 from collectors.logs.shipping.settings import Destination
 from collectors.target import Auth
 from controlplane.config.scraping.logs import load_logs, logs_of
@@ -31,7 +31,8 @@ logs:
     labels: {zone: a}
   - {engine: any, journald: kernel}
   - {engine: ollama, docker: ollama, name: desk}
-  - {engine: sglang, command: [kubectl, logs, -f, --tail=0, deploy/sglang]}
+  - {engine: sglang, kubernetes: {namespace: serving, name: deploy/sglang, container: engine}}
+  - {engine: tgi, command: [kubectl, logs, -f, --tail=0, deploy/tgi]}
 """
     )
     assert load_logs(tmp_path / "logs.yaml").logs == (
@@ -43,7 +44,8 @@ logs:
         ),
         LogSettings("kernel", "any", journald="kernel"),
         LogSettings("desk", "ollama", docker="ollama"),
-        LogSettings("kubectl", "sglang", command=("kubectl", "logs", "-f", "--tail=0", "deploy/sglang")),
+        LogSettings("serving/deploy/sglang", "sglang", kubernetes=PodLog("serving", "deploy/sglang", "engine")),
+        LogSettings("kubectl", "tgi", command=("kubectl", "logs", "-f", "--tail=0", "deploy/tgi")),
     )
 
 
@@ -65,9 +67,9 @@ def test_one_run_names_every_fault_with_its_line(tmp_path: Path) -> None:
         "logs.yaml:6: logs[1].docker: cannot be given beside journald:; make it a log of its own",
         "logs.yaml:7: logs[1].labels.event: is a label that events have already; choose another name",
         "logs.yaml:7: logs[1].labels.model: is set by model:",
-        "logs.yaml:8: logs[1].typo: unknown field; known here: engine, name, files, journald, docker, command, model, "
-        "instance, evidence, labels",
-        "logs.yaml:9: logs[2]: needs one of files:, journald:, docker:, command:",
+        "logs.yaml:8: logs[1].typo: unknown field; known here: engine, name, files, journald, docker, kubernetes, "
+        "command, model, instance, evidence, labels",
+        "logs.yaml:9: logs[2]: needs one of files:, journald:, docker:, kubernetes:, command:",
     ]
 
 
@@ -82,6 +84,14 @@ def test_one_run_names_every_fault_with_its_line(tmp_path: Path) -> None:
         (
             "logs: [{engine: any, docker: -v}]",
             "logs.yaml:1: logs[0].docker: begins with '-', so it would be read as an option",
+        ),
+        (
+            "logs: [{engine: any, kubernetes: {namespace: serving, name: --kubeconfig=x}}]",
+            "logs.yaml:1: logs[0].kubernetes.name: begins with '-', so it would be read as an option",
+        ),
+        (
+            "logs: [{engine: any, kubernetes: {name: vllm-0}}]",
+            "logs.yaml:1: logs[0].kubernetes.namespace: is required",
         ),
     ],
 )

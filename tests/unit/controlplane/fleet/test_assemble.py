@@ -257,6 +257,8 @@ def target(health: str = "up", *, models: tuple[tuple[str, str], ...] = (), **la
         Target("vllm", "http://a:8000/metrics", "vllm", "a:8000", labels_of(labels), models),
         health=health,
         last_scrape_at=NOW,
+        last_good_at=NOW - 1,
+        since=NOW - 3600,
         duration_s=0.01,
         samples=5,
         missing=("llm_requests_total",),
@@ -276,6 +278,8 @@ def test_target_view() -> None:
         "last_error_reason": "",
         "remark": "",
         "last_scrape_at": "2027-01-15T08:00:00.000Z",
+        "last_good_at": "2027-01-15T07:59:59.000Z",
+        "since": "2027-01-15T07:00:00.000Z",
         "duration_seconds": 0.01,
         "samples": 5,
         "missing": ("llm_requests_total",),
@@ -393,3 +397,27 @@ def test_what_fired_and_does_no_more_is_resolved_in_its_history(
 ) -> None:
     event = AlertEvent(1, NOW, "f" * 16, before, after, "what happened", alert())
     assert assemble.alert_detail(alert(), [event]).history[0].after == word
+
+
+def test_the_model_on_a_gpu_is_told_by_labels_and_else_by_the_pods_name() -> None:
+    gauge = n.GpuNumbers({"power_watts": 400.0}, False)
+    numbers = n.Numbers(
+        gpus={n.GpuKey("n1", f"GPU-{number}"): gauge for number in range(1, 7)},
+        gpu_index={"GPU-1": "0"},
+        gpu_pods={
+            "GPU-1": ("anything-7f9c",),
+            "GPU-2": ("pod-a",),
+            "GPU-3": ("chat-large-0",),
+            "GPU-4": ("chatter-0",),
+            "GPU-5": ("chat",),
+        },
+        gpu_models={"GPU-1": "embed"},
+    )
+    found = assemble.gpu_views(numbers, ["chat", "chat-large", "embed"], [target(pod="pod-a", model="rerank")])
+    assert [view.model for view in found] == ["embed", "rerank", "chat-large", None, "chat", None]
+    assert (found[0].index, found[0].pods, found[0].power_watts) == ("0", ("anything-7f9c",), 400.0)
+
+
+def test_a_mig_instance_has_the_index_of_its_gpu() -> None:
+    numbers = n.Numbers(gpus={n.GpuKey("n1", "GPU-1/GI2"): n.GpuNumbers({}, False)}, gpu_index={"GPU-1": "3"})
+    assert [view.index for view in assemble.gpu_views(numbers)] == ["3"]

@@ -176,3 +176,9 @@ def test_exporters_that_name_the_node_differently_report_one_gpu_on_the_node_as_
     samples = [sample(value, node=node, engine=engine, gpu=gpu) for node, engine, value in named]
     numbers = n.read({"gpu.temperature_celsius": samples})
     assert dict(numbers.gpus) == {n.GpuKey("gpu-a", gpu): n.GpuNumbers({"temperature_celsius": 92.0}, False)}
+
+
+def test_the_pods_of_a_gpu_and_the_model_that_its_exporter_is_labelled_with() -> None:
+    pods = [sample(1.0, gpu="GPU-1", pod="b"), sample(1.0, gpu="GPU-1", pod="a"), sample(1.0, gpu="GPU-2")]
+    numbers = n.read({"gpu_pods": pods, "gpu_models": [sample(5e9, gpu="GPU-2", model="chat")]})
+    assert (numbers.gpu_pods, numbers.gpu_models) == ({"GPU-1": ("a", "b")}, {"GPU-2": "chat"})

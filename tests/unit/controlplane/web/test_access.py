@@ -11,6 +11,7 @@ ACCESS = {
     "GET /targets": Role.VIEWER,
     "GET /alerts": Role.VIEWER,
     "GET /alerts/{fingerprint}": Role.VIEWER,
+    "GET /query": Role.VIEWER,
     "GET /rollouts": Role.VIEWER,
     "GET /rollouts/{rollout_id}": Role.VIEWER,
     "GET /backups": Role.VIEWER,

@@ -6,10 +6,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from controlplane.web.csv_answer import Cell, csv_answer
+from controlplane.web.csv_answer import csv_answer
 
 
-def lines(*rows: tuple[Cell, ...]) -> list[str]:
+def lines(*rows: tuple[object, ...]) -> list[str]:
     app = FastAPI()
     app.get("/")(lambda: csv_answer("table", ("a", "b"), rows))
     answer = TestClient(app).get("/")

@@ -30,6 +30,14 @@ def test_a_number_has_three_digits_and_unknown_is_no_zero(value: float | None, t
     assert f.number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (3.456, "3.46"), (9999.0, "9999"), (10_000.0, "10k"), (763_600.0, "764k"), (3_900_000.0, "3.9M")],
+)
+def test_a_large_number_is_short(value: float | None, text: str) -> None:
+    assert f.short(value) == text
+
+
 def test_units() -> None:
     assert f.number(93.0, " °C") == "93 °C"
     assert (f.percent(0.0), f.percent(0.123456), f.percent(1.0)) == ("0 %", "12.3 %", "100 %")

@@ -29,7 +29,10 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.web import pages
 
-PAGES = ["/", "/models/chat", "/targets", "/alerts", "/rollouts", "/notifications", "/runbooks", "/runbooks/GPULost.md"]
+PAGES = [
+    *("/", "/models/chat", "/targets", "/alerts", "/rollouts", "/query"),
+    *("/notifications", "/runbooks", "/runbooks/GPULost.md"),
+]
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 
 
@@ -414,11 +417,11 @@ async def test_a_gpu_is_named_by_its_index_and_its_uuid_is_at_hand(
     console: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gpus = (GpuView(node="n1", gpu="GPU-51", index="3"), GpuView(node="n2", gpu="GPU-52"))
-    monkeypatch.setattr(assemble, "gpu_views", lambda _: gpus)
+    monkeypatch.setattr(assemble, "gpu_views", lambda *_: gpus)
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/")
-    assert '<span title="GPU-51">3</span>' in page
-    assert "<code>GPU-52</code>" in page
+    assert 'role="img" title="GPU 3 GPU-51 · memory' in page
+    assert 'role="img" title="GPU GPU-52 · memory' in page
 
 
 async def test_the_watchdog_is_not_red(console: Any) -> None:

@@ -1,0 +1,88 @@
+"""Costs of Bedrock and SageMaker, from Cost Explorer.
+
+https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_GetCostAndUsage.html
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import Any
+
+from collectors.clouds.aws.api import AwsApi, Service
+from collectors.clouds.report import Item, Quantity, month_start
+from collectors.clouds.waiting import RETRY_S
+from collectors.errors import ExpositionError, ScrapeError
+
+COST_EXPLORER = Service("ce", "ce", "ce", "AWSInsightsIndexService", "1.1", "NextPageToken")
+COST_REGION = "us-east-1"
+"""The one region that answers, for accounts of all regions but China's."""
+EVERY_S = 6 * 3600.0
+"""Seconds between two readings. AWS renews costs up to three times a day, and charges 0.01 USD for each request."""
+KEPT_S = 86_400.0
+"""Seconds for which costs that were read hold while they cannot be read again (chosen: they are a day late anyway)."""
+_ACTION, _METRIC = "GetCostAndUsage", "UnblendedCost"
+
+
+class AwsCosts:
+    """Costs of the services whose name contains a word.
+
+    Models of other companies are services of their own: `Claude 3.5 Sonnet (Amazon Bedrock Edition)`.
+    """
+
+    def __init__(self, api: AwsApi, word: str, wall: Callable[[], float] = time.time) -> None:
+        """`word` is in small letters. `wall` gives unix seconds."""
+        self._api, self._word, self._wall = api, word, wall
+        self._items: list[Item] = []
+        self._month, self._read_at, self._next_at = 0.0, float("-inf"), float("-inf")
+
+    async def items(self) -> Sequence[Item]:
+        """Return the costs of each day of this month.
+
+        Raises ScrapeError when they cannot be read, unless those of less than KEPT_S before are known.
+        """
+        now = self._wall()
+        month = month_start(now)
+        if month.timestamp() == self._month and now < self._next_at:
+            return self._items
+        try:
+            items = [item async for item in self._asked(month, now)]
+        except ScrapeError:
+            if month.timestamp() != self._month or now - self._read_at >= KEPT_S:
+                raise
+            self._next_at = now + RETRY_S
+            return self._items
+        self._items, self._month = items, month.timestamp()
+        self._read_at, self._next_at = now, now + EVERY_S
+        return items
+
+    async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
+        tomorrow = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
+        asked = {
+            "TimePeriod": {"Start": f"{month:%Y-%m-%d}", "End": f"{tomorrow:%Y-%m-%d}"},
+            "Granularity": "DAILY",
+            "Metrics": [_METRIC],
+            "GroupBy": [{"Type": "DIMENSION", "Key": "SERVICE"}],
+        }
+        async for page in self._api.pages(_ACTION, asked):
+            try:
+                for item in _items(page):
+                    if self._word in item.model.lower():
+                        yield item
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ExpositionError(f"{_ACTION}: the answer is no page of costs: {error}", 0) from None
+
+
+def _items(page: Mapping[str, Any]) -> Iterator[Item]:
+    for result in page["ResultsByTime"]:
+        day = datetime.strptime(result["TimePeriod"]["Start"], "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
+        for group in result["Groups"]:
+            cost = group["Metrics"][_METRIC]
+            if cost["Unit"] != "USD":
+                raise ValueError("a cost is not in US dollars")
+            value = float(cost["Amount"])
+            if not isfinite(value):
+                raise ValueError("a cost is no number")
+            yield Item(Quantity.COST, day, str(group["Keys"][0]), "", "", value)

@@ -1,0 +1,116 @@
+"""The refreshes of open pages: the part that is live, rendered once for all browsers that look at the same page.
+
+A page asks for itself every 5 s, and at every event. With 200 open consoles that is 40 requests a second. Those for one
+address, role and language within a second get one answer, unless something changed meanwhile or somebody acted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from fastapi import Request, Response
+
+from controlplane.access.roles import Principal, Role
+from controlplane.api.auth import SAFE_METHODS, GuardedRoute
+from controlplane.api.events import EventHub
+from controlplane.api.services import Services
+from controlplane.web.languages import language_of
+
+TARGET = "live"
+"""Id of the element that a refresh replaces. htmx sends it in the header HX-Target."""
+FRESH_S = 1.0
+"""Seconds for which a part is given to other browsers. Chosen: as long as the fleet's snapshot."""
+MOST_PARTS = 100
+"""Most parts that are kept. Chosen: 30 MB at 300 KB each; people look at fewer pages at once."""
+
+
+def wants_part(request: Request) -> bool:
+    """Return whether a page on display asks for its live part."""
+    return request.headers.get("HX-Target") == TARGET and request.method == "GET"
+
+
+class PartKey(NamedTuple):
+    """Key of a live part: all that it depends on besides the fleet. It names nobody, so people of one role share it."""
+
+    address: str
+    role: Role
+    language: str
+
+
+@dataclass
+class Part:
+    """One rendered part, or the wait for it."""
+
+    at: float = float("-inf")
+    """Second of the control plane's clock."""
+    body: bytes | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Parts:
+    """The parts of this process. They end when an event was sent, after an action, and after a second."""
+
+    def __init__(self) -> None:
+        self._parts: dict[PartKey, Part] = {}
+        self._rev = -1
+
+    def forget(self) -> None:
+        """Drop all parts: somebody acted."""
+        self._parts.clear()
+
+    def at_revision(self, rev: int, services: Services) -> None:
+        """Drop all parts, and the snapshot that they show, when an event was sent since the last call."""
+        if rev != self._rev:
+            self._rev = rev
+            self.forget()
+            services.fleet.forget()
+
+    def part(self, key: PartKey) -> Part:
+        """Return the part of a key. The one that is oldest goes when there are too many."""
+        found = self._parts.pop(key, None) or Part()
+        self._parts[key] = found
+        while len(self._parts) > MOST_PARTS:
+            del self._parts[next(iter(self._parts))]
+        return found
+
+
+class LiveRoute(GuardedRoute):
+    """A route of the console. The role is checked before a shared part is given out."""
+
+    def answering(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler with the shared parts before it."""
+        inner = super().answering()
+
+        async def answer(request: Request) -> Response:
+            parts: Parts = request.app.state.parts
+            if request.method not in SAFE_METHODS:
+                try:
+                    return await inner(request)
+                finally:
+                    parts.forget()
+            if not wants_part(request) or getattr(request.state, "principal", None) is None:
+                return await inner(request)
+            return await _shared(request, parts, inner)
+
+        return answer
+
+
+async def _shared(
+    request: Request, parts: Parts, inner: Callable[[Request], Coroutine[Any, Any, Response]]
+) -> Response:
+    services: Services = request.app.state.services
+    hub: EventHub = request.app.state.events
+    parts.at_revision(hub.rev, services)
+    principal: Principal = request.state.principal
+    part = parts.part(PartKey(str(request.url.replace(scheme="", netloc="")), principal.role, language_of(request)))
+    async with part.lock:
+        now = services.clock.now()
+        if part.body is not None and 0 <= now - part.at < FRESH_S:
+            return Response(part.body, media_type="text/html; charset=utf-8")
+        answer = await inner(request)
+        if answer.status_code == 200 and answer.media_type == "text/html":
+            part.at, part.body = now, bytes(answer.body)
+        return answer

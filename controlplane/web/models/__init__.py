@@ -1,0 +1,1 @@
+"""The console's pages about models, their rollouts, and queries."""

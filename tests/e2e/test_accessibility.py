@@ -1,0 +1,55 @@
+"""axe-core finds nothing on any page of the console, light or dark: WCAG 2.2 level AA, and axe's best practices.
+
+axe-core is a devDependency of controlplane/web/package.json. `make test` installs it by the lock file; wheels lack it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+import controlplane.web
+from tests.e2e.bad_day.world import World
+from tests.e2e.console_pages import PAGES, Console, open_console
+
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+
+AXE = Path(controlplane.web.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+MOST = 5
+"""Elements that a message names for each rule."""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    assert AXE.exists(), f"{AXE} is missing; `make .venv/.dev` installs it after a change of package-lock.json"
+    return AXE.read_text()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def console(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
+    async with World(tmp_path_factory.mktemp("bad-day")) as world, open_console(world) as console:
+        yield console
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_is_accessible(console: Console, axe: str, name: str, scheme: str) -> None:
+    async with console.page(name, scheme, 1440, 900) as visit:
+        await visit.page.evaluate(axe)  # DevTools runs it, so the content security policy of the page does not matter
+        found = await visit.page.evaluate(
+            "(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", TAGS
+        )
+    assert [_told(violation) for violation in found["violations"]] == []
+
+
+def _told(violation: dict[str, Any]) -> str:
+    """Return the rule, what it asks for, and the first elements that break it."""
+    nodes = violation["nodes"]
+    where = "; ".join(f"{' '.join(map(str, node['target']))} {node['html'][:120]}" for node in nodes[:MOST])
+    more = f" and {len(nodes) - MOST} more" if len(nodes) > MOST else ""
+    return f"{violation['id']}: {violation['help']} ({violation['helpUrl']}): {where}{more}"
