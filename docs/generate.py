@@ -171,7 +171,7 @@ def _codes(words: Iterable[str]) -> str:
 def own_metrics() -> str:
     """Return the rows of the HTTP API's page, which is tested against the code."""
     page = (REFERENCE / "http-api.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`controlplane_\w+`) \| (\w+) \| (.+) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| (`(?:controlplane|process)_\w+`) \| (\w+) \| (.+) \|$", page, re.MULTILINE)
     return table(["metric", "type", "meaning"], rows)
 
 

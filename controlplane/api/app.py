@@ -30,9 +30,11 @@ from controlplane.api.bodies import BodyBudget
 from controlplane.api.compression import Compression
 from controlplane.api.forwarding import Forwarding
 from controlplane.api.gateway import gateways, keys, usage
+from controlplane.api.gateway import routes as gateway_routes
 from controlplane.api.holding import routes as holding
 from controlplane.api.interop import alertmanager, alertmanager_alerts, exports, server, silences, status
 from controlplane.api.interop import targets as endpoints
+from controlplane.api.itself import sessions, system
 from controlplane.api.middleware import Counting, HeadAsGet, HostGuard, OneLength, QueryLimit, SecurityHeaders
 from controlplane.api.openapi import complete
 from controlplane.api.rollouts import listing, quarantine, steering, versions
@@ -53,8 +55,11 @@ _PARTS = (
     quarantine,
     versions,
     gateways,
+    gateway_routes,
     keys,
     usage,
+    sessions,
+    system,
     alert_route,
     alerts,
     holding,

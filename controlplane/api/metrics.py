@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
@@ -60,6 +60,7 @@ class OwnMetrics:
             buckets=_DURATION_BUCKETS,
             registry=self.registry,
         )
+        ProcessCollector(registry=self.registry)
         self.registry.register(_ServiceCollector(services))
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:

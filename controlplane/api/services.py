@@ -20,6 +20,7 @@ from controlplane.access.tokens import TokenStore
 from controlplane.clock.system import ClockReport
 from controlplane.config.difference import Change
 from controlplane.config.model import Fleet
+from controlplane.cost.reckoning import BudgetReport
 from controlplane.fleet.alerting.explanations import Explanations
 from controlplane.fleet.alerting.pipeline import Pipeline
 from controlplane.fleet.backups import BackupDesk
@@ -50,6 +51,7 @@ from controlplane.rollout.stored.recorded import RecordedRollout
 from controlplane.slack.door import SlackDoor
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.alerting.heartbeats import HeartbeatStore
+from controlplane.store.lease import LeaseStatus
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.rollout_rows.quarantines import Quarantine
@@ -189,6 +191,10 @@ class Run(NamedTuple):
     """Whether the last reload succeeded."""
 
 
+async def _no_changes() -> Sequence[Change]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything that routes use."""
@@ -270,6 +276,12 @@ class Services:
     """Returns the status of the HTTP API's queries."""
     leases: Callable[[], Mapping[str, bool]] = dict
     """Whether this process holds each lease, by name."""
+    lease_holders: Callable[[], Sequence[LeaseStatus]] = tuple
+    """Returns the stored leases of all replicas. Blocking. Raises Unavailable."""
+    costs: Callable[[], Sequence[BudgetReport]] = tuple
+    """Returns the ledger's month of each model. Blocking. Raises Unavailable."""
+    on_disk: Callable[[], Awaitable[Sequence[Change]]] = _no_changes
+    """Returns what a reload of fleet.yaml would change now. Raises ConfigErrors for a file with faults."""
     shipping: Callable[[], Sequence[ShippingReport]] = tuple
     """Returns the status of each endpoint of remote_write."""
     received: ReceivedDesk | None = None

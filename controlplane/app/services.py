@@ -8,11 +8,14 @@ from urllib.parse import urlsplit
 
 from controlplane import __version__
 from controlplane.api.services import Services
+from controlplane.app.check import accepted
 from controlplane.app.schedules import BACKUP, backup_timetables, timetables
 from controlplane.app.wiring import ControlPlane
-from controlplane.config.difference import differences
+from controlplane.config.difference import Change, differences
 from controlplane.config.loader import located
 from controlplane.config.model import Fleet
+from controlplane.cost.ledger import CostLedger
+from controlplane.cost.reckoning import BudgetReport
 from controlplane.fleet.alerting.explanations import Explanations
 from controlplane.fleet.backups import BackupDesk, BackupJobs
 from controlplane.fleet.history import History
@@ -27,6 +30,7 @@ from controlplane.fleet.trends import TrendReader
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.database import Database
+from controlplane.store.lease import LeaseStore
 from controlplane.store.outbox import OutboxStore
 from controlplane.store.revision import RevisionStore
 from controlplane.store.schedules import ScheduleStore
@@ -75,6 +79,9 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,
         leases=plane.loops.leases,
+        lease_holders=lambda: LeaseStore(db).list(),
+        costs=partial(_costs, plane, db),
+        on_disk=partial(_on_disk, plane),
         gatekeeper=plane.gatekeeper,
         revisions=RevisionStore(db),
         reload=plane.reload,
@@ -98,6 +105,16 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
 
 def _unread(plane: ControlPlane, db: Database) -> list[UnreadRow]:
     return report(db, plane.clock.now())
+
+
+def _costs(plane: ControlPlane, db: Database) -> Sequence[BudgetReport]:
+    cost = plane.config().cost
+    return [] if cost is None else CostLedger(db, cost).reports(plane.clock.now())
+
+
+async def _on_disk(plane: ControlPlane) -> Sequence[Change]:
+    loaded, _ = await plane.pools.parsing.run(accepted, plane.loaded.path)
+    return differences(plane.config(), loaded.fleet)
 
 
 def _schedules(plane: ControlPlane, db: Database) -> Sequence[ScheduleView]:

@@ -6,7 +6,7 @@ the same transaction as the sums, so each record counts exactly once, whatever i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -114,11 +114,13 @@ class UsageStore:
             session.add(cursor)
             return batch.last
 
-    def report(self, by: Sequence[str], since: float, until: float, limit: int) -> UsageReport:
+    def report(
+        self, by: Sequence[str], since: float, until: float, limit: int, only: Mapping[str, str] | None = None
+    ) -> UsageReport:
         """Return the usage of the periods that overlap [since, until), unix seconds, summed by `by`.
 
         `by` are names of NAMES and TIMES. Rows with a time are in its order, others have the largest number of tokens
-        first.
+        first. `only` keeps the usage with these values of NAMES.
         """
         row = UsageMinuteRow
         columns: list[Any] = [_by(word).label(word) for word in by]
@@ -130,6 +132,7 @@ class UsageStore:
                 col(row.at) >= since - DAY_S,
                 col(row.at) + col(row.period_s) > since,
                 col(row.at) < until,
+                *(_by(name) == value for name, value in (only or {}).items()),
             )
             .group_by(*columns)
             .having(func.count() > 0)
@@ -141,6 +144,12 @@ class UsageStore:
         for line in found:
             line.update({name: int(line[name]) for name in _ADDED if name not in ("duration_s", "first_s")})
         return UsageReport(found[:limit], len(found) > limit)
+
+    def last_used(self) -> dict[str, float]:
+        """Return the start of the newest period with usage of each API key, in unix seconds, by the key's id."""
+        newest = select(col(UsageMinuteRow.key_id), func.max(UsageMinuteRow.at)).group_by(col(UsageMinuteRow.key_id))
+        with self._db.reading() as session:
+            return {key: float(at) for key, at in session.execute(newest)}
 
     def roll_up(self, now: float) -> int:
         """Make hours of old minutes and days of old hours, delete what is older than it is kept, and return the number

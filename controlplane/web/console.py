@@ -12,15 +12,11 @@ from starlette.staticfiles import StaticFiles
 
 from controlplane.api.app import mount_web
 from controlplane.web.actions import Actions
-from controlplane.web.audit import PATH as AUDIT
-from controlplane.web.audit import AuditPage
-from controlplane.web.backups import BackupsPage
 from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
 from controlplane.web.fleet.page import FleetPage
 from controlplane.web.fleet.targets import TargetsPage
 from controlplane.web.holding import HoldingPages
-from controlplane.web.keys import KeysPage
 from controlplane.web.live import LiveRoute, Parts
 from controlplane.web.models.page import ModelPage
 from controlplane.web.models.query import PATH as QUERY
@@ -29,6 +25,7 @@ from controlplane.web.models.rollouts import PATH as ROLLOUTS
 from controlplane.web.models.rollouts import RolloutPages
 from controlplane.web.notifications import PATH as NOTIFICATIONS
 from controlplane.web.notifications import NotificationsPage
+from controlplane.web.operations.routes import add_operations
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
@@ -71,8 +68,7 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts/{rollout_id}")(rollouts.page)
     get(QUERY)(QueryPage(render).page)
     get(NOTIFICATIONS)(NotificationsPage(render).page)
-    get(AUDIT)(AuditPage(render).page)
-    KeysPage(render).add_to(router)
+    add_operations(router, render, dialogs)
     HoldingPages(render).add_to(router)
     get("/runbooks")(runbooks.index)
     get("/runbooks/{name}")(runbooks.runbook)
@@ -83,7 +79,6 @@ def _routes(render: Renderer) -> APIRouter:
     get("/rollouts/{rollout_id}/abort")(actions.confirm_abort)
     post("/rollouts/{rollout_id}/abort")(actions.abort)
     Steering(dialogs).add_to(router)
-    BackupsPage(render, dialogs).add_to(router)
     get(SIGN_IN)(sign_in.page)
     post(SIGN_IN)(sign_in.sign_in)
     post("/sign-out")(sign_in.sign_out)

@@ -54,7 +54,21 @@ GROUPS = (
             Section("/runbooks", _("Runbooks"), "runbooks", "k"),
         ),
     ),
-    Group(_("Traffic"), (Section("/keys", _("Keys"), "keys", "y"),)),
+    Group(
+        _("Traffic"),
+        (
+            Section("/gateway", _("Gateway"), "gateway", "w"),
+            Section("/cost", _("Cost and usage"), "cost", "c"),
+            Section("/keys", _("Keys"), "keys", "y"),
+        ),
+    ),
+    Group(
+        _("Administration"),
+        (
+            Section("/access", _("Access"), "access", "x", Role.ADMIN),
+            Section("/system", _("System"), "system", "z"),
+        ),
+    ),
 )
 
 

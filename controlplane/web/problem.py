@@ -9,7 +9,26 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from controlplane.api.problems import RETRY_AFTER_S, Problem
+from controlplane.web.languages import noted
 from controlplane.web.render import Renderer
+
+TITLES = (
+    noted("Bad Request"),
+    noted("Not Found"),
+    noted("Not found"),
+    noted("Its state does not allow this"),
+    noted("Refused; nothing was changed"),
+    noted("Too many attempts"),
+    noted("A valid token is needed"),
+    noted("The caller may not do this"),
+    noted("A dependency cannot be reached now"),
+    noted("Stored data cannot be read"),
+    noted("The configuration is wrong"),
+    noted("The request cannot be read"),
+    noted("The query failed"),
+    noted("The control plane failed"),
+)
+"""Titles of the problems that a browser meets."""
 
 
 class ProblemPage:

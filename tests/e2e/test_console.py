@@ -336,7 +336,9 @@ async def test_viewers_have_no_buttons(plane: ControlPlane, page: Page) -> None:
 async def test_pages_fit_a_narrow_window(plane: ControlPlane, page: Page) -> None:
     await sign_in(page, ADMIN)
     await page.set_viewport_size({"width": 800, "height": 900})
-    for path in ("/", "/models/model", "/targets", "/alerts", "/rollouts", "/notifications", "/keys", "/audit"):
+    watched = ("/", "/models/model", "/targets", "/alerts", "/rollouts", "/notifications")
+    operated = ("/gateway", "/cost", "/keys", "/audit", "/access", "/system")
+    for path in (*watched, *operated):
         await page.goto(path)
         await expect(page.locator("#live-state")).to_have_text("live")
         assert await page.evaluate("document.documentElement.scrollWidth") <= 800
@@ -384,7 +386,7 @@ async def test_the_audit_trail_is_filtered_by_its_form_and_a_link_shows_the_same
     await page.get_by_label("without refused attempts").check()
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/audit?action=token.create&since=1h&refusals=no")
-    rows = page.locator("tbody tr")
+    rows = page.locator("tbody tr:not(.day)")
     await expect(rows.last).to_contain_text("bootstrap with role admin")
     await expect(rows.filter(has_not_text="token.create")).to_have_count(0)
     await page.get_by_label("Actor").fill("nob")  # what is being typed outlives the page's refreshes
@@ -398,7 +400,7 @@ async def test_the_audit_trail_is_filtered_by_its_form_and_a_link_shows_the_same
         await page.set_viewport_size({"width": width, "height": 900})
         await page.goto("/audit?refusals=no")
         await expect(rows.first).to_be_visible()
-        assert await page.evaluate("document.documentElement.scrollWidth") == width
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 async def test_a_hidden_page_holds_no_stream(page: Page) -> None:

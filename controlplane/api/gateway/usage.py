@@ -13,20 +13,24 @@ from controlplane.api.models import NAME
 from controlplane.api.operations import Instant
 from controlplane.api.services import ServicesDep
 from controlplane.config.durations import instant_seconds
+from controlplane.cost.reckoning import month_of
 from controlplane.fleet.usage import BY, UsageView, money_of, usage_csv, usage_view
-from controlplane.fleet.view import instant
-from controlplane.store.usage import UsageBatch, UsageSums
+from controlplane.fleet.view import View, instant
+from controlplane.store.usage import DAY_S, UsageBatch, UsageSums
 
 router = APIRouter(route_class=GuardedRoute, tags=["gateways"])
 
 MOST_ROWS = 2_000
 """Most rows of one batch."""
+MOST_KEYS = 10_000
+"""Most keys of an answer about all keys."""
 BATCH_BYTES = 4 * 2**20
 """Largest batch: 2,000 rows whose names have their greatest length."""
 Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Position = Annotated[int, Field(ge=1, le=2**53, strict=True)]
 Seconds = Annotated[float, Field(ge=0, le=1e12, strict=True, allow_inf_nan=False)]
-Name = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+PLAIN = r"^[^\x00-\x1f\x7f]*$"
+Name = Annotated[str, Field(max_length=256, pattern=PLAIN)]
 
 
 class UsageRow(BaseModel):
@@ -86,6 +90,26 @@ class UsageList(BaseModel):
     """Whether there are more rows."""
 
 
+class KeyUsageView(View):
+    """The usage of an API key on this day and in this month, both in UTC."""
+
+    key: str
+    last_used_at: str
+    """Start of the newest minute, hour or day with usage, as it is kept."""
+    day_tokens: int
+    day_usd: float | None
+    """null: no model of the usage had a price."""
+    month_requests: int
+    month_tokens: int
+    month_usd: float | None
+
+
+class KeyUsageList(BaseModel):
+    """Usage by key. A key that was never used is not among them."""
+
+    items: tuple[KeyUsageView, ...]
+
+
 def _words(text: str) -> str:
     words = text.split(",") if text else []
     if unknown := [word for word in words if word not in BY]:
@@ -121,13 +145,21 @@ def usage(
     until: Instant | None = None,
     format: Literal["json", "csv"] = "json",
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    tenant: Annotated[str | None, Query(max_length=256, pattern=PLAIN)] = None,
+    key: Annotated[str | None, Query(max_length=256, pattern=PLAIN)] = None,
+    model: Annotated[str | None, Query(max_length=256, pattern=PLAIN)] = None,
 ) -> Any:
-    """Return the usage of a time by tenant, key, model, version, outcome, hour or day."""
+    """Return the usage of a time by tenant, key, model, version, outcome, hour or day.
+
+    `tenant`, `key` and `model` keep the usage of one.
+    """
     now = services.clock.now()
     start = instant_seconds(since, now)
     end = now if until is None else instant_seconds(until, now)
     words = tuple(by.split(",")) if by else ()
-    found = services.usage.report(words, start, end, limit)
+    asked = {"tenant": tenant, "key": key, "model": model}
+    only = {name: value for name, value in asked.items() if value is not None}
+    found = services.usage.report(words, start, end, limit, only)
     views = tuple(usage_view(row, words) for row in found.rows)
     if format == "csv":
         headers = {
@@ -136,3 +168,35 @@ def usage(
         }
         return Response(usage_csv(views, words), media_type="text/csv; charset=utf-8", headers=headers)
     return UsageList(since=instant(start), until=instant(end), by=words, items=views, truncated=found.truncated)
+
+
+@router.get("/cp/v1/usage/keys")
+@requires(Role.VIEWER)
+def usage_of_keys(services: ServicesDep) -> KeyUsageList:
+    """Return when each API key was last used, and what it used today and this month."""
+    now = services.clock.now()
+    day = {row["key"]: row for row in services.usage.report(("key",), now // DAY_S * DAY_S, now, MOST_KEYS).rows}
+    month = {row["key"]: row for row in services.usage.report(("key",), month_of(now).start, now, MOST_KEYS).rows}
+    return KeyUsageList(
+        items=tuple(
+            KeyUsageView(
+                key=key,
+                last_used_at=instant(at),
+                day_tokens=_tokens(day.get(key)),
+                day_usd=_usd(day.get(key)),
+                month_requests=month[key]["requests"] if key in month else 0,
+                month_tokens=_tokens(month.get(key)),
+                month_usd=_usd(month.get(key)),
+            )
+            for key, at in sorted(services.usage.last_used().items())
+            if key
+        )
+    )
+
+
+def _tokens(row: dict[str, Any] | None) -> int:
+    return 0 if row is None else row["prompt_tokens"] + row["completion_tokens"]
+
+
+def _usd(row: dict[str, Any] | None) -> float | None:
+    return None if row is None or row["usd"] is None else round(row["usd"], 6)

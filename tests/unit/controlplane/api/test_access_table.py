@@ -50,6 +50,9 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/cp/v1/gateways/report"): GATEWAY,
     ("POST", "/cp/v1/gateways/usage"): GATEWAY,
     ("GET", "/cp/v1/usage"): VIEWER,
+    ("GET", "/cp/v1/usage/keys"): VIEWER,
+    ("GET", "/cp/v1/gateways/routes"): VIEWER,
+    ("GET", "/cp/v1/cost"): VIEWER,
     ("GET", "/cp/v1/keys"): VIEWER,
     ("POST", "/cp/v1/keys"): ADMIN,
     ("GET", "/cp/v1/keys/{key_id}"): VIEWER,
@@ -85,7 +88,11 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("POST", "/cp/v1/backups/{job}/runs"): OPERATOR,
     ("GET", "/cp/v1/snapshots"): VIEWER,
     ("GET", "/cp/v1/logs"): OPERATOR,
+    ("GET", "/cp/v1/config/diff"): OPERATOR,
     ("POST", "/cp/v1/config/diff"): OPERATOR,
+    ("GET", "/cp/v1/system"): VIEWER,
+    ("GET", "/cp/v1/sessions"): ADMIN,
+    ("DELETE", "/cp/v1/sessions/{session_id}"): ADMIN,
     ("GET", "/cp/v1/whoami"): VIEWER,
     ("GET", "/cp/v1/tokens"): ADMIN,
     ("POST", "/cp/v1/tokens"): ADMIN,
@@ -137,6 +144,7 @@ PATH_VALUES = {"name": "chat", "rollout_id": "r1", "fingerprint": "0123456789abc
 PATH_VALUES |= {"version": "v2", "job": "models"}
 PATH_VALUES["silence_id"] = "00000000-0000-4000-8000-000000000000"
 PATH_VALUES["key_id"] = PATH_VALUES["token_id"]
+PATH_VALUES["session_id"] = PATH_VALUES["fingerprint"]
 REFUSED = (401, 403)
 
 

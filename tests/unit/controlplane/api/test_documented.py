@@ -55,7 +55,7 @@ def test_every_parameter_of_a_query_string_is_documented(rig: Any, page: str) ->
 
 
 async def test_every_own_metric_is_documented_with_its_type(rig: Any, page: str) -> None:
-    documented = dict(re.findall(r"^\| `(controlplane_\w+)` \| (\w+) \|", page, re.MULTILINE))
+    documented = dict(re.findall(r"^\| `((?:controlplane|process)_\w+)` \| (\w+) \|", page, re.MULTILINE))
     async with rig.client(Role.VIEWER) as client:
         await client.get("/healthz")
         text = (await client.get("/metrics")).text

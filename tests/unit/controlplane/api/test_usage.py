@@ -175,6 +175,28 @@ async def test_a_wrong_question_is_refused(rig: Any, query: dict[str, str]) -> N
     assert (await get(rig, **query)).status_code == 400
 
 
+async def test_usage_of_one_tenant_key_and_model(rig: Any) -> None:
+    await post(rig, body())
+    for query in ({"tenant": "acme"}, {"key": "k1"}, {"model": "chat"}):
+        found = (await get(rig, by="tenant", since="2000d", **query)).json()["items"]
+        assert [row["tenant"] for row in found] == ["acme"], query
+    assert (await get(rig, tenant="nobody", since="2000d")).json()["items"] == []
+    assert (await get(rig, tenant="a\x00")).status_code == 400
+
+
+async def test_each_key_has_its_last_use_and_what_it_used_of_the_day_and_month(rig: Any) -> None:
+    rig.config, rig.clock.time = CONFIG, AT + 3600.0
+    await post(rig, body())
+    async with rig.client() as client:
+        first, second = (await client.get("/cp/v1/usage/keys")).json()["items"]
+        rig.clock.time += 86_400
+        (tomorrow, _) = (await client.get("/cp/v1/usage/keys")).json()["items"]
+    assert (first["key"], first["day_tokens"], first["month_requests"]) == ("k1", 1_100_000, 2)
+    assert first["day_usd"] == first["month_usd"] == 2.7
+    assert (second["key"], second["day_tokens"], second["month_usd"]) == ("k2", 10, None)
+    assert (tomorrow["day_tokens"], tomorrow["month_tokens"]) == (0, 1_100_000)
+
+
 async def test_fields_of_a_later_gateway_are_ignored(rig: Any) -> None:
     sent = body(rows=[{**ROW, "watts": 9.5}], region="eu")
     assert (await post(rig, sent)).json() == {"acknowledged": 3}

@@ -57,7 +57,7 @@ async def test_fields_left_empty_are_not_in_the_address(console: Any) -> None:
 
 
 async def test_pages_go_back_to_the_first_act(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controlplane.web.audit.ACTS", 2)
+    monkeypatch.setattr("controlplane.web.operations.audit.ACTS", 2)
     for number in range(5):
         act(console, f"a{number}", "token.revoke")
     seen, path = list[str](), "/audit?action=token.revoke&since=30m"

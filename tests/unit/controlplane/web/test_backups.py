@@ -71,7 +71,7 @@ def snapshot(subject: str = "chat", version: str = "v2", host: str = "node-7") -
 
 
 def row(page: str, job: str) -> str:
-    found = re.search(rf'<tr id="job-{job}">.*?</tr>', page, re.S)
+    found = re.search(rf'<tr id="job-{job}"[^>]*>.*?</tr>', page, re.S)
     assert found, page
     return words("<main>" + found[0])
 
@@ -130,7 +130,7 @@ async def test_models_and_a_control_plane_without_a_job_are_named(console: Conso
     configure(console.rig, {**SECTION, "jobs": SECTION["jobs"][:1], "verify": None})
     async with console.browser(Role.VIEWER) as browser:
         shown = words(await browser.page("/backups"))
-    assert "No job names the model chat ." in shown
+    assert "No job names these models: chat." in shown
     assert "No job backs up the control plane itself." in shown and "The repository is never read again" in shown
     jobs = [{**SECTION["jobs"][0], "subject": "chat"}, SECTION["jobs"][1]]
     configure(console.rig, {**SECTION, "jobs": jobs})

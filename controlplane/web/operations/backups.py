@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -24,14 +26,25 @@ from controlplane.config.backup.section import (
     KeepSection,
 )
 from controlplane.errors import NotFound
-from controlplane.fleet.backups import BackupJobView
+from controlplane.fleet.backups import BackupJobView, BackupRunView
 from controlplane.store.backups.runs import BackupOutcome
+from controlplane.web.csv_answer import csv_answer
 from controlplane.web.dialog import Dialogs, Key
+from controlplane.web.languages import noted
+from controlplane.web.operations.bars import columns
 from controlplane.web.render import Renderer
 
 PATH = "/backups"
 RUNS = 100
 """Most runs of a job's page."""
+STRIP = 14
+"""Runs of each job that the list marks. Chosen: two weeks of a daily job."""
+SIZES = 30
+"""Columns of the chart of sizes at least."""
+JOBS_HEADER = ("job", "source", "subject", "state", "good_at", "age_seconds", "max_age_seconds", "next_at", "cron")
+RUNS_HEADER = (
+    *("started_at", "finished_at", "outcome", "asked_by", "snapshot", "bytes", "new_bytes", "seconds", "words"),
+)
 GUIDE = "docs/backups.md"
 """Guide to backups, in the project's folder."""
 
@@ -50,15 +63,19 @@ class BackupsPage:
         router.post(f"{PATH}/{{job}}/run")(self.run)
 
     @requires(Role.VIEWER)
-    async def page(self, request: Request, services: ServicesDep) -> Response:
+    async def page(self, request: Request, services: ServicesDep, format: Literal["", "csv"] = "") -> Response:
         """Show every job, and the newest snapshots as they were read last."""
         found, snapshots = await asyncio.gather(run_in_threadpool(read_jobs, services), read_snapshots(services))
         rows = [(view, standing(view)) for view in found.items]
+        if format == "csv":
+            cells = ({**view.model_dump(), "state": state} for view, state in rows)
+            return csv_answer("backups", JOBS_HEADER, ([cell[name] for name in JOBS_HEADER] for cell in cells))
         section = services.config().backup
         return self._render.page(
             request,
-            "backups.html",
+            "operations/backups.html",
             jobs=rows,
+            runs=await run_in_threadpool(_newest_runs, services, found.items),
             counts={word: sum(state == word for _, state in rows) for word in WORDS},
             running=sum(view.open is not None for view in found.items),
             repository=found.repository,
@@ -70,14 +87,20 @@ class BackupsPage:
         )
 
     @requires(Role.VIEWER)
-    async def job(self, request: Request, services: ServicesDep, job: JobName) -> Response:
+    async def job(
+        self, request: Request, services: ServicesDep, job: JobName, format: Literal["", "csv"] = ""
+    ) -> Response:
         """Show one job: what it does, what runs, and its history."""
         view, runs = await asyncio.gather(
             run_in_threadpool(_view, services, job), run_in_threadpool(read_runs, services, job, RUNS)
         )
+        if format == "csv":
+            cells = ([getattr(run, name) for name in RUNS_HEADER] for run in runs.items)
+            return csv_answer(f"backup-{job}", RUNS_HEADER, cells)
         return self._render.page(
             request,
-            "backup_job.html",
+            "operations/backup_job.html",
+            sizes=columns(_sizes(runs.items), SIZES),
             job=view,
             standing=standing(view),
             effects=_effects(services.config().backup, view),
@@ -113,8 +136,9 @@ class BackupsPage:
         return await self._dialogs.done(request, run_in_threadpool(run_backup, services, principal, job), PATH)
 
 
-WORDS = ("too old", "failed", "interrupted", "not run yet", "good")
+WORDS = (noted("too old"), noted("failed"), noted("interrupted"), noted("not run yet"), noted("good"))
 """States of a job, the worst first."""
+OUTCOMES = (noted("succeeded"), noted("failed"), noted("interrupted"))
 
 
 def standing(view: BackupJobView) -> str:
@@ -126,6 +150,15 @@ def standing(view: BackupJobView) -> str:
     if view.last.outcome == BackupOutcome.SUCCEEDED:
         return "good"
     return "interrupted" if view.last.outcome == BackupOutcome.INTERRUPTED else "failed"
+
+
+def _newest_runs(services: Services, jobs: Sequence[BackupJobView]) -> Mapping[str, Sequence[BackupRunView]]:
+    return {view.job: read_runs(services, view.job, STRIP).items for view in jobs}
+
+
+def _sizes(runs: Sequence[BackupRunView]) -> list[tuple[str, float | None]]:
+    """Return the end and the bytes of the runs that made a snapshot, oldest first."""
+    return [(run.finished_at or "", float(run.bytes)) for run in runs[::-1] if run.bytes is not None]
 
 
 def _view(services: Services, job: str) -> BackupJobView:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request
@@ -14,12 +16,16 @@ from controlplane.api.operations import MAX_WORD, Id
 from controlplane.api.services import ServicesDep
 from controlplane.config.durations import instant_seconds
 from controlplane.fleet.history import ActView
-from controlplane.store.audit import AuditFilter
+from controlplane.store.audit import REFUSED, AuditFilter
+from controlplane.web.csv_answer import csv_answer
 from controlplane.web.render import Renderer
 
 PATH = "/audit"
 ACTS = 100
 """Number of rows on a page."""
+CSV_ACTS = 10_000
+"""Most rows of a CSV."""
+HEADER = ("id", "at", "actor", "action", "subject", "sentence")
 Typed = Annotated[str, Query(max_length=MAX_WORD)]
 
 
@@ -50,7 +56,7 @@ class Form(NamedTuple):
 
     def address(self, before: int | None = None, **changed: str) -> str:
         """Return the page's address with these filters; `changed` replaces some of them."""
-        given = {name: text for name, text in self._replace(**changed)._asdict().items() if text}
+        given = {name: text for name, text in {**self._asdict(), **changed}.items() if text}
         query = urlencode(given | ({"before": before} if before else {}))
         return f"{PATH}?{query}" if query else PATH
 
@@ -79,10 +85,11 @@ class AuditPage:
         services: ServicesDep,
         form: Annotated[Form, Depends(_form)],
         before: Id | None = None,
+        format: Literal["", "csv"] = "",
     ) -> Response:
         """Show audit entries, newest first. For a wrong filter show an error and no entries."""
         if "" in request.query_params.values():  # a browser also sends empty fields
-            return RedirectResponse(form.address(before), 303)
+            return RedirectResponse(form.address(before, format=format), 303)
         fault, acts, older = "", list[ActView](), False
         now = services.clock.now()
         try:
@@ -90,17 +97,33 @@ class AuditPage:
         except ValueError as error:
             fault = str(error)
         else:
+            if format == "csv":
+                acts, _ = services.history.acts(wanted, CSV_ACTS, before)
+                return csv_answer("audit", HEADER, ([getattr(act, name) for name in HEADER] for act in acts))
             acts, older = services.history.acts(wanted, ACTS, before)
         return self._render.page(
             request,
-            "audit.html",
+            "operations/audit.html",
             form=form,
             fault=fault,
-            acts=acts,
+            days=tuple(_by_day(acts)),
+            is_refused=is_refused,
+            csv=form.address(format="csv"),
             before=before,
             older=form.address(acts[-1].id) if older else "",
             filtered=form.address() != PATH,
         )
+
+
+def is_refused(act: ActView) -> bool:
+    """Return whether the act is an attempt that was refused."""
+    return act.action == REFUSED or act.action.endswith(".refuse")
+
+
+def _by_day(acts: Sequence[ActView]) -> Iterator[tuple[str, tuple[ActView, ...]]]:
+    """Yield each day in UTC, as 2026-11-30, with its acts."""
+    for day, found in groupby(acts, key=lambda act: act.at[:10]):
+        yield day, tuple(found)
 
 
 def _instant(label: str, text: str, now: float) -> float | None:

@@ -5,7 +5,8 @@ The dialogs send the same bodies as the API, and its models check them: the page
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.concurrency import run_in_threadpool
@@ -26,25 +27,59 @@ from controlplane.api.gateway.keys import (
 )
 from controlplane.api.gateway.keys import key as read_key
 from controlplane.api.gateway.keys import keys as read_keys
+from controlplane.api.gateway.usage import KeyUsageView, usage_of_keys
 from controlplane.api.services import ServicesDep
 from controlplane.errors import ControlPlaneError
+from controlplane.web.csv_answer import csv_answer
 from controlplane.web.dialog import led_to, opened_directly
+from controlplane.web.languages import noted
+from controlplane.web.operations.bars import share
+from controlplane.web.operations.faults import faults_of
 from controlplane.web.render import Renderer
 
 PATH = "/keys"
 KEYS = 500
 """Most rows of the page. Chosen: a browser redraws so many at every change without a delay."""
 Typed = Annotated[str, Form(max_length=200)]
+SOON_S = 14 * 86_400.0
+"""Time before the end of a key from which on it expires soon. Chosen: two weeks are enough to hand out a new one."""
 LIMITS = {
-    "requests_per_minute": "requests a minute",
-    "tokens_per_minute": "tokens a minute",
-    "concurrent": "open requests",
-    "daily_tokens": "tokens a day",
-    "monthly_tokens": "tokens a month",
-    "daily_usd": "US dollars a day",
-    "monthly_usd": "US dollars a month",
+    "requests_per_minute": noted("requests a minute"),
+    "tokens_per_minute": noted("tokens a minute"),
+    "concurrent": noted("open requests"),
+    "daily_tokens": noted("tokens a day"),
+    "monthly_tokens": noted("tokens a month"),
+    "daily_usd": noted("US dollars a day"),
+    "monthly_usd": noted("US dollars a month"),
 }
 """Label of each limit, by its field."""
+
+
+BUDGETS = {
+    "daily_tokens": "day_tokens",
+    "monthly_tokens": "month_tokens",
+    "daily_usd": "day_usd",
+    "monthly_usd": "month_usd",
+}
+"""The usage that each budget counts. Of the other limits only the gateways know what is used."""
+HEADER = (
+    *("id", "tenant", "name", "role", "models", "state", "created_at", "created_by", "expires_at", "revoked_at"),
+    *("last_used_at", "day_tokens", "day_usd", "month_requests", "month_tokens", "month_usd", *LIMITS),
+)
+STATES = (noted("live"), noted("expires soon"), noted("expired"), noted("revoked"))
+ROLES = (noted("user"), noted("tester"))
+
+
+class Use(NamedTuple):
+    """One limit of a key, and what is used of it."""
+
+    label: str
+    limit: float
+    used: float | None
+    """None: only the gateways know it."""
+    share: float | None
+    """Used part, 0 to 1."""
+    money: bool
 
 
 class Limits(NamedTuple):
@@ -119,17 +154,27 @@ class KeysPage:
         router.post(f"{PATH}/{{key_id}}/revoke")(self.revoke)
 
     @requires(Role.VIEWER)
-    def page(self, request: Request, services: ServicesDep, principal: PrincipalDep) -> Response:
+    def page(
+        self, request: Request, services: ServicesDep, principal: PrincipalDep, format: Literal["", "csv"] = ""
+    ) -> Response:
         """Show the keys: live ones by tenant and name, and then those that open nothing any more, newest first."""
-        found = read_keys(services).items
+        found, now = read_keys(services).items, services.clock.now()
         live = sorted((key for key in found if key.live), key=lambda key: (key.tenant, key.name))
-        shown = [*live, *(key for key in found if not key.live)][:KEYS]
+        used = {usage.key: usage for usage in usage_of_keys(services).items}
+        states = {key.id: state_of(key, now) for key in found}
+        ordered = [*live, *(key for key in found if not key.live)]
+        if format == "csv":
+            return csv_answer("keys", HEADER, (_row(key, states[key.id], used.get(key.id)) for key in ordered))
+        shown = ordered[:KEYS]
         return self._render.page(
             request,
-            "keys.html",
+            "operations/keys.html",
             keys=shown,
             truncated=len(found) > KEYS,
-            limits={key.id: _in_words(key.limits) for key in shown},
+            states=states,
+            counts={word: sum(state == word for state in states.values()) for word in STATES},
+            limits={key.id: uses_of(key.limits, used.get(key.id)) for key in shown},
+            used=used,
             may_manage=principal.role.includes(Role.ADMIN),
         )
 
@@ -162,7 +207,7 @@ class KeysPage:
             )
             made = await run_in_threadpool(create_key, services, principal, wanted)
         except (ValidationError, ControlPlaneError) as error:
-            return self._dialog(request, form=form, limits=limits, faults=_faults(error))
+            return self._dialog(request, form=form, limits=limits, faults=faults_of(error, LIMITS))
         return self._dialog(request, made=made)
 
     @requires(Role.ADMIN)
@@ -181,7 +226,7 @@ class KeysPage:
             await run_in_threadpool(change_limits, services, principal, key_id, wanted)
         except (ValidationError, ControlPlaneError) as error:
             key = await run_in_threadpool(read_key, services, key_id)
-            return self._dialog(request, key=key, limits=limits, faults=_faults(error))
+            return self._dialog(request, key=key, limits=limits, faults=faults_of(error, LIMITS))
         return led_to(PATH)
 
     @requires(Role.ADMIN)
@@ -211,7 +256,7 @@ class KeysPage:
             return opened
         return self._render.page(
             request,
-            "key_dialog.html",
+            "operations/key_dialog.html",
             form=form,
             key=key,
             limits=None if limits is None else limits._asdict(),
@@ -238,17 +283,33 @@ def _typed(limits: KeyLimits) -> Limits:
     return Limits(**texts)
 
 
-def _in_words(limits: KeyLimits) -> str:
-    values = limits.model_dump()
-    return ", ".join(f"{values[field]:,} {label}" for field, label in LIMITS.items() if values[field] is not None)
+def state_of(key: KeyView, now: float) -> str:
+    """Return the state of a key in one word, one of STATES. `now` is unix seconds."""
+    if key.revoked_at:
+        return "revoked"
+    if not key.live:
+        return "expired"
+    if key.expires_at and datetime.fromisoformat(key.expires_at).timestamp() - now < SOON_S:
+        return "expires soon"
+    return "live"
 
 
-def _faults(error: ValidationError | ControlPlaneError) -> tuple[str, ...]:
-    if isinstance(error, ControlPlaneError):
-        return (str(error),)
-    return tuple(f"{_field(fault['loc'])}: {fault['msg'].lower()}" for fault in error.errors())
+def uses_of(limits: KeyLimits, usage: KeyUsageView | None) -> tuple[Use, ...]:
+    """Return the limits of a key with what is used of them. A key that was never used has used nothing."""
+    found = []
+    for field, label in LIMITS.items():
+        limit = getattr(limits, field)
+        if limit is None:
+            continue
+        used = None
+        if field in BUDGETS:
+            used = 0 if usage is None else getattr(usage, BUDGETS[field])
+        found.append(Use(label, limit, used, share(used, limit), field.endswith("usd")))
+    return tuple(found)
 
 
-def _field(place: tuple[int | str, ...]) -> str:
-    names = [name for name in place if isinstance(name, str) and name != "limits"]
-    return LIMITS.get(names[-1], names[-1].replace("_", " ")) if names else "form"
+def _row(key: KeyView, state: str, usage: KeyUsageView | None) -> list[Any]:
+    own = {**key.model_dump(), "state": state, "models": "all" if key.models is None else " ".join(key.models)}
+    of_usage = {} if usage is None else usage.model_dump(exclude={"key"})
+    values = own | key.limits.model_dump() | of_usage
+    return [values.get(name) for name in HEADER]

@@ -1,0 +1,1 @@
+"""Routes about the control plane itself: its health, its browser sessions, and its configuration on disk."""
