@@ -13,19 +13,16 @@ from starlette.staticfiles import StaticFiles
 from controlplane.api.app import mount_web
 from controlplane.api.auth import GuardedRoute
 from controlplane.web.actions import Actions
+from controlplane.web.alerting.routes import AlertingPages
 from controlplane.web.audit import PATH as AUDIT
 from controlplane.web.audit import AuditPage
 from controlplane.web.backups import BackupsPage
 from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
-from controlplane.web.holding import HoldingPages
 from controlplane.web.keys import KeysPage
-from controlplane.web.notifications import PATH as NOTIFICATIONS
-from controlplane.web.notifications import NotificationsPage
 from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
-from controlplane.web.runbook import Runbooks
 from controlplane.web.sign_in import SIGN_IN, SignIn
 from controlplane.web.steering import Steering
 
@@ -49,7 +46,7 @@ def install_console(app: FastAPI) -> None:
 
 
 def _routes(render: Renderer) -> APIRouter:
-    pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
+    pages, sign_in, dialogs = Pages(render), SignIn(render), Dialogs(render)
     actions = Actions(dialogs)
     badge = Depends(AlertBadge())
     router = APIRouter(route_class=GuardedRoute, include_in_schema=False, dependencies=[badge])
@@ -57,16 +54,11 @@ def _routes(render: Renderer) -> APIRouter:
     get("/")(pages.overview)
     get("/models/{name}")(pages.model)
     get("/targets")(pages.targets)
-    get("/alerts")(pages.alerts)
-    get("/alerts/{fingerprint}")(pages.alert)
+    AlertingPages(render).add_to(router)
     get("/rollouts")(pages.rollouts)
     get("/rollouts/{rollout_id}")(pages.rollout)
-    get(NOTIFICATIONS)(NotificationsPage(render).page)
     get(AUDIT)(AuditPage(render).page)
     KeysPage(render).add_to(router)
-    HoldingPages(render).add_to(router)
-    get("/runbooks")(runbooks.index)
-    get("/runbooks/{name}")(runbooks.runbook)
     get("/models/{name}/promote/{version}")(actions.confirm_promotion)
     post("/models/{name}/promote/{version}")(actions.promote)
     get("/models/{name}/rollback")(actions.confirm_rollback)

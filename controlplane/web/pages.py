@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from fastapi import Request
 from fastapi.responses import Response
 
-from alerts.dispatch import has_cause
 from controlplane.access.roles import Role
-from controlplane.api.alerts import Fingerprint, State
-from controlplane.api.alerts import alert as read_alert
 from controlplane.api.alerts import alerts as read_alerts
-from controlplane.api.alerts import explanation as read_explanation
 from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.models import ModelName
 from controlplane.api.rollouts.bodies import RolloutId
@@ -24,17 +20,14 @@ from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
 from controlplane.api.services import Services, ServicesDep
 from controlplane.api.targets import dropped_groups
 from controlplane.errors import ControlPlaneError
-from controlplane.fleet.alerting.explanations import ExplanationView
 from controlplane.fleet.slos import SloView
 from controlplane.fleet.views import AlertView
 from controlplane.web.render import Renderer
 
-MOST_ALERTS = 10_000
-"""Most alerts among which the alerts page looks for a label: as many as the API lists."""
 DROPPED_GROUPS = 50
 """Most reasons of dropped endpoints on the page of targets."""
 ALERTS = 500
-"""Most rows of the alerts page. Chosen: a browser redraws so many at every change without a delay."""
+"""Most alerts of a page that also shows other things."""
 ROLLOUTS, ROLLOUTS_OF_MODEL, FINDINGS = 100, 10, 200
 
 
@@ -90,36 +83,6 @@ class Pages:
         )
 
     @requires(Role.VIEWER)
-    async def alerts(self, request: Request, services: ServicesDep, state: State = "all", label: str = "") -> Response:
-        """Show alerts, firing ones first. Alerts of severity none are listed below the table.
-
-        `label`: `node=n1` shows the alerts with this value of a label, as storms of alerts are told apart.
-        """
-        name, _, value = label.partition("=")
-        most = MOST_ALERTS if label else ALERTS + 1
-        found: Sequence[AlertView] = (await asyncio.to_thread(read_alerts, services, state, most)).items
-        if label:
-            found = [alert for alert in found if has_cause(tuple(alert.labels.items()), (name, value))]
-        shown = found[:ALERTS]
-        return self._render.page(
-            request,
-            "alerts/list.html",
-            alerts=[a for a in shown if _for_people(a)],
-            heartbeats=[a for a in shown if not _for_people(a)],
-            truncated=len(found) > ALERTS,
-            selected=state,
-            label=label,
-        )
-
-    @requires(Role.VIEWER)
-    async def alert(self, request: Request, services: ServicesDep, fingerprint: Fingerprint) -> Response:
-        """Show one alert, the way to each notifier, what changed around its start, and its history."""
-        found, explained = await asyncio.gather(
-            asyncio.to_thread(read_alert, services, fingerprint), _explained(services, fingerprint)
-        )
-        return self._render.page(request, "alerts/alert.html", alert=found, explained=explained)
-
-    @requires(Role.VIEWER)
     async def rollouts(self, request: Request, services: ServicesDep) -> Response:
         """Show rollouts, newest first."""
         found = await read_rollouts(services, None, ROLLOUTS)
@@ -141,14 +104,6 @@ async def _attention(services: Services) -> Sequence[AlertView]:
     except ControlPlaneError:
         return ()
     return [a for a in found.items if _for_people(a)]
-
-
-async def _explained(services: Services, fingerprint: str) -> ExplanationView | None:
-    """Return the explanation of an alert; None when it cannot be read: the alert itself may still be shown."""
-    try:
-        return await read_explanation(services, fingerprint)
-    except ControlPlaneError:
-        return None
 
 
 def _for_people(alert: AlertView) -> bool:

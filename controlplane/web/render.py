@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context, select_autoescape
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from controlplane.access.roles import Principal, Role
@@ -48,6 +49,13 @@ def environment_of(templates: Path, language: str) -> Environment:
     )
     texts = translations(language)
     environment.install_gettext_translations(texts, newstyle=True)  # type: ignore[attr-defined]  # by the extension
+    translated: Any = environment.globals["gettext"]
+
+    @pass_context
+    def gettext(context: Context, text: str, **values: Any) -> Any:
+        return translated(context, text, **{name: _shown(value) for name, value in values.items()})
+
+    environment.globals["gettext"] = gettext  # a text with values is Markup, which `finalize` leaves alone
     environment.filters |= FILTERS
     environment.filters["word"] = lambda word: texts.gettext(word) if word else word
     environment.tests |= TESTS

@@ -7,11 +7,14 @@ function instant(words) {
   return words ? Date.parse(words) / 1000 : null;
 }
 
-function markOf(item) {
+function marksOf(item) {
   if (item.fingerprint) {
-    return { from: instant(item.fired_at), to: instant(item.resolved_at), name: item.name, colour: "--bad", model: item.labels.model };
+    const { model } = item.labels;
+    const fired = { from: instant(item.fired_at), to: instant(item.resolved_at), name: item.name, colour: "--bad", model };
+    const pending = { from: instant(item.pending_at), to: instant(item.fired_at ?? item.resolved_at), name: "", colour: "--busy", model };
+    return [pending, fired];
   }
-  return { from: instant(item.created_at), to: instant(item.finished_at), name: `${item.from_ ?? item.from ?? "–"} → ${item.to}`, colour: "--info", model: item.model };
+  return [{ from: instant(item.created_at), to: instant(item.finished_at), name: `${item.from_ ?? item.from ?? "–"} → ${item.to}`, colour: "--info", model: item.model }];
 }
 
 // Reads what is to be marked within the range. Charts are drawn without marks when it cannot be read.
@@ -24,7 +27,7 @@ export async function markers(time) {
     try {
       const answer = await fetch(path);
       if (!answer.ok) continue;
-      found.push(...(await answer.json()).items.map(markOf).filter((m) =>
+      found.push(...(await answer.json()).items.flatMap(marksOf).filter((m) =>
         m.from && m.from <= time.end && (m.to ?? time.end) >= time.start && (!model || m.model === model)));
     } catch { /* the charts are useful without */ }
   }

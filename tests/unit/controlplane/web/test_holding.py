@@ -34,7 +34,8 @@ async def test_an_operator_silences_extends_and_ends(console: Any) -> None:
         await send(browser, "/silences/new", **NEW)  # a double click
         page = await browser.page("/silences")
         (identifier,) = rows(page)
-        assert 'data-label="mutes">1<' in page
+        held = "/alerts?state=held&amp;label=model%3D%22chat%22"
+        assert f'data-label="mutes"><a href="{held}">1</a>' in page
         assert "new &lt;driver&gt;" in page
         shown = await browser.page("/alerts")
         assert re.search(r'title="silenced by [^"]+: new &lt;driver&gt;">silenced<', shown)

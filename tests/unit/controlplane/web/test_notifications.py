@@ -11,7 +11,7 @@ from alerts.dispatch import Stages
 from alerts.routing.tree import Node, Receiver, Routing
 from controlplane.access.roles import Role
 from controlplane.fleet.rota.desk import RotaState
-from controlplane.web.notifications import labels_of
+from controlplane.web.alerting.notifications import labels_of
 from tests.unit.controlplane.api.conftest import NOW
 from tests.unit.controlplane.api.test_alert_route import stages
 from tests.unit.controlplane.web.reading import words
