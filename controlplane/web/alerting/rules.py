@@ -86,12 +86,17 @@ class RulesPage:
         return self._render.page(
             request,
             "rules/page.html",
-            groups=[group for group in shown if group.rows],
+            groups=sorted((group for group in shown if group.rows), key=_rank),
             counts=counts,
             tabs=tuple(zip(TABS, WORDS, strict=True)),
             selected=state,
             q=q,
         )
+
+
+def _rank(group: Group) -> int:
+    """Return the place of a group: that of its most urgent rule; groups that only record come last."""
+    return min(_urgency(row) + (not row.is_alert) for row in group.rows)
 
 
 def _on(row: Row, state: State) -> bool:
