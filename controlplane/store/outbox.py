@@ -285,11 +285,12 @@ class OutboxStore:
             return self._entries(session.exec(newest))
 
     def troubles(self, limit: int) -> list[OutboxEntry]:
-        """Return the messages that were given up or whose last attempt failed, newest first."""
+        """Return the messages that were given up or whose last attempt failed: first the given up, each newest first."""
         failed = and_(col(OutboxRow.status) == OutboxStatus.QUEUED.value, col(OutboxRow.error).is_not(None))
         query = select(OutboxRow).where(or_(col(OutboxRow.status) == OutboxStatus.DEAD.value, failed))
         with self._db.reading() as session:
-            return self._entries(session.exec(query.order_by(col(OutboxRow.id).desc()).limit(limit)))
+            order = (col(OutboxRow.status), col(OutboxRow.id).desc())  # "dead" sorts before "queued"
+            return self._entries(session.exec(query.order_by(*order).limit(limit)))
 
     def by_receiver(self) -> dict[str, Receipts]:
         """Return what became of each receiver's messages, as far as they are stored."""

@@ -98,7 +98,8 @@ class BulkHolding:
         except (ValidationError, ControlPlaneError) as error:
             return self._dialog(request, act, chosen, length=length, comment=comment, faults=faults_of(error))
         failed = await run_in_threadpool(_each, services, chosen, one)
-        done = [alert.fingerprint for alert in chosen if alert not in [bad.alert for bad in failed]]
+        without = {one.alert.fingerprint for one in failed}
+        done = [alert.fingerprint for alert in chosen if alert.fingerprint not in without]
         told = {"HX-Trigger": json.dumps({DONE: {"done": done, "all": not failed}})}
         if not failed:
             return Response(status_code=204, headers=told)
@@ -144,16 +145,14 @@ def _checked(act: str, fingerprints: list[str]) -> None:
 
 
 def _chosen(services: Services, fingerprints: list[str]) -> list[Chosen]:
-    found = {one.fingerprint: one for one in services.alerts.active(limit=100_000)}
-    return [_named(services, fingerprint, found) for fingerprint in dict.fromkeys(fingerprints)]
-
-
-def _named(services: Services, fingerprint: str, active: dict[str, AlertInstance]) -> Chosen:
-    alert = active.get(fingerprint) or services.alerts.by_fingerprint(fingerprint)
-    if alert is None:
-        return Chosen(fingerprint, fingerprint, "", {})
-    labels = dict(alert.labels)
-    return Chosen(fingerprint, labels.pop("alertname", ""), alert_state(alert), labels)
+    """Return the selected alerts, each once. One that is not known has its fingerprint as its name."""
+    found = []
+    for fingerprint in dict.fromkeys(fingerprints):
+        alert = services.alerts.by_fingerprint(fingerprint)
+        labels = dict(alert.labels) if alert else {}
+        name = labels.pop("alertname", fingerprint)
+        found.append(Chosen(fingerprint, name, alert_state(alert) if alert else "", labels))
+    return found
 
 
 def _act_of(

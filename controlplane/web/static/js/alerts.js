@@ -73,6 +73,7 @@ function go(address) {
 }
 
 function filter(form) {
+  clearTimeout(typing);
   const asked = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
   go(`${form.getAttribute("action")}?${asked}`);
 }

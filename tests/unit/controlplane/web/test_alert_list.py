@@ -156,10 +156,17 @@ async def test_a_long_list_has_pages(console: Any, monkeypatch: pytest.MonkeyPat
 
 async def test_a_storm_of_ten_thousand_is_a_page_of_one_screenful(console: Any) -> None:
     storm = [
-        AlertInstance("f;g;storm", labels_of({"alertname": "Hot", "severity": "warning", "model": f"m{n % 30}", "gpu": f"g{n}"}),
-                      (("summary", f"GPU g{n} of node n{n % 300} is at 93 °C"),), AlertState.FIRING, 93.0, NOW - 20, fired_at=NOW - 10)
+        AlertInstance(
+            "f;g;storm",
+            labels_of({"alertname": "Hot", "severity": "warning", "model": f"m{n % 30}", "gpu": f"g{n}"}),
+            (("summary", f"GPU g{n} of node n{n % 300} is at 93 °C"),),
+            AlertState.FIRING,
+            93.0,
+            NOW - 20,
+            fired_at=NOW - 10,
+        )
         for n in range(10_000)
-    ]  # fmt: skip
+    ]
     console.rig.alert_log.record("f;g;storm", storm, [])
     async with console.browser(Role.OPERATOR) as browser:
         page = await browser.page("/alerts")
