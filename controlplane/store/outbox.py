@@ -285,7 +285,7 @@ class OutboxStore:
             return self._entries(session.exec(newest))
 
     def troubles(self, limit: int) -> list[OutboxEntry]:
-        """Return the messages that were given up or whose last attempt failed: first the given up, each newest first."""
+        """Return the messages that were given up, then those whose last attempt failed; of each the newest first."""
         failed = and_(col(OutboxRow.status) == OutboxStatus.QUEUED.value, col(OutboxRow.error).is_not(None))
         query = select(OutboxRow).where(or_(col(OutboxRow.status) == OutboxStatus.DEAD.value, failed))
         with self._db.reading() as session:

@@ -26,6 +26,8 @@ MOST_RESOLVED = 1000
 RESOLVED_BELOW = 20
 """Resolved alerts below the active ones."""
 MOST_GROUPS = 200
+WITHOUT = "(none)"
+"""The group of the alerts without the label, in an address."""
 _RANKS = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -47,6 +49,11 @@ class Group:
     def total(self) -> int:
         """Number of its alerts on this tab."""
         return len(self.alerts)
+
+    @property
+    def key(self) -> str:
+        """Name of the group in an address, which is never empty."""
+        return self.name or WITHOUT
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Board:
 
     def toggled(self, group: Group) -> tuple[str, ...]:
         """Return the names of the groups that are open once one is opened or folded."""
-        return tuple(one.name for one in self.groups if one.is_open is not (one.name == group.name))
+        return tuple(one.key for one in self.groups if one.is_open is not (one.name == group.name))
 
     def only(self, asked: Asked, group: Group) -> str:
         """Return matchers of one group's alerts, with those of the address."""
@@ -175,7 +182,7 @@ def _groups(found: Found, asked: Asked, alerts: Sequence[AlertInstance]) -> tupl
     groups = list(named.values())
     left = PAGE
     for group in groups[:MOST_GROUPS]:
-        group.is_open = len(alerts) <= PAGE if asked.open is None else group.name in asked.open
+        group.is_open = len(alerts) <= PAGE if asked.open is None else group.key in asked.open
         if group.is_open:
             group.rows = found.views(group.alerts[:left])
             left -= len(group.rows)

@@ -66,6 +66,7 @@ class TryPage:
 
         `rule`: the id of a rule in force, whose expression fills the form.
         """
+        expr = expr.replace("\r\n", "\n")  # as a browser sends lines
         if rule and not expr.strip():
             expr, wait = _rule_text(services, rule)
         fault, found = "", None
@@ -73,7 +74,7 @@ class TryPage:
             try:
                 now = services.clock.now()
                 trial = Trial(
-                    expr.replace("\r\n", "\n"),
+                    expr,
                     _seconds(wait, "for") if wait.strip() else 0.0,
                     now - _seconds(range, "range"),
                     now,
@@ -97,6 +98,7 @@ class TryPage:
             lines=_lines(found) if found else (),
             width=WIDTH,
             rows=ROWS,
+            legend=_legend(found) if found else "",
             compared=compared,
         )
 
@@ -116,6 +118,15 @@ def _seconds(text: str, name: str) -> float:
         return duration_seconds(text.strip())
     except ValueError as error:
         raise MalformedRequest(f"{name}: {text!r} is not a duration such as 5m") from error
+
+
+def _legend(found: TrialView) -> str:
+    """Return the names of the labels that tell the alerts apart."""
+    values: dict[str, set[str]] = {}
+    for one in found.alerts:
+        for name, value in one.labels.items():
+            values.setdefault(name, set()).add(value)
+    return " ".join(name for name, seen in values.items() if len(seen) > 1) or " ".join(values)
 
 
 def _lines(found: TrialView) -> tuple[Line, ...]:
