@@ -78,6 +78,12 @@ function filter(form) {
   go(`${form.getAttribute("action")}?${asked}`);
 }
 
+// Whether a person changed the form before this script ran, or the browser restored it after a reload.
+function differs(form) {
+  const asked = new URL(location.href).searchParams;
+  return [...new FormData(form)].some(([name, value]) => value !== (asked.get(name) ?? (name === "state" ? "all" : "")));
+}
+
 function done(event) {
   for (const one of event.detail.done) picked.delete(one);
   if (event.detail.all) document.getElementById("dialog").close();
@@ -94,5 +100,6 @@ for (const form of document.querySelectorAll("form[data-lives]")) {
   form.addEventListener("submit", (event) => { event.preventDefault(); filter(form); });
   form.addEventListener("change", () => filter(form));
   form.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => filter(form), TYPED_MS); });
+  if (differs(form)) filter(form);
 }
 show();
