@@ -117,7 +117,7 @@ class Stuck(NamedTuple):
 
 
 class Receipts(NamedTuple):
-    """What became of the stored messages of one receiver."""
+    """Outcome of the stored messages of one receiver."""
 
     last_sent_at: float | None = None
     """Unix second of the last delivery; None: none is stored."""

@@ -39,7 +39,7 @@ _ALERT = "Tried"
 
 
 class TrialFinding(View):
-    """What is wrong, or doubtful, with a rule."""
+    """Fault of a rule, or a doubt about it."""
 
     line: int
     """Line of the text, from 1; 0: unknown."""
@@ -62,7 +62,7 @@ class EpisodeOfTrial(View):
 
 
 class AlertOfTrial(View):
-    """What the alert of one set of labels would have done."""
+    """Summary of what the alert of one set of labels would have done."""
 
     labels: dict[str, str]
     fired: int
@@ -96,7 +96,7 @@ class TrialView(View):
 
 
 class Trial(NamedTuple):
-    """What is to be tried. Times are unix seconds."""
+    """A rule, and the range over which it is tried. Times are unix seconds."""
 
     text: str
     """An expression, one rule in YAML, or a rule file with one alerting rule."""

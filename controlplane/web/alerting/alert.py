@@ -29,7 +29,7 @@ from controlplane.web.render import Renderer
 
 
 class Drawn(NamedTuple):
-    """What the chart of an alert draws."""
+    """The lines of an alert's chart."""
 
     expr: str
     """The part of the rule's expression that is compared, for the alert's labels alone."""

@@ -1,4 +1,4 @@
-"""What the address of the alerts page asks for: state, filters, grouping and page."""
+"""The address of the alerts page: state, filters, grouping and page."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Board:
-    """What the page shows."""
+    """The content of the page."""
 
     counts: Mapping[str, int]
     """Numbers of alerts that pass the filters, by tab."""
