@@ -15,7 +15,7 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.fleet import assemble
 from controlplane.fleet.alerting.explanations import ExplanationView
 from controlplane.fleet.holding.views import NO_HOLD
-from controlplane.fleet.views import AlertDetailView, AlertView
+from controlplane.fleet.views import AlertDetailView, AlertView, EpisodeView
 from controlplane.store.alert_log import SqlAlertLog
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
@@ -31,6 +31,12 @@ class AlertList(BaseModel):
     items: tuple[AlertView, ...]
 
 
+class EpisodeList(BaseModel):
+    """The times of one alert, oldest first."""
+
+    items: tuple[EpisodeView, ...]
+
+
 @router.get("/cp/v1/alerts")
 @requires(Role.VIEWER)
 def alerts(
@@ -40,7 +46,7 @@ def alerts(
     only = AlertState(state) if state in ("firing", "pending") else None
     found = [] if state == "resolved" else services.alerts.active(only, limit)
     if state in ("all", "resolved") and len(found) < limit:
-        found.extend(_resolved(services.alerts, limit)[: limit - len(found)])
+        found.extend(resolved_alerts(services.alerts, limit)[: limit - len(found)])
     holds = services.holding.standings(found)
     return AlertList(items=tuple(assemble.alert_view(a, holds.get(a.fingerprint, NO_HOLD)) for a in found))
 
@@ -50,6 +56,14 @@ def alerts(
 def alert(services: ServicesDep, fingerprint: Fingerprint) -> AlertDetailView:
     """Return one alert with its history. Raises NotFound."""
     return detail_of(services, fingerprint)
+
+
+@router.get("/cp/v1/alerts/{fingerprint}/episodes")
+@requires(Role.VIEWER)
+def episodes(services: ServicesDep, fingerprint: Fingerprint) -> EpisodeList:
+    """List when an alert was pending and fired, by its stored history. Raises NotFound."""
+    found = services.alerts.get(fingerprint)
+    return EpisodeList(items=assemble.episodes(found, services.alerts.history(fingerprint)))
 
 
 @router.get("/cp/v1/alerts/{fingerprint}/explanation")
@@ -72,7 +86,7 @@ def detail_of(services: Services, fingerprint: str) -> AlertDetailView:
     return assemble.alert_detail(found, services.alerts.history(fingerprint), hold)
 
 
-def _resolved(log: SqlAlertLog, limit: int) -> list[AlertInstance]:
+def resolved_alerts(log: SqlAlertLog, limit: int) -> list[AlertInstance]:
     """Return resolved alerts, each once with its latest end, without those that are active again."""
     last: dict[str, AlertInstance] = {}
     for alert in log.resolved(limit):

@@ -22,7 +22,7 @@ from controlplane.api import (
     targets,
     tokens,
 )
-from controlplane.api.alerting import heartbeats, rotas
+from controlplane.api.alerting import heartbeats, rotas, rules
 from controlplane.api.alerting import route as alert_route
 from controlplane.api.auth import GuardedRoute, include, requires
 from controlplane.api.backups import routes as backups
@@ -66,6 +66,7 @@ _PARTS = (
     notifications,
     heartbeats,
     rotas,
+    rules,
     events,
     operations,
     backups,

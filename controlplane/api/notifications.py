@@ -18,7 +18,7 @@ from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
 from controlplane.api.services import ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet.view import View, instant, rfc3339
-from controlplane.store.outbox import OutboxEntry, OutboxStatus
+from controlplane.store.outbox import OutboxEntry, OutboxStatus, Receipts
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
 
@@ -39,6 +39,8 @@ class NotificationView(View):
     attempts: int
     created_at: str
     sent_at: str | None
+    next_at: str | None
+    """Time of the next attempt; null: none is planned, or the first one is due."""
     error: str | None
     """Error of the last failed attempt. For a sent message: the change that was needed to deliver it."""
 
@@ -47,6 +49,22 @@ class NotificationList(BaseModel):
     """Notifications, newest first."""
 
     items: tuple[NotificationView, ...]
+
+
+class NotifierView(View):
+    """One notifier, and what became of its stored messages."""
+
+    name: str
+    last_sent_at: str | None
+    """Time of the last delivery; null: none is stored."""
+    waiting: int
+    given_up: int
+
+
+class NotifierList(BaseModel):
+    """Notifiers in the order of the configuration."""
+
+    items: tuple[NotifierView, ...]
 
 
 class NotifierTested(BaseModel):
@@ -60,6 +78,15 @@ class NotifierTested(BaseModel):
 def notifications(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> NotificationList:
     """List the newest notifications."""
     return NotificationList(items=tuple(notification_view(e) for e in services.outbox.recent(limit)))
+
+
+@router.get("/cp/v1/notifiers")
+@requires(Role.VIEWER)
+def notifiers(services: ServicesDep) -> NotifierList:
+    """List the notifiers with their last delivery and the messages that wait or were given up."""
+    found = services.outbox.by_receiver()
+    views = (_notifier_view(name, found.get(name, Receipts())) for name in services.notifiers())
+    return NotifierList(items=tuple(views))
 
 
 @router.post("/cp/v1/notifiers/{name:path}/test")
@@ -98,6 +125,11 @@ async def test_notifier(
     return NotifierTested(result=f"{name}: delivered" + (f" ({told})" if told else ""))
 
 
+def _notifier_view(name: str, receipts: Receipts) -> NotifierView:
+    sent_at = rfc3339(receipts.last_sent_at)
+    return NotifierView(name=name, last_sent_at=sent_at, waiting=receipts.waiting, given_up=receipts.given_up)
+
+
 def notification_view(entry: OutboxEntry) -> NotificationView:
     """Return the view of one message."""
     return NotificationView(
@@ -108,5 +140,6 @@ def notification_view(entry: OutboxEntry) -> NotificationView:
         attempts=entry.attempts,
         created_at=instant(entry.created_at),
         sent_at=rfc3339(entry.finished_at) if entry.status is OutboxStatus.SENT else None,
+        next_at=rfc3339(entry.next_attempt_at) if entry.progress == "retrying" else None,
         error=entry.remark,
     )

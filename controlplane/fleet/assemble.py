@@ -19,6 +19,7 @@ from controlplane.fleet.views import (
     AlertEventView,
     AlertView,
     BackendView,
+    EpisodeView,
     GpuView,
     ModelView,
     TargetCounts,
@@ -158,6 +159,21 @@ def alert_detail(alert: AlertInstance, history: Sequence[AlertEvent], hold: Aler
         for e in sorted(history, key=lambda e: e.id)
     )
     return AlertDetailView(**_alert_fields(alert), **hold._asdict(), history=events)
+
+
+def episodes(alert: AlertInstance, history: Sequence[AlertEvent]) -> tuple[EpisodeView, ...]:
+    """Return the episodes of an alert by its transitions, oldest first. Those that end outside the history are open."""
+    found: list[dict[str, float | None]] = []
+    for event in sorted(history, key=lambda e: e.id):
+        if event.before is event.after:
+            continue
+        if event.before is AlertState.INACTIVE or not found:
+            found.append({"pending_at": None, "fired_at": None, "resolved_at": None})
+        name = {AlertState.PENDING: "pending_at", AlertState.FIRING: "fired_at"}.get(event.after, "resolved_at")
+        found[-1][name] = event.at
+    labels = dict(alert.labels)
+    about = {"fingerprint": alert.fingerprint, "name": labels.get("alertname", ""), "labels": labels}
+    return tuple(EpisodeView(**about, **{name: rfc3339(at) for name, at in one.items()}) for one in found)
 
 
 def alert_counts(counts: Mapping[AlertState, int]) -> AlertCounts:

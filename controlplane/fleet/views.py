@@ -138,6 +138,20 @@ class AlertDetailView(AlertView):
     history: tuple[AlertEventView, ...] = ()
 
 
+class EpisodeView(View):
+    """One time for which an alert was pending, fired, or both."""
+
+    fingerprint: str
+    name: str
+    labels: dict[str, str]
+    pending_at: str | None
+    """Null: it fired at once, or the history does not go back so far."""
+    fired_at: str | None
+    """Null: it did not fire."""
+    resolved_at: str | None
+    """End of the episode; null: it is active."""
+
+
 class GpuView(View):
     """One GPU, merged from all exporters that report it."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, or_, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
@@ -114,6 +114,15 @@ class Stuck(NamedTuple):
     """Queued for too long."""
     given_up: int = 0
     """Lanes whose last message was given up."""
+
+
+class Receipts(NamedTuple):
+    """Outcome of the stored messages of one receiver."""
+
+    last_sent_at: float | None = None
+    """Unix second of the last delivery; None: none is stored."""
+    waiting: int = 0
+    given_up: int = 0
 
 
 class Queued(NamedTuple):
@@ -274,6 +283,32 @@ class OutboxStore:
         with self._db.reading() as session:
             newest = select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit)
             return self._entries(session.exec(newest))
+
+    def troubles(self, limit: int) -> list[OutboxEntry]:
+        """Return the messages that were given up, then those whose last attempt failed; of each the newest first."""
+        failed = and_(col(OutboxRow.status) == OutboxStatus.QUEUED.value, col(OutboxRow.error).is_not(None))
+        query = select(OutboxRow).where(or_(col(OutboxRow.status) == OutboxStatus.DEAD.value, failed))
+        with self._db.reading() as session:
+            order = (col(OutboxRow.status), col(OutboxRow.id).desc())  # "dead" sorts before "queued"
+            return self._entries(session.exec(query.order_by(*order).limit(limit)))
+
+    def by_receiver(self) -> dict[str, Receipts]:
+        """Return what became of each receiver's messages, as far as they are stored."""
+        counted = select(OutboxRow.receiver, OutboxRow.status, func.count(), func.max(OutboxRow.finished_at)).group_by(
+            OutboxRow.receiver, OutboxRow.status
+        )
+        found: dict[str, Receipts] = {}
+        with self._db.reading() as session:
+            for receiver, status, count, at in session.exec(counted).all():
+                had = found.get(receiver, Receipts())
+                if status == OutboxStatus.SENT.value:
+                    had = had._replace(last_sent_at=at)
+                elif status == OutboxStatus.DEAD.value:
+                    had = had._replace(given_up=count)
+                else:
+                    had = had._replace(waiting=had.waiting + count)
+                found[receiver] = had
+        return found
 
     def depth(self) -> dict[OutboxStatus, int]:
         """Count messages by status; a status without messages is 0."""

@@ -12,24 +12,20 @@ from starlette.staticfiles import StaticFiles
 
 from controlplane.api.app import mount_web
 from controlplane.web.actions import Actions
+from controlplane.web.alerting.routes import AlertingPages
 from controlplane.web.badge import AlertBadge
 from controlplane.web.dialog import Dialogs
 from controlplane.web.fleet.page import FleetPage
 from controlplane.web.fleet.targets import TargetsPage
-from controlplane.web.holding import HoldingPages
 from controlplane.web.live import LiveRoute, Parts
 from controlplane.web.models.page import ModelPage
 from controlplane.web.models.query import PATH as QUERY
 from controlplane.web.models.query import QueryPage
 from controlplane.web.models.rollouts import PATH as ROLLOUTS
 from controlplane.web.models.rollouts import RolloutPages
-from controlplane.web.notifications import PATH as NOTIFICATIONS
-from controlplane.web.notifications import NotificationsPage
 from controlplane.web.operations.routes import add_operations
-from controlplane.web.pages import Pages
 from controlplane.web.problem import ProblemPage
 from controlplane.web.render import Renderer
-from controlplane.web.runbook import Runbooks
 from controlplane.web.sign_in import SIGN_IN, SignIn
 from controlplane.web.steering import Steering
 
@@ -54,7 +50,7 @@ def install_console(app: FastAPI) -> None:
 
 
 def _routes(render: Renderer) -> APIRouter:
-    pages, sign_in, runbooks, dialogs = Pages(render), SignIn(render), Runbooks(render), Dialogs(render)
+    sign_in, dialogs = SignIn(render), Dialogs(render)
     actions, rollouts = Actions(dialogs), RolloutPages(render)
     badge = Depends(AlertBadge())
     router = APIRouter(route_class=LiveRoute, include_in_schema=False, dependencies=[badge])
@@ -62,16 +58,11 @@ def _routes(render: Renderer) -> APIRouter:
     get("/")(FleetPage(render).page)
     get("/models/{name}")(ModelPage(render).page)
     get("/targets")(TargetsPage(render).page)
-    get("/alerts")(pages.alerts)
-    get("/alerts/{fingerprint}")(pages.alert)
     get(ROLLOUTS)(rollouts.list)
     get("/rollouts/{rollout_id}")(rollouts.page)
     get(QUERY)(QueryPage(render).page)
-    get(NOTIFICATIONS)(NotificationsPage(render).page)
     add_operations(router, render, dialogs)
-    HoldingPages(render).add_to(router)
-    get("/runbooks")(runbooks.index)
-    get("/runbooks/{name}")(runbooks.runbook)
+    AlertingPages(render).add_to(router)
     get("/models/{name}/promote/{version}")(actions.confirm_promotion)
     post("/models/{name}/promote/{version}")(actions.promote)
     get("/models/{name}/rollback")(actions.confirm_rollback)

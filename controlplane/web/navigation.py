@@ -49,6 +49,7 @@ GROUPS = (
     Group(
         _("Alerting"),
         (
+            Section("/rules", _("Rules"), "rules", "l"),
             Section("/silences", _("Silences"), "silences", "s"),
             Section("/notifications", _("Notifications"), "notifications", "n"),
             Section("/runbooks", _("Runbooks"), "runbooks", "k"),

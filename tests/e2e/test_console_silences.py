@@ -59,12 +59,12 @@ async def test_an_alert_is_acknowledged_and_silenced_and_the_silence_ends(page: 
     await expect(row).to_contain_text("firing")
     await looked_at(page, "alerts")
     await row.get_by_role("button", name="Acknowledge Hot").click()
-    await expect(page.locator("dialog")).to_contain_text("Nobody is notified of it again until it has resolved")
+    await expect(page.locator("#dialog")).to_contain_text("Nobody is notified of it again until it has resolved")
     await page.fill("dialog input[name=comment]", "driver crash, rebooting")
     await looked_at(page, "acknowledge")
     await page.click("dialog button[type=submit]")
     await expect(page.locator("h1")).to_contain_text("acknowledged")
-    await expect(page.locator("dl")).to_contain_text("driver crash, rebooting")
+    await expect(page.locator("#live dl")).to_contain_text("driver crash, rebooting")
     await looked_at(page, "alert")
 
     await page.get_by_role("button", name="Silence Hot").click()
@@ -88,6 +88,6 @@ async def test_an_alert_is_acknowledged_and_silenced_and_the_silence_ends(page: 
 
     await page.goto("/silences")
     await row.get_by_role("button", name="End…", exact=True).click()
-    await expect(page.locator("dialog")).to_contain_text("holds back 2 firing alerts")
+    await expect(page.locator("#dialog")).to_contain_text("holds back 2 firing alerts")
     await page.click("dialog button[type=submit]")
     await expect(page.locator("#live")).to_contain_text(re.compile("No silences"))

@@ -16,6 +16,7 @@ from controlplane.errors import QueryError
 from controlplane.metrics.query.queries import Queries
 from promql.nodes import BinaryExpr, Node, NumberLiteral, ParenExpr
 from promql.parser import parse_tree
+from promql.strings import quote
 
 SPAN_S, STEP_S = 3600.0, 60.0
 LINES = 8
@@ -77,6 +78,16 @@ class RuleCharts:
 def compared_of(expr: str) -> Compared | None:
     """Return what an expression compares; None when it compares nothing. Of `a and b` it is what `a` compares."""
     return _compared(expr, parse_tree(expr))
+
+
+def about(expr: str, labels: Mapping[str, str]) -> str:
+    """Return an expression for the series with these labels alone, whatever the expression is."""
+    if not labels:
+        return expr
+    series = "vector(1)"
+    for name, value in labels.items():
+        series = f'label_replace({series}, "{name}", {quote(value.replace("$", "$$"))}, "", "")'
+    return f"({expr}) and on ({', '.join(labels)}) {series}"
 
 
 def _compared(expr: str, node: Node) -> Compared | None:

@@ -15,10 +15,10 @@ from controlplane.api.auth import requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.slos import SloView
+from controlplane.web.active import active_alerts
 from controlplane.web.fleet.cards import COMPACT_FROM, MEASURES, STATES, Card, cards_of
 from controlplane.web.fleet.causes import KINDS, NEEDS, SHOWN, causes_of
 from controlplane.web.fleet.gpus import COLOURS, Colour, nodes_of
-from controlplane.web.pages import active_alerts
 from controlplane.web.render import Renderer
 
 PATIENCE_S = 1.0

@@ -10,7 +10,6 @@ from fastapi.responses import Response
 
 from alerts.packs import threshold_values
 from controlplane.access.roles import Role
-from controlplane.api.alerts import alerts as read_alerts
 from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.models import ModelName
 from controlplane.api.rollouts.listing import rollout as read_rollout
@@ -21,12 +20,11 @@ from controlplane.errors import ControlPlaneError
 from controlplane.fleet.rollout_views import RolloutView
 from controlplane.fleet.slos import SloView
 from controlplane.fleet.views import AlertView, ModelView
+from controlplane.web.active import active_alerts
 from controlplane.web.models.charts import Scope, of_model
 from controlplane.web.models.comparison import compared
 from controlplane.web.render import Renderer
 
-ALERTS = 10_000
-"""Most active alerts among which those of the model are looked for: as many as the API lists."""
 ROLLOUTS = 10
 CALM = ("ready", "idle")
 """States of a backend that come last."""
@@ -81,11 +79,7 @@ def backends(model: ModelView) -> Sequence[tuple[str, bool, str, str, str]]:
 
 async def _alerts(services: Services, model: str) -> Sequence[AlertView]:
     """Return the model's active alerts for people. When they cannot be read, return none: the fleet page says so."""
-    try:
-        found = await asyncio.to_thread(read_alerts, services, "active", ALERTS)
-    except ControlPlaneError:
-        return ()
-    return [a for a in found.items if a.labels.get("model") == model and a.severity != "none"]
+    return [alert for alert in await active_alerts(services) if alert.labels.get("model") == model]
 
 
 async def _running(services: Services, model: ModelView) -> RolloutView | None:

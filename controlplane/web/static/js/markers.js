@@ -10,11 +10,14 @@ function instant(words) {
   return words ? Date.parse(words) / 1000 : null;
 }
 
-function markOf(item) {
+function marksOf(item) {
   if (item.fingerprint) {
-    return { from: instant(item.fired_at), to: instant(item.resolved_at), name: item.name, kind: "alert", href: `/alerts/${item.fingerprint}`, model: item.labels.model };
+    const alert = { name: item.name, href: `/alerts/${item.fingerprint}`, model: item.labels.model };
+    const pending = { ...alert, from: instant(item.pending_at), to: instant(item.fired_at ?? item.resolved_at), kind: "pending" };
+    return [pending, { ...alert, from: instant(item.fired_at), to: instant(item.resolved_at), kind: "alert" }];
   }
-  return { from: instant(item.created_at), to: instant(item.finished_at), name: `${item.from ?? "–"} → ${item.to} (${item.phase})`, kind: "rollout", href: `/rollouts/${item.id}`, model: item.model };
+  const name = `${item.from ?? "–"} → ${item.to} (${item.phase})`;
+  return [{ from: instant(item.created_at), to: instant(item.finished_at), name, kind: "rollout", href: `/rollouts/${item.id}`, model: item.model }];
 }
 
 // Reads what is to be marked. Charts are drawn without marks when it cannot be read.
@@ -26,7 +29,7 @@ export async function readMarks() {
   const lists = await Promise.all(section.dataset.marks.split(" ").map(async (path) => {
     try {
       const answer = await fetch(path);
-      return answer.ok ? (await answer.json()).items.map(markOf) : [];
+      return answer.ok ? (await answer.json()).items.flatMap(marksOf) : [];
     } catch { return []; } // the charts are useful without
   }));
   known = lists.flat().filter((mark) => mark.from && (!model || mark.model === model));

@@ -28,6 +28,7 @@ async function collect() {
     from("/cp/v1/models", (m) => ({ name: m.name, href: `/models/${encodeURIComponent(m.name)}`, kind: "model" })),
     from("/cp/v1/alerts?state=active", (a) => ({ name: a.name, more: a.annotations.summary, href: `/alerts/${a.fingerprint}`, kind: "alert" })),
     from("/cp/v1/rollouts?limit=50", (r) => ({ name: `${r.model} ${r.from ?? ""} → ${r.to}`, more: r.phase, href: `/rollouts/${r.id}`, kind: "rollout" })),
+    from("/cp/v1/runbooks", (r) => ({ name: r.name, more: r.title, href: `/runbooks/${r.name}`, kind: "runbook" })),
   ]);
   entries = [...sections(), ...found.flat()];
   show();

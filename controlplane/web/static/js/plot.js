@@ -60,7 +60,7 @@ function drawThresholds(u, spec) {
 // `told` gets the index of the sample beneath the cursor, or null; `drawn` the plot whenever its place may have changed.
 export function optionsOf(size, spec, named, time, { told, drawn }) {
   const axis = { stroke: themed("--dim"), font: FONT, grid: { stroke: themed("--line"), width: 1 }, ticks: { show: false } };
-  const colours = { alert: themed("--bad"), rollout: themed("--info") };
+  const colours = { alert: themed("--bad"), pending: themed("--busy"), rollout: themed("--info") };
   const seriesOf = ({ name, tint, dash }) => {
     const stroke = themed(`--v${tint}`);
     return { label: name, stroke, dash, width: 1.5, spanGaps: false, points: { show: false }, fill: named.length === 1 ? stroke + "18" : undefined };

@@ -284,6 +284,16 @@ async def test_notifications_tell_a_retry_from_a_first_try(rig: Any, viewer: htt
         ("m0", "sent", "2027-01-15T08:00:01.000Z", None),
     ]
     assert items[3]["summary"] == "alert 0"
+    assert [item["next_at"] for item in items] == [None, None, "2027-01-15T08:00:30.000Z", None]
+    assert [entry.message_id for entry in rig.outbox.troubles(10)] == ["m2", "m1"], "the given up first"
+    assert (await viewer.get("/cp/v1/notifiers")).json()["items"] == [
+        {"name": "ops", "last_sent_at": "2027-01-15T08:00:01.000Z", "waiting": 2, "given_up": 1}
+    ]
+
+
+async def test_a_notifier_without_messages_has_no_delivery(viewer: httpx.AsyncClient) -> None:
+    (one,) = (await viewer.get("/cp/v1/notifiers")).json()["items"]
+    assert one == {"name": "ops", "last_sent_at": None, "waiting": 0, "given_up": 0}
 
 
 async def test_a_notifier_is_tested_at_once(rig: Any, operator: httpx.AsyncClient) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from controlplane.access.roles import Role
 from tests.unit.controlplane.api.conftest import NOW
 from tests.unit.controlplane.web.conftest import HTMX
+from tests.unit.controlplane.web.reading import words
 
 KEY = "0" * 32
 NEW = {"matchers": 'model="chat"', "length": "2h", "comment": "new <driver>", "key": KEY}
@@ -34,7 +35,8 @@ async def test_an_operator_silences_extends_and_ends(console: Any) -> None:
         await send(browser, "/silences/new", **NEW)  # a double click
         page = await browser.page("/silences")
         (identifier,) = rows(page)
-        assert 'data-label="mutes">1<' in page
+        held = "/alerts?state=held&amp;label=model%3D%22chat%22"
+        assert f'data-label="mutes"><a href="{held}">1</a>' in page
         assert "new &lt;driver&gt;" in page
         shown = await browser.page("/alerts")
         assert re.search(r'title="silenced by [^"]+: new &lt;driver&gt;">silenced<', shown)
@@ -124,3 +126,25 @@ async def test_a_dialog_that_is_opened_as_a_page_leads_to_its_page(console: Any)
         for path, page in (("/silences/new", "/silences"), (f"/alerts/{fingerprint}/snooze", f"/alerts/{fingerprint}")):
             answer = await browser.client.get(path)
             assert (answer.status_code, answer.headers["location"]) == (303, page)
+
+
+async def test_the_tabs_count_silences_and_an_expired_one_is_made_again(console: Any) -> None:
+    async with console.browser(Role.OPERATOR) as browser:
+        await send(browser, "/silences/new", **NEW)
+        await send(browser, "/silences/new", **NEW | {"begin": "30m", "key": "1" * 32})
+        page = await browser.page("/silences?state=active")
+        (identifier,) = rows(page)
+        told = words(page)
+        assert "open 2 active 1 pending 1 expired 0 all 2" in told
+        assert "2h left" in told
+        assert '<rect width="100.0" height="6"/>' in page
+        console.rig.clock.time += 5400
+        page = await browser.page("/silences?state=active")
+        assert '<rect width="25.0" height="6"/>' in page, "a quarter of the time is left"
+        console.rig.clock.time -= 5400
+        await send(browser, f"/silences/{identifier}/expire", key=KEY)
+        page = await browser.page("/silences?state=expired")
+        assert f'hx-get="/silences/new?like={identifier}"' in page
+        form = await browser.dialog(f"/silences/new?like={identifier}")
+        assert 'value="model=&#34;chat&#34;"' in form
+        assert 'value="new &lt;driver&gt;"' in form

@@ -11,7 +11,8 @@ from alerts.dispatch import Stages
 from alerts.routing.tree import Node, Receiver, Routing
 from controlplane.access.roles import Role
 from controlplane.fleet.rota.desk import RotaState
-from controlplane.web.notifications import labels_of
+from controlplane.store.outbox import enqueue
+from controlplane.web.alerting.notifications import labels_of
 from tests.unit.controlplane.api.conftest import NOW
 from tests.unit.controlplane.api.test_alert_route import stages
 from tests.unit.controlplane.web.reading import words
@@ -123,3 +124,32 @@ async def test_the_age_of_a_calendar_and_the_last_error(console: Any) -> None:
         "The calendar cannot be read: no answer from <host>"
     ) in words(page)
     assert '<p class="warning">The calendar was never read.</p>' in page
+
+
+async def test_what_was_not_delivered_comes_first_with_its_reason_and_next_try(console: Any) -> None:
+    now, outbox = console.rig.clock.time, console.rig.outbox
+    with console.rig.db.transaction() as session:
+        for name in ("first", "second", "third"):
+            enqueue(session, "alert", "ops", name, {"summary": f"the {name}"}, now)
+    first, second, third = outbox.claim("me", now, 60.0, 3)
+    outbox.done(first, None, now - 120)
+    outbox.retry(second, "429 <slow down>", now + 30)
+    outbox.dead(third, "channel_not_found", now + 1)
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/notifications")
+    troubles = words(page.split('aria-label="Not delivered"')[1].split("</section>")[0])
+    assert "Not delivered 2" in troubles
+    assert troubles.index("dead ops the third channel_not_found") < troubles.index(
+        "retrying ops the second 429 <slow down>"
+    )
+    assert "2027-01-15 08:00:30" in troubles
+    assert "none: given up" in troubles
+    assert "the first" not in troubles
+    assert "ops last delivery 2m ago 1 wait 1 given up" in words(page)
+
+
+async def test_without_troubles_only_receivers_and_messages_are_there(console: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/notifications")
+    assert "Not delivered" not in page
+    assert "ops no delivery is stored" in words(page)

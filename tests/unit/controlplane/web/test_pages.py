@@ -27,7 +27,6 @@ from controlplane.rollout.model import Phase
 from controlplane.rollout.stored.records import to_record
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.rollout_log import RolloutLog
-from controlplane.web import pages
 
 PAGES = [
     *("/", "/models/chat", "/targets", "/alerts", "/rollouts", "/query"),
@@ -176,16 +175,6 @@ async def test_needs_attention_lists_what_people_are_told(console: Any) -> None:
         of_model = await browser.page("/models/chat")
         assert "Slow" in of_model
         assert "Hot" not in of_model
-
-
-async def test_a_long_list_of_alerts_is_cut_with_a_word(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "ALERTS", 3)
-    for n in range(4):
-        console.alert("Hot", gpu=str(n))
-    async with console.browser(Role.VIEWER) as browser:
-        page = await browser.page("/alerts?state=firing")
-    assert page.count('<tr id="alert-') == 3
-    assert "These are the first 3 alerts." in page
 
 
 async def test_unreadable_alerts_are_unknown_and_not_none(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,16 +17,22 @@ from alerts.routing.matchers import parse_labels
 from controlplane.access.roles import Role
 from controlplane.api.alerting.route import MAX_LABELS
 from controlplane.api.auth import requires
+from controlplane.api.notifications import notification_view
 from controlplane.api.notifications import notifications as read_notifications
+from controlplane.api.notifications import notifiers as read_notifiers
 from controlplane.api.services import Services, ServicesDep
 from controlplane.fleet.alerting.routes import RoutesView, RouteView, routes_view
+from controlplane.web.languages import noted as _
 from controlplane.web.render import Renderer
 
 PATH = "/notifications"
 NOTIFICATIONS = 200
 """Most rows of the page. Chosen: a browser redraws so many at every change without a delay."""
+TROUBLES = 50
+"""Most messages that are listed because they did not get through."""
 MOST_LABELS_TEXT = 2000
 """Most characters of the labels. Chosen: ten labels or so, with room for long values."""
+STATUSES = (_("queued"), _("retrying"), _("sent"), _("dead"), _("held"))
 EXAMPLE = "severity=critical, model=chat"
 
 
@@ -72,11 +78,18 @@ class NotificationsPage:
                 answer = await asyncio.to_thread(_answer, services, labels_of(labels))
             except ValueError as error:
                 fault = str(error)
-        found = await asyncio.to_thread(read_notifications, services, NOTIFICATIONS)
+        found, notifiers, troubles = await asyncio.gather(
+            asyncio.to_thread(read_notifications, services, NOTIFICATIONS),
+            asyncio.to_thread(read_notifiers, services),
+            asyncio.to_thread(services.outbox.troubles, TROUBLES + 1),
+        )
         return self._render.page(
             request,
             "notifications/page.html",
             notifications=found.items,
+            notifiers=notifiers.items,
+            troubles=[notification_view(entry) for entry in troubles[:TROUBLES]],
+            more_troubles=len(troubles) > TROUBLES,
             rotas=services.rotas.all(),
             labels=labels,
             example=EXAMPLE,

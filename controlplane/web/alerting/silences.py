@@ -6,7 +6,9 @@ The dialogs ask the same desk as the API, so that both have the same rules.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Form, Query, Request
@@ -25,6 +27,7 @@ from controlplane.errors import ControlPlaneError
 from controlplane.fleet.holding.bounds import MOST_COMMENT, matchers_of
 from controlplane.fleet.holding.views import SilenceView
 from controlplane.web.dialog import Key, led_to, opened_directly
+from controlplane.web.languages import noted as _
 from controlplane.web.render import Renderer
 
 PATH = "/silences"
@@ -35,6 +38,16 @@ Words = Annotated[str, Form(max_length=MOST_COMMENT)]
 MatchersText = Annotated[str, Form()]
 """Bounded by the desk of silences, whose refusal is shown in the form. A field that cuts a pasted text widens it."""
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
+
+
+_OPEN = {"active": "open", "pending": "open"}
+_TABS = (
+    ("open", _("open")),
+    ("active", _("active")),
+    ("pending", _("pending")),
+    ("expired", _("expired")),
+    ("all", _("all")),
+)
 
 
 class _Act(NamedTuple):
@@ -49,17 +62,20 @@ class _Act(NamedTuple):
 
 _ACTS = {
     "acknowledge": _Act(
-        "Acknowledge {name}?",
-        "Acknowledge",
-        "You take care of this alert. Nobody is notified of it again until it has resolved.",
+        _("Acknowledge %(name)s?"),
+        _("Acknowledge"),
+        _("You take care of this alert. Nobody is notified of it again until it has resolved."),
     ),
     "snooze": _Act(
-        "Snooze {name}?", "Snooze", "Nobody is notified of this alert for a time. Then it is notified again.", "1h"
+        _("Snooze %(name)s?"),
+        _("Snooze"),
+        _("Nobody is notified of this alert for a time. Then it is notified again."),
+        "1h",
     ),
     "unacknowledge": _Act(
-        "Give {name} back?",
-        "Give back",
-        "If the alert still fires, it is notified again.",
+        _("Give %(name)s back?"),
+        _("Give back"),
+        _("If the alert still fires, it is notified again."),
     ),
 }
 
@@ -87,13 +103,18 @@ class HoldingPages:
     @requires(Role.VIEWER)
     def page(self, request: Request, services: ServicesDep, principal: PrincipalDep, state: State = "open") -> Response:
         """Show silences by their ends."""
-        found = read_silences(services, state).items
+        every = read_silences(services, "all").items
+        counts = Counter(one.state for one in every)
+        found = [one for one in every if state == "all" or state in (one.state, _OPEN.get(one.state))]
         return self._render.page(
             request,
             "silences/page.html",
             silences=found[:SILENCES],
             truncated=len(found) > SILENCES,
             selected=state,
+            tabs=_TABS,
+            counts={**counts, "open": counts["active"] + counts["pending"], "all": len(every)},
+            left=_left,
             may_silence=principal.role.includes(Role.OPERATOR),
         )
 
@@ -103,8 +124,12 @@ class HoldingPages:
         request: Request,
         services: ServicesDep,
         alert: Annotated[str, Query(pattern=r"^([0-9a-f]{16})?$")] = "",
+        like: Annotated[str, Query(pattern=r"^([A-Za-z0-9][A-Za-z0-9-]{0,63})?$")] = "",
     ) -> Response:
-        """Show the form of a new silence; for an alert, with matchers of all its labels."""
+        """Show the form of a new silence; for an alert, with matchers of all its labels; `like`: as another one."""
+        if like:
+            past = await run_in_threadpool(services.holding.show, like)
+            return self._dialog(request, new=True, matchers=", ".join(past.matchers), comment=past.comment)
         return self._dialog(request, new=True, matchers=await run_in_threadpool(_matchers_for, services, alert))
 
     @requires(Role.OPERATOR)
@@ -128,7 +153,13 @@ class HoldingPages:
             await run_in_threadpool(services.holding.create, wanted, actor_of(principal), f"console-{key}")
         except (ValidationError, ControlPlaneError) as error:
             return self._dialog(
-                request, new=True, matchers=matchers, length=length, begin=begin, comment=comment, faults=_faults(error)
+                request,
+                new=True,
+                matchers=matchers,
+                length=length,
+                begin=begin,
+                comment=comment,
+                faults=faults_of(error),
             )
         return led_to(PATH)
 
@@ -168,7 +199,7 @@ class HoldingPages:
             await run_in_threadpool(services.holding.extend, silence_id, wanted.length, actor_of(principal))
         except (ValidationError, ControlPlaneError) as error:
             silence = await run_in_threadpool(services.holding.show, silence_id)
-            return self._dialog(request, extending=silence, length=length, faults=_faults(error))
+            return self._dialog(request, extending=silence, length=length, faults=faults_of(error))
         return led_to(PATH)
 
     @requires(Role.OPERATOR)
@@ -194,8 +225,8 @@ class HoldingPages:
         @requires(Role.OPERATOR)
         async def ask(request: Request, services: ServicesDep, fingerprint: Fingerprint) -> Response:
             alert = await run_in_threadpool(services.alerts.by_fingerprint, fingerprint)
-            title = _ACTS[name].title.format(name=dict(alert.labels).get("alertname", "") if alert else fingerprint)
-            return self._dialog(request, act=_ACTS[name], title=title, length=_ACTS[name].length)
+            about = dict(alert.labels).get("alertname", "") if alert else fingerprint
+            return self._dialog(request, act=_ACTS[name], about=about, length=_ACTS[name].length)
 
         return ask
 
@@ -214,9 +245,8 @@ class HoldingPages:
             try:
                 await run_in_threadpool(_acted, services, principal, name, fingerprint, length.strip(), comment.strip())
             except (ValidationError, ControlPlaneError) as error:
-                title = _ACTS[name].title.format(name="the alert")
                 return self._dialog(
-                    request, act=_ACTS[name], title=title, length=length, comment=comment, faults=_faults(error)
+                    request, act=_ACTS[name], about="", length=length, comment=comment, faults=faults_of(error)
                 )
             return led_to(f"/alerts/{fingerprint}")
 
@@ -235,7 +265,7 @@ class HoldingPages:
         extending: SilenceView | None = None,
         expiring: SilenceView | None = None,
         act: _Act | None = None,
-        title: str = "",
+        about: str = "",
     ) -> Response:
         if opened := opened_directly(request, PATH if request.url.path.startswith(PATH) else ""):
             return opened
@@ -253,8 +283,17 @@ class HoldingPages:
             extending=extending,
             expiring=expiring,
             act=act,
-            title=title,
+            about=about,
         )
+
+
+def _left(silence: SilenceView, now: str) -> float | None:
+    """Return the share of a silence's time that is left, 0 to 1; None: it is not active."""
+    if silence.state != "active":
+        return None
+    begin, end, at = (datetime.fromisoformat(text) for text in (silence.starts_at, silence.ends_at, now))
+    whole = (end - begin).total_seconds()
+    return min(1.0, max(0.0, (end - at).total_seconds() / whole)) if whole > 0 else 0.0
 
 
 def _acted(services: Services, principal: Principal, name: str, fingerprint: str, length: str, comment: str) -> None:
@@ -276,7 +315,8 @@ def _matchers_for(services: Services, fingerprint: str) -> str:
     return services.holding.matchers_for(alert)
 
 
-def _faults(error: ValidationError | ControlPlaneError) -> tuple[str, ...]:
+def faults_of(error: ValidationError | ControlPlaneError) -> tuple[str, ...]:
+    """Return what is wrong with a form, as sentences."""
     if isinstance(error, ControlPlaneError):
         return (str(error),)
     names = {"for": "for how long", "starts_at": "begin", "starts_in": "begin"}

@@ -1,0 +1,1 @@
+"""The console's pages of alerting: alerts, silences, rules, notifications and runbooks."""
