@@ -1,4 +1,4 @@
-"""What needs attention, by cause: the alerts and sentences about one model, or one node, are one entry."""
+"""Causes that need attention: the alerts and sentences about one model, or one node, are one entry."""
 
 from __future__ import annotations
 

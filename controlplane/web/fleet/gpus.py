@@ -10,7 +10,7 @@ from controlplane.web.languages import noted as _
 
 Colour = Literal["memory", "utilization", "temperature"]
 COLOURS: dict[Colour, str] = {"memory": _("memory"), "utilization": _("in use"), "temperature": _("temperature")}
-"""What may colour the grid, with its name."""
+"""Numbers that may colour the grid, with their names."""
 COOL_C = 25.0
 """Temperature at which the scale of colours begins, in °C."""
 LEVELS = 5

@@ -28,7 +28,7 @@ Only = Literal["", "alerts"]
 
 
 class View(NamedTuple):
-    """What the address asks for."""
+    """Filters, grouping and colours of the address."""
 
     q: str = ""
     """Words that a card must have."""
@@ -38,7 +38,7 @@ class View(NamedTuple):
     """Only models of this driver."""
     group: Group = "state"
     gpus: Colour = "memory"
-    """What colours the grid of GPUs."""
+    """Number that colours the grid of GPUs."""
 
     def address(self, **changed: str) -> str:
         """Return the page's address; `changed` replaces some of its values."""

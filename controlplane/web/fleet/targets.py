@@ -36,7 +36,7 @@ Typed = Annotated[str, Query(max_length=200)]
 
 
 class View(NamedTuple):
-    """What the address asks for. "": everything."""
+    """Filters and page of the address. "": everything."""
 
     q: str = ""
     """Words that a row must have."""
