@@ -18,7 +18,8 @@ from controlplane.api.auth import GuardedRoute, PrincipalDep, requires
 from controlplane.api.services import ServicesDep
 from controlplane.errors import NotFound
 from controlplane.fleet.view import View, instant, rfc3339
-from controlplane.store.outbox import OutboxEntry, OutboxStatus, Receipts
+from controlplane.store.alerting.receipts import Receipts
+from controlplane.store.outbox import OutboxEntry, OutboxStatus
 
 router = APIRouter(route_class=GuardedRoute, tags=["alerts"])
 

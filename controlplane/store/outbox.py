@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
@@ -20,6 +20,7 @@ from alerts.sending import MAX_RETRY_AFTER_S, Fate, Outcome
 from alerts.stored import checked, reading
 from controlplane.errors import LeaseLost
 from controlplane.plain_text import plain
+from controlplane.store.alerting.receipts import Receipts, receipts_by_receiver, troubled
 from controlplane.store.database import Database
 from controlplane.store.tables.outbox import OutboxRow, ReceiverWaitRow
 
@@ -114,15 +115,6 @@ class Stuck(NamedTuple):
     """Queued for too long."""
     given_up: int = 0
     """Lanes whose last message was given up."""
-
-
-class Receipts(NamedTuple):
-    """Outcome of the stored messages of one receiver."""
-
-    last_sent_at: float | None = None
-    """Unix second of the last delivery; None: none is stored."""
-    waiting: int = 0
-    given_up: int = 0
 
 
 class Queued(NamedTuple):
@@ -275,46 +267,28 @@ class OutboxStore:
     def get(self, message_id: str) -> OutboxEntry | None:
         """Return the message with this `message_id`, or None."""
         with self._db.reading() as session:
-            row = session.exec(select(OutboxRow).where(OutboxRow.message_id == message_id)).one_or_none()
-            return None if row is None else next(iter(self._entries([row])), None)
+            found = session.exec(select(OutboxRow).where(OutboxRow.message_id == message_id))
+            return next(iter(self._entries(found)), None)
 
     def recent(self, limit: int) -> list[OutboxEntry]:
         """Return the newest messages first."""
         with self._db.reading() as session:
-            newest = select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit)
-            return self._entries(session.exec(newest))
+            return self._entries(session.exec(select(OutboxRow).order_by(col(OutboxRow.id).desc()).limit(limit)))
 
     def troubles(self, limit: int) -> list[OutboxEntry]:
         """Return the messages that were given up, then those whose last attempt failed; of each the newest first."""
-        failed = and_(col(OutboxRow.status) == OutboxStatus.QUEUED.value, col(OutboxRow.error).is_not(None))
-        query = select(OutboxRow).where(or_(col(OutboxRow.status) == OutboxStatus.DEAD.value, failed))
         with self._db.reading() as session:
-            order = (col(OutboxRow.status), col(OutboxRow.id).desc())  # "dead" sorts before "queued"
-            return self._entries(session.exec(query.order_by(*order).limit(limit)))
+            return self._entries(session.exec(troubled().limit(limit)))
 
     def by_receiver(self) -> dict[str, Receipts]:
-        """Return what became of each receiver's messages, as far as they are stored."""
-        counted = select(OutboxRow.receiver, OutboxRow.status, func.count(), func.max(OutboxRow.finished_at)).group_by(
-            OutboxRow.receiver, OutboxRow.status
-        )
-        found: dict[str, Receipts] = {}
+        """Return the outcome of each receiver's messages, as far as they are stored."""
         with self._db.reading() as session:
-            for receiver, status, count, at in session.exec(counted).all():
-                had = found.get(receiver, Receipts())
-                if status == OutboxStatus.SENT.value:
-                    had = had._replace(last_sent_at=at)
-                elif status == OutboxStatus.DEAD.value:
-                    had = had._replace(given_up=count)
-                else:
-                    had = had._replace(waiting=had.waiting + count)
-                found[receiver] = had
-        return found
+            return receipts_by_receiver(session)
 
     def depth(self) -> dict[OutboxStatus, int]:
         """Count messages by status; a status without messages is 0."""
-        counted = select(OutboxRow.status, func.count()).group_by(OutboxRow.status)
         with self._db.reading() as session:
-            found = dict(session.exec(counted).all())
+            found = dict(session.exec(select(OutboxRow.status, func.count()).group_by(OutboxRow.status)).all())
         return {status: found.get(status.value, 0) for status in OutboxStatus}
 
     def stuck(self, kind: str, before: float) -> Stuck:

@@ -1,1 +1,1 @@
-"""Rows that other programs cause: their alerts and their heartbeats."""
+"""Rows that other programs cause, such as their alerts and their heartbeats, and what became of notifications."""
