@@ -372,6 +372,7 @@ async def test_a_key_is_made_shown_once_limited_and_revoked(page: Page) -> None:
     await expect(row).to_contain_text("5,000 tokens a day")
     await expect(row).not_to_contain_text("requests a minute")
 
+    await expect(page.locator("#live-state")).to_have_text("live")  # the page was loaded again
     await row.get_by_role("button", name="Revoke…").click()
     await dialog.get_by_role("button", name="Revoke", exact=True).click()
     await expect(row).to_contain_text("revoked")
