@@ -30,7 +30,7 @@ from controlplane.metrics.query.queries import samples_of
 from controlplane.metrics.query.render import Rendered, render
 from controlplane.metrics.query.workers import protocol
 from controlplane.metrics.query.workers.protocol import WorkerMessage
-from controlplane.metrics.query.workers.rule_answer import encoded
+from controlplane.metrics.query.workers.rule_answer import KnownLabels, encoded
 from controlplane.metrics.series.budget import Budget
 from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.storage.errors import Overtaken, StorageError
@@ -48,6 +48,8 @@ class Worker:
         self._engine, self._answers = engine, answers
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="promql")
         self._writing = threading.Lock()
+        self._labels = KnownLabels()
+        """Labels of rules' last results. Rules have one thread."""
         self._unwanted: dict[int, threading.Event] = {}
         """By number of the request: set once nobody waits for its answer."""
 
@@ -104,8 +106,11 @@ class Worker:
             self._answers.flush()
 
     def _rule(self, args: list[Any], left_s: float, unwanted: Callable[[], bool]) -> tuple[str, bytes]:
-        expr, at, known = args
-        return encoded(samples_of(self._engine.instant(expr, at, left_s, None, unwanted)), known)
+        expr, at, asker_has = args
+        samples = samples_of(self._engine.instant(expr, at, left_s, None, unwanted))
+        known, answer = encoded(samples, asker_has, self._labels.of(expr))
+        self._labels.keep(expr, known)
+        return known.digest, answer
 
     def _call(self, call: str, args: list[Any], left_s: float, unwanted: Callable[[], bool]) -> Rendered:
         engine, store, annotations = self._engine, self._engine.store, Annotations()

@@ -36,14 +36,20 @@ class Known(NamedTuple):
     labels: tuple[Labels, ...] = ()
 
 
-def encoded(samples: Sequence[VectorSample], known: str) -> tuple[str, bytes]:
-    """Return the digest of the samples' labels, and the answer. It has no labels if `known` is their digest."""
-    values = np.array([sample.value for sample in samples], dtype=np.float64).tobytes()
-    flat = [[text for pair in sample.labels for text in pair] for sample in samples]
+def encoded(samples: Sequence[VectorSample], asker_has: str, last: Known) -> tuple[Known, bytes]:
+    """Return the samples' labels with their digest, and the answer. It has no labels if `asker_has` is their digest.
+
+    `last` is what this function returned at the last turn. Labels that are still the same are not read again.
+    """
+    answer = COUNT.pack(len(samples)) + np.array([sample.value for sample in samples], dtype=np.float64).tobytes()
+    labels = tuple([sample.labels for sample in samples])
+    if labels == last.labels and asker_has == last.digest != "":
+        return last, answer
+    flat = [[text for pair in of_sample for text in pair] for of_sample in labels]
     lines = [json.dumps(flat[at : at + LINE_SAMPLES]).encode() for at in range(0, len(flat), LINE_SAMPLES)]
-    labels = b"\n".join(lines)
-    digest = hashlib.blake2b(labels, digest_size=DIGEST_BYTES).hexdigest()
-    return digest, COUNT.pack(len(samples)) + values + (b"" if digest == known else labels)
+    text = b"\n".join(lines)
+    now = Known(hashlib.blake2b(text, digest_size=DIGEST_BYTES).hexdigest(), labels)
+    return now, answer if now.digest == asker_has else answer + text
 
 
 def decoded(answer: bytes, digest: str, asked: Known) -> tuple[Known, list[VectorSample]]:
