@@ -2,10 +2,10 @@
 
     python benchmarks/soak_targets.py [--targets 2000] [--minutes 10]
 
-One process serves all targets, each with a behaviour of its own. The control plane finds them in `file_sd` files that
-are written again every 20 seconds. At the end the script prints the alerts that fired against those that had to, how
-much memory the control plane grew from the first third to the last, and how long its HTTP server took to answer. It
-ends with status 1 when an alert is wrong or missing.
+One process serves all targets, each with a behaviour of its own, and one asks the control plane for `/healthz`. The
+control plane finds the targets in `file_sd` files that are written again every 20 seconds. At the end the script prints
+the alerts that fired against those that had to, how much memory the control plane grew from the first third to the
+last, and how long its HTTP server took to answer. It ends with status 1 when an alert is wrong or missing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from common.answers import Answer, Answers, asked
 from common.contenders import TOKEN, Contender, control_plane_of
 
-INTERVAL_S, WRITE_S, POLL_S, PING_S = 15.0, 20.0, 5.0, 0.05
+INTERVAL_S, WRITE_S, POLL_S = 15.0, 20.0, 5.0
 DUE_S = 420.0
 """Seconds until all alerts must have fired: the slowest is for a target that was away three times."""
 MOVE_S = 90.0
@@ -86,7 +87,7 @@ class Seen:
 
     fired: dict[tuple[str, str], float] = field(default_factory=dict)
     """(alert, instance or GPU) -> seconds after the start."""
-    pings: list[float] = field(default_factory=list)
+    answers: Answers = field(default_factory=lambda: Answers([]))
     memory: list[int] = field(default_factory=list)
 
 
@@ -215,7 +216,7 @@ def served(count: int, begun: float, port: Connection) -> None:
 
 
 async def watch(contender: Contender, rewrite: Callable[[], None], minutes: float) -> Seen:
-    """Rewrite the lists, and note alerts, memory and answers, until the time is over."""
+    """Rewrite the lists, and note alerts and memory, until the time is over."""
     seen, begun = Seen(), time.monotonic()
     end, written, polled, told = begun + minutes * 60, begun, begun, begun
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {TOKEN}"}) as session:
@@ -235,11 +236,7 @@ async def watch(contender: Contender, rewrite: Callable[[], None], minutes: floa
             if now - told >= 60:
                 told = now
                 print(f"{(now - begun) / 60:4.0f} min  {seen.memory[-1] / 2**20:6.0f} MiB  {len(seen.fired)} alerts")
-            sent = time.perf_counter()
-            async with session.get(f"http://{contender.address}/healthz") as response:
-                await response.read()
-            seen.pings.append(time.perf_counter() - sent)
-            await asyncio.sleep(PING_S)
+            await asyncio.sleep(0.1)
     return seen
 
 
@@ -264,17 +261,15 @@ def report(seen: Seen, due: set[tuple[str, str]]) -> int:
     third = len(seen.memory) // 3
     first, last = max(seen.memory[:third], default=0), max(seen.memory[-third:], default=0)
     print(f"memory of its own: {first / 2**20:.0f} MiB in the first third, {last / 2**20:.0f} MiB in the last")
-    pings = sorted(seen.pings)
-    print(
-        f"answers of /healthz: {len(pings)}, median {pings[len(pings) // 2] * 1000:.1f} ms, "
-        f"99% within {pings[len(pings) * 99 // 100] * 1000:.0f} ms, longest {pings[-1] * 1000:.0f} ms"
-    )
+    print(f"answers of /healthz: {seen.answers.describe()}")
+    for answer in sorted(seen.answers.stalls, key=lambda answer: -answer.took)[:10]:
+        print(f"  after {answer.at:.1f} s: {answer.took * 1000:.0f} ms")
     return 1 if wrong or missing else 0
 
 
 def run(count: int, minutes: float) -> int:
     """Run the fleet and the control plane. Return the exit status."""
-    targets, begun = made(count), time.time()
+    targets, begun, answers = made(count), time.time(), list[Answer]()
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=served, args=(count, begun, theirs), daemon=True)
     server.start()
@@ -295,7 +290,9 @@ def run(count: int, minutes: float) -> int:
         }
         try:
             with control_plane_of(Path(scratch) / "plane", fleet) as contender:
-                seen = asyncio.run(watch(contender, rewrite, minutes))
+                with asked(contender.address, "/healthz", answers):
+                    seen = asyncio.run(watch(contender, rewrite, minutes))
+                seen.answers = Answers(answers)
         finally:
             server.terminate()
     return report(seen, expected(targets, begun))

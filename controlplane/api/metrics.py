@@ -183,7 +183,9 @@ def _storage(services: Services) -> Iterable[Metric]:
 
 def _queries(services: Services) -> Iterable[Metric]:
     report = services.querying()
-    yield GaugeMetricFamily("controlplane_query_workers", "Query workers that run.", value=report.workers)
+    yield GaugeMetricFamily(
+        "controlplane_query_workers", "Query workers that run, that of rules included.", value=report.workers
+    )
     states = [(("running",), float(report.running)), (("waiting",), float(report.waiting))]
     yield _labelled("controlplane_queries", "Unanswered queries of the HTTP API by state.", ("state",), states)
     counters = {

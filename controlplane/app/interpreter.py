@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-THRESHOLDS = (20_000, 8, 80)
+THRESHOLDS = (5_000, 8, 320)
 """Allocations between collections of the youngest objects; those between collections of the second and third age.
 
-With Python's own (700, 10, 10), the search for cycles took a tenth of the CPU time of 300 targets, and scrapes and
-rules make few cycles. No thread runs during a search: one of the second age took up to 0.24 s with 25, and 0.14 s with
-8. Full searches are as rare with (8, 80) as with (25, 25).
+With Python's own (700, 10, 10), the search for cycles took a tenth of the CPU time of 300 targets, and scrapes make few
+cycles. No thread runs during a search. With (20_000, 8, 80) those of the first two ages took up to 40 and 70 ms of CPU
+at 2,000 targets, with a quarter of it up to 9 and 34 ms. Full searches are as rare.
 """
 SWITCH_S = 0.0005
 """Seconds for which a thread keeps the interpreter while another waits. Python's own 0.005 let the event loop wait for

@@ -47,10 +47,9 @@ class MetricsQuerier:
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
         """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed when the query fails."""
         try:
-            value = await self._run(self._rules, partial(self.engine.instant, expr, at))
+            return samples_of(await self._run(self._rules, partial(self.engine.instant, expr, at)))
         except QueryError as error:
             raise QueryFailed(f"{error.kind}: {error}") from error
-        return samples_of(value)
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
         """Evaluate at unix second `at`, for the control plane's own readers; see Queries."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from alerts.errors import QueryFailed
 from alerts.interfaces import Querier, VectorSample
+from controlplane.errors import QueryError
 from controlplane.metrics.promql.values import QueryValue, Scalar, Vector
 from controlplane.metrics.query.exports.calls import Export
 from controlplane.metrics.query.render import Rendered
@@ -95,10 +95,10 @@ class Exports(Protocol):
 def samples_of(value: QueryValue) -> Sequence[VectorSample]:
     """Return a result as samples for a rule. A scalar is one sample without labels.
 
-    Raises QueryFailed when the result is neither an instant vector nor a scalar.
+    Raises QueryError when the result is neither an instant vector nor a scalar.
     """
     if isinstance(value, Vector):
         return value.samples
     if isinstance(value, Scalar):
         return [VectorSample((), value.value)]
-    raise QueryFailed("bad_data: a rule's expression must yield an instant vector or a scalar")
+    raise QueryError("bad_data", "a rule's expression must yield an instant vector or a scalar")

@@ -90,11 +90,10 @@ class RemoteQuerier:
         """
         try:
             await self._reassure()
-            value = await self._value(expr, at, self._timeout_s)
+            return samples_of(await self._value(expr, at, self._timeout_s))
         except QueryError as error:
             self._doubted = isinstance(error, _NoAnswer)
             raise QueryFailed(f"{error.kind}: {error}") from error
-        return samples_of(value)
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
         """Evaluate at one instant, for the control plane's own readers; see Queries. A partial answer is an error."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,8 @@ from controlplane.metrics.storage.records import Description
 MAX_FAMILIES = 50_000
 """Maximum number of metric families whose type and help are kept. Chosen: a fleet has some thousands."""
 
+WHOLE = 8
+"""Part of a layout's series, as 1 / WHOLE, from which on all of them are read: one alone takes ten times as long."""
 NONE = -1
 """Number that stands for no series."""
 
@@ -105,15 +107,27 @@ class SeriesTable:
     def _known(self, series: Sequence[Series]) -> Found:
         hashes = np.fromiter(map(hash, series), np.int64, len(series))
         numbers = np.full(len(series), NONE)
-        for position, number in self._numbers.find(hashes):
-            if self._series(number) == series[position]:
+        similar = list(self._numbers.find(hashes))
+        for (position, number), other in zip(similar, self._series([n for _, n in similar]), strict=True):
+            if other == series[position]:
                 numbers[position] = number
         return Found(hashes, numbers)
 
-    def _series(self, number: int) -> Series | None:
-        slot = self._elsewhere.get(number, (number,))[0]
-        placed = self._at(slot)
-        return None if placed is None else series_at(placed.layout, slot - placed.base)
+    def _series(self, numbers: Sequence[int]) -> Iterator[Series | None]:
+        """Yield the series of some numbers. None for one whose layout was removed."""
+        slots = [self._elsewhere.get(number, (number,))[0] for number in numbers]
+        places = [(slot, self._at(slot)) for slot in slots]
+        wanted = Counter(placed.base for _, placed in places if placed)
+        whole: dict[int, Sequence[Series]] = {}
+        for slot, placed in places:
+            if placed is None:
+                yield None
+            elif wanted[placed.base] * WHOLE < positions_of(placed.layout):
+                yield series_at(placed.layout, slot - placed.base)
+            else:
+                if placed.base not in whole:
+                    whole[placed.base] = series_of(placed.layout)
+                yield whole[placed.base][slot - placed.base]
 
     def _at(self, slot: int) -> _Placed | None:
         """Return the layout that a slot belongs to, or None if it was removed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 
-from alerts.errors import QueryFailed
 from controlplane.errors import ControlPlaneError
 from controlplane.metrics.query.queries import samples_of
 from controlplane.rollout.evidence import Queries
@@ -30,7 +29,7 @@ async def _sample(queries: Queries, plan: Plan, threshold: Threshold, window_s: 
     try:
         expr = filled(threshold.expr, plan.model, plan.to_version, plan.from_version, window_s)
         samples = samples_of(await queries.instant_value(expr, now))
-    except (ControlPlaneError, QueryFailed, ValueError) as error:
+    except (ControlPlaneError, ValueError) as error:
         return _made(threshold, None, Outcome.NOT_ENOUGH, f"cannot be evaluated: {error}")
     values = [sample.value for sample in samples if not math.isnan(sample.value)]
     if not values:

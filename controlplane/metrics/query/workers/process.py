@@ -1,8 +1,8 @@
-"""A query worker: a process of its own that answers ad-hoc queries over the files of a series store.
+"""A query worker: a process of its own that answers queries over the files of a series store.
 
-`python -m controlplane.metrics.query.workers.process FOLDER MAX_BYTES THREADS`, started by worker.py. It ends when its
-standard input ends. On Linux the kernel also kills it when the process that started it ends. So it never outlives the
-control plane.
+`python -m controlplane.metrics.query.workers.process FOLDER MAX_BYTES THREADS NICE`, started by worker.py. It ends when
+its standard input ends. On Linux the kernel also kills it when the process that started it ends. So it never outlives
+the control plane.
 """
 
 from __future__ import annotations
@@ -26,19 +26,17 @@ from controlplane.metrics.promql.annotations.collected import Annotations
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.query import api_views
 from controlplane.metrics.query.exports.calls import export
+from controlplane.metrics.query.queries import samples_of
 from controlplane.metrics.query.render import Rendered, render
 from controlplane.metrics.query.workers import protocol
 from controlplane.metrics.query.workers.protocol import WorkerMessage
+from controlplane.metrics.query.workers.rule_answer import KnownLabels, encoded
 from controlplane.metrics.series.budget import Budget
 from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.storage.errors import Overtaken, StorageError
 
 PR_SET_PDEATHSIG = 1
 """Option of prctl: the signal to get when the parent ends. Source: linux/prctl.h."""
-NICE = 5
-"""Niceness of a worker. Chosen: scraping, rules and rollouts come first when the processor is busy."""
-
-
 KEEP_UP_S = 60.0
 """Seconds between two reads of the journal without a query. Chosen."""
 
@@ -50,6 +48,8 @@ class Worker:
         self._engine, self._answers = engine, answers
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="promql")
         self._writing = threading.Lock()
+        self._labels = KnownLabels()
+        """Labels of rules' last results. Rules have one thread."""
         self._unwanted: dict[int, threading.Event] = {}
         """By number of the request: set once nobody waits for its answer."""
 
@@ -74,10 +74,14 @@ class Worker:
             left_s = head["by"] - time.monotonic()
             if left_s <= 0:
                 raise QueryError("timeout", "query timed out in query queue")
-            rendered = self._call(head["call"], head["args"], left_s, self._unwanted[number].is_set)
-            answer = WorkerMessage(
-                {"id": number, "warnings": rendered.warnings, "infos": rendered.infos}, rendered.data
-            )
+            unwanted = self._unwanted[number].is_set
+            if head["call"] == protocol.RULE:
+                digest, data = self._rule(head["args"], left_s, unwanted)
+                answer = WorkerMessage({"id": number, "digest": digest}, data)
+            else:
+                rendered = self._call(head["call"], head["args"], left_s, unwanted)
+                told = {"warnings": rendered.warnings, "infos": rendered.infos}
+                answer = WorkerMessage({"id": number, **told}, rendered.data)
         except QueryError as error:
             answer = WorkerMessage({"id": number, "kind": error.kind, "message": str(error)})
         except MemoryError:
@@ -100,6 +104,13 @@ class Worker:
         with self._writing:
             self._answers.write(data)
             self._answers.flush()
+
+    def _rule(self, args: list[Any], left_s: float, unwanted: Callable[[], bool]) -> tuple[str, bytes]:
+        expr, at, asker_has = args
+        samples = samples_of(self._engine.instant(expr, at, left_s, None, unwanted))
+        known, answer = encoded(samples, asker_has, self._labels.of(expr))
+        self._labels.keep(expr, known)
+        return known.digest, answer
 
     def _call(self, call: str, args: list[Any], left_s: float, unwanted: Callable[[], bool]) -> Rendered:
         engine, store, annotations = self._engine, self._engine.store, Annotations()
@@ -134,7 +145,7 @@ def keep_up(follow: Callable[[], object], wait: Callable[[float], bool]) -> None
             os._exit(0)
 
 
-def main(folder: str, max_bytes: str, threads: str) -> None:
+def main(folder: str, max_bytes: str, threads: str, nice: str) -> None:
     """Answer queries until the control plane ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -143,7 +154,7 @@ def main(folder: str, max_bytes: str, threads: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # The limit covers memory for computations, not mapped files.
     resource.setrlimit(resource.RLIMIT_DATA, (int(max_bytes), int(max_bytes)))
-    os.nice(NICE)
+    os.nice(int(nice))
     answers = os.fdopen(os.dup(1), "wb")
     # From here on only frames reach the control plane: other output goes to stderr.
     os.dup2(2, 1)

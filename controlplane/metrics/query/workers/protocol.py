@@ -7,8 +7,8 @@ monotonic clock, which both processes read. `{"cancel": n}` means that nobody wa
 the query soon and still sends an answer.
 
 A worker sends `{"id": 0}` once it has read the journal. An answer's head is `{"id": n, "warnings": [...], "infos":
-[...]}`, and its body is the result. The head of a failed query is `{"id": n, "kind": ..., "message": ...}`, as in
-QueryError.
+[...]}`, and its body is the result. The head of a rule's answer is `{"id": n, "digest": ...}`; rule_answer.py has its
+body. The head of a failed query is `{"id": n, "kind": ..., "message": ...}`, as in QueryError.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ HEAD = struct.Struct("<II")
 READY = 0
 """The id of the message that a worker is ready. No request has it."""
 
-INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES, EXPORT = (
+RULE, INSTANT, RANGE, SERIES, LABEL_NAMES, LABEL_VALUES, EXPORT = (
+    "instant",
     "instant_json",
     "range_json",
     "series",

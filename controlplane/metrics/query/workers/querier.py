@@ -1,10 +1,10 @@
-"""Ad-hoc queries in worker processes, so that no query delays a scrape, a rule or a rollout.
+"""Queries in worker processes, so that no query delays a scrape or a rollout.
 
-Rules and the control plane's own queries are evaluated in this process: they are known and small. A query of the HTTP
-API waits for its asker's turn and goes to a worker. If a query exceeds its deadline there, the worker is killed,
-whether or not anybody still waits. Other queries of that worker are sent to another worker. A query that exceeds its
-deadline while it waits for its turn is dropped. While the disk is full, new rows are only in memory, where a worker
-cannot read them. Then this process answers.
+Rules have a worker of their own (rules.py). The control plane's own queries are evaluated in this process: they are
+known and small. A query of the HTTP API waits for its asker's turn and goes to a worker. If a query exceeds its
+deadline there, the worker is killed, whether or not anybody still waits. Other queries of that worker are sent to
+another worker. A query that exceeds its deadline while it waits for its turn is dropped. While the disk is full, new
+rows are only in memory, where a worker cannot read them. Then this process answers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from alerts.errors import QueryFailed
 from alerts.interfaces import VectorSample
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.values import QueryValue
@@ -27,6 +28,7 @@ from controlplane.metrics.query.workers.fair_queue import FairQueue
 from controlplane.metrics.query.workers.pool import STOPPING, Pool, default_workers, shares_of
 from controlplane.metrics.query.workers.protocol import WorkerMessage
 from controlplane.metrics.query.workers.report import QueryReport
+from controlplane.metrics.query.workers.rules import RuleWorker
 from controlplane.metrics.series.budget import EngineLimits
 
 THREAD_BYTES = 2**20
@@ -39,19 +41,26 @@ class WorkerQuerier:
     def __init__(
         self, local: MetricsQuerier, folder: str, readable: Callable[[], bool], workers: int | None = None
     ) -> None:
-        """`local` evaluates rules. It also answers all queries while `readable` is false: some rows are not in files.
+        """`local` answers all queries while `readable` is false: some rows are not in files.
 
-        `workers` is the maximum number of worker processes. None means a number that fits this machine.
+        `workers` is the maximum number of worker processes for clients. None means a number that fits this machine.
         """
         workers = workers or default_workers()
         self._local, self._readable = local, readable
         self._limits: EngineLimits = local.engine.limits
         self._queue = FairQueue(shares_of(workers))
         self._pool = Pool(folder, workers)
+        self._rules = RuleWorker(folder)
 
     async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
         """Evaluate a rule's expression; see alerts.interfaces.Querier. Raises QueryFailed when the query fails."""
-        return await self._local.instant(expr, at)
+        if not self._readable():
+            return await self._local.instant(expr, at)
+        try:
+            found = await self._rules.evaluate(expr, at, self._limits.timeout_s)
+        except QueryError as error:
+            raise QueryFailed(f"{error.kind}: {error}") from error
+        return await self._local.instant(expr, at) if found is None else found
 
     async def instant_value(self, expr: str, at: float) -> QueryValue:
         """Evaluate for the control plane's own readers; see Queries."""
@@ -132,8 +141,9 @@ class WorkerQuerier:
 
     def report(self) -> QueryReport:
         """Return the numbers of queries and workers."""
-        queue, pool = self._queue, self._pool
-        return QueryReport(pool.workers, queue.running, queue.waiting, queue.refused, pool.restarts)
+        queue, pool, rules = self._queue, self._pool, self._rules
+        workers, restarts = pool.workers + rules.workers, pool.restarts + rules.restarts
+        return QueryReport(workers, queue.running, queue.waiting, queue.refused, restarts)
 
     def refuse(self) -> None:
         """Accept no further ad-hoc queries. Waiting ones fail with "the control plane is stopping". Rules go on."""
@@ -143,11 +153,12 @@ class WorkerQuerier:
     def close(self) -> None:
         """Accept no further queries, and kill the workers."""
         self.refuse()
+        self._rules.kill()
         self._local.close()
 
     async def wait_closed(self) -> None:
         """Wait until the workers have ended, after `close`."""
-        await self._pool.wait_closed()
+        await asyncio.gather(self._pool.wait_closed(), self._rules.wait_closed())
 
     async def _rendered(self, asker: str, call: str, args: list[Any], timeout_s: float | None) -> Rendered:
         longest_s = self._limits.timeout_s if timeout_s is None else min(timeout_s, self._limits.timeout_s)

@@ -27,6 +27,9 @@ THREADS = 8
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(64 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20)}
 """Settings of glibc. With them it reuses the memory of arrays of some MB. By default it maps each array anew, with page
 faults that take a fifth of the time of a query over 6,000 series."""
+NICE = 5
+"""Niceness of a worker for clients' queries. Chosen: scraping, rules and rollouts come first when the processor is
+busy."""
 GRACE_S = 2.0
 """Seconds past its deadline that a query may take. Chosen: a query checks the clock between steps only."""
 LEFT_S = 5.0
@@ -72,12 +75,16 @@ class Worker:
         self._reading = asyncio.create_task(self._read(), name=f"query worker {process.pid}")
 
     @classmethod
-    async def start(cls, folder: str, on_end: Callable[[Worker], None]) -> Worker:
+    async def start(
+        cls, folder: str, on_end: Callable[[Worker], None], *, threads: int = THREADS, nice: int = NICE
+    ) -> Worker:
         """Start a worker over the store in `folder`. `on_end` is called when it has ended.
 
-        Raises QueryError when the process cannot be started.
+        It runs `threads` queries at a time. `nice` is how much lower its priority is. Raises QueryError when the
+        process cannot be started.
         """
-        arguments = ("-m", "controlplane.metrics.query.workers.process", folder, str(MAX_BYTES), str(THREADS))
+        program = "controlplane.metrics.query.workers.process"
+        arguments = ("-m", program, folder, str(MAX_BYTES), str(threads), str(nice))
         try:
             # A session of its own: Ctrl-C in the terminal must not reach the worker.
             process = await asyncio.create_subprocess_exec(
