@@ -122,6 +122,11 @@ def commands(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(p) if n % 2 else p for n, p in enumerate(parts))
 
 
+def bare(text: str) -> str:
+    """Return a sentence without the backquotes around its commands, for an attribute."""
+    return text.replace("`", "")
+
+
 def is_link(value: str) -> bool:
     """Return whether a text of a rule file may become a link. `javascript:` and relative paths must stay text."""
     return value.startswith(("https://", "http://"))
@@ -141,6 +146,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "counted": counted,
     "happened": happened,
     "commands": commands,
+    "bare": bare,
     "measured": measured,
     "change": changed,
     "strength": strength,
