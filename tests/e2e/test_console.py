@@ -270,7 +270,7 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
     await expect(page.locator("tbody tr")).to_have_count(1)  # the double click started one
 
     await page.goto("/models/model")
-    await page.get_by_role("button", name="Roll model back to v1").click()
+    await page.get_by_role("button", name="Roll back to v1, model").click()
     dialog = page.get_by_role("dialog", name="Roll model back to v1?")
     await expect(dialog.locator("ol li").first).to_contain_text("load v1")
     await dialog.get_by_role("button", name="Roll back").click()
@@ -305,7 +305,7 @@ async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: 
     await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
     await expect(page.locator(".stepper li.done")).to_have_count(await steps.count())
     await page.goto("/models/model")
-    await page.get_by_role("button", name="Roll model back to v1").click()
+    await page.get_by_role("button", name="Roll back to v1, model").click()
     await page.get_by_role("button", name="Roll back", exact=True).click()
     await page.wait_for_url("**/rollouts/r-*")
     await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)

@@ -63,7 +63,7 @@ async def test_a_backup_is_run_and_its_snapshot_shown(page: Page) -> None:  # no
     await sign_in(page, ADMIN, "/backups")
     await expect(page.get_by_text("The repository has no snapshots.")).to_be_visible(timeout=WAIT_MS)
     dialog, row = page.get_by_role("dialog"), page.locator("#job-weights")
-    await page.get_by_role("button", name="Run backup weights now").click()
+    await page.get_by_role("button", name="Run now: weights").click()
     await expect(dialog).to_contain_text("as a new snapshot of weights")
     await expect(dialog).to_contain_text("deletes the snapshots of weights beyond 3 last")
     await dialog.get_by_role("button", name="Run now").click()
@@ -74,7 +74,7 @@ async def test_a_backup_is_run_and_its_snapshot_shown(page: Page) -> None:  # no
     await expect(snapshots).to_have_count(1, timeout=WAIT_MS)
     await expect(snapshots.first).to_contain_text("weights")
 
-    await page.get_by_role("button", name="Verify the repository now").click()
+    await page.get_by_role("button", name="Verify now: the repository").click()
     await dialog.get_by_role("button", name="Verify now").click()
     await expect(page.locator("#job-verify")).to_contain_text("packs were read, and are whole", timeout=WAIT_MS)
 
@@ -82,7 +82,7 @@ async def test_a_backup_is_run_and_its_snapshot_shown(page: Page) -> None:  # no
 async def test_a_failed_run_says_why_and_its_page_has_the_history(page: Page) -> None:  # noqa: F811
     name = "a-job-with-a-name-as-long-as-people-make-them"
     await sign_in(page, ADMIN, "/backups")
-    await page.get_by_role("button", name=f"Run backup {name} now").click()
+    await page.get_by_role("button", name=f"Run now: {name}").click()
     await page.get_by_role("dialog").get_by_role("button", name="Run now").click()
     await page.wait_for_url("**/backups")
     row = page.locator(f"#job-{name}")

@@ -60,7 +60,7 @@ function listen() {
   for (const kind of KINDS) source.addEventListener(kind, heard);
 }
 
-function refresh() {
+export function refresh() {
   htmx.trigger(page, "refresh");
 }
 
