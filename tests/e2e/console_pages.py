@@ -44,6 +44,13 @@ PAGES = {
     "notifications-route": "/notifications?labels=severity%3Dcritical%2C+model%3Dchat",
     "keys": "/keys",
     "audit": "/audit",
+    "query": "/query?expr=sum+by+(model)+(rate(llm_requests_total%5B5m%5D))&tab=chart",
+    "rules": "/rules",
+    "rules-try": "/rules/try",
+    "gateway": "/gateway",
+    "cost": "/cost",
+    "access": "/access",
+    "system": "/system",
     "runbooks": "/runbooks",
     "runbook": "/runbooks/LLMLatencyP99High",
 }

@@ -100,9 +100,9 @@ async def test_a_failed_run_says_why_and_its_page_has_the_history(page: Page) ->
             for path in ("/backups", f"/backups/{name}"):
                 await page.goto(path)
                 await expect(page.locator("#live-state")).to_have_text("live")
-                assert await page.evaluate("document.documentElement.scrollWidth") == width
+                assert await page.evaluate("document.documentElement.scrollWidth") <= width
                 hidden = await page.evaluate(
                     """[...document.querySelectorAll('#live .table')].filter((table) =>
-                    table.scrollWidth > table.clientWidth).length"""
+                    table.scrollWidth > table.clientWidth + 1).length"""
                 )
                 assert width > 375 or hidden == 0
