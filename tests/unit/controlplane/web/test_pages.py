@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from collectors.discovery.group import DroppedTarget
 from collectors.relabel import Action, RelabelRule
 from collectors.samples import labels_of
 from collectors.target import TargetHealth
+from controlplane import web
 from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.config.model import Fleet
@@ -451,3 +453,16 @@ async def test_error_budgets_that_cannot_be_read_hide_nothing_else(
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/models/chat")
     assert "The numbers of the SLOs cannot be read now." in page and "Backends" in page
+
+
+def test_no_sheet_of_one_area_changes_what_another_area_shows() -> None:
+    folder = Path(web.__file__).parent / "static" / "css"
+    begins: dict[str, set[str]] = {}
+    for name in ("fleet", "models", "operations", "alerting"):
+        text = re.sub(r"/\*.*?\*/", "", (folder / f"{name}.css").read_text(encoding="utf-8"), flags=re.DOTALL)
+        selectors = [one.strip() for group in re.findall(r"([^{}]+)\{", text) for one in group.split(",")]
+        begins[name] = {found[1] for one in selectors if (found := re.match(r"\.([\w-]+)", one))}
+    # These are of all pages; a sheet adds a kind of its own, as `.charts.three`.
+    shared = {"bar", "charts", "table"}
+    twice = {c for a in begins for b in begins if a < b for c in begins[a] & begins[b]} - shared
+    assert twice == set(), "give one of them another name"
