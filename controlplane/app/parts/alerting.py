@@ -15,9 +15,9 @@ from alerts.dispatch.routing import nobody_knows
 from alerts.duty import Roster
 from alerts.evaluate import GroupEvaluator, GroupReport
 from alerts.interfaces import Clock, Notifier, Querier
-from alerts.refresh import REFRESH_S
 from alerts.rule_ids import RuleIds
 from alerts.rules import AlertingRule, RuleGroup
+from alerts.sending.refresh import REFRESH_S
 from collectors.samples import SampleSink
 from controlplane.app.evaluators import Evaluators
 from controlplane.app.parts.abreast import abreast

@@ -12,8 +12,8 @@ from alerts.dispatch import Dispatcher, GroupLog, Stages
 from alerts.duty import Roster
 from alerts.interfaces import Clock, Notifier
 from alerts.notify.pace import SharedBuckets
-from alerts.refresh import Refresher
 from alerts.sender import MessageSender
+from alerts.sending.refresh import Refresher
 from controlplane.app.parts.alerting_settings import AlertingSettings
 from controlplane.app.parts.holding import HoldWatch, Reminders
 from controlplane.app.parts.part import kept

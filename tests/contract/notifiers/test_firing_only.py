@@ -11,7 +11,7 @@ import pytest
 from alerts.charts import NO_CHARTS, Charting
 from alerts.interfaces import AlertState, MessageRef, Notifier
 from alerts.notify.firing_only import EDITED, LEFT_OUT
-from alerts.refresh import Refreshing
+from alerts.sending.refresh import Refreshing
 from controlplane.app.notifying.recipes import recipe_of
 from tests.contract.notifiers.messages import EDIT, FIRING, NOTICE, RESOLVED, alert
 from tests.fakes.fleet_text import parse_fleet

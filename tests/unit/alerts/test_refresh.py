@@ -11,7 +11,7 @@ import pytest
 from alerts.dispatch import Deliveries, GroupState, Picture
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef
-from alerts.refresh import Refresher
+from alerts.sending.refresh import Refresher
 
 
 def alert(name: str, state: AlertState = AlertState.FIRING) -> AlertInstance:
