@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="mod
 async def test_the_palette_goes_to_a_model_by_a_part_of_its_name(page: Page) -> None:  # noqa: F811
     await sign_in(page, ADMIN, "/targets")
     await page.keyboard.press("Control+k")
-    field = page.get_by_role("combobox")
+    field = page.locator("#palette").get_by_role("combobox")
     await expect(field).to_be_focused()
     await expect(page.locator("#palette").get_by_role("option", name="chat")).to_be_visible()
     await field.fill("cha")

@@ -47,6 +47,7 @@ async def page(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 async def looked_at(page: Page, name: str) -> None:
     """Check that the page is not wider than its window, and keep a picture if somebody wants to look at it."""
+    await expect(page.locator("#live-state")).to_have_text("live")  # before that, a click on a button is lost
     width = page.viewport_size["width"] if page.viewport_size else 0
     assert await page.evaluate("document.documentElement.scrollWidth") <= width, name
     if folder := os.environ.get("PICTURES"):
