@@ -120,7 +120,10 @@ async def tried(queries: Queries, trial: Trial, asker: str = "") -> TrialView:
     _checked(trial)
     read = await asyncio.to_thread(_read, trial.text, trial.for_s)
     rule = read.rule
-    times = _times(trial, rule.for_s if rule else 0.0)
+    for_s = rule.for_s if rule else 0.0
+    if for_s > LONGEST_S:
+        raise MalformedRequest(f"for must last {format_duration(LONGEST_S)} at most: a trial looks back no further")
+    times = _times(trial, for_s)
     found: list[Episode] = []
     if rule is not None:
         answer = await queries.range_json(
