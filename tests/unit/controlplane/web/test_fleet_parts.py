@@ -129,6 +129,12 @@ def test_the_edge_of_a_card_has_the_worst_state() -> None:
     assert card(model(), needs=[need("person", "chat")]).state == "firing"
 
 
+def test_no_model_is_fine_while_some_alerts_are_not_known() -> None:
+    models = [model(), model("embed", version("v1", "stable", "unavailable"))]
+    found = cards_of(models, (), (), (), trends(), every_alert=False)
+    assert [one.state for one in found] == ["unknown", "firing"]
+
+
 def test_the_traffic_bar_has_the_colour_that_each_version_has_everywhere() -> None:
     versions = (version("v1"), version("v2", "stable", share=0.9), version("v3", "candidate", share=0.1))
     found = card(model("chat", *versions))
