@@ -32,7 +32,9 @@ def failed(*counters: tuple[str, str, str]) -> dict[tuple[str, str], float]:
 
 def test_a_version_that_never_failed_has_a_share_of_zero_from_its_own_source() -> None:
     stable, engine = ("v1", "gateway", "success"), ("v2", "engine", "error")
-    found = failed(stable, ("v1", "gateway", "error"), ("v2", "gateway", "success"), ("v2", "engine", "success"), engine)
+    found = failed(
+        stable, ("v1", "gateway", "error"), ("v2", "gateway", "success"), ("v2", "engine", "success"), engine
+    )
     assert found == {("v1", "gateway"): pytest.approx(0.5), ("v2", "gateway"): 0.0}
 
 
