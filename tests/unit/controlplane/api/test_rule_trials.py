@@ -150,3 +150,9 @@ async def test_runbooks_are_listed_with_their_pack_and_severity(rig: Any) -> Non
         "severities": ["critical"],
     }
     assert [item["name"] for item in items] == sorted(item["name"] for item in items)
+
+
+async def test_a_for_that_is_longer_than_any_range_is_refused(measured: Any) -> None:
+    rule = "alert: Hot\nexpr: gpu_temperature_celsius > 85\nfor: 99y\nlabels: {severity: critical}\n"
+    found = await tried(measured, 400, rule=rule, range="1h")
+    assert found["detail"].startswith("for must last 31d at most")
