@@ -20,9 +20,9 @@ def failed(*counters: tuple[str, str, str]) -> dict[tuple[str, str], float]:
     store = SeriesStore(retention_s=1e9)
     for version, source, outcome in counters:
         labels = labels_of({"model": "chat", "version": version, "source": source, "outcome": outcome})
-        for at, value in MINUTE.items():
+        for at, counted in MINUTE.items():
             store.append(f"{version}{source}{outcome}", Layout((Series("llm_requests_total", labels),)), at * 1000,
-                         np.array([value]))  # fmt: skip
+                         np.array([counted]))  # fmt: skip
     (query,) = failures(Scope("chat")).queries
     value = PromqlEngine(store).instant(query["expr"].replace("$window", "1m"), 60.0)
     assert isinstance(value, Vector)
