@@ -192,8 +192,8 @@ def _of_expression(expr: str, for_s: float) -> _Read:
 
 def _is_yaml(text: str) -> bool:
     """Return whether a text is a rule and no expression: one of its lines begins a field of a rule."""
-    fields = ("alert:", "record:", "expr:", "groups:", "apiVersion:")
-    return any(line.strip().removeprefix("- ").startswith(fields) for line in text.split("\n"))
+    fields = ("alert: ", "record: ", "expr: ", "groups: ", "apiVersion: ")  # `alert:errors:sum` is a metric
+    return any(f"{line.strip().removeprefix('- ')} ".startswith(fields) for line in text.split("\n"))
 
 
 def _line_of(message: str) -> int:
