@@ -25,8 +25,8 @@ from controlplane.errors import ControlPlaneError, NotFound
 from controlplane.store.audit import REFUSED, AuditFilter
 from controlplane.web.csv_answer import csv_answer
 from controlplane.web.dialog import led_to, opened_directly
+from controlplane.web.faults import faults_of
 from controlplane.web.languages import noted
-from controlplane.web.operations.faults import faults_of
 from controlplane.web.render import Renderer
 
 PATH = "/access"

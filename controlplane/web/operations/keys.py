@@ -32,9 +32,9 @@ from controlplane.api.services import ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.web.csv_answer import csv_answer
 from controlplane.web.dialog import led_to, opened_directly
+from controlplane.web.faults import faults_of
 from controlplane.web.languages import noted
 from controlplane.web.operations.bars import share
-from controlplane.web.operations.faults import faults_of
 from controlplane.web.render import Renderer
 
 PATH = "/keys"
