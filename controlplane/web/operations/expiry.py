@@ -13,7 +13,7 @@ STATES = (noted("live"), noted("expires soon"), noted("expired"), noted("revoked
 
 
 class Credential(Protocol):
-    """What opens something until it ends. Times are RFC 3339; None: it does not."""
+    """Token or key: it opens something until it ends. Times are RFC 3339; None: it does not."""
 
     @property
     def live(self) -> bool:
