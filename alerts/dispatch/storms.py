@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 from alerts.dispatch.groups import GroupState, Picture
 from alerts.dispatch.routing import Members, Outlet, Sorted, Stages, sort
 from alerts.interfaces import AlertInstance, Message, Storm, StormCount
+from alerts.routing.matchers import Matcher, Op
 from alerts.routing.storms import Storms
 from alerts.routing.tree import Node
 from collectors.samples import Labels
@@ -118,7 +119,7 @@ def storm_of(stages: Stages, picture: Picture, members: Members, message: Messag
     acts = [one.sentence for one in happened if one.model is None or one.model in models]
     groups = len({key for _, key in members.origins})
     storm = Storm(name, value, groups, counts, tuple(acts[-MOST_ACTS:]), members.rest)
-    url = f"{stages.console_url}/alerts?{urlencode({'state': 'active', 'label': f'{name}={value}'})}"
+    url = f"{stages.console_url}/alerts?{urlencode({'state': 'active', 'label': Matcher(name, Op.EQUAL, value)})}"
     return replace(message, storm=storm, console_url=url if stages.console_url else "")
 
 

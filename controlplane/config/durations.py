@@ -21,6 +21,8 @@ def duration_seconds(value: Any) -> float:
     return parse_duration(value)
 
 
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0
+"""The first second of the year 1 and the last one of the year 9999: what RFC 3339 can write."""
 INSTANT = "a time such as 2026-11-28T08:43:55Z (RFC 3339), unix seconds, or a duration before now such as 5m"
 """Words for the texts that `instant_seconds` reads."""
 
@@ -30,6 +32,13 @@ def instant_seconds(text: str, now: float) -> float:
 
     Raises ValueError for any other text.
     """
+    found = _read(text, now)
+    if not _FIRST <= found <= _LAST:
+        raise ValueError(f"expected {INSTANT}, within the years 1 to 9999 in UTC")
+    return found
+
+
+def _read(text: str, now: float) -> float:
     if re.fullmatch(r"[0-9]{9,12}(\.[0-9]{1,9})?", text):  # nine digits: from 1973 on; fewer may be a year or a mistake
         return float(text)
     try:

@@ -30,6 +30,8 @@ IDLE_SHARE = 20.0
 """A reading of t seconds is followed by at least 20·t seconds without one: a twentieth of a worker, at most."""
 LONGEST_S = 300.0
 """Longest time between two readings, in seconds."""
+STALE_S = 2 * LONGEST_S
+"""Age in seconds from which on a reading is no longer shown: nobody looked, so it is not of this hour."""
 ASKER = "trends"
 """Name under which the queries wait for a worker, so that they do not delay those of people."""
 
@@ -164,12 +166,13 @@ class TrendReader:
         self._config, self._queries, self._clock = config, queries, clock
         self._histories = {measure.name: _History() for measure in MEASURES}
         self._kept: TrendsView | None = None
+        self._kept_at = -math.inf
         self._limits: tuple[Fleet, dict[str, float]] | None = None
         self._next_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
 
     async def trends(self, patience_s: float | None = None) -> TrendsView:
-        """Return the lines. After `patience_s` seconds return those of before, or none yet, while new ones are read.
+        """Return the lines. After `patience_s` seconds return those of before while new ones are read, or none.
 
         None waits. A line that cannot be read is missing, and a warning says why. Nothing is raised.
         """
@@ -178,7 +181,8 @@ class TrendReader:
             self._reading = asyncio.create_task(self._read(now))
         if self._reading is not None:
             await asyncio.wait({self._reading}, timeout=patience_s)
-        return self._view(now) if self._kept is None else self._kept
+        fresh = 0 <= self._clock.now() - self._kept_at <= STALE_S
+        return self._kept if self._kept is not None and fresh else self._view(now)
 
     async def _read(self, now: float) -> None:
         began = asyncio.get_running_loop().time()
@@ -186,6 +190,7 @@ class TrendReader:
             asked = queries(self._config().scrape.interval)
             faults = await asyncio.gather(*(self._read_measure(name, expr, now) for name, expr in asked.items()))
             self._kept = self._view(now, self._models(int(now // STEP_S)), tuple(filter(None, faults)))
+            self._kept_at = now
         finally:
             took_s = asyncio.get_running_loop().time() - began
             self._next_at = now + min(max(FRESH_S, IDLE_SHARE * took_s), LONGEST_S)

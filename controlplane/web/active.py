@@ -14,13 +14,13 @@ ALERTS = 500
 """Most alerts of such a page. Chosen: a browser redraws so many at every change without a delay."""
 
 
-async def active_alerts(services: Services) -> Sequence[AlertView]:
+async def active_alerts(services: Services) -> Sequence[AlertView] | None:
     """Return the active alerts for people, firing ones first, ALERTS at most. Severity none is for machines.
 
-    When they cannot be read, return none: the fleet's warnings say so.
+    None: they cannot be read. The fleet's warnings say why.
     """
     try:
         found = await asyncio.to_thread(read_alerts, services, "active", ALERTS)
     except ControlPlaneError:
-        return ()
+        return None
     return [alert for alert in found.items if alert.severity != "none"]

@@ -87,7 +87,7 @@ def size(value: float | None) -> str:
 
 def duration(value: float | None) -> str:
     """Return seconds for a person, such as `7 min 30 s`."""
-    return UNKNOWN if value is None else lasting(value)
+    return UNKNOWN if value is None or not math.isfinite(value) else lasting(value)
 
 
 def clock(value: str | None) -> Markup:

@@ -98,7 +98,7 @@ class KeyUsageView(View):
     """Start of the newest minute, hour or day with usage, as it is kept."""
     day_tokens: int
     day_usd: float | None
-    """null: no model of the usage had a price."""
+    """null: no model of the usage had a price. 0: there is no usage."""
     month_requests: int
     month_tokens: int
     month_usd: float | None
@@ -199,4 +199,6 @@ def _tokens(row: dict[str, Any] | None) -> int:
 
 
 def _usd(row: dict[str, Any] | None) -> float | None:
-    return None if row is None or row["usd"] is None else round(row["usd"], 6)
+    if row is None:
+        return 0.0
+    return None if row["usd"] is None else round(row["usd"], 6)

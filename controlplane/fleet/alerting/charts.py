@@ -87,7 +87,8 @@ def about(expr: str, labels: Mapping[str, str]) -> str:
     series = "vector(1)"
     for name, value in labels.items():
         series = f'label_replace({series}, "{name}", {quote(value.replace("$", "$$"))}, "", "")'
-    return f"({expr}) and on ({', '.join(labels)}) {series}"
+    end = "\n" if "#" in expr else ""  # a comment on the last line must not hide what follows
+    return f"({expr}{end}) and on ({', '.join(labels)}) {series}"
 
 
 def _compared(expr: str, node: Node) -> Compared | None:

@@ -120,7 +120,10 @@ async def tried(queries: Queries, trial: Trial, asker: str = "") -> TrialView:
     _checked(trial)
     read = await asyncio.to_thread(_read, trial.text, trial.for_s)
     rule = read.rule
-    times = _times(trial, rule.for_s if rule else 0.0)
+    for_s = rule.for_s if rule else 0.0
+    if for_s > LONGEST_S:
+        raise MalformedRequest(f"for must last {format_duration(LONGEST_S)} at most: a trial looks back no further")
+    times = _times(trial, for_s)
     found: list[Episode] = []
     if rule is not None:
         answer = await queries.range_json(
@@ -189,8 +192,8 @@ def _of_expression(expr: str, for_s: float) -> _Read:
 
 def _is_yaml(text: str) -> bool:
     """Return whether a text is a rule and no expression: one of its lines begins a field of a rule."""
-    fields = ("alert:", "record:", "expr:", "groups:", "apiVersion:")
-    return any(line.strip().removeprefix("- ").startswith(fields) for line in text.split("\n"))
+    fields = ("alert: ", "record: ", "expr: ", "groups: ", "apiVersion: ")  # `alert:errors:sum` is a metric
+    return any(f"{line.strip().removeprefix('- ')} ".startswith(fields) for line in text.split("\n"))
 
 
 def _line_of(message: str) -> int:

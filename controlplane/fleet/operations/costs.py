@@ -15,6 +15,7 @@ IDLE_BELOW = 0.05
 ACCOUNTS = 'max by (account, __name__) ({__name__=~"llm_budget_(spent|limit|prorated|forecast)_usd", account!=""})'
 """Budgets of accounts at providers. Those of models are read from the ledger."""
 GPUS = "max by (node, gpu) (avg_over_time(gpu_utilization_ratio[1h]))"
+BudgetState = Literal["over", "ahead", "good", "none", "unknown"]
 
 
 class BudgetView(View):
@@ -31,8 +32,9 @@ class BudgetView(View):
     observed_seconds: float | None
     unobserved_seconds: float | None
     """Time of the month in which the number of GPUs was not known. It is not charged."""
-    state: Literal["over", "ahead", "good", "none"]
-    """over: more than the budget is spent. ahead: the forecast is above it. none: no budget is set."""
+    state: BudgetState
+    """over: more than the budget is spent. ahead: the forecast is above it. none: no budget is set. unknown: what was
+    spent is not known."""
 
 
 class CostView(View):
@@ -124,11 +126,11 @@ def _of_accounts(samples: Sequence[VectorSample]) -> list[BudgetView]:
     return views
 
 
-def _state(
-    spent: float | None, limit: float | None, forecast: float | None
-) -> Literal["over", "ahead", "good", "none"]:
+def _state(spent: float | None, limit: float | None, forecast: float | None) -> BudgetState:
     if limit is None:
         return "none"
-    if spent is not None and spent > limit:
+    if spent is None:
+        return "unknown"
+    if spent > limit:
         return "over"
     return "ahead" if forecast is not None and forecast > limit else "good"

@@ -85,9 +85,33 @@ class RouteList(View):
     """Names of numbers that could not be read now."""
 
 
+class _Index:
+    """The samples of the queries, found by their labels: each query is looked through once, not for each backend."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+        self._found: dict[tuple[str, ...], dict[tuple[str, ...], list[tuple[dict[str, str], float]]]] = {}
+
+    def of(self, name: str, **wanted: str) -> list[tuple[dict[str, str], float]]:
+        """Return a query's samples with these labels."""
+        key = (name, *wanted)
+        if key not in self._found:
+            grouped: dict[tuple[str, ...], list[tuple[dict[str, str], float]]] = {}
+            for labels, value in _read(self._numbers, name):
+                grouped.setdefault(tuple(labels.get(label, "") for label in wanted), []).append((labels, value))
+            self._found[key] = grouped
+        return self._found[key].get(tuple(wanted.values()), [])
+
+    def sum(self, name: str, **wanted: str) -> float | None:
+        """Return the sum of a query's samples with these labels; None: there are none."""
+        found = [value for _, value in self.of(name, **wanted)]
+        return sum(found) if found else None
+
+
 def route_models(desired: Desired, numbers: Numbers) -> tuple[RouteModelView, ...]:
     """Return every model of the desired state, with its numbers."""
-    return tuple(_model(model, numbers) for model in desired.models)
+    index = _Index(numbers)
+    return tuple(_model(model, index) for model in desired.models)
 
 
 def refusals(numbers: Numbers) -> tuple[RefusalView, ...]:
@@ -100,22 +124,19 @@ def refusals(numbers: Numbers) -> tuple[RefusalView, ...]:
     return tuple(sorted(found, key=lambda one: (-one.requests, one.model, one.kind)))
 
 
-def _model(model: ModelSpec, numbers: Numbers) -> RouteModelView:
+def _model(model: ModelSpec, index: _Index) -> RouteModelView:
     return RouteModelView(
         model=model.name,
         generation=model.generation,
-        waiting=_sum(numbers, "waiting", model=model.name),
+        waiting=index.sum("waiting", model=model.name),
         most_waiting=model.queue.max_waiting,
-        versions=tuple(_version(model.name, version, numbers) for version in model.versions),
+        versions=tuple(_version(model.name, version, index) for version in model.versions),
     )
 
 
-def _version(model: str, version: VersionSpec, numbers: Numbers) -> RouteVersionView:
-    outcomes = [
-        (labels.get("outcome", ""), value)
-        for labels, value in _read(numbers, "requests")
-        if labels.get("model") == model and labels.get("version") == version.name
-    ]
+def _version(model: str, version: VersionSpec, index: _Index) -> RouteVersionView:
+    of_it = {"model": model, "version": version.name}
+    outcomes = [(labels.get("outcome", ""), value) for labels, value in index.of("requests", **of_it)]
     total = sum(value for _, value in outcomes) if outcomes else None
     counted = sum(value for outcome, value in outcomes if outcome not in NOBODYS)
     failed = sum(value for outcome, value in outcomes if outcome not in {GOOD, *NOBODYS})
@@ -124,22 +145,22 @@ def _version(model: str, version: VersionSpec, numbers: Numbers) -> RouteVersion
         weight=version.weight / WHOLE,
         requests_per_second=total,
         error_ratio=failed / counted if counted else None,
-        latency_p99_seconds=_sum(numbers, "p99", model=model, version=version.name),
-        open_requests=_sum(numbers, "running", model=model, version=version.name),
-        backends=tuple(_backend(model, version.name, backend, numbers) for backend in version.backends),
+        latency_p99_seconds=index.sum("p99", **of_it),
+        open_requests=index.sum("running", **of_it),
+        backends=tuple(_backend(model, version.name, backend, index) for backend in version.backends),
     )
 
 
-def _backend(model: str, version: str, backend: BackendSpec, numbers: Numbers) -> RouteBackendView:
+def _backend(model: str, version: str, backend: BackendSpec, index: _Index) -> RouteBackendView:
     of_it = {"model": model, "version": version, "backend": backend.url}
-    running = _sum(numbers, "running", **of_it)
+    running = index.sum("running", **of_it)
     return RouteBackendView(
         url=backend.url,
         engine=backend.engine,
         open_requests=None if running is None else round(running),
         most_open=backend.max_in_flight or None,
-        ejected=_yes(_sum(numbers, "ejected", **of_it)),
-        vetoed=_yes(_sum(numbers, "vetoed", backend=backend.url)),
+        ejected=_yes(index.sum("ejected", **of_it)),
+        vetoed=_yes(index.sum("vetoed", backend=backend.url)),
         draining=backend.draining,
     )
 
@@ -148,12 +169,6 @@ def _read(numbers: Numbers, name: str) -> list[tuple[dict[str, str], float]]:
     """Return the samples of a query with their labels. NaN is dropped: a quantile without requests is unknown."""
     found = ((dict(sample.labels), finite(sample.value)) for sample in numbers.get(name, ()))
     return [(labels, value) for labels, value in found if value is not None]
-
-
-def _sum(numbers: Numbers, name: str, **wanted: str) -> float | None:
-    """Return the sum of a query's samples with these labels; None: there are none."""
-    found = [value for labels, value in _read(numbers, name) if wanted.items() <= labels.items()]
-    return sum(found) if found else None
 
 
 def _yes(value: float | None) -> bool | None:

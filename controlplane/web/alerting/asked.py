@@ -74,7 +74,8 @@ class Asked:
                 return False
             if not all(_holds(matcher, alert, labels) for matcher in matchers):
                 return False
-            return not words or all(word in _words_of(alert) for word in words)
+            text = _words_of(alert) if words else ""
+            return all(word in text for word in words)
 
         return passes
 

@@ -65,6 +65,8 @@ class Board:
     total: int
     """Number of alerts on this tab."""
     rows: Sequence[AlertView] = ()
+    page: int = 1
+    """The page of the rows: that of the address, or the last one there is."""
     resolved: Sequence[AlertView] = ()
     """The newest resolved alerts, for the foot of the tab `all`."""
     groups: Sequence[Group] = ()
@@ -79,7 +81,7 @@ class Board:
     @property
     def pages(self) -> int:
         """Number of pages, at least one."""
-        return max(1, -(-self.total // PAGE))
+        return _pages(self.total)
 
     def toggled(self, group: Group) -> tuple[str, ...]:
         """Return the names of the groups that are open once one is opened or folded."""
@@ -144,7 +146,8 @@ def board_of(services: Services, asked: Asked) -> Board:
     except MatcherError as error:
         return Board(dict.fromkeys(STATES, 0), 0, fault=str(error))
     every = found.of(asked.state)
-    counts = {name: found.counts()[name] for name in STATES}
+    counted = found.counts()
+    counts = {name: counted[name] for name in STATES}
     board = {
         "counts": counts,
         "heartbeats": found.views(found.heartbeats) if asked.state != "held" and not asked.narrows else (),
@@ -158,9 +161,13 @@ def board_of(services: Services, asked: Asked) -> Board:
     if asked.group:
         groups, more = _groups(found, asked, every)
         return Board(total=len(every), resolved=resolved, groups=groups, more_groups=more, **board)  # type: ignore[arg-type]
-    first = (asked.page - 1) * PAGE
-    rows = found.views(every[first : first + PAGE])
-    return Board(total=len(every), rows=rows, resolved=resolved, **board)  # type: ignore[arg-type]
+    page = min(asked.page, _pages(len(every)))  # alerts end while somebody looks at the last page
+    rows = found.views(every[(page - 1) * PAGE : page * PAGE])
+    return Board(total=len(every), rows=rows, page=page, resolved=resolved, **board)  # type: ignore[arg-type]
+
+
+def _pages(total: int) -> int:
+    return max(1, -(-total // PAGE))
 
 
 def group_of(alert: AlertInstance, label: str) -> str:

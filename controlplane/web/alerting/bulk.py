@@ -21,8 +21,9 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError, MalformedRequest, NotFound
 from controlplane.fleet.assemble import alert_state
 from controlplane.fleet.holding.bounds import MOST_COMMENT, Actor
-from controlplane.web.alerting.silences import Typed, Words, faults_of
+from controlplane.web.alerting.silences import LABELS, Typed, Words
 from controlplane.web.dialog import Key, opened_directly
+from controlplane.web.faults import faults_of
 from controlplane.web.languages import noted as _
 from controlplane.web.render import Renderer
 
@@ -96,7 +97,7 @@ class BulkHolding:
         try:
             one = _act_of(services, act, actor_of(principal), length.strip(), comment.strip(), key)
         except (ValidationError, ControlPlaneError) as error:
-            return self._dialog(request, act, chosen, length=length, comment=comment, faults=faults_of(error))
+            return self._dialog(request, act, chosen, length=length, comment=comment, faults=faults_of(error, LABELS))
         failed = await run_in_threadpool(_each, services, chosen, one)
         without = {one.alert.fingerprint for one in failed}
         done = [alert.fingerprint for alert in chosen if alert.fingerprint not in without]
@@ -180,5 +181,5 @@ def _each(services: Services, chosen: list[Chosen], act: Callable[[AlertInstance
         try:
             act(services.alerts.get(one.fingerprint))
         except (ControlPlaneError, ValidationError) as error:
-            failed.append(Failed(one, "; ".join(faults_of(error))))
+            failed.append(Failed(one, "; ".join(faults_of(error, LABELS))))
     return failed

@@ -27,6 +27,7 @@ from controlplane.errors import ControlPlaneError
 from controlplane.fleet.holding.bounds import MOST_COMMENT, matchers_of
 from controlplane.fleet.holding.views import SilenceView
 from controlplane.web.dialog import Key, led_to, opened_directly
+from controlplane.web.faults import faults_of
 from controlplane.web.languages import noted as _
 from controlplane.web.render import Renderer
 
@@ -37,6 +38,8 @@ Typed = Annotated[str, Form(max_length=200)]
 Words = Annotated[str, Form(max_length=MOST_COMMENT)]
 MatchersText = Annotated[str, Form()]
 """Bounded by the desk of silences, whose refusal is shown in the form. A field that cuts a pasted text widens it."""
+LABELS = {"for": "for how long", "starts_at": "begin", "starts_in": "begin"}
+"""Names of fields in the dialogs, by those of the API."""
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
@@ -159,7 +162,7 @@ class HoldingPages:
                 length=length,
                 begin=begin,
                 comment=comment,
-                faults=faults_of(error),
+                faults=faults_of(error, LABELS),
             )
         return led_to(PATH)
 
@@ -199,7 +202,7 @@ class HoldingPages:
             await run_in_threadpool(services.holding.extend, silence_id, wanted.length, actor_of(principal))
         except (ValidationError, ControlPlaneError) as error:
             silence = await run_in_threadpool(services.holding.show, silence_id)
-            return self._dialog(request, extending=silence, length=length, faults=faults_of(error))
+            return self._dialog(request, extending=silence, length=length, faults=faults_of(error, LABELS))
         return led_to(PATH)
 
     @requires(Role.OPERATOR)
@@ -246,7 +249,7 @@ class HoldingPages:
                 await run_in_threadpool(_acted, services, principal, name, fingerprint, length.strip(), comment.strip())
             except (ValidationError, ControlPlaneError) as error:
                 return self._dialog(
-                    request, act=_ACTS[name], about="", length=length, comment=comment, faults=faults_of(error)
+                    request, act=_ACTS[name], about="", length=length, comment=comment, faults=faults_of(error, LABELS)
                 )
             return led_to(f"/alerts/{fingerprint}")
 
@@ -313,17 +316,3 @@ def _matchers_for(services: Services, fingerprint: str) -> str:
     if alert is None:
         return ""
     return services.holding.matchers_for(alert)
-
-
-def faults_of(error: ValidationError | ControlPlaneError) -> tuple[str, ...]:
-    """Return what is wrong with a form, as sentences."""
-    if isinstance(error, ControlPlaneError):
-        return (str(error),)
-    names = {"for": "for how long", "starts_at": "begin", "starts_in": "begin"}
-    told = []
-    for fault in error.errors():
-        name = str(fault["loc"][0]) if fault["loc"] else "form"
-        needed = fault["type"] == "string_too_short"
-        words = "it is needed" if needed else str(fault["msg"]).removeprefix("Value error, ").lower()
-        told.append(f"{names.get(name, name)}: {words}")
-    return tuple(told)

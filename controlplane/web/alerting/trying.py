@@ -18,6 +18,7 @@ from controlplane.config.durations import duration_seconds
 from controlplane.errors import ControlPlaneError, MalformedRequest, NotFound
 from controlplane.fleet.alerting.charts import compared_of
 from controlplane.fleet.alerting.trials import MOST_TEXT, AlertOfTrial, EpisodeOfTrial, Trial, TrialView, tried
+from controlplane.web.live import wants_part
 from controlplane.web.render import Renderer
 
 RANGES = ("1h", "6h", "24h", "3d", "7d")
@@ -70,7 +71,7 @@ class TryPage:
         if rule and not expr.strip():
             expr, wait = _rule_text(services, rule)
         fault, found = "", None
-        if expr.strip():
+        if expr.strip() and not wants_part(request):  # nothing of a trial is live: it is not repeated every 5 s
             try:
                 now = services.clock.now()
                 trial = Trial(

@@ -111,8 +111,13 @@ def cards_of(
     needs: Iterable[AttentionView],
     slos: Iterable[SloView],
     trends: TrendsView,
+    *,
+    every_alert: bool = True,
 ) -> list[Card]:
-    """Return a card for each model, in the order of the models."""
+    """Return a card for each model, in the order of the models.
+
+    `every_alert`: `alerts` are all that are active. Otherwise no model is known to be fine.
+    """
     alerts_by: dict[str, list[AlertView]] = {}
     slos_by: dict[str, list[SloView]] = {}
     for alert in alerts:
@@ -130,6 +135,7 @@ def cards_of(
             slos_by.get(model.name, ()),
             lines.get(model.name, {}),
             compact=compact,
+            every_alert=every_alert,
         )
         for model in models
     ]
@@ -143,14 +149,15 @@ def _card(
     lines: Mapping[str, LineView],
     *,
     compact: bool,
+    every_alert: bool,
 ) -> Card:
-    badges = _badges(alerts)
+    state, badges = _state(model, alerts, needed, lines), _badges(alerts)
     coloured = [(number % COLOURS + 1, version) for number, version in enumerate(model.versions)]
     coloured.sort(key=lambda pair: _use(pair[1]))
     shown = (_serving(coloured) if compact else coloured)[:VERSIONS]
     return Card(
         model=model,
-        state=_state(model, alerts, needed, lines),
+        state=state if every_alert or state != "good" else "unknown",
         badges=badges[:BADGES],
         more_alerts=sum(badge.alerts for badge in badges[BADGES:]),
         shares=_shares(model),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
+from alerts.routing.matchers import Matcher, Op
 from controlplane.fleet.views import AlertView, AttentionView
 from controlplane.web.languages import noted as _
 
@@ -69,7 +70,7 @@ class Cause:
     more: int
     """Alerts and needs of further kinds."""
     all_href: str
-    """Page with all alerts of the cause."""
+    """Page with all alerts of the cause; of gateways, their own."""
 
     @property
     def state(self) -> str:
@@ -112,7 +113,8 @@ def _cause(
     of_name: dict[str, list[AlertView]] = {}
     for alert in sorted(alerts, key=lambda a: (alert_rank(a), a.active_at)):
         of_name.setdefault(alert.name, []).append(alert)
-    all_href = "/alerts?" + urlencode({"state": "active", "label": f"{kind}={name}"})
+    matcher = str(Matcher(kind, Op.EQUAL, name))
+    all_href = "/gateway" if kind == "gateway" else "/alerts?" + urlencode({"state": "active", "label": matcher})
     kinds = [
         AlertKind(same[0], len(same), all_href if len(same) > 1 else f"/alerts/{same[0].fingerprint}")
         for same in of_name.values()

@@ -15,7 +15,7 @@ from controlplane.api.auth import requires
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.slos import SloView
-from controlplane.web.active import active_alerts
+from controlplane.web.active import ALERTS, active_alerts
 from controlplane.web.fleet.cards import COMPACT_FROM, MEASURES, STATES, Card, cards_of
 from controlplane.web.fleet.causes import KINDS, NEEDS, SHOWN, causes_of
 from controlplane.web.fleet.gpus import COLOURS, Colour, nodes_of
@@ -64,12 +64,13 @@ class FleetPage:
     @requires(Role.VIEWER)
     async def page(self, request: Request, services: ServicesDep, view: Annotated[View, Depends(_view)]) -> Response:
         """Show the whole fleet. The page names the parts that cannot be read, and shows the others."""
-        fleet, active, slos, trends = await asyncio.gather(
+        fleet, read, slos, trends = await asyncio.gather(
             services.fleet.fleet(), active_alerts(services), _slos(services), services.trends.trends(PATIENCE_S)
         )
-        cards = cards_of(fleet.models, active, fleet.attention, slos, trends)
+        active, counted = read or (), 0 if fleet.alerts is None else fleet.alerts.firing + fleet.alerts.pending
+        every = read is not None and counted < ALERTS
+        cards = cards_of(fleet.models, active, fleet.attention, slos, trends, every_alert=every)
         nodes = nodes_of(fleet.gpus, active, view.gpus, trends.limits)
-        counted = 0 if fleet.alerts is None else fleet.alerts.firing + fleet.alerts.pending
         return self._render.page(
             request,
             "fleet/overview.html",

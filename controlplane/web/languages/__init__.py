@@ -73,7 +73,7 @@ def _preferred(accepted: str) -> list[str]:
     """Return the codes of a header Accept-Language, the best first: `zh-CN,zh;q=0.9,en;q=0.8`."""
 
     def weighted() -> Iterable[tuple[float, str]]:
-        for part in accepted[:200].split(","):
+        for part in accepted[:200].lower().split(","):  # codes are the same in either case: `EN-us` is English
             code, _, quality = part.strip().partition(";q=")
             try:
                 yield -float(quality or 1), code.strip()

@@ -109,8 +109,11 @@ def failures(scope: Scope) -> Chart:
     def failed(source: str) -> str:
         mine = f'source="{source}"'
         some = scope.series("llm_requests_total", mine, f'outcome=~"{FAILURES}"')
-        every = scope.series("llm_requests_total", mine)
-        return f"{by} (rate({some}[$window])) / ({by} (rate({every}[$window])) > 0)"
+        every = f"{by} (rate({scope.series('llm_requests_total', mine)}[$window]))"
+        # A series of failures begins with the first one. Before it, a gateway and a probe counted 0; an engine that
+        # tells none may not count them.
+        none = "" if source == "engine" else f" or 0 * {every}"
+        return f"({by} (rate({some}[$window])){none}) / ({every} > 0)"
 
     queries = ({"expr": first_of(failed(source) for source in NEAREST), "legend": "version source"},)
     return Chart(_("Errors and timeouts"), queries, "ratio", scope.line("error_rate"))

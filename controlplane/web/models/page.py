@@ -79,7 +79,7 @@ def backends(model: ModelView) -> Sequence[tuple[str, bool, str, str, str]]:
 
 async def _alerts(services: Services, model: str) -> Sequence[AlertView]:
     """Return the model's active alerts for people. When they cannot be read, return none: the fleet page says so."""
-    return [alert for alert in await active_alerts(services) if alert.labels.get("model") == model]
+    return [alert for alert in await active_alerts(services) or () if alert.labels.get("model") == model]
 
 
 async def _running(services: Services, model: ModelView) -> RolloutView | None:

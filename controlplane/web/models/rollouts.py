@@ -100,6 +100,7 @@ class RolloutPages:
         ended = [rollout for rollout in found if rollout.finished]
         config = services.config()
         models = sorted({section.name for section in config.models} | {rollout.model for rollout in every})
+        page = min(page, max(1, -(-len(ended) // ROWS)))
         first = (page - 1) * ROWS
         return self._render.page(
             request,

@@ -6,7 +6,6 @@ The dialogs send the same bodies as the API, and its models check them: the page
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Form, Path, Request
@@ -25,18 +24,16 @@ from controlplane.errors import ControlPlaneError, NotFound
 from controlplane.store.audit import REFUSED, AuditFilter
 from controlplane.web.csv_answer import csv_answer
 from controlplane.web.dialog import led_to, opened_directly
+from controlplane.web.faults import faults_of
 from controlplane.web.languages import noted
-from controlplane.web.operations.faults import faults_of
+from controlplane.web.operations.expiry import STATES, state_of
 from controlplane.web.render import Renderer
 
 PATH = "/access"
 REFUSALS = 100
 """Most refused attempts of the page. Chosen: the audit trail has all."""
 REFUSALS_S = 86_400.0
-SOON_S = 14 * 86_400.0
-"""Time before the end of a token from which on it expires soon. Chosen: two weeks are enough to hand out a new one."""
 HEADER = ("id", "name", "role", "state", "created_at", "created_by", "expires_at", "revoked_at", "last_used_at")
-STATES = (noted("live"), noted("expires soon"), noted("expired"), noted("revoked"))
 ROLES = {
     Role.VIEWER: noted("viewer"),
     Role.OPERATOR: noted("operator"),
@@ -207,17 +204,6 @@ class AccessPage:
             roles=ROLES,
             may=MAY,
         )
-
-
-def state_of(token: TokenView, now: float) -> str:
-    """Return the state of a token in one word, one of STATES. `now` is unix seconds."""
-    if token.revoked_at:
-        return "revoked"
-    if not token.live:
-        return "expired"
-    if token.expires_at and datetime.fromisoformat(token.expires_at).timestamp() - now < SOON_S:
-        return "expires soon"
-    return "live"
 
 
 def _token(services: Services, token_id: str) -> TokenView:

@@ -5,7 +5,6 @@ The dialogs send the same bodies as the API, and its models check them: the page
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Form, Request
@@ -32,17 +31,16 @@ from controlplane.api.services import ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.web.csv_answer import csv_answer
 from controlplane.web.dialog import led_to, opened_directly
+from controlplane.web.faults import faults_of
 from controlplane.web.languages import noted
 from controlplane.web.operations.bars import share
-from controlplane.web.operations.faults import faults_of
+from controlplane.web.operations.expiry import STATES, state_of
 from controlplane.web.render import Renderer
 
 PATH = "/keys"
 KEYS = 500
 """Most rows of the page. Chosen: a browser redraws so many at every change without a delay."""
 Typed = Annotated[str, Form(max_length=200)]
-SOON_S = 14 * 86_400.0
-"""Time before the end of a key from which on it expires soon. Chosen: two weeks are enough to hand out a new one."""
 LIMITS = {
     "requests_per_minute": noted("requests a minute"),
     "tokens_per_minute": noted("tokens a minute"),
@@ -66,7 +64,6 @@ HEADER = (
     *("id", "tenant", "name", "role", "models", "state", "created_at", "created_by", "expires_at", "revoked_at"),
     *("last_used_at", "day_tokens", "day_usd", "month_requests", "month_tokens", "month_usd", *LIMITS),
 )
-STATES = (noted("live"), noted("expires soon"), noted("expired"), noted("revoked"))
 ROLES = (noted("user"), noted("tester"))
 
 
@@ -281,17 +278,6 @@ def _number(text: str) -> int | float | str | None:
 def _typed(limits: KeyLimits) -> Limits:
     texts = {field: "" if value is None else f"{value}" for field, value in limits.model_dump().items()}
     return Limits(**texts)
-
-
-def state_of(key: KeyView, now: float) -> str:
-    """Return the state of a key in one word, one of STATES. `now` is unix seconds."""
-    if key.revoked_at:
-        return "revoked"
-    if not key.live:
-        return "expired"
-    if key.expires_at and datetime.fromisoformat(key.expires_at).timestamp() - now < SOON_S:
-        return "expires soon"
-    return "live"
 
 
 def uses_of(limits: KeyLimits, usage: KeyUsageView | None) -> tuple[Use, ...]:

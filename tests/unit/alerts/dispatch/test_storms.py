@@ -104,7 +104,12 @@ def test_alerts_of_one_node_are_one_message_that_names_it() -> None:
     assert card.lines[0] == ("8 alerts of 8 groups with node=n1 began together; this message stands for all of them")
     assert card.lines[1] == "1 × A0 (warning)"
     assert (len(card.lines), card.more) == (10, 3)
-    assert card.links[0].url == "http://c/alerts?state=active&label=node%3Dn1"
+    assert card.links[0].url == "http://c/alerts?state=active&label=node%3D%22n1%22"
+
+
+def test_the_link_of_a_storm_quotes_the_name_of_its_cause() -> None:
+    ((_, message),) = Timeline().until(20, of_node('n1,"b', 0, 8))
+    assert message.console_url == "http://c/alerts?state=active&label=node%3D%22n1%2C%5C%22b%22"
 
 
 def test_fewer_groups_are_no_storm() -> None:

@@ -150,3 +150,14 @@ async def test_runbooks_are_listed_with_their_pack_and_severity(rig: Any) -> Non
         "severities": ["critical"],
     }
     assert [item["name"] for item in items] == sorted(item["name"] for item in items)
+
+
+async def test_a_for_that_is_longer_than_any_range_is_refused(measured: Any) -> None:
+    rule = "alert: Hot\nexpr: gpu_temperature_celsius > 85\nfor: 99y\nlabels: {severity: critical}\n"
+    found = await tried(measured, 400, rule=rule, range="1h")
+    assert found["detail"].startswith("for must last 31d at most")
+
+
+async def test_a_recorded_metric_that_begins_like_a_field_is_an_expression(measured: Any) -> None:
+    found = await tried(measured, rule="alert:errors:sum > 0 or gpu_temperature_celsius > 85", range="1h")
+    assert (found["evaluated"], found["fired"]) == (True, 1)

@@ -194,7 +194,7 @@ async def test_each_key_has_its_last_use_and_what_it_used_of_the_day_and_month(r
     assert (first["key"], first["day_tokens"], first["month_requests"]) == ("k1", 1_100_000, 2)
     assert first["day_usd"] == first["month_usd"] == 2.7
     assert (second["key"], second["day_tokens"], second["month_usd"]) == ("k2", 10, None)
-    assert (tomorrow["day_tokens"], tomorrow["month_tokens"]) == (0, 1_100_000)
+    assert (tomorrow["day_tokens"], tomorrow["day_usd"], tomorrow["month_tokens"]) == (0, 0.0, 1_100_000)
 
 
 async def test_fields_of_a_later_gateway_are_ignored(rig: Any) -> None:

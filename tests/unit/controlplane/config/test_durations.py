@@ -32,3 +32,9 @@ def test_an_instant_is_a_time_or_a_duration_ago(text: str, seconds: float) -> No
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a time such as 2026-11-28T08:43:55Z"):
         instant_seconds(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["999999999999", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_an_instant_that_no_answer_can_write_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="within the years 1 to 9999 in UTC"):
+        instant_seconds(text, NOW)

@@ -13,8 +13,9 @@ from alerts.interfaces import AlertInstance, AlertState, Message
 from alerts.notify.chart_png import png
 from alerts.rules import parse_rules
 from collectors.samples import Layout, Series, labels_of
-from controlplane.fleet.alerting.charts import SHAPES, Compared, RuleCharts, compared_of
+from controlplane.fleet.alerting.charts import SHAPES, Compared, RuleCharts, about, compared_of
 from controlplane.metrics.promql.engine import PromqlEngine
+from controlplane.metrics.promql.syntax.tree import parse
 from controlplane.metrics.query.querier import MetricsQuerier
 from controlplane.metrics.series.series_store import SeriesStore
 
@@ -116,6 +117,11 @@ async def test_series_of_many_shapes_are_not_all_searched_for_thousands_of_alert
         [f"gpu=1, own_{SHAPES - 1}=x"],
         None,
     ]
+
+
+@pytest.mark.parametrize("expr", ["up", "up # of all jobs", 'up{job="#"}'])
+def test_an_expression_for_one_alert_is_valid_whatever_it_ends_with(expr: str) -> None:
+    parse(about(expr, {"node": 'a"\\$1\n'}))
 
 
 async def test_what_compares_nothing_or_is_of_no_rule_has_no_chart(charts: RuleCharts) -> None:

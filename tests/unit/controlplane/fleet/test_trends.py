@@ -168,3 +168,14 @@ async def test_a_failed_query_is_a_missing_line_and_a_warning(rig: Rig) -> None:
 def test_rates_cover_four_scrapes() -> None:
     assert "[300s]" in queries(15.0)["requests"]
     assert "[480s]" in queries(120.0)["requests"]
+
+
+async def test_lines_of_hours_ago_are_not_shown_as_those_of_now(rig: Rig) -> None:
+    rig.queries.answers = {"llm_tokens_total": [({"model": "chat", "source": "engine"}, {NOW: 500.0})]}
+    assert line(await rig.reader.trends(), "chat", "tokens") == ("engine", None, 500.0)
+    rig.queries.open.clear()
+    rig.clock.time = NOW + 500.0
+    assert line(await rig.reader.trends(0.0), "chat", "tokens") == ("engine", None, 500.0)
+    rig.clock.time = NOW + 7200.0
+    assert (await rig.reader.trends(0.0)).models == ()
+    rig.queries.open.set()

@@ -152,6 +152,8 @@ async def test_a_long_list_has_pages(console: Any, monkeypatch: pytest.MonkeyPat
         assert counts(page)["firing"] == 7
         assert 'rel="prev" href="/alerts?state=firing&amp;page=2"' in page
         assert 'rel="next"' not in page
+        beyond = await browser.page("/alerts?state=firing&page=9")
+        assert names(beyond) == names(page) and 'rel="prev" href="/alerts?state=firing&amp;page=2"' in beyond
 
 
 async def test_a_storm_of_ten_thousand_is_a_page_of_one_screenful(console: Any) -> None:

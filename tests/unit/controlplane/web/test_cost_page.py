@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from typing import Any
 
+import numpy as np
 import pytest
 
 from alerts.interfaces import VectorSample
-from collectors.samples import labels_of
+from collectors.samples import Layout, Series, labels_of
 from controlplane.access.roles import Role
 from controlplane.config.model import Fleet
 from controlplane.cost.reckoning import BudgetReport
@@ -17,7 +18,10 @@ from controlplane.store.usage import UsageBatch, UsageSums
 from controlplane.web.operations.bars import columns
 from controlplane.web.operations.cost import part_of_month, span_of
 from tests.unit.controlplane.api.conftest import CONFIG, NOW
+from tests.unit.controlplane.api.test_rule_trials import measured
 from tests.unit.controlplane.web.reading import sections, words
+
+__all__ = ["measured"]
 
 DAY = 86_400
 PAST = 1_700_000_000
@@ -102,6 +106,18 @@ def test_idle_gpus_and_accounts_come_from_samples() -> None:
     (account,) = view.budgets
     assert (account.kind, account.name, account.spent_usd, account.state) == ("account", "openai", 30.0, "over")
     assert cost_view(CONFIG, [], [], None, NOW).idle_usd_per_hour is None
+
+
+async def test_an_account_is_shown_whose_budget_is_nothing_or_whose_spending_is_unknown(
+    console: Any, measured: Any
+) -> None:
+    for account, name, value in (("free", "spent", 3.0), ("free", "limit", 0.0), ("dark", "limit", 50.0)):
+        series = Series(f"llm_budget_{name}_usd", labels_of({"account": account}))
+        measured.series_store.append(f"{account} {name}", Layout((series,)), round(NOW * 1000), np.array([value]))
+    async with console.browser(Role.VIEWER) as browser:
+        shown = words(await browser.page("/cost"))
+    assert "free account is spent $3.00 – $0.00 –" in shown
+    assert "dark account unknown – – $50.00 –" in shown
 
 
 def test_lengths_of_bars() -> None:

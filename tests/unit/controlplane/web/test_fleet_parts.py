@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+from alerts.routing.matchers import parse_matchers
 from controlplane.fleet.slos import SloView
 from controlplane.fleet.trends import LineView, ModelTrendView, TrendsView
 from controlplane.fleet.views import AlertView, AttentionView, GpuView, ModelView, VersionView
@@ -47,8 +49,21 @@ def test_fourteen_alerts_of_one_model_are_one_cause_with_the_worst_first() -> No
     assert (cause.kind, cause.name, cause.href, cause.state) == ("model", "chat", "/models/chat", "firing")
     assert [(kind.first.name, kind.count) for kind in cause.alerts] == [("Down", 1), ("Slow", 12)]
     assert cause.alerts[0].href == f"/alerts/{alerts[12].fingerprint}"
-    assert cause.alerts[1].href == cause.all_href == "/alerts?state=active&label=model%3Dchat"
+    assert cause.alerts[1].href == cause.all_href == "/alerts?state=active&label=model%3D%22chat%22"
     assert cause.more == 1
+
+
+def test_the_link_of_a_cause_finds_its_alerts_whatever_characters_its_name_has() -> None:
+    name = 'a,b="c"'
+    (cause,) = causes_of([alert("Down", node=name), alert("Down", node=name)], (), [])
+    (label,) = parse_qs(urlsplit(cause.all_href).query)["label"]
+    (matcher,) = parse_matchers(label)
+    assert matcher.matches({"node": name}) and not matcher.matches({"node": "a"})
+
+
+def test_needs_of_gateways_lead_to_their_page() -> None:
+    (cause,) = causes_of((), [need(kind, "") for kind in ("gateway_silent", "gateway_behind", "no_gateway")], [])
+    assert (cause.all_href, cause.more) == ("/gateway", 1)
 
 
 def test_causes_are_in_the_order_of_their_urgency_and_then_of_their_age() -> None:
@@ -112,6 +127,12 @@ def test_the_edge_of_a_card_has_the_worst_state() -> None:
     assert card(model(), [alert("Hot", model="other")]).state == "good"
     assert card(model(), needs=[need("waiting", "chat")]).state == "pending"
     assert card(model(), needs=[need("person", "chat")]).state == "firing"
+
+
+def test_no_model_is_fine_while_some_alerts_are_not_known() -> None:
+    models = [model(), model("embed", version("v1", "stable", "unavailable"))]
+    found = cards_of(models, (), (), (), trends(), every_alert=False)
+    assert [one.state for one in found] == ["unknown", "firing"]
 
 
 def test_the_traffic_bar_has_the_colour_that_each_version_has_everywhere() -> None:

@@ -140,3 +140,8 @@ def test_no_page_shows_the_backquotes_of_a_sentence() -> None:
         return "| commands" in expression or "| bare" in expression or expression == "h.sentence | happened"
 
     assert [one for one in shown if not fit(one[1])] == []
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_length_that_is_no_number_is_unknown(value: float | None) -> None:
+    assert f.duration(value) == "–"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from collectors.samples import labels_of
 from controlplane.access.roles import Role
 from controlplane.config.model import Fleet
 from controlplane.errors import Unavailable
-from controlplane.fleet.operations.routes import QUERIES
+from controlplane.fleet.operations.routes import QUERIES, route_models
+from controlplane.gateway.desired.document import WHOLE, BackendSpec, Desired, ModelSpec, VersionSpec
 from controlplane.metrics.promql.values import Vector
 from controlplane.store.gateways import GatewayStore, ModelReport, Report
 from tests.unit.controlplane.web.reading import sections, words
@@ -78,6 +80,27 @@ async def test_routes_show_weights_rates_errors_queue_and_ejected_backends(conso
     assert "v1 100 % 17 5 % 1.5 s 4 v1:1 4 ejected" in shown
     assert "v2 0 % testers only – – – – v2:1" in shown
     assert "rate_limited 41 above a limit of requests, tokens or open requests keys and limits" in shown
+
+
+class Read(list[VectorSample]):
+    """Samples that count how often they are looked through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[VectorSample]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_the_numbers_of_many_backends_are_looked_through_once() -> None:
+    urls = [f"http://v1-{n}:1" for n in range(50)]
+    backends = tuple(BackendSpec(url, "vllm", url) for url in urls)
+    version = VersionSpec("v1", WHOLE, backends)
+    running = Read(sample(float(n), model="chat", version="v1", backend=url) for n, url in enumerate(urls))
+    (found,) = route_models(Desired("1", (ModelSpec("chat", 1, (version,)),)), {"running": running})
+    assert [one.open_requests for one in found.versions[0].backends] == list(range(50))
+    assert found.versions[0].open_requests == sum(range(50))
+    assert running.times == 2, "once by backend, and once by version"
 
 
 async def test_a_gateway_is_shown_by_the_worst_that_holds(console: Any) -> None:

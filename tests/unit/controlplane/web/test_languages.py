@@ -76,6 +76,8 @@ def test_a_text_in_two_files_is_refused_by_name(tmp_path: Path, monkeypatch: pyt
         ("zh;q=0", "en"),
         ("zh;q=much,*", "en"),
         ("x" * 100_000, "en"),
+        ("ZH-cn", "zh"),
+        ("EN-US,ZH;Q=0.9", "en"),
     ],
 )
 def test_a_browser_gets_its_best_language(accepted: str, code: str) -> None:

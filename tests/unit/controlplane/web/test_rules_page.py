@@ -96,6 +96,20 @@ async def test_a_rule_is_tried_by_its_address(console: Any, measured: Any) -> No
     assert "It would have fired" not in live, "a refresh of the page must not evaluate again"
 
 
+async def test_an_open_page_does_not_repeat_its_trial(
+    console: Any, measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        raise AssertionError("the trial was repeated")
+
+    address = "/rules/try?expr=gpu_temperature_celsius+%3E+85&range=1h"
+    async with console.browser(Role.VIEWER) as browser:
+        assert "It would have fired once" in await browser.page(address)
+        monkeypatch.setattr(measured.queries, "range_json", never)
+        answer = await browser.client.get(address, headers={"HX-Target": "live"})
+    assert answer.status_code == 200 and answer.text.strip().startswith('<div id="live"')
+
+
 async def test_the_form_is_filled_from_a_rule_in_force(console: Any, rules: None, measured: Any) -> None:
     async with console.browser(Role.VIEWER) as browser:
         page = await browser.page("/rules/try?rule=" + quote("rules.yml;gpus;Hot") + "&range=1h")
