@@ -122,8 +122,12 @@ async def test_a_log_that_cannot_be_read_is_told_and_holds_up_no_other(
     found = await until(source, ("llm_log_events_total", "chat", "cuda_out_of_memory"), 1.0)
     assert found["llm_log_up", "chat", ""] == 1
     assert found["log_exporter_errors_total", "broken", "ended"] == 1
-    wait_for(lambda: caplog.records)  # a fault counts before it is logged
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+    def records() -> list[logging.LogRecord]:
+        return [*caplog.get_records("setup"), *caplog.records]  # the source begins to read before the test does
+
+    wait_for(records)  # a fault counts before it is logged
+    told = [record.getMessage() for record in records() if record.levelno == logging.WARNING]
     assert told == ["log broken: /nowhere/kubectl: cannot be started: No such file or directory"]
 
 
