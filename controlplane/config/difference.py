@@ -26,6 +26,8 @@ secret."""
 _FILES = re.compile(r"_(file|env)$")
 """Fields that hold the name of a file or a variable, which is no secret."""
 _USERINFO = re.compile(r"://[^/@\s]+@")
+_QUERY = re.compile(r'(://[^\s"?#]+\?)[^\s"#]+')
+"""Query string of an address: it may hold a key, as `?token=…`."""
 AT_NEXT_START = "at the next start"
 HIDDEN = "(hidden)"
 MAX_SHOWN = 200
@@ -115,7 +117,7 @@ def _shown(path: str, value: Any) -> str | None:
     if value is not None and _HIDDEN.search(path) and not _FILES.search(path):
         return HIDDEN
     text = json.dumps(_plain(path, value), ensure_ascii=False)
-    text = _USERINFO.sub(f"://{HIDDEN}@", text)
+    text = _QUERY.sub(rf"\1{HIDDEN}", _USERINFO.sub(f"://{HIDDEN}@", text))
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
 
 

@@ -77,6 +77,12 @@ def test_credentials_inside_an_address_are_hidden() -> None:
     assert change[1:3] == (f'"http://{HIDDEN}@h/"', f'"http://{HIDDEN}@h/"')
 
 
+def test_the_query_string_of_an_address_is_hidden() -> None:
+    text = "targets: [{{engine: vllm, http_sd: [{{url: 'http://h/list?token={}&team=a#top'}}]}}]\n"
+    shown = [change[1:3] for change in compared(text.format("hunter1"), text.format("hunter2"))]
+    assert shown and "hunter" not in str(shown) and f"http://h/list?{HIDDEN}#top" in str(shown)
+
+
 def test_names_of_files_and_variables_are_no_secrets() -> None:
     text = "notifiers: [{{name: a, type: slack, channel: c, token_env: {}}}]\n"
     assert compared(text.format("A"), text.format("B")) == [("notifiers[a].token_env", '"A"', '"B"', "at the reload")]
