@@ -101,6 +101,7 @@ class FleetReader:
         self._targets, self._clock, self.observe_only = targets, clock, observe_only
         self._lock = asyncio.Lock()
         self._cached: Snapshot | None = None
+        self._read_at = float("-inf")
 
     async def fleet(self) -> FleetView:
         """Return the whole fleet."""
@@ -149,8 +150,9 @@ class FleetReader:
     async def _snapshot(self) -> Snapshot:
         async with self._lock:
             now = self._clock.now()
-            if self._cached is None or not 0 <= now - self._cached.at < CACHE_S:
+            if self._cached is None or not 0 <= now - self._read_at < CACHE_S:
                 self._cached = await self._read(now)
+                self._read_at = self._clock.now()  # after the reading: those who waited for a slow one share it
             return self._cached
 
     async def _read(self, now: float) -> Snapshot:

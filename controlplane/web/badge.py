@@ -28,9 +28,9 @@ class AlertBadge:
             return
         services: Services = request.app.state.services
         async with self._lock:
-            now = services.clock.now()
-            if not 0 <= now - self._at < FRESH_S:
-                self._at, self._firing = now, await _firing(services)
+            if not 0 <= services.clock.now() - self._at < FRESH_S:
+                self._firing = await _firing(services)
+                self._at = services.clock.now()  # after the read: those who waited for a slow one share it
         request.state.firing = self._firing
 
 

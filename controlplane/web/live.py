@@ -45,7 +45,7 @@ class Part:
     """One rendered part, or the wait for it."""
 
     at: float = float("-inf")
-    """Second of the control plane's clock."""
+    """Second of the control plane's clock at which it was rendered."""
     body: bytes | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -107,10 +107,10 @@ async def _shared(
     principal: Principal = request.state.principal
     part = parts.part(PartKey(str(request.url.replace(scheme="", netloc="")), principal.role, language_of(request)))
     async with part.lock:
-        now = services.clock.now()
-        if part.body is not None and 0 <= now - part.at < FRESH_S:
+        if part.body is not None and 0 <= services.clock.now() - part.at < FRESH_S:
             return Response(part.body, media_type="text/html; charset=utf-8")
         answer = await inner(request)
         if answer.status_code == 200 and answer.media_type == "text/html":
-            part.at, part.body = now, bytes(answer.body)
+            # The time after the rendering: those who waited for one that took longer than FRESH_S share it, too.
+            part.at, part.body = services.clock.now(), bytes(answer.body)
         return answer

@@ -63,6 +63,22 @@ async def test_a_hundred_at_once_wait_for_one_rendering(console: Any, reads: lis
     assert len(reads) == 1
 
 
+async def test_those_who_wait_for_a_slow_rendering_share_it(
+    console: Any, reads: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FleetReader.fleet
+
+    async def slow(self: FleetReader) -> Any:
+        await asyncio.sleep(0)  # the others arrive
+        console.rig.clock.time += 3.0
+        return await read(self)
+
+    monkeypatch.setattr(FleetReader, "fleet", slow)
+    async with console.browser(Role.VIEWER) as browser:
+        await asyncio.gather(*(refreshed(browser.client) for _ in range(20)))
+    assert len(reads) == 1
+
+
 async def test_another_role_address_or_language_has_a_part_of_its_own(console: Any) -> None:
     app = console.app()
     async with console.browser(Role.VIEWER, app) as viewer, console.browser(Role.OPERATOR, app) as operator:
