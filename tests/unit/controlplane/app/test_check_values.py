@@ -68,6 +68,7 @@ def test_the_file_as_it_is_has_no_fault(folder: Path) -> None:
     assert told(folder, FLEET) == told(folder, ROLLED) == []
 
 
+@pytest.mark.timeout(1200)  # some hundred checks, one for each field; a busy machine takes minutes
 @pytest.mark.parametrize("wrong", [*WRONG, "dropped"])
 def test_a_wrong_value_anywhere_is_told_with_its_line_and_in_our_words(folder: Path, wrong: str) -> None:
     value = WRONG.get(wrong, DROPPED)
