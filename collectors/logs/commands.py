@@ -121,68 +121,24 @@ class Journal:
         return line
 
 
-class Docker:
-    """`docker logs -f`: it goes on after the last line that was read, also in a new container of the same name."""
+class Stamped:
+    """A program that puts a time before each line: it goes on after the time of the last line that was read.
 
-    def __init__(self, container: str, now: float, at: str = "") -> None:
+    Times compare as numbers, because a kubelet leaves out zeros at their end and writes its node's zone.
+    """
+
+    _form = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+    def __init__(self, now: float, at: str = "") -> None:
         """Begin with lines that come after the time `at`; without one, after `now` (unix seconds)."""
-        self._container = container
-        known = _STAMP.fullmatch(f"{at} ")
-        self._last = at if known else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-        self._began = self._last
-        self._written_ns = 0
-
-    @property
-    def place(self) -> str:
-        """The container."""
-        return self._container
-
-    @property
-    def at(self) -> str:
-        """Time of the last line, as Docker writes it."""
-        return self._last
-
-    @property
-    def written_ns(self) -> int:
-        """Time of the last line."""
-        return self._written_ns
-
-    def words(self) -> Sequence[str]:
-        """Return the call. `--since` includes its own instant, so the last line comes again."""
-        self._began = self._last
-        return ("docker", "logs", "--follow", "--timestamps", "--since", self._last, self._container)
-
-    def text_of(self, line: str) -> str | None:
-        """Return the line without its time. Docker writes each time with nine digits: their texts compare as times."""
-        stamp = _STAMP.match(line)
-        self._written_ns = ns_of(stamp[1]) if stamp else 0
-        if stamp is None:
-            return line
-        if stamp[1] <= self._began:
-            return None
-        self._last = max(self._last, stamp[1])
-        return line[stamp.end() :]
-
-
-class Pod:
-    """`kubectl logs -f`: it goes on after the last line that was read, also in a pod that replaced the one before."""
-
-    def __init__(self, log: PodLog, now: float, at: str = "") -> None:
-        """Begin with lines that come after the time `at`; without one, after `now` (unix seconds)."""
-        self._log = log
         known = ns_of(at)
         self._last_ns = known or int(now * 1e9)
-        self._last = at if known else datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self._last = at if known else datetime.fromtimestamp(now, UTC).strftime(self._form)
         self._began_ns, self._written_ns = self._last_ns, 0
 
     @property
-    def place(self) -> str:
-        """The pod or workload, with its namespace."""
-        return f"{self._log.namespace}/{self._log.name}"
-
-    @property
     def at(self) -> str:
-        """Time of the last line, as the kubelet writes it."""
+        """Time of the last line, as the program writes it."""
         return self._last
 
     @property
@@ -190,18 +146,13 @@ class Pod:
         """Time of the last line."""
         return self._written_ns
 
-    def words(self) -> Sequence[str]:
-        """Return the call. Kubernetes cuts `--since-time` to whole seconds: the lines of the last second come again."""
+    def since(self) -> str:
+        """Return the time from which a new call shall print. What comes again at or before it is left out."""
         self._began_ns = self._last_ns
-        whose = ("--container", self._log.container) if self._log.container else ()
-        form = ("--follow", "--timestamps", f"--since-time={self._last}", "--namespace", self._log.namespace)
-        return ("kubectl", "logs", *form, *whose, self._log.name)
+        return self._last
 
     def text_of(self, line: str) -> str | None:
-        """Return the line without its time.
-
-        The kubelet leaves out zeros at the end of a time, and writes the node's zone: times compare as numbers only.
-        """
+        """Return the line without its time, or None for one that was read before. A line without a time is whole."""
         stamp = _STAMP.match(line)
         self._written_ns = ns_of(stamp[1]) if stamp else 0
         if stamp is None or not self._written_ns:
@@ -211,3 +162,43 @@ class Pod:
         if self._written_ns > self._last_ns:
             self._last_ns, self._last = self._written_ns, stamp[1]
         return line[stamp.end() :]
+
+
+class Docker(Stamped):
+    """`docker logs -f`: it goes on after the last line that was read, also in a new container of the same name."""
+
+    _form = "%Y-%m-%dT%H:%M:%S.%f000Z"  # nine digits, as Docker writes them
+
+    def __init__(self, container: str, now: float, at: str = "") -> None:
+        """Follow a container from a time on."""
+        super().__init__(now, at)
+        self._container = container
+
+    @property
+    def place(self) -> str:
+        """The container."""
+        return self._container
+
+    def words(self) -> Sequence[str]:
+        """Return the call. `--since` includes its own instant, so the last line comes again."""
+        return ("docker", "logs", "--follow", "--timestamps", "--since", self.since(), self._container)
+
+
+class Pod(Stamped):
+    """`kubectl logs -f`: it goes on after the last line that was read, also in a pod that replaced the one before."""
+
+    def __init__(self, log: PodLog, now: float, at: str = "") -> None:
+        """Follow a container in a pod from a time on."""
+        super().__init__(now, at)
+        self._log = log
+
+    @property
+    def place(self) -> str:
+        """The pod or workload, with its namespace."""
+        return f"{self._log.namespace}/{self._log.name}"
+
+    def words(self) -> Sequence[str]:
+        """Return the call. Kubernetes cuts `--since-time` to whole seconds: the lines of the last second come again."""
+        whose = ("--container", self._log.container) if self._log.container else ()
+        form = ("--follow", "--timestamps", f"--since-time={self.since()}", "--namespace", self._log.namespace)
+        return ("kubectl", "logs", *form, *whose, self._log.name)

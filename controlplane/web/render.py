@@ -74,7 +74,14 @@ class Renderer:
     """Renders templates in the language of the browser."""
 
     def __init__(self, templates: Path) -> None:
-        self._environments = {code: environment_of(templates, code) for code in NAMES}
+        self._templates = templates
+        self._environments: dict[str, Environment] = {}
+
+    def _environment(self, language: str) -> Environment:
+        """Return a language's environment. It is made when somebody first reads that language."""
+        if language not in self._environments:
+            self._environments[language] = environment_of(self._templates, language)
+        return self._environments[language]
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a template rendered for the signed-in user."""
@@ -84,7 +91,7 @@ class Renderer:
         language = language_of(request)
         theme = request.cookies.get(THEME_COOKIE, "")
         text = (
-            self._environments[language]
+            self._environment(language)
             .get_template(template)
             .render(
                 values,

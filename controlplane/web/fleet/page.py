@@ -12,14 +12,13 @@ from fastapi.responses import Response
 
 from controlplane.access.roles import Role
 from controlplane.api.auth import requires
-from controlplane.api.services import Services, ServicesDep
-from controlplane.errors import ControlPlaneError
-from controlplane.fleet.slos import SloView
+from controlplane.api.services import ServicesDep
 from controlplane.web.active import ALERTS, active_alerts
 from controlplane.web.fleet.cards import COMPACT_FROM, MEASURES, STATES, Card, cards_of
 from controlplane.web.fleet.causes import KINDS, NEEDS, SHOWN, causes_of
 from controlplane.web.fleet.gpus import COLOURS, Colour, nodes_of
 from controlplane.web.render import Renderer
+from controlplane.web.slos import known_slos
 
 PATIENCE_S = 1.0
 """Longest wait for new lines, in seconds. The page is shown without them then, and has them at its next refresh."""
@@ -65,11 +64,11 @@ class FleetPage:
     async def page(self, request: Request, services: ServicesDep, view: Annotated[View, Depends(_view)]) -> Response:
         """Show the whole fleet. The page names the parts that cannot be read, and shows the others."""
         fleet, read, slos, trends = await asyncio.gather(
-            services.fleet.fleet(), active_alerts(services), _slos(services), services.trends.trends(PATIENCE_S)
+            services.fleet.fleet(), active_alerts(services), known_slos(services), services.trends.trends(PATIENCE_S)
         )
         active, counted = read or (), 0 if fleet.alerts is None else fleet.alerts.firing + fleet.alerts.pending
         every = read is not None and counted < ALERTS
-        cards = cards_of(fleet.models, active, fleet.attention, slos, trends, every_alert=every)
+        cards = cards_of(fleet.models, active, fleet.attention, slos or (), trends, every_alert=every)
         nodes = nodes_of(fleet.gpus, active, view.gpus, trends.limits)
         return self._render.page(
             request,
@@ -113,11 +112,3 @@ def _grouped(cards: Sequence[Card], group: Group) -> list[tuple[str, list[Card]]
         drivers = sorted({card.model.driver for card in cards})
         found = [(driver, [card for card in cards if card.model.driver == driver]) for driver in drivers]
     return [(key, members) for key, members in found if members]
-
-
-async def _slos(services: Services) -> Sequence[SloView]:
-    """Return every model's SLOs; none when they cannot be read: the cards show everything else."""
-    try:
-        return (await services.slos.slos()).items
-    except ControlPlaneError:
-        return ()

@@ -18,12 +18,12 @@ from controlplane.api.rollouts.quarantine import quarantine as read_quarantine
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.rollout_views import RolloutView
-from controlplane.fleet.slos import SloView
 from controlplane.fleet.views import AlertView, ModelView
 from controlplane.web.active import active_alerts
 from controlplane.web.models.charts import Scope, of_model
 from controlplane.web.models.comparison import compared
 from controlplane.web.render import Renderer
+from controlplane.web.slos import known_slos
 
 ROLLOUTS = 10
 CALM = ("ready", "idle")
@@ -44,7 +44,7 @@ class ModelPage:
             read_rollouts(services, name, ROLLOUTS),
             _alerts(services, name),
             read_quarantine(services, name),
-            _slos(services, name),
+            known_slos(services, name),
             compared(services, model),
             _running(services, model),
         )
@@ -90,11 +90,3 @@ async def _running(services: Services, model: ModelView) -> RolloutView | None:
         return await read_rollout(services, model.rollout.id)
     except ControlPlaneError:
         return model.rollout
-
-
-async def _slos(services: Services, model: str) -> Sequence[SloView] | None:
-    """Return a model's SLOs, or None when their numbers cannot be read: the page shows everything else."""
-    try:
-        return (await services.slos.slos(model)).items
-    except ControlPlaneError:
-        return None

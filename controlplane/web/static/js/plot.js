@@ -3,7 +3,7 @@ import { drawStarts } from "./markers.js";
 import { zoom } from "./range.js";
 import { shown } from "./units.js";
 
-export const COLOURS = 8;
+const COLOURS = 8;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", sans-serif', DASHES = [[], [6, 3], [2, 3], [9, 3, 2, 3]];
 
 function themed(name) {
