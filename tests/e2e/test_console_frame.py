@@ -28,7 +28,10 @@ async def test_the_palette_goes_to_a_model_by_a_part_of_its_name(page: Page) -> 
     await expect(field).to_be_focused()
     await expect(page.locator("#palette").get_by_role("option", name="chat")).to_be_visible()
     await field.fill("cha")
-    await expect(page.locator("#palette").get_by_role("option")).to_have_count(1)
+    # An alert of the model has its name too, on a machine that is slow enough for one.
+    options = page.locator("#palette").get_by_role("option")
+    await expect(options.filter(has_not_text=re.compile("cha", re.IGNORECASE))).to_have_count(0)
+    await expect(options.first).to_have_text("chatmodel")
     await field.fill("no such thing")
     await expect(page.locator("#palette").get_by_role("option")).to_have_text("Nothing found")
     await page.keyboard.press("Enter")  # goes nowhere
