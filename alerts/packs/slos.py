@@ -15,8 +15,8 @@ from collectors.durations import format_duration
 DAY_S = 86400.0
 FAILURES = "error|rejected|cut|timeout"
 """Outcomes that a client sees as a failure. An aborted request is the client's own doing."""
-SOURCES = "gateway|probe"
-"""Sources that see what clients see. The gateway counts where both have numbers."""
+SOURCES = "gateway|proxy|probe"
+"""Sources that see what clients see. The first that has numbers counts."""
 METRICS = {"ttft": "llm_time_to_first_token_seconds", "e2e": "llm_request_duration_seconds"}
 """Canonical histogram of each latency."""
 

@@ -70,12 +70,12 @@ class ModelFacts:
 def model_view(facts: ModelFacts, numbers: n.Numbers, *, now: float, window_s: float) -> ModelView:
     """Join a model's facts and numbers. `window_s` is the window of rates, in seconds."""
     shares = traffic_shares(facts, numbers)
-    probed = _probed_version(facts, shares, now=now, window_s=window_s)
-    rates = {v: n.requests_per_second(numbers, facts.name, v) for v in facts.versions}
+    only = _only_version(facts, shares, now=now, window_s=window_s)
+    rates = {v: n.requests_per_second(numbers, facts.name, v, only_version=only) for v in facts.versions}
     if _just_switched(facts, now, window_s):
         rates = _rates_now(rates, shares)
     versions = tuple(
-        _version_view(facts, v, numbers, share=shares.get(v), rate=rates[v], probed=probed) for v in facts.versions
+        _version_view(facts, v, numbers, share=shares.get(v), rate=rates[v], only=only) for v in facts.versions
     )
     learning = numbers.learning.get(facts.name)
     return ModelView(
@@ -102,7 +102,7 @@ def traffic_shares(facts: ModelFacts, numbers: n.Numbers) -> dict[str, float]:
     known_shares = [b.weights for b in backends if b.reachable and not b.pending and sum(b.weights.values()) > 0.999]
     if known_shares and len(known_shares) == len(backends):
         return {v: sum(w.get(v, 0.0) for w in known_shares) / len(known_shares) for v in facts.versions}
-    rates = {v: n.requests_per_second(numbers, facts.name, v) for v in facts.versions}
+    rates = {v: n.requests_per_second(numbers, facts.name, v, only_version=None) for v in facts.versions}
     known = {v: rate for v, rate in rates.items() if rate is not None}
     total = sum(known.values())
     if total <= 0:
@@ -243,10 +243,10 @@ def simulated_versions(model: str, versions: Sequence[str], targets: Sequence[Ta
 
 
 def _version_view(
-    facts: ModelFacts, version: str, numbers: n.Numbers, *, share: float | None, rate: float | None, probed: str | None
+    facts: ModelFacts, version: str, numbers: n.Numbers, *, share: float | None, rate: float | None, only: str | None
 ) -> VersionView:
-    p99 = n.latency(numbers, facts.name, version, probe_version=probed)
-    errors = n.error_ratio(numbers, facts.name, version, probe_version=probed)
+    p99 = n.latency(numbers, facts.name, version, only_version=only)
+    errors = n.error_ratio(numbers, facts.name, version, only_version=only)
     return VersionView(
         version=version,
         role=_role(facts, version, share),
@@ -329,8 +329,8 @@ def _reason(backend: BackendObservation, version: str) -> str:
     return backend.reasons.get(version, "" if backend.reachable else backend.error or "does not answer")
 
 
-def _probed_version(facts: ModelFacts, shares: dict[str, float], *, now: float, window_s: float) -> str | None:
-    """Return the version that certainly got all unversioned probes of the window, or None."""
+def _only_version(facts: ModelFacts, shares: dict[str, float], *, now: float, window_s: float) -> str | None:
+    """Return the version that certainly got all requests of the window, or None. Numbers without a version are of it."""
     if _just_switched(facts, now, window_s):
         return None
     return next((v for v, share in shares.items() if share == 1.0), None)

@@ -8,20 +8,22 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from alerts.interfaces import VectorSample
-from controlplane.rollout.evidence import FAILED, SOURCES
+from controlplane.rollout.evidence import FAILED
 
 MIN_WINDOW_S = 60.0
 """Minimum window of rates, in seconds. The window also covers four scrapes, so that one lost scrape leaves no gap."""
 
-TRAFFIC_SOURCES = ("gateway", "engine")
+TRAFFIC_SOURCES = ("gateway", "proxy", "engine")
 """Sources of request counts, best first. The probe is not among them: it counts only its own requests. A source that
 counts nothing stands back: a gateway names every model of fleet.yaml, and clients may ask an engine directly."""
-QUALITY_SOURCES = SOURCES
+QUALITY_SOURCES = ("gateway", "proxy", "probe", "engine")
 """Sources of latency and failures, the nearest to the client first."""
+UNVERSIONED = frozenset({"proxy", "probe"})
+"""Sources that may know a model and none of its versions."""
 
 
 class Key(NamedTuple):
-    """The model, version and source of a number. `version` is "" if the source cannot tell versions apart (a probe)."""
+    """The model, version and source of a number. `version` is "" if the source cannot tell versions apart (a probe, LiteLLM)."""
 
     model: str
     version: str
@@ -139,10 +141,15 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
     )
 
 
-def requests_per_second(numbers: Numbers, model: str, version: str) -> float | None:
-    """Return the requests per second of a version from its best traffic source, or None."""
+def requests_per_second(numbers: Numbers, model: str, version: str, *, only_version: str | None) -> float | None:
+    """Return the requests per second of a version from its best traffic source, or None.
+
+    `only_version` is the version that gets all requests of the model, so that unversioned numbers are of it; None: there
+    is no such version.
+    """
     totals = {key: sum(outcomes.values()) for key, outcomes in numbers.outcomes.items() if outcomes}
-    return gauge(totals, model, version)
+    keys = [key for source in TRAFFIC_SOURCES for key in _candidates(model, version, source, only_version)]
+    return _first(totals, keys)
 
 
 class Latency(NamedTuple):
@@ -153,25 +160,25 @@ class Latency(NamedTuple):
     samples: float | None
 
 
-def latency(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> Latency | None:
-    """Return the P99 of the best source. `probe_version` is the version that the model's unversioned probes reach.
+def latency(numbers: Numbers, model: str, version: str, *, only_version: str | None) -> Latency | None:
+    """Return the P99 of the best source. `only_version` is the version that gets all requests of the model, or None.
 
     Triton's summaries are not used: for a decoupled model they end where the stream begins, so they are no bound.
     """
     for source in QUALITY_SOURCES:
-        for key in _candidates(model, version, source, probe_version):
+        for key in _candidates(model, version, source, only_version):
             if key in numbers.p99:
                 return Latency(numbers.p99[key], source, numbers.samples.get(key))
     return None
 
 
-def error_ratio(numbers: Numbers, model: str, version: str, *, probe_version: str | None) -> tuple[float, str] | None:
+def error_ratio(numbers: Numbers, model: str, version: str, *, only_version: str | None) -> tuple[float, str] | None:
     """Return (failed ÷ all requests, source), or None without traffic or when no source counts failures.
 
     The ratio of source `engine` is too low: most failures never reach an engine's counters.
     """
     for source in QUALITY_SOURCES:
-        for key in _candidates(model, version, source, probe_version):
+        for key in _candidates(model, version, source, only_version):
             ratio = _ratio(numbers.outcomes.get(key, {}))
             if ratio is not None:
                 return ratio, source
@@ -180,7 +187,11 @@ def error_ratio(numbers: Numbers, model: str, version: str, *, probe_version: st
 
 def gauge(values: Mapping[Key, float], model: str, version: str) -> float | None:
     """Return a version's number from its best traffic source: the first above 0, else the first."""
-    found = [values[key] for source in TRAFFIC_SOURCES if (key := Key(model, version, source)) in values]
+    return _first(values, [Key(model, version, source) for source in TRAFFIC_SOURCES])
+
+
+def _first(values: Mapping[Key, float], keys: Sequence[Key]) -> float | None:
+    found = [values[key] for key in keys if key in values]
     return next((value for value in found if value > 0), found[0] if found else None)
 
 
@@ -188,9 +199,9 @@ def _backend_key(labels: Mapping[str, str]) -> BackendKey:
     return BackendKey(labels.get("model", ""), labels.get("version", ""), labels.get("backend", ""))
 
 
-def _candidates(model: str, version: str, source: str, probe_version: str | None) -> list[Key]:
+def _candidates(model: str, version: str, source: str, only_version: str | None) -> list[Key]:
     keys = [Key(model, version, source)]
-    if source == "probe" and probe_version == version:
+    if source in UNVERSIONED and only_version == version:
         keys.append(Key(model, "", source))
     return keys
 

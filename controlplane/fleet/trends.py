@@ -12,9 +12,10 @@ from alerts.interfaces import Clock
 from alerts.packs import threshold_values
 from controlplane.config.model import Fleet
 from controlplane.errors import ControlPlaneError
+from controlplane.fleet.numbers import QUALITY_SOURCES, TRAFFIC_SOURCES
 from controlplane.fleet.view import View, instant
 from controlplane.metrics.query.render import Rendered
-from controlplane.rollout.evidence import FAILED, SOURCES
+from controlplane.rollout.evidence import FAILED
 
 SPAN_S = 3600.0
 """Length of a line, in seconds."""
@@ -50,10 +51,10 @@ class Measure(NamedTuple):
 
 
 MEASURES = (
-    Measure("requests", "per_second", ("gateway", "proxy", "engine")),
-    Measure("p99", "seconds", SOURCES, "latency_p99"),
-    Measure("ttft", "seconds", SOURCES, "ttft_p95"),
-    Measure("errors", "ratio", tuple(source for source in SOURCES if source != "engine"), "error_rate"),
+    Measure("requests", "per_second", TRAFFIC_SOURCES),
+    Measure("p99", "seconds", QUALITY_SOURCES, "latency_p99"),
+    Measure("ttft", "seconds", QUALITY_SOURCES, "ttft_p95"),
+    Measure("errors", "ratio", tuple(source for source in QUALITY_SOURCES if source != "engine"), "error_rate"),
     Measure("tokens", "per_second", ("engine", "gateway")),
 )
 LIMITS = ("latency_p99", "ttft_p95", "error_rate", "temperature", "vram_ratio")

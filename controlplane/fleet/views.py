@@ -31,12 +31,12 @@ class VersionView(View):
     """Rate over the last minute. Right after a switch: the version's share of the model's rate."""
     latency_p99_seconds: float | None = None
     latency_source: str | None = None
-    """gateway, probe or engine."""
+    """gateway, proxy, probe or engine."""
     latency_samples: float | None = None
     """Number of requests behind the P99. It is the increase of a counter, so it need not be a whole number."""
     error_ratio: float | None = None
     error_source: str | None = None
-    """gateway, probe or engine. The ratio of engine is too low: most failures never reach its counters."""
+    """gateway, proxy, probe or engine. The ratio of engine is too low: most failures never reach its counters."""
     running: float | None = None
     waiting: float | None = None
     backends: tuple[BackendView, ...] = ()

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from controlplane.fleet.numbers import QUALITY_SOURCES
 from controlplane.rollout.evidence import FAILED
 from controlplane.web.languages import noted as _
 
 FAILURES = "|".join(sorted(FAILED))
-NEAREST = ("gateway", "probe", "engine")
-"""Sources of latency and failures, the nearest to the client first."""
-COUNTED = ("gateway", "engine")
-"""Sources of traffic. A probe counts only its own requests."""
-ENGINE_FIRST = ("engine", "gateway")
-"""Sources of tokens. A gateway estimates those of an engine that reports none."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +106,12 @@ def failures(scope: Scope) -> Chart:
         some = scope.series("llm_requests_total", mine, f'outcome=~"{FAILURES}"')
         every = f"{by} (rate({scope.series('llm_requests_total', mine)}[$window]))"
         # A series of failures begins with the first one. Before it, a gateway and a probe counted 0; an engine that
-        # tells none may not count them.
-        none = "" if source == "engine" else f" or 0 * {every}"
+        # tells none may not count them, and neither may a source that calls its outcomes unknown.
+        known = scope.series("llm_requests_total", mine, 'outcome!="unknown"')
+        none = "" if source == "engine" else f" or 0 * {by} (rate({known}[$window]))"
         return f"({by} (rate({some}[$window])){none}) / ({every} > 0)"
 
-    queries = ({"expr": first_of(failed(source) for source in NEAREST), "legend": "version source"},)
+    queries = ({"expr": first_of(failed(source) for source in QUALITY_SOURCES), "legend": "version source"},)
     return Chart(_("Errors and timeouts"), queries, "ratio", scope.line("error_rate"))
 
 
@@ -157,17 +153,15 @@ def quantile(scope: Scope, metric: str, q: float) -> str:
         whole = f"histogram_quantile({q}, sum by (version, source, engine, le) (rate({buckets}[$window])))"
         return f"max by (version, source) ({whole} >= 0)"  # NaN, of no requests, is left out
 
-    return first_of(of(source) for source in NEAREST)
+    return first_of(of(source) for source in QUALITY_SOURCES)
 
 
 def token_rate(scope: Scope) -> str:
-    """Return the output tokens per second by version."""
-
-    def of(source: str) -> str:
-        counter = scope.series("llm_tokens_total", 'type="output"', f'source="{source}"')
-        return f"sum by (version) (rate({counter}[$window]))"
-
-    return first_of(of(source) for source in ENGINE_FIRST)
+    """Return the output tokens per second by version. A gateway estimates those of an engine that reports none."""
+    engine, gateway, proxy = (
+        _sum(scope, "llm_tokens_total", source, 'type="output"') for source in ("engine", "gateway", "proxy")
+    )
+    return _or_whole(scope, first_of((engine, gateway)), proxy)
 
 
 def first_of(expressions: Iterable[str]) -> str:
@@ -182,16 +176,21 @@ def _mean(scope: Scope, caption: str, metric: str) -> Chart:
         counter = scope.series(f"{metric}_{part}", f'source="{source}"')
         return f"sum by (version, source) (rate({counter}[$window]))"
 
-    expr = first_of(f"{of('sum', source)} / ({of('count', source)} > 0)" for source in NEAREST)
+    expr = first_of(f"{of('sum', source)} / ({of('count', source)} > 0)" for source in QUALITY_SOURCES)
     return Chart(caption, ({"expr": expr, "legend": "version source"},), "seconds")
 
 
 def _rate(scope: Scope) -> str:
     """Return the requests per second. A gateway names each version before a client asks it: 0 stands back."""
+    gateway, engine, proxy = (_sum(scope, "llm_requests_total", source) for source in ("gateway", "engine", "proxy"))
+    return _or_whole(scope, first_of((f"{gateway} > 0", engine, gateway)), proxy)
 
-    def of(source: str) -> str:
-        counter = scope.series("llm_requests_total", f'source="{source}"')
-        return f"sum by (version) (rate({counter}[$window]))"
 
-    gateway, engine = map(of, COUNTED)
-    return first_of((f"{gateway} > 0", engine, gateway))
+def _sum(scope: Scope, metric: str, source: str, *more: str) -> str:
+    counter = scope.series(metric, *more, f'source="{source}"')
+    return f"sum by (version) (rate({counter}[$window]))"
+
+
+def _or_whole(scope: Scope, by_version: str, whole: str) -> str:
+    """Return an expression for the counts of a proxy where nothing counts by version. It counts the same requests."""
+    return by_version if scope.versions else f"{by_version} or ({whole} unless on () (({by_version}) > 0))"

@@ -34,9 +34,9 @@ def test_rates_look_back_over_four_scrapes_and_a_minute(interval: float, window:
 
 def test_nothing_asked_nothing_known() -> None:
     numbers = n.read({})
-    assert n.requests_per_second(numbers, "chat", "v1") is None
-    assert n.latency(numbers, "chat", "v1", probe_version="v1") is None
-    assert n.error_ratio(numbers, "chat", "v1", probe_version="v1") is None
+    assert n.requests_per_second(numbers, "chat", "v1", only_version=None) is None
+    assert n.latency(numbers, "chat", "v1", only_version="v1") is None
+    assert n.error_ratio(numbers, "chat", "v1", only_version="v1") is None
     assert n.gauge(numbers.running, "chat", "v1") is None
     assert not numbers.gpus
 
@@ -44,25 +44,25 @@ def test_nothing_asked_nothing_known() -> None:
 def test_traffic_is_counted_by_the_gateway_else_the_engine_and_never_added_up() -> None:
     engine = n.read({"outcomes": outcomes("engine", success=7.0, error=1.0)})
     both = n.read({"outcomes": [*outcomes("engine", success=7.0), *outcomes("gateway", success=5.0)]})
-    assert n.requests_per_second(engine, "chat", "v1") == 8.0
-    assert n.requests_per_second(both, "chat", "v1") == 5.0
+    assert n.requests_per_second(engine, "chat", "v1", only_version=None) == 8.0
+    assert n.requests_per_second(both, "chat", "v1", only_version=None) == 5.0
 
 
 def test_a_gateway_that_counts_nothing_stands_back_for_an_engine_that_clients_ask_directly() -> None:
     direct = n.read({"outcomes": [*outcomes("engine", success=7.0), *outcomes("gateway", success=0.0, error=0.0)]})
-    assert n.requests_per_second(direct, "chat", "v1") == 7.0
+    assert n.requests_per_second(direct, "chat", "v1", only_version=None) == 7.0
     idle = n.read({"outcomes": [*outcomes("engine", success=0.0), *outcomes("gateway", success=0.0)]})
-    assert n.requests_per_second(idle, "chat", "v1") == 0.0
+    assert n.requests_per_second(idle, "chat", "v1", only_version=None) == 0.0
 
 
 def test_the_probes_own_requests_are_not_traffic() -> None:
     numbers = n.read({"outcomes": outcomes("probe", success=0.2)})
-    assert n.requests_per_second(numbers, "chat", "v1") is None
+    assert n.requests_per_second(numbers, "chat", "v1", only_version=None) is None
 
 
 def test_a_known_zero_rate_is_zero() -> None:
     numbers = n.read({"outcomes": outcomes("engine", success=0.0)})
-    assert n.requests_per_second(numbers, "chat", "v1") == 0.0
+    assert n.requests_per_second(numbers, "chat", "v1", only_version=None) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_known_zero_rate_is_zero() -> None:
 )
 def test_error_ratio(rates: dict[str, float], ratio: float | None) -> None:
     numbers = n.read({"outcomes": outcomes("engine", **rates)})
-    assert n.error_ratio(numbers, "chat", "v1", probe_version=None) == (None if ratio is None else (ratio, "engine"))
+    assert n.error_ratio(numbers, "chat", "v1", only_version=None) == (None if ratio is None else (ratio, "engine"))
 
 
 def test_quality_is_told_by_who_is_nearest_to_the_client() -> None:
@@ -98,7 +98,7 @@ def test_quality_is_told_by_who_is_nearest_to_the_client() -> None:
     )
 
     def p99(*found: VectorSample) -> n.Latency | None:
-        return n.latency(n.read({"p99": found}), "chat", "v1", probe_version=None)
+        return n.latency(n.read({"p99": found}), "chat", "v1", only_version=None)
 
     assert p99(engine) == (1.0, "engine", None)
     assert p99(engine, probe) == (2.0, "probe", None)
@@ -107,9 +107,25 @@ def test_quality_is_told_by_who_is_nearest_to_the_client() -> None:
 
 def test_an_unversioned_probe_speaks_for_the_one_version_that_it_reaches() -> None:
     numbers = n.read({"p99": [sample(0.4, model="chat", source="probe")]})
-    assert n.latency(numbers, "chat", "v2", probe_version="v2") == (0.4, "probe", None)
-    assert n.latency(numbers, "chat", "v1", probe_version="v2") is None
-    assert n.latency(numbers, "chat", "v1", probe_version=None) is None
+    assert n.latency(numbers, "chat", "v2", only_version="v2") == (0.4, "probe", None)
+    assert n.latency(numbers, "chat", "v1", only_version="v2") is None
+    assert n.latency(numbers, "chat", "v1", only_version=None) is None
+
+
+def test_a_proxy_that_knows_no_versions_speaks_for_the_one_version_that_gets_all_requests() -> None:
+    numbers = n.read(
+        {
+            "outcomes": [*outcomes("proxy", "", success=3.0, error=1.0), *outcomes("engine", "v2", success=9.0)],
+            "p99": [sample(0.4, model="chat", source="proxy"), sample(0.2, model="chat", source="probe")],
+        }
+    )
+    assert n.requests_per_second(numbers, "chat", "v2", only_version="v2") == 4.0
+    assert n.error_ratio(numbers, "chat", "v2", only_version="v2") == (0.25, "proxy")
+    assert n.latency(numbers, "chat", "v2", only_version="v2") == (0.4, "proxy", None)
+    # While two versions share the requests, nobody knows whose they were.
+    assert n.requests_per_second(numbers, "chat", "v2", only_version=None) == 9.0
+    assert n.requests_per_second(numbers, "chat", "v1", only_version="v2") is None
+    assert n.latency(numbers, "chat", "v2", only_version=None) is None
 
 
 def test_readiness_is_kept_by_version_and_backend() -> None:
@@ -130,7 +146,7 @@ def test_readiness_is_kept_by_version_and_backend() -> None:
 def test_the_slowest_engine_kind_counts_when_layouts_cannot_be_mixed() -> None:
     key = {"model": "chat", "version": "v1", "source": "engine"}
     numbers = n.read({"p99": [sample(1.0, engine="vllm", **key), sample(3.0, engine="triton", **key)]})
-    assert n.latency(numbers, "chat", "v1", probe_version=None) == (3.0, "engine", None)
+    assert n.latency(numbers, "chat", "v1", only_version=None) == (3.0, "engine", None)
 
 
 def test_how_many_requests_stand_behind_a_p99_is_told_by_the_source_that_told_it() -> None:
@@ -141,7 +157,7 @@ def test_how_many_requests_stand_behind_a_p99_is_told_by_the_source_that_told_it
             sample(7.0, model="chat", version="v1", source="engine"),
         ],
     }
-    assert n.latency(n.read(found), "chat", "v1", probe_version="v1") == (0.4, "probe", 10.2)
+    assert n.latency(n.read(found), "chat", "v1", only_version="v1") == (0.4, "probe", 10.2)
 
 
 def test_a_gpus_index_is_told_by_nvml_or_by_the_dcgm_exporters_own_label() -> None:
@@ -154,7 +170,7 @@ def test_a_gpus_index_is_told_by_nvml_or_by_the_dcgm_exporters_own_label() -> No
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_quantile_of_nothing_is_unknown(value: float) -> None:
     numbers = n.read({"p99": [sample(value, model="chat", version="v1", source="engine")]})
-    assert n.latency(numbers, "chat", "v1", probe_version=None) is None
+    assert n.latency(numbers, "chat", "v1", only_version=None) is None
 
 
 def test_one_gpu_that_two_exporters_report_is_one_gpu() -> None:
