@@ -2,11 +2,12 @@
 
     python benchmarks/bench_console.py [--models 30] [--gpus 300] [--targets 1000] [--alerts 10000] [--consoles 200]
 
-A seeded fleet runs as a process of its own. First, pages are asked for as a browser does after signing in: milliseconds
-from request to last byte, and bytes; the assets are counted once, compressed. Then the control plane is left alone for
-a while, and after that so many consoles are open: each holds an event stream, asks for the live part of its page every
-5 s, and once more after an event. Cost is CPU time and memory of the control plane and its children from /proc, less
-that without consoles. Last, Debian's Alertmanager holds as many alerts, and is asked for what its own page asks for.
+A seeded fleet runs as a process of its own. Once it has started and settled, pages are asked for as a browser does
+after signing in: milliseconds from request to last byte, and bytes; the assets are counted once, compressed. Then the
+control plane is left alone for a while, and after that so many consoles are open: each holds an event stream, asks for
+the live part of its page every 5 s, and once more after an event. Cost is CPU time and memory of the control plane and
+its children from /proc, less that without consoles. Last, Debian's Alertmanager holds as many alerts, and is asked for
+what its own page asks for.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,7 @@ class Console:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url
         self._heard = asyncio.Event()
-        self.refreshes, self.failed, self.seconds = 0, 0, list[float]()
+        self.refreshes, self.failed, self.cut, self.seconds = 0, 0, 0, list[float]()
 
     async def run(self) -> None:
         """Listen and refresh until cancelled."""
@@ -142,19 +143,24 @@ class Console:
 
     async def _listen(self) -> None:
         while True:
-            async with self._session.get(f"{self._url}/cp/v1/events", timeout=aiohttp.ClientTimeout()) as answer:
-                async for line in answer.content:
-                    if line.startswith(b"event:"):
-                        self._heard.set()
+            with suppress(aiohttp.ClientError):
+                async with self._session.get(f"{self._url}/cp/v1/events", timeout=aiohttp.ClientTimeout()) as answer:
+                    async for line in answer.content:
+                        if line.startswith(b"event:"):
+                            self._heard.set()
+            self.cut += 1
             await asyncio.sleep(2)
 
     async def _refresh(self) -> None:
         await asyncio.sleep(random.uniform(0, POLL_S))
         while True:
             began = time.perf_counter()
-            async with self._session.get(f"{self._url}/", headers=REFRESH) as answer:
-                await answer.read()
-                self.failed += answer.status != 200
+            try:
+                async with self._session.get(f"{self._url}/", headers=REFRESH) as answer:
+                    await answer.read()
+                    self.failed += answer.status != 200
+            except aiohttp.ClientError:
+                self.failed += 1
             self.refreshes += 1
             self.seconds.append(time.perf_counter() - began)
             try:
@@ -181,14 +187,17 @@ async def open_consoles(fleet: Fleet, cookie: str, count: int, seconds: float) -
         refreshes = sum(console.refreshes for console in consoles)
         await asyncio.sleep(seconds)
         after, more = fleet.plane.cpu_s(), (fleet.plane.memory()["Pss"] - memory) / 2**20
+        dead = [task for task in tasks if task.done()]
+        assert not dead, dead[0]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     idle, busy = (alone - before) / seconds, (after - opened) / seconds
     took = sorted(second for console in consoles for second in console.seconds)
     done, failed = sum(c.refreshes for c in consoles) - refreshes, sum(c.failed for c in consoles)
+    cut = sum(c.cut for c in consoles)
     print(f"{count} open consoles: {busy - idle:.2f} of a core more ({busy:.2f} with, {idle:.2f} without them),")
-    print(f"  {more:.0f} MiB more; {done / seconds:.0f} refreshes/s, {failed} failed,")
+    print(f"  {more:.0f} MiB more; {done / seconds:.0f} refreshes/s, {failed} failed, {cut} streams cut,")
     print(f"  a refresh takes {1000 * statistics.median(took):.0f} ms, 99% {1000 * took[int(0.99 * len(took))]:.0f} ms")
 
 
@@ -223,6 +232,7 @@ def _timed(url: str, headers: dict[str, str]) -> tuple[float, int]:
 async def measure(asked: argparse.Namespace, fleet: Fleet) -> str:
     """Run the parts that need a loop, and return the session's cookie."""
     cookie = await signed_in(fleet)
+    await asyncio.sleep(SETTLE_S)  # a control plane that starts reads its history, and no person waits for that
     await first_pages(fleet, cookie)
     await open_consoles(fleet, cookie, asked.consoles, asked.seconds)
     return cookie

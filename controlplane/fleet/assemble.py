@@ -231,15 +231,18 @@ def _model_on(gpu: str, numbers: n.Numbers, models: Sequence[str], by_pod: Mappi
     return None
 
 
-def simulated_versions(model: str, versions: Sequence[str], targets: Sequence[TargetHealth]) -> frozenset[str]:
-    """Return the versions that a target labelled `simulated="true"` reports; without a version label, all of them."""
-    found: set[str] = set()
+def simulated_versions(targets: Sequence[TargetHealth]) -> Mapping[str, frozenset[str]]:
+    """Return, by model, the versions that a target labelled `simulated="true"` reports.
+
+    "" among them stands for every version: that target has no label `version`.
+    """
+    found: dict[str, set[str]] = {}
     for health in targets:
         labels = dict(health.target.labels)
-        names = {labels.get("model"), *dict(health.target.models).values()}
-        if labels.get("simulated") == "true" and model in names:
-            found.update([labels["version"]] if "version" in labels else versions)
-    return frozenset(found)
+        if labels.get("simulated") == "true":
+            for model in {labels.get("model"), *dict(health.target.models).values()} - {None}:
+                found.setdefault(str(model), set()).add(labels.get("version", ""))
+    return {model: frozenset(versions) for model, versions in found.items()}
 
 
 def _version_view(
@@ -330,7 +333,7 @@ def _reason(backend: BackendObservation, version: str) -> str:
 
 
 def _only_version(facts: ModelFacts, shares: dict[str, float], *, now: float, window_s: float) -> str | None:
-    """Return the version that certainly got all requests of the window, or None. Numbers without a version are of it."""
+    """Return the version that certainly got all requests of the window, also those without a version. None: no one."""
     if _just_switched(facts, now, window_s):
         return None
     return next((v for v, share in shares.items() if share == 1.0), None)

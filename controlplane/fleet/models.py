@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from collectors.target import TargetHealth
 from controlplane.config.models import ModelSection
-from controlplane.fleet.assemble import BEHIND, ModelFacts, simulated_versions
+from controlplane.fleet.assemble import BEHIND, ModelFacts
 from controlplane.fleet.numbers import Numbers
 from controlplane.fleet.rollouts import rollout_view
 from controlplane.fleet.view import rfc3339
@@ -22,10 +21,13 @@ def model_facts(
     section: ModelSection,
     status: ModelStatus,
     latest: Rollout | None,
-    targets: Sequence[TargetHealth],
+    simulated: frozenset[str],
     now: float,
 ) -> ModelFacts:
-    """Join a model's configuration and status. `latest` is its newest rollout, running or not."""
+    """Join a model's configuration and status. `latest` is its newest rollout, running or not.
+
+    `simulated` are the versions with simulated targets. "" among them stands for every version.
+    """
     versions = tuple(section.versions)
     fresh = status.observed_at is not None and now - status.observed_at < STALE_S
     return ModelFacts(
@@ -41,7 +43,7 @@ def model_facts(
         switched_at=_switched_at(latest, now),
         backends=_backends(section),
         can_promote=status.can_promote and len(versions) > 1,
-        simulated=simulated_versions(section.name, versions, targets),
+        simulated=frozenset(versions) if "" in simulated else simulated,
     )
 
 

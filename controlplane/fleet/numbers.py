@@ -23,7 +23,7 @@ UNVERSIONED = frozenset({"proxy", "probe"})
 
 
 class Key(NamedTuple):
-    """The model, version and source of a number. `version` is "" if the source cannot tell versions apart (a probe, LiteLLM)."""
+    """The model, version and source of a number. `version` is "" if the source knows none (a probe, LiteLLM)."""
 
     model: str
     version: str
@@ -144,8 +144,8 @@ def read(results: Mapping[str, Sequence[VectorSample]], warnings: Sequence[str] 
 def requests_per_second(numbers: Numbers, model: str, version: str, *, only_version: str | None) -> float | None:
     """Return the requests per second of a version from its best traffic source, or None.
 
-    `only_version` is the version that gets all requests of the model, so that unversioned numbers are of it; None: there
-    is no such version.
+    `only_version` is the version that gets all requests of the model, so that unversioned numbers are of it. None: no
+    version does.
     """
     totals = {key: sum(outcomes.values()) for key, outcomes in numbers.outcomes.items() if outcomes}
     keys = [key for source in TRAFFIC_SOURCES for key in _candidates(model, version, source, only_version)]

@@ -178,9 +178,10 @@ class FleetReader:
         statuses, rollouts = await self._models.models(), await self._models.list(limit=ROLLOUTS)
         latest = newest([recorded.rollout for recorded in rollouts])
         sections = {section.name: section for section in self._config().models}
-        targets = self._targets()
+        simulated = assemble.simulated_versions(self._targets())
+        none = frozenset[str]()
         return [
-            model_facts(sections[status.name], status, latest.get(status.name), targets, now)
+            model_facts(sections[status.name], status, latest.get(status.name), simulated.get(status.name, none), now)
             for status in statuses
             if status.name in sections
         ]

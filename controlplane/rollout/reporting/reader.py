@@ -79,10 +79,20 @@ class RolloutReader:
 
     async def model(self, name: str) -> ModelStatus:
         """Return one model as last observed, without a request to an engine. Raises NotFound."""
-        section = planning.known(name, self._models)
-        record = await asyncio.to_thread(self._log.model, name)
+        planning.known(name, self._models)
+        record, active = await asyncio.to_thread(lambda: (self._log.model(name), self._log.active()))
+        return self._status(name, record, _first_of_each_model(active).get(name))
+
+    async def models(self) -> tuple[ModelStatus, ...]:
+        """Return every model of fleet.yaml as last observed, in the order of fleet.yaml."""
+        known, active = await asyncio.to_thread(lambda: (self._log.models(), self._log.active()))
+        running = _first_of_each_model(active)
+        return tuple(self._status(name, known.get(name), running.get(name)) for name in self._models)
+
+    def _status(self, name: str, record: ModelRecord | None, active: RolloutRecord | None) -> ModelStatus:
+        section = self._models[name]
         try:
-            running, free = await self._active(name), True
+            running, free = None if active is None else records.from_record(active), True
         except Unreadable:
             running, free = None, False  # an unreadable rollout is running: no other may begin
         can = name in self._drivers and running is None and free and not self.observe_only
@@ -99,10 +109,6 @@ class RolloutReader:
             running,
             can,
         )
-
-    async def models(self) -> tuple[ModelStatus, ...]:
-        """Return every model of fleet.yaml as last observed, in the order of fleet.yaml."""
-        return tuple([await self.model(name) for name in self._models])
 
     def attention(self) -> tuple[Attention, ...]:
         """Return the rollouts that need attention. Blocking. Raises Unavailable without a database."""
@@ -146,8 +152,12 @@ class RolloutReader:
         return (await asyncio.to_thread(self._log.quarantines, model))[::-1]
 
     async def _active(self, model: str) -> Rollout | None:
-        found = await asyncio.to_thread(self._log.active)
-        return next((records.from_record(record) for record in found if record.model == model), None)
+        active = _first_of_each_model(await asyncio.to_thread(self._log.active)).get(model)
+        return None if active is None else records.from_record(active)
+
+
+def _first_of_each_model(active: Sequence[RolloutRecord]) -> dict[str, RolloutRecord]:
+    return {record.model: record for record in reversed(active)}
 
 
 def _shown(record: RolloutRecord) -> Rollout | None:

@@ -20,8 +20,8 @@ from controlplane.web.fleet.gpus import COLOURS, Colour, nodes_of
 from controlplane.web.render import Renderer
 from controlplane.web.slos import known_slos
 
-PATIENCE_S = 1.0
-"""Longest wait for new lines, in seconds. The page is shown without them then, and has them at its next refresh."""
+PATIENCE_S = 0.15
+"""Longest wait for new lines, in seconds. The page is shown without them then, and asks for them a second later."""
 Group = Literal["state", "driver", "none"]
 Only = Literal["", "alerts"]
 
@@ -84,6 +84,7 @@ class FleetPage:
             nodes=nodes,
             gpu_count=sum(len(node.cells) for node in nodes),
             limits=trends.limits,
+            soon=not trends.models and not trends.warnings,
             warnings=(*fleet.warnings, *trends.warnings),
             states=STATES,
             measures=MEASURES,

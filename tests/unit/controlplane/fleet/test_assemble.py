@@ -296,15 +296,13 @@ def test_targets_are_counted_by_health() -> None:
 
 
 def test_simulation_is_told_by_the_targets_that_report_a_version() -> None:
-    versions = ("v1", "v2")
     whole = target(simulated="true", model="chat")
     one = target(simulated="true", model="chat", version="v2")
     served = target(models=(("llm", "chat"),), simulated="true")
-    assert assemble.simulated_versions("chat", versions, [whole]) == {"v1", "v2"}
-    assert assemble.simulated_versions("chat", versions, [one]) == {"v2"}
-    assert assemble.simulated_versions("chat", versions, [served]) == {"v1", "v2"}
-    assert assemble.simulated_versions("chat", versions, [target(model="chat")]) == set()
-    assert assemble.simulated_versions("other", versions, [whole]) == set()
+    assert assemble.simulated_versions([whole]) == {"chat": {""}}  # every version
+    assert assemble.simulated_versions([one, target(model="chat")]) == {"chat": {"v2"}}
+    assert assemble.simulated_versions([served]) == {"chat": {""}}
+    assert assemble.simulated_versions([target(model="chat"), target(simulated="true")]) == {}
 
 
 def alert(state: AlertState = AlertState.FIRING, **changes: Any) -> AlertInstance:

@@ -51,7 +51,7 @@ def rollout(phase: Phase = Phase.PREPARING, **changes: Any) -> Rollout:
 
 
 def facts(known: ModelStatus, latest: Rollout | None = None) -> Any:
-    return model_facts(SECTION, known, latest, [], NOW)
+    return model_facts(SECTION, known, latest, frozenset(), NOW)
 
 
 def test_a_fresh_observation_counts_and_an_old_one_says_nothing_of_now() -> None:
@@ -68,6 +68,13 @@ def test_configured_backends_are_the_versions_own_or_the_models() -> None:
 
 def test_a_stable_version_that_left_the_configuration_is_still_shown() -> None:
     assert facts(status(stable="v0")).versions == ("v0", "v1", "v2")
+
+
+def test_simulated_targets_are_of_their_version_or_of_every_one() -> None:
+    def simulated(*versions: str) -> frozenset[str]:
+        return model_facts(SECTION, status(), None, frozenset(versions), NOW).simulated
+
+    assert (simulated(), simulated("v2"), simulated("v2", "")) == (set(), {"v2"}, {"v1", "v2"})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +96,7 @@ def test_promotion_needs_another_version() -> None:
     assert facts(status()).can_promote is True
     assert facts(status(can_promote=False)).can_promote is False
     alone = SECTION.model_copy(update={"versions": {"v1": SECTION.versions["v1"]}})
-    assert model_facts(alone, status(), None, [], NOW).can_promote is False
+    assert model_facts(alone, status(), None, frozenset(), NOW).can_promote is False
 
 
 def test_the_newest_rollout_of_each_model_comes_first() -> None:

@@ -111,6 +111,7 @@ async def test_what_a_model_looks_like_before_and_after_the_first_tick(tmp_path:
         assert (before.stable, before.observation, before.observed_at) == ("v1", None, None)
         await world.engine.tick(START + 7)
         (after,) = await world.service.models()
+        assert after == await world.service.model("model")
         assert after.observed_at == START + 7
         assert after.observation is not None
         assert after.observation.backend(world.triton.url).versions["v1"] is VersionState.READY

@@ -18,6 +18,7 @@ from controlplane.config.model import Fleet
 from controlplane.errors import QueryError
 from controlplane.fleet import assemble
 from controlplane.fleet.slos import SloReader
+from controlplane.fleet.trends import ModelTrendView, TrendReader, TrendsView
 from controlplane.fleet.views import GpuView
 from tests.unit.controlplane.api.conftest import NOW
 from tests.unit.controlplane.web.reading import words
@@ -180,3 +181,19 @@ async def test_the_pages_speak_chinese(console: Any, path: str) -> None:
         browser.client.cookies.set("cp_language", "zh")
         page = words(await browser.page(path))
     assert ("个采集目标正常" if path == "/" else "最近采集") in page
+
+
+async def test_a_page_without_its_lines_asks_for_them_a_second_later(
+    console: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = TrendsView(generated_at="", step_seconds=90.0, limits={})
+
+    async def trends(self: TrendReader, patience_s: float | None = None) -> TrendsView:
+        return lines
+
+    monkeypatch.setattr(TrendReader, "trends", trends)
+    async with console.browser(Role.VIEWER) as browser:
+        assert "load delay:1s" in await browser.page("/")
+        lines = lines.model_copy(update={"models": (ModelTrendView(model="chat", lines=()),)})
+        assert "load delay:1s" not in await browser.page("/")
+        assert "load delay:1s" not in await browser.page("/targets")
