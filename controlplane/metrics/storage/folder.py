@@ -42,6 +42,12 @@ FILE_MS = {False: 2 * 3_600_000, True: 24 * 3_600_000}
 """Milliseconds that one pack file covers, of scraped (False) and of recorded (True) series. Retention drops whole
 files."""
 
+MOST_OPEN = 256
+"""Most pack files that are open for appending. Chosen: those of three weeks of rows that are packed late."""
+IDLE_SYNCS = 2
+"""Calls of `sync_packed` without a new chunk after which a file is finished when the next file begins. Chosen: a backlog
+is packed in many calls, and each adds to all of its spans."""
+
 LEAST_FREE = 8 * 2**20
 """Free bytes on the disk that are needed to try writing again. Chosen: with less it would fail again within seconds."""
 
@@ -72,7 +78,15 @@ class Folder(Space):
         self._unwritten_eras: list[Era] = []
         self._gone = Gone()
         """Dropped chunks and layouts that could not be written to the journal yet."""
-        self._current: dict[bool, PackFile] = {}
+        self._current: dict[tuple[bool, int], PackFile] = {}
+        """Pack file of each span of FILE_MS to which chunks are appended, by kind (recorded) and number since 1970.
+
+        Sources are packed one after another. With one current file for all spans, a backlog of a day would begin a new
+        file at nearly each chunk, and a mapped file takes a descriptor of the process.
+        """
+        self._used: dict[tuple[bool, int], int] = {}
+        """Value of `_syncs` at the last chunk of each of them, the one that was used last at the end."""
+        self._syncs = 0
         self._unsynced: dict[int, PackFile] = {}
         """Pack files that got chunks since the last `sync_packed`."""
         self._next_file = 1
@@ -178,17 +192,36 @@ class Folder(Space):
         return PackedChunk(chunk.number, read, file.number, offset)
 
     def _pack_file(self, recorded: bool, size: int, last_ms: int) -> PackFile:
-        file = self._current.get(recorded)
-        if file is not None:
-            start = last_ms if file.oldest_ms is None else file.oldest_ms
-            if (file.end and file.end + size > FILE_BYTES) or abs(last_ms - start) >= FILE_MS[recorded]:
-                _finish(file)
-                file = None
+        span = recorded, last_ms // FILE_MS[recorded]
+        file = self._current.get(span)
+        if file is not None and file.end and file.end + size > FILE_BYTES:
+            self._finish(span)
+            file = None
         if file is None:
+            self._make_room(recorded)
             number, self._next_file = self._next_file, self._next_file + 1
             file = PackFile(number, pack_path(self.path, number, recorded=recorded), recorded=recorded)
-            self.files[number] = self._current[recorded] = file
+            self.files[number] = self._current[span] = file
+        self._used.pop(span, None)
+        self._used[span] = self._syncs
         return file
+
+    def _make_room(self, recorded: bool) -> None:
+        """Finish the files that no longer get chunks, before another one begins. A finished file never changes again."""
+        for span, at in list(self._used.items()):
+            idle = span[0] == recorded and self._syncs - at > IDLE_SYNCS
+            if idle or len(self._used) >= MOST_OPEN:
+                self._finish(span)
+
+    def _finish(self, span: tuple[bool, int]) -> None:
+        del self._used[span]
+        file = self._current.pop(span)
+        try:
+            file.finish()
+        except OSError as error:
+            log.warning(
+                "metrics: %s keeps a length that it does not need (%s); the next start cuts it", file.path, error
+            )
 
     def sync_packed(self) -> None:
         """Sync the pack files to the disk. Call it before the old chunks are freed. Blocking, needs no lock.
@@ -203,6 +236,7 @@ class Folder(Space):
                     raise
         sync_folder(self.path)
         self._unsynced.clear()
+        self._syncs += 1
 
     def sync_notes(self) -> None:
         """Sync the journal to the disk. Blocking, needs no lock. Raises OSError when that fails."""
@@ -229,8 +263,8 @@ class Folder(Space):
 
     def _drop_file(self, file: PackFile) -> None:
         del self.files[file.number]
-        if self._current.get(file.recorded) is file:
-            del self._current[file.recorded]
+        for span in [span for span, other in self._current.items() if other is file]:
+            del self._current[span], self._used[span]
         try:
             file.remove()
         except OSError as error:
@@ -326,8 +360,8 @@ class Folder(Space):
         Rows that a late thread appends after that go to memory. No file is touched: another process may own them now.
         """
         self.paused = "the store is closed"
-        for file in self._current.values():
-            _finish(file)
+        for span in list(self._used):
+            self._finish(span)
         self.arenas.close()
         if self.journal is not None:
             self.journal.close()
@@ -349,10 +383,3 @@ class Folder(Space):
         """Size of all files in bytes."""
         journal = self.journal.end if self.journal else 0
         return sum(f.end for f in list(self.files.values())) + self.arenas.reserved + journal
-
-
-def _finish(file: PackFile) -> None:
-    try:
-        file.finish()
-    except OSError as error:
-        log.warning("metrics: %s keeps a length that it does not need (%s); the next start cuts it", file.path, error)

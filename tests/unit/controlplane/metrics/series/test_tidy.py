@@ -300,3 +300,29 @@ def test_three_hundred_targets_of_a_day_take_less_than_one_and_a_half_gigabytes(
     space.close()
     assert sum(c.nbytes for c in packed) / (rows * columns) < 1.5
     assert day + waiting + journal < 1.5e9, (day, waiting, journal)
+
+
+def test_a_day_that_is_packed_at_once_is_a_file_for_every_two_hours(folder: Path, opened: list[Days]):
+    days = Days(folder, 2 * 86_400, 2 * 86_400)
+    opened.append(days)
+    for source in range(20):  # one after another, as packing reads them
+        for minute in range(0, 24 * 60, 2):
+            days.store.append(f"t{source}", A, START + minute * 60_000, np.array([float(minute)]))
+    days.now = START + 24 * HOUR
+    for _ in range(30):
+        days.now += 60_000
+        days.tidy.turn(days.now)
+    assert not [path for path in folder.glob("*.rec")]
+    assert len(list(folder.glob("*.raw"))) <= 13
+
+
+def test_a_file_is_finished_some_turns_after_its_last_chunk_and_never_changes_again(folder: Path, opened: list[Days]):
+    days = Days(folder, 86_400, 86_400)
+    opened.append(days)
+    days.go_on(4.5, {"t": A, "u": B})
+    first, *_ = sorted(folder.glob("*.raw"))
+    before = first.read_bytes()
+    assert len(before) < 64 * 1024  # cut to what it holds
+    days.go_on(3, {"t": A, "u": B})
+    assert first.read_bytes() == before
+    assert len(list(folder.glob("*.raw"))) <= 5
