@@ -45,8 +45,8 @@ files."""
 MOST_OPEN = 256
 """Most pack files that are open for appending. Chosen: those of three weeks of rows that are packed late."""
 IDLE_SYNCS = 2
-"""Calls of `sync_packed` without a new chunk after which a file is finished when the next file begins. Chosen: a backlog
-is packed in many calls, and each adds to all of its spans."""
+"""Calls of `sync_packed` without a new chunk after which a file is finished when the next file begins. Chosen: a
+backlog is packed in many calls, and each adds to all of its spans."""
 
 LEAST_FREE = 8 * 2**20
 """Free bytes on the disk that are needed to try writing again. Chosen: with less it would fail again within seconds."""
@@ -207,7 +207,7 @@ class Folder(Space):
         return file
 
     def _make_room(self, recorded: bool) -> None:
-        """Finish the files that no longer get chunks, before another one begins. A finished file never changes again."""
+        """Finish the files that get no more chunks, before another begins. A finished file never changes again."""
         for span, at in list(self._used.items()):
             idle = span[0] == recorded and self._syncs - at > IDLE_SYNCS
             if idle or len(self._used) >= MOST_OPEN:
