@@ -102,6 +102,8 @@ class FleetReader:
         self._lock = asyncio.Lock()
         self._cached: Snapshot | None = None
         self._read_at = float("-inf")
+        self._forgotten = 0
+        """Number of calls of `forget`: what was read when one came is not used again."""
 
     async def fleet(self) -> FleetView:
         """Return the whole fleet."""
@@ -140,6 +142,7 @@ class FleetReader:
     def forget(self) -> None:
         """Drop the cached snapshot after a change, so that the next read shows the change."""
         self._cached = None
+        self._forgotten += 1
 
     def _model_views(self, snapshot: Snapshot) -> tuple[ModelView, ...]:
         window = max(MIN_WINDOW_S, 4 * self._config().scrape.interval)
@@ -150,10 +153,12 @@ class FleetReader:
     async def _snapshot(self) -> Snapshot:
         async with self._lock:
             now = self._clock.now()
-            if self._cached is None or not 0 <= now - self._read_at < CACHE_S:
-                self._cached = await self._read(now)
-                self._read_at = self._clock.now()  # after the reading: those who waited for a slow one share it
-            return self._cached
+            if self._cached is not None and 0 <= now - self._read_at < CACHE_S:
+                return self._cached
+            before, found = self._forgotten, await self._read(now)
+            # The time after the reading: those who waited for a slow one share it.
+            self._cached, self._read_at = found if before == self._forgotten else None, self._clock.now()
+            return found
 
     async def _read(self, now: float) -> Snapshot:
         warnings: list[str] = []

@@ -1,7 +1,8 @@
 """The refreshes of open pages: the part that is live, rendered once for all browsers that look at the same page.
 
 A page asks for itself every 5 s, and at every event. With 200 open consoles that is 40 requests a second. Those for one
-address, role and language within a second get one answer, unless something changed meanwhile or somebody acted.
+address, role and language within a second get one answer, unless something changed meanwhile or somebody acted. A fleet
+that changes all the time is rendered again after a rest, so that pages never take most of the control plane's time.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ TARGET = "live"
 """Id of the element that a refresh replaces. htmx sends it in the header HX-Target."""
 FRESH_S = 1.0
 """Seconds for which a part is given to other browsers. Chosen: as long as the fleet's snapshot."""
+REST_SHARE, LONGEST_REST_S = 3.0, 2.0
+"""After a rendering of t seconds there is none of the same part for 3·t seconds, at most 2 s. Chosen: a quarter of the
+time is for rendering at most, and a change shows well within the 5 s of a refresh."""
 MOST_PARTS = 100
 """Most parts that are kept. Chosen: 30 MB at 300 KB each; people look at fewer pages at once."""
 
@@ -47,6 +51,10 @@ class Part:
     at: float = float("-inf")
     """Second of the control plane's clock at which it was rendered."""
     body: bytes | None = None
+    state: int = -1
+    """State of the fleet (`Parts.state`) at which its rendering began."""
+    rests_until: float = float("-inf")
+    """Second of the loop's clock before which a change alone does not render it again."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -56,16 +64,21 @@ class Parts:
     def __init__(self) -> None:
         self._parts: dict[PartKey, Part] = {}
         self._rev = -1
+        self.state = 0
+        """Number of the fleet's states so far. A part that was begun in an earlier state is out of date."""
+        self.acted = 0
+        """State since the last act of a person. A part of an earlier state is rendered again without a rest."""
 
     def forget(self) -> None:
-        """Drop all parts: somebody acted."""
-        self._parts.clear()
+        """Let no part be used again: somebody acted."""
+        self.state += 1
+        self.acted = self.state
 
     def at_revision(self, rev: int, services: Services) -> None:
-        """Drop all parts, and the snapshot that they show, when an event was sent since the last call."""
+        """Begin a new state, without the snapshot of before, when an event was sent since the last call."""
         if rev != self._rev:
             self._rev = rev
-            self.forget()
+            self.state += 1
             services.fleet.forget()
 
     def part(self, key: PartKey) -> Part:
@@ -106,11 +119,16 @@ async def _shared(
     parts.at_revision(hub.rev, services)
     principal: Principal = request.state.principal
     part = parts.part(PartKey(str(request.url.replace(scheme="", netloc="")), principal.role, language_of(request)))
+    asked, now = parts.state, asyncio.get_running_loop().time
     async with part.lock:
-        if part.body is not None and 0 <= services.clock.now() - part.at < FRESH_S:
+        if part.body is not None and part.state >= asked and 0 <= services.clock.now() - part.at < FRESH_S:
             return Response(part.body, media_type="text/html; charset=utf-8")
+        if part.state >= parts.acted:
+            await asyncio.sleep(max(0.0, part.rests_until - now()))  # those who ask meanwhile wait for the lock
+        state, began = parts.state, now()
         answer = await inner(request)
+        part.rests_until = now() + min(REST_SHARE * (now() - began), LONGEST_REST_S)
         if answer.status_code == 200 and answer.media_type == "text/html":
             # The time after the rendering: those who waited for one that took longer than FRESH_S share it, too.
-            part.at, part.body = services.clock.now(), bytes(answer.body)
+            part.at, part.body, part.state = services.clock.now(), bytes(answer.body), state
         return answer

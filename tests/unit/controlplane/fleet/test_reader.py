@@ -138,6 +138,24 @@ async def test_forgetting_reads_anew(rig: Rig) -> None:
     assert len(rig.queries.asked) == 2 * once
 
 
+async def test_what_was_being_read_when_it_was_forgotten_is_not_used_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = rig.alerts.counts
+
+    def changed_meanwhile() -> Mapping[AlertState, int]:
+        rig.reader.forget()
+        return counts()
+
+    monkeypatch.setattr(rig.alerts, "counts", changed_meanwhile)
+    await rig.reader.fleet()
+    once = len(rig.queries.asked)
+    monkeypatch.setattr(rig.alerts, "counts", counts)
+    await rig.reader.fleet()
+    await rig.reader.fleet()
+    assert len(rig.queries.asked) == 2 * once
+
+
 async def test_one_failed_query_costs_its_own_number_only(rig: Rig) -> None:
     rig.queries.broken = "llm_requests_waiting"
     fleet = await rig.reader.fleet()

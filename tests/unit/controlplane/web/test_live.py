@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from controlplane.access.roles import Role
 from controlplane.fleet.reader import FleetReader
+from controlplane.web import live
 from controlplane.web.live import MOST_PARTS, PartKey, Parts
 
 REFRESH = {"HX-Request": "true", "HX-Target": "live", "Accept": "*/*"}
@@ -77,6 +79,60 @@ async def test_those_who_wait_for_a_slow_rendering_share_it(
     async with console.browser(Role.VIEWER) as browser:
         await asyncio.gather(*(refreshed(browser.client) for _ in range(20)))
     assert len(reads) == 1
+
+
+async def test_events_during_a_rendering_begin_no_second_one_beside_it(
+    console: Any, reads: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, gate, at_once, most = FleetReader.fleet, asyncio.Event(), 0, 0
+
+    async def gated(self: FleetReader) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await gate.wait()
+        at_once -= 1
+        return await read(self)
+
+    monkeypatch.setattr(FleetReader, "fleet", gated)
+    app = console.app()
+    async with console.browser(Role.VIEWER, app) as browser:
+        first = asyncio.create_task(refreshed(browser.client))
+        later = []
+        for rev in range(1, 6):
+            await until(lambda: at_once == 1)
+            monkeypatch.setattr(app.state.events, "_rev", rev)
+            later.append(asyncio.create_task(refreshed(browser.client)))
+        gate.set()
+        answers = await asyncio.gather(first, *later)
+    assert {answer.status_code for answer in answers} == {200}
+    assert most == 1
+    assert len(reads) == 2, "one for the first, one for all that were told of something newer"
+
+
+async def test_a_changed_part_rests_and_an_act_ends_the_rest(
+    console: Any, reads: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "REST_SHARE", 1e9)
+    monkeypatch.setattr(live, "LONGEST_REST_S", 1e9)
+    app = console.app()
+    async with console.browser(Role.OPERATOR, app) as browser:
+        await refreshed(browser.client)
+        monkeypatch.setattr(app.state.events, "_rev", 7)
+        waiting = asyncio.create_task(refreshed(browser.client))
+        await until(lambda: next(iter(app.state.parts._parts.values())).lock.locked())
+        assert len(reads) == 1
+        waiting.cancel()
+        app.state.parts.forget()
+        await refreshed(browser.client)
+    assert len(reads) == 2
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for what comes within some turns of the loop."""
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110 - any state of the application
+            await asyncio.sleep(0.001)
 
 
 async def test_another_role_address_or_language_has_a_part_of_its_own(console: Any) -> None:

@@ -312,7 +312,7 @@ def test_a_day_that_is_packed_at_once_is_a_file_for_every_two_hours(folder: Path
     for _ in range(30):
         days.now += 60_000
         days.tidy.turn(days.now)
-    assert not [path for path in folder.glob("*.rec")]
+    assert not list(folder.glob("*.rec"))
     assert len(list(folder.glob("*.raw"))) <= 13
 
 
