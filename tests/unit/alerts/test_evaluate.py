@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from alerts.errors import QueryFailed
-from alerts.evaluate import GroupEvaluator, StatesSeen, Told
+from alerts.evaluate import PART, GroupEvaluator, StatesSeen, Told
 from alerts.interfaces import AlertInstance, AlertState, Querier, VectorSample
 from alerts.rules import RuleGroup, parse_rules
 from alerts.template import Surroundings
@@ -256,6 +256,38 @@ async def test_an_unchanged_shape_is_the_same_layout_object(memory_log: Any, clo
     first, second, third = sink.layouts
     assert first is second
     assert third is not first
+
+
+async def test_a_target_that_comes_changes_the_description_of_one_part(memory_log: Any, clock: Any) -> None:
+    sink, many = CountingSink(), [VectorSample((("gpu", str(n)),), float(n)) for n in range(1000)]
+    querier = ScriptedQuerier(many)
+    evaluator = GroupEvaluator(
+        group("  - {record: 'x:t', expr: temp}\n"), querier, memory_log, sink, clock, around=Surroundings()
+    )
+    await evaluator.evaluate(0)
+    first = list(sink.layouts)
+    assert len(first) == 16 and sum(len(layout.raw) for layout in first) == 1000
+    assert max(len(layout.raw) for layout in first) < 2 * PART
+    querier.answer = [*many[1:], VectorSample((("gpu", "new"),), 1.0)]
+    await evaluator.evaluate(15)
+    changed = [layout for layout in sink.layouts[16:] if not any(layout is old for old in first)]
+    assert len(sink.layouts) == 32 and 1 <= len(changed) <= 2
+
+
+async def test_a_rule_that_grows_into_parts_keeps_its_series_and_ends_those_that_are_gone(fleet: Any) -> None:
+    f = fleet(group("  - {record: 'x:t', expr: temp > 0}\n"))
+    for n in range(100):
+        f.put(1000, 50, gpu=str(n))
+    await f.evaluator.evaluate(1000)
+    f.put(1015, -1, gpu="0")
+    for n in range(1, 300):
+        f.put(1015, 60, gpu=str(n))
+    await f.evaluator.evaluate(1015)
+    assert len(f.query("{__name__='x:t'}", 1000)) == 100
+    found = f.query("{__name__='x:t'}", 1015)
+    assert len(found) == 299 and {value for _, value in found} == {60.0}
+    f.evaluator.close(1030)
+    assert f.query("{__name__='x:t'}", 1030) == []
 
 
 async def test_templates_ask_their_queries_and_a_query_that_fails_is_said_in_the_text(fleet: Any) -> None:
