@@ -201,6 +201,14 @@ async def test_a_large_range_asks_for_no_more_points_than_pixels(page: Page) -> 
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize(("name", "length"), [("1h30m", 5400), ("1d12h", 129_600), ("2w", 1_209_600), ("soon", 3600)])
+async def test_a_range_is_a_prometheus_duration(page: Page, name: str, length: int) -> None:
+    async with page.expect_request("**/api/v1/query_range") as asking:
+        await page.goto(f"/models/chat?range={name}")
+    sent = form(await asking.value)
+    assert float(sent["end"]) - float(sent["start"]) == pytest.approx(length, abs=float(sent["step"]))
+
+
 async def test_a_query_is_completed_run_by_keys_and_shared_by_its_address(page: Page) -> None:
     await page.goto("/query")
     field, offers = page.get_by_role("textbox", name="PromQL"), page.locator("#offers [role=option]")
