@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from controlplane.access.roles import Role
+from controlplane.access.roles import Role, require
 from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.itself.system import on_disk as read_on_disk
 from controlplane.api.itself.system import system as read_system
@@ -56,7 +56,12 @@ class SystemPage:
         level: Level = "info",
         format: Literal["", "csv"] = "",
     ) -> Response:
-        """Show the control plane's health, and for operators its newest log lines of `level` and above."""
+        """Show the control plane's health, and for operators its newest log lines of `level` and above.
+
+        The CSV is the log. Raises Forbidden when a viewer asks for it.
+        """
+        if format == "csv":
+            require(principal, Role.OPERATOR)
         may_read = principal.role.includes(Role.OPERATOR)
         lines = (await read_logs(services, LINES, None, level)).items if may_read else ()
         if format == "csv":

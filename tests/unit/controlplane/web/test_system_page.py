@@ -87,6 +87,14 @@ async def test_operators_read_the_log_by_level(console: Any) -> None:
     assert len(rows) == 2 and rows[1].endswith(",error,app,broke <b>")
 
 
+async def test_a_viewer_who_asks_for_the_log_is_told_why_there_is_none(console: Any) -> None:
+    console.rig.log.handle(logging.LogRecord("app", logging.ERROR, "", 0, "broke", (), None))
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/system?format=csv", 403)
+    assert "this needs role operator, and token test-viewer" in words(page)
+    assert "broke" not in page
+
+
 async def test_a_reload_is_compared_before_it_is_made(console: Any) -> None:
     found: list[Change] = [Change("models[0].stable", "v1", "v2", "at the reload")]
     faults: list[ConfigError] = []
