@@ -29,6 +29,8 @@ LINES = 100
 """Most lines of the log. Chosen: `cp logs` shows all that are kept."""
 GROUPS = 12
 """Most groups of rules: the slowest, and those with errors."""
+SILENT_S = 30.0
+"""Silence of a replica that the page tells, in seconds. Chosen: several times the interval at which replicas report."""
 HEADER = ("at", "level", "logger", "message")
 OUTCOMES = (noted("done"), noted("failed"), noted("up"), noted("down"), noted("unknown"))
 """Words of runs and of targets."""
@@ -78,6 +80,7 @@ class SystemPage:
             groups=found.groups[:GROUPS],
             all_groups=len(found.groups),
             jobs=jobs,
+            silent_s=SILENT_S,
             lines=lines[::-1],
             level=level,
             levels=LEVELS,
