@@ -15,3 +15,8 @@ def part(name: str) -> str:
 def alerts_of(label: str, value: str, state: str = "active") -> str:
     """Return the address of the alerts in `state` whose label has the value."""
     return "/alerts?" + urlencode({"state": state, "label": str(Matcher(label, Op.EQUAL, value))})
+
+
+def marks_of(label: str, value: str) -> str:
+    """Return the address of the API's list of those alerts, ended ones included: the marks of charts."""
+    return "/cp/v1/alerts?" + urlencode({"state": "all", "label": str(Matcher(label, Op.EQUAL, value))})

@@ -20,7 +20,7 @@ from controlplane.fleet.view import instant
 from controlplane.plain_text import plain_block
 from controlplane.web.format import FILTERS, TESTS
 from controlplane.web.languages import NAMES, language_of, translations
-from controlplane.web.links import alerts_of, part
+from controlplane.web.links import alerts_of, marks_of, part
 from controlplane.web.live import wants_part
 from controlplane.web.navigation import current, groups_of
 
@@ -67,7 +67,7 @@ def environment_of(templates: Path, language: str) -> Environment:
         environment.globals[name] = _values_shown(translate)
     environment.filters |= FILTERS
     environment.filters["part"] = part
-    environment.globals["alerts_of"] = alerts_of
+    environment.globals |= {"alerts_of": alerts_of, "marks_of": marks_of}
     environment.filters["word"] = lambda word: texts.gettext(word) if word else word
     environment.tests |= TESTS
     return environment

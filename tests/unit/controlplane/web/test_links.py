@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import controlplane.web
-from controlplane.web.links import alerts_of, part
+from controlplane.web.links import alerts_of, marks_of, part
 
 TEMPLATES = Path(controlplane.web.__file__).parent / "templates"
 MADE = ("fingerprint", "id", "token_id", "rollout", "ref", "number", "page", "here", "path", "address", "href")
@@ -43,3 +43,9 @@ def _made(expression: str) -> bool:
 
 SHORT = ("name", "sheet", "word", "s.icon")
 """Words of this program's own lists: tabs, style sheets, levels, icons."""
+
+
+def test_the_marks_of_charts_are_the_alerts_of_one_model() -> None:
+    assert marks_of("model", "chat") == "/cp/v1/alerts?state=all&label=model%3D%22chat%22"
+    for template in ("models/model.html", "models/rollout.html"):
+        assert "/cp/v1/alerts" not in (TEMPLATES / template).read_text(), "without a filter others push its alerts out"
