@@ -78,6 +78,35 @@ async def test_several_alerts_are_selected_and_acknowledged_with_one_reason(page
     await expect(page.locator("#live").get_by_text("acknowledged", exact=True)).to_have_count(2)
 
 
+async def test_several_alerts_are_snoozed_for_one_time(page: Page) -> None:
+    picks, bar = page.locator("input[data-pick]"), page.locator("#picked")
+    await picks.first.check()
+    await picks.nth(1).check()
+    await bar.get_by_role("button", name="Snooze…").click()
+    dialog = page.locator("#dialog")
+    await expect(dialog).to_contain_text("Snooze 2 alerts?")
+    await dialog.get_by_label("For how long").fill("1h30m")
+    await looked_at(page, "snooze-several")
+    await dialog.get_by_role("button", name="Snooze").click()
+    await expect(dialog).to_be_hidden()
+    await expect(bar).to_be_hidden()
+    await expect(page.locator("#live").get_by_text("snoozed", exact=True)).to_have_count(2)
+
+
+async def test_the_chart_of_an_alert_comes_first_and_outlives_a_refresh(page: Page) -> None:
+    await page.get_by_role("link", name="Slow").click()
+    canvas, history = page.locator("#measured canvas"), page.get_by_role("heading", name="History")
+    await expect(canvas).to_be_visible()
+    chart, past = await canvas.bounding_box(), await history.bounding_box()
+    facts = await page.get_by_text("Active since").bounding_box()
+    assert chart and past and facts
+    assert chart["y"] < facts["y"] < past["y"]
+    await canvas.evaluate("(canvas) => { canvas.dataset.same = 'yes'; }")
+    await refreshed(page)
+    await expect(page.locator("#measured canvas[data-same=yes]")).to_be_visible()
+    await looked_at(page, "alert-chart")
+
+
 async def test_filters_follow_what_is_typed_and_are_in_the_address(page: Page) -> None:
     await expect(page.locator("tr[id^=alert]")).to_have_count(3)
     words = page.get_by_label("Text")
