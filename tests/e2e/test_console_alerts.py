@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 
 from tests.e2e.test_console import CHROMIUM, FLAGS, WAIT_MS
 from tests.e2e.test_console_silences import looked_at
@@ -126,6 +128,25 @@ async def test_filters_follow_what_is_typed_and_are_in_the_address(page: Page) -
     await expect(page.locator("tr[id^=alert]")).to_have_count(1)
     await refreshed(page)
     await expect(chat.get_by_role("link", name="chat")).to_have_attribute("aria-expanded", "false")
+
+
+async def test_a_late_answer_about_the_old_address_does_not_undo_a_filter(page: Page) -> None:
+    release = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        if "q=" not in route.request.url:
+            await release.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"/alerts(\?.*)?$"), late)
+    async with page.expect_request(lambda request: request.headers.get("hx-target") == "live"):
+        await page.evaluate("htmx.trigger('#live', 'refresh')")
+    await page.get_by_label("Text").fill("p99")
+    await page.wait_for_url("**q=p99*")
+    release.set()
+    await expect(page.locator("tr[id^=alert]")).to_have_count(1)
+    await refreshed(page)
+    await expect(page.locator("tr[id^=alert]")).to_have_count(1)
 
 
 async def test_a_rule_is_tried_and_a_fault_is_told_at_its_line(page: Page) -> None:
