@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -238,6 +239,17 @@ async def test_a_query_is_completed_run_by_keys_and_shared_by_its_address(page: 
     assert saved[0].endswith(",time,value") and saved[1].endswith(",3")
     await page.get_by_role("link", name="Chart").click()
     await expect(page.locator("#query-chart .legend output")).to_have_text(["3"])
+
+
+async def test_no_cell_of_a_querys_csv_is_a_formula_and_numbers_stay_numbers(page: Page, tmp_path: Path) -> None:
+    await page.goto("/query")
+    await page.locator("#query-form textarea").fill('label_replace(vector(-1.5), "node", "=1+1", "", "")')
+    await page.keyboard.press("Control+Enter")
+    async with page.expect_download() as downloading:
+        await page.locator("#query-csv:enabled").click()
+    await (await downloading.value).save_as(tmp_path / "query.csv")
+    header, row = csv.reader((tmp_path / "query.csv").read_text().splitlines())
+    assert (header, row[0], row[2]) == (["node", "time", "value"], "'=1+1", "-1.5")
 
 
 async def test_a_fault_shows_its_place_and_what_a_label_holds_stays_text(page: Page) -> None:
