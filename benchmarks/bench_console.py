@@ -38,6 +38,8 @@ REPEATS = 15
 SETTLE_S = 20.0
 PAGES = ("/", "/models/chat", "/alerts", "/targets", "/rollouts")
 REFRESH = {"HX-Request": "true", "HX-Target": "live"}
+TABS = 20
+"""Consoles of one session: the most event streams that one may have (`controlplane/api/events.py`)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Fleet:
 
     url: str
     token: str
+    """An operator's."""
+    other: str
+    """A viewer's: the streams of one token are bounded, too."""
     plane: Contender
     """The control plane, a child of the world's process."""
 
@@ -65,18 +70,20 @@ def world(asked: argparse.Namespace) -> Iterator[Fleet]:
 
 
 def _started(process: subprocess.Popen[str]) -> Fleet:
-    url = token = ""
+    url, tokens = "", dict[str, str]()
     assert process.stdout is not None
     for line in process.stdout:
         if found := re.match(r"(http://\S+) after", line):
             url = found[1]
-        if line.strip().startswith("operator"):
-            token = line.split()[1]
+        if line.strip().startswith(("operator", "viewer")):
+            tokens[line.split()[0]] = line.split()[1]
         if line.startswith("Press"):
             break
     pids = [pid for pid in _children(process.pid) if "controlplane" in _command(pid)]
-    assert url and token and len(pids) == 1, (url, pids)
-    return Fleet(url, token, Contender("control plane", pids[0], url.removeprefix("http://")))
+    assert url and len(tokens) == 2 and len(pids) == 1, (url, pids)
+    return Fleet(
+        url, tokens["operator"], tokens["viewer"], Contender("control plane", pids[0], url.removeprefix("http://"))
+    )
 
 
 def _children(pid: int) -> list[int]:
@@ -88,10 +95,10 @@ def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
-async def signed_in(fleet: Fleet) -> str:
+async def signed_in(fleet: Fleet, token: str) -> str:
     """Return the cookie of a session."""
     async with aiohttp.ClientSession() as session:
-        form = {"token": fleet.token, "next": "/"}
+        form = {"token": token, "next": "/"}
         async with session.post(f"{fleet.url}/sign-in", data=form, allow_redirects=False) as answer:
             assert answer.status == 303, await answer.text()
             return answer.headers["Set-Cookie"].partition(";")[0]
@@ -130,8 +137,8 @@ def _modules() -> set[str]:
 class Console:
     """One open page, as live.js keeps it."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self._url = session, url
+    def __init__(self, session: aiohttp.ClientSession, url: str, cookie: str) -> None:
+        self._session, self._url, self._headers = session, url, {"Cookie": cookie}
         self._heard = asyncio.Event()
         self.refreshes, self.failed, self.cut, self.seconds = 0, 0, 0, list[float]()
 
@@ -144,7 +151,9 @@ class Console:
     async def _listen(self) -> None:
         while True:
             with suppress(aiohttp.ClientError):
-                async with self._session.get(f"{self._url}/cp/v1/events", timeout=aiohttp.ClientTimeout()) as answer:
+                stream = f"{self._url}/cp/v1/events"
+                forever = aiohttp.ClientTimeout()
+                async with self._session.get(stream, headers=self._headers, timeout=forever) as answer:
                     async for line in answer.content:
                         if line.startswith(b"event:"):
                             self._heard.set()
@@ -156,7 +165,7 @@ class Console:
         while True:
             began = time.perf_counter()
             try:
-                async with self._session.get(f"{self._url}/", headers=REFRESH) as answer:
+                async with self._session.get(f"{self._url}/", headers=REFRESH | self._headers) as answer:
                     await answer.read()
                     self.failed += answer.status != 200
             except aiohttp.ClientError:
@@ -172,15 +181,16 @@ class Console:
             self._heard.clear()
 
 
-async def open_consoles(fleet: Fleet, cookie: str, count: int, seconds: float) -> None:
+async def open_consoles(fleet: Fleet, count: int, seconds: float) -> None:
     """Print what open consoles cost the control plane, beyond what it uses without them."""
     await asyncio.sleep(SETTLE_S)
     before = fleet.plane.cpu_s()
     await asyncio.sleep(seconds)
     alone, memory = fleet.plane.cpu_s(), fleet.plane.memory()["Pss"]
+    cookies = [await signed_in(fleet, (fleet.token, fleet.other)[n % 2]) for n in range(-(-count // TABS))]
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(headers={"Cookie": cookie}, connector=connector) as session:
-        consoles = [Console(session, fleet.url) for _ in range(count)]
+    async with aiohttp.ClientSession(connector=connector) as session:
+        consoles = [Console(session, fleet.url, cookies[n // TABS]) for n in range(count)]
         tasks = [asyncio.create_task(console.run()) for console in consoles]
         await asyncio.sleep(SETTLE_S)
         opened = fleet.plane.cpu_s()
@@ -231,10 +241,10 @@ def _timed(url: str, headers: dict[str, str]) -> tuple[float, int]:
 
 async def measure(asked: argparse.Namespace, fleet: Fleet) -> str:
     """Run the parts that need a loop, and return the session's cookie."""
-    cookie = await signed_in(fleet)
+    cookie = await signed_in(fleet, fleet.token)
     await asyncio.sleep(SETTLE_S)  # a control plane that starts reads its history, and no person waits for that
     await first_pages(fleet, cookie)
-    await open_consoles(fleet, cookie, asked.consoles, asked.seconds)
+    await open_consoles(fleet, asked.consoles, asked.seconds)
     return cookie
 
 

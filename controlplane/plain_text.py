@@ -3,6 +3,7 @@
 Names, labels and reasons come from engines, exporters and clients. They may hold line breaks that forge a line,
 terminal escapes, or marks that reverse the direction of writing. Every sink escapes once, where the text leaves: the
 log (`app/logs.py`), the command line (`cli/render.py`), the demo (`demo/supervise.py`), the console (`web/render.py`).
+Every table that is written as CSV passes its cells through `csv_cell`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from typing import Any
 
 _LINES = re.compile(r"\r\n|\n|\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Beginnings of a cell that a spreadsheet evaluates: also the full-width signs of `= + - @`."""
 
 
 def plain(text: str) -> str:
@@ -45,3 +48,13 @@ def plain_json(data: Any, indent: int | None = None) -> str:
 
 def _escaped(line: str) -> str:
     return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value as a cell of a CSV file that no spreadsheet takes for a formula. None is an empty cell.
+
+    A text that begins like a formula gets an apostrophe before it. Numbers stay as they are.
+    """
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

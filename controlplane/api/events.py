@@ -33,6 +33,11 @@ HEARTBEAT_S = 15.0
 """Longest time without data, in seconds. A comment then keeps proxies from closing the stream and detects a client
 that has disconnected."""
 MAX_CLIENTS = 200
+MAX_OF_TOKEN = 100
+"""Most streams of one token with all its sessions. Chosen: a team may share a token, and half is left for others."""
+MAX_OF_SESSION = 20
+"""Most streams of one console session, and of one token without a session. Chosen: more than a person's tabs in sight;
+a hidden tab has no stream."""
 QUEUE = 256
 """Most events that wait for a client. Beyond that the client gets a `resync`."""
 MAX_STREAM_S = 900.0
@@ -99,9 +104,12 @@ class EventHub:
         *,
         poll_s: float = POLL_S,
         max_clients: int = MAX_CLIENTS,
+        max_of_token: int = MAX_OF_TOKEN,
+        max_of_session: int = MAX_OF_SESSION,
     ) -> None:
         self._revisions, self._gatekeeper, self._clock = revisions, gatekeeper, clock
         self._poll_s, self._max_clients = poll_s, max_clients
+        self._max_of_token, self._max_of_session = max_of_token, max_of_session
         self._subscriptions: set[Subscription] = set()
         self._poller: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
@@ -121,18 +129,35 @@ class EventHub:
     async def subscribe(self, principal: Principal) -> Subscription:
         """Add a client. Its stream ends with its token or session.
 
-        Raises Unavailable when there are too many clients, or when the database cannot be read.
+        Raises Unavailable when there are too many clients, in all or of the token or session, and when the database
+        cannot be read.
         """
         async with self._starting:
-            if self._closed or len(self._subscriptions) >= self._max_clients:
-                reason = "is shutting down" if self._closed else f"has {self._max_clients} event streams open already"
-                raise Unavailable(f"this control plane {reason}; read the listings, or try again")
+            self._check_places(principal)
             if self._poller is None:
                 self._rev = await asyncio.to_thread(self._revisions.latest)
                 self._poller = asyncio.create_task(self._poll(), name="event poller")
             subscription = Subscription(self._rev, principal)
             self._subscriptions.add(subscription)
             return subscription
+
+    def _check_places(self, principal: Principal) -> None:
+        """Raise Unavailable unless there is a place for one more stream of `principal`."""
+        if self._closed or len(self._subscriptions) >= self._max_clients:
+            reason = "is shutting down" if self._closed else f"has {self._max_clients} event streams open already"
+            raise Unavailable(f"this control plane {reason}; read the listings, or try again")
+        of_token = [s.principal.session for s in self._subscriptions if s.principal.token_id == principal.token_id]
+        if of_token.count(principal.session) >= self._max_of_session:
+            whose = f"this session of token {principal.name}" if principal.session else f"token {principal.name}"
+            raise Unavailable(
+                f"{whose} has {self._max_of_session} event streams open already, the most that it may have: close "
+                "pages or clients that you do not need"
+            )
+        if len(of_token) >= self._max_of_token:
+            raise Unavailable(
+                f"token {principal.name} has {self._max_of_token} event streams open already with all its sessions, "
+                "the most that it may have: give each person a token of their own"
+            )
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Remove a client. The poller stops with the last one."""

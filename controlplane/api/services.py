@@ -53,6 +53,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.lease import LeaseStatus
 from controlplane.store.outbox import OutboxStore
+from controlplane.store.replicas import ReplicaStatus
 from controlplane.store.revision import RevisionStore
 from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.store.stored import UnreadRow
@@ -278,6 +279,10 @@ class Services:
     """Whether this process holds each lease, by name."""
     lease_holders: Callable[[], Sequence[LeaseStatus]] = tuple
     """Returns the stored leases of all replicas. Blocking. Raises Unavailable."""
+    holder: str = ""
+    """This process's name in the leases."""
+    replicas: Callable[[], Sequence[ReplicaStatus]] = tuple
+    """Returns the running replicas that share the database. Blocking. Raises Unavailable."""
     costs: Callable[[], Sequence[BudgetReport]] = tuple
     """Returns the ledger's month of each model. Blocking. Raises Unavailable."""
     on_disk: Callable[[], Awaitable[Sequence[Change]]] = _no_changes

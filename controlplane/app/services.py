@@ -32,6 +32,7 @@ from controlplane.store.alerting.heartbeats import HeartbeatStore
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
 from controlplane.store.outbox import OutboxStore
+from controlplane.store.replicas import running_replicas
 from controlplane.store.revision import RevisionStore
 from controlplane.store.schedules import ScheduleStore
 from controlplane.store.stored import UnreadRow
@@ -80,6 +81,8 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         pools=plane.pools,
         leases=plane.loops.leases,
         lease_holders=lambda: LeaseStore(db).list(),
+        holder=plane.holder,
+        replicas=lambda: running_replicas(db),
         costs=partial(_costs, plane, db),
         on_disk=partial(_on_disk, plane),
         gatekeeper=plane.gatekeeper,

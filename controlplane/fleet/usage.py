@@ -10,6 +10,7 @@ from typing import Any
 from controlplane.config.gateway import PriceSection
 from controlplane.config.model import Fleet
 from controlplane.fleet.view import View, instant
+from controlplane.plain_text import csv_cell
 from controlplane.store.usage import NAMES, TIMES, Money, UsageSums
 
 BY = (*NAMES, *TIMES)
@@ -63,12 +64,12 @@ def usage_view(row: Mapping[str, Any], by: Sequence[str]) -> UsageView:
 
 
 def usage_csv(views: Sequence[UsageView], by: Sequence[str]) -> str:
-    """Return the views as CSV with a header line. An unknown number is an empty field."""
+    """Return the views as CSV with a header line. An unknown number is an empty field. No cell is a formula."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow((*by, *SUMS))
     for view in views:
-        writer.writerow(["" if (value := getattr(view, name)) is None else value for name in (*by, *SUMS)])
+        writer.writerow([csv_cell(getattr(view, name)) for name in (*by, *SUMS)])
     return out.getvalue()
 
 

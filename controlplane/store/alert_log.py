@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, delete, false, func, or_, true, update
+from sqlalchemy import ColumnElement, Text, and_, cast, delete, false, func, or_, true, update
+from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from alerts.errors import NotReadable, NotStored
 from alerts.interfaces import AlertInstance, AlertState, Transition
 from alerts.received import RECEIVED
+from alerts.routing.matchers import Matcher, all_match
 from alerts.rule_ids import RuleIds
 from alerts.state import removed
 from alerts.stored import checked, reading
@@ -34,8 +37,11 @@ from controlplane.store.lease import Lease, check_lease
 from controlplane.store.stored import Unread
 from controlplane.store.tables.alerts import AlertEventRow, AlertInstanceRow
 
+PAGE, MOST_SCANNED = 1000, 10_000
+"""Transitions that are read at once, and in all, to find those of some labels. Chosen: a fraction of a second."""
 LOOK_BACK = 10
 """Maximum number of transitions of one alert that are tried to read it. Chosen."""
+_PLAIN = re.compile(r"[A-Za-z0-9_.:-]+")
 _COLUMNS = AlertInstanceRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel declares no __table__
 """Columns and not rows of the session: an object for each of thousands of alerts would cost more than reading them."""
 ACTIVE = (AlertState.FIRING.value, AlertState.PENDING.value)
@@ -127,13 +133,19 @@ class SqlAlertLog:
             self._mirror.forget()
         return [transition for _, transition in gone]
 
-    def active(self, state: AlertState | None = None, limit: int = 10_000) -> list[AlertInstance]:
-        """Return firing and pending alerts (or those of one state), firing first, then the oldest first."""
+    def active(
+        self, state: AlertState | None = None, limit: int = 10_000, only: Sequence[Matcher] = ()
+    ) -> list[AlertInstance]:
+        """Return firing and pending alerts (or those of one state), firing first, then the oldest first.
+
+        `only` keeps those whose labels match all of these; `limit` counts what is kept.
+        """
         states = ACTIVE if state is None else (state.value,)
         order = (col(AlertInstanceRow.state), col(AlertInstanceRow.active_at), col(AlertInstanceRow.fingerprint))
-        query = select(*_COLUMNS).where(col(AlertInstanceRow.state).in_(states)).order_by(*order).limit(limit)
+        query = select(*_COLUMNS).where(col(AlertInstanceRow.state).in_(states)).order_by(*order)
+        query = query.where(*_may_match(col(AlertInstanceRow.labels), only)).limit(None if only else limit)
         with self._db.reading() as session:
-            return readable_instances(session, self._db.unread, query)
+            return _matching(readable_instances(session, self._db.unread, query), only)[:limit]
 
     def returning(self) -> list[AlertInstance]:
         """Return the alerts that fired more than once of late, whatever their state: those that may flap."""
@@ -195,16 +207,30 @@ class SqlAlertLog:
             found = {AlertState(state): count for state, count in session.exec(query)}
         return {AlertState(state): found.get(AlertState(state), 0) for state in ACTIVE}
 
-    def resolved(self, limit: int = 100) -> list[AlertInstance]:
-        """Return the alerts that stopped firing last, newest first. They come from the history: no row is needed."""
+    def resolved(self, limit: int = 100, only: Sequence[Matcher] = ()) -> list[AlertInstance]:
+        """Return the alerts that stopped firing last, newest first. They come from the history: no row is needed.
+
+        `only` keeps those whose labels match all of these, among the newest MOST_SCANNED that may.
+        """
+        ended = col(AlertEventRow.id)
         query = (
             select(AlertEventRow)
             .where(AlertEventRow.before == AlertState.FIRING.value, AlertEventRow.after == AlertState.INACTIVE.value)
-            .order_by(col(AlertEventRow.id).desc())
-            .limit(limit)
+            .where(*_may_match(col(AlertEventRow.instance), only))
+            .order_by(ended.desc())
         )
+        found: list[AlertInstance] = []
+        size, scanned = limit if not only else PAGE, 0
         with self._db.reading() as session:
-            return self._db.unread.readable(EVENTS, session.exec(query), _event_key, _instance_after)
+            rows = session.exec(query.limit(size)).all()
+            while rows:
+                read = self._db.unread.readable(EVENTS, rows, _event_key, _instance_after)
+                found += _matching(read, only)
+                scanned += len(rows)
+                if not only or len(found) >= limit or len(rows) < size or scanned >= MOST_SCANNED:
+                    break
+                rows = session.exec(query.where(ended < rows[-1].id).limit(size)).all()
+        return found[:limit]
 
     def by_fingerprint(self, fingerprint: str) -> AlertInstance | None:
         """Return the alert with this fingerprint, or its last state in the history. None when there is neither."""
@@ -265,6 +291,19 @@ class SqlAlertLog:
         with self._db.transaction() as session:
             gone = delete(AlertEventRow).where(col(AlertEventRow.at) < before).returning(col(AlertEventRow.id))
             return len(session.execute(gone).all())
+
+
+def _may_match(column: ColumnElement[Any] | Mapped[Any], only: Sequence[Matcher]) -> list[ColumnElement[bool]]:
+    """Return conditions that hold for every document with these labels, and for few others.
+
+    They look for the value in the document's text. A value that JSON may write in several ways is not looked for.
+    """
+    values = [one.value for one in only if one.names_a_value and _PLAIN.fullmatch(one.value)]
+    return [cast(column, Text).contains(f'"{value}"', autoescape=True) for value in values]
+
+
+def _matching(found: list[AlertInstance], only: Sequence[Matcher]) -> list[AlertInstance]:
+    return [one for one in found if all_match(only, dict(one.labels))] if only else found
 
 
 def _is_texts(labels: Any) -> bool:

@@ -7,6 +7,7 @@ a lease. A process that takes alerting over shifts the stored times from the pre
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sqlalchemy import delete, func, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -24,6 +25,26 @@ GONE_S = 600.0
 SAME_CLOCK_S = 1.0
 """Clocks that differ by fewer seconds count as equal. Chosen: NTP keeps clocks within it, and a measurement by the
 database takes time."""
+
+
+class ReplicaStatus(NamedTuple):
+    """A running replica. Times are seconds."""
+
+    holder: str
+    """Its name in the leases."""
+    silent_s: float
+    """Time since it was last seen, on the database's clock."""
+    ahead_s: float
+    """How far its clock was ahead of the database's when it was last seen."""
+
+
+def running_replicas(db: Database, database_clock: Callable[[Session], float] = database_now) -> list[ReplicaStatus]:
+    """Return the replicas by name that have not left and were seen within GONE_S. Raises Unavailable."""
+    with db.reading() as session:
+        now = database_clock(session)
+        there = select(ReplicaRow).where(~col(ReplicaRow.has_left), col(ReplicaRow.seen_at) >= now - GONE_S)
+        rows = session.exec(there.order_by(col(ReplicaRow.holder))).all()
+        return [ReplicaStatus(row.holder, max(0.0, now - row.seen_at), row.ahead_s) for row in rows]
 
 
 class Replicas:

@@ -115,12 +115,12 @@ class UsageStore:
             return batch.last
 
     def report(
-        self, by: Sequence[str], since: float, until: float, limit: int, only: Mapping[str, str] | None = None
+        self, by: Sequence[str], since: float, until: float, limit: int | None, only: Mapping[str, str] | None = None
     ) -> UsageReport:
         """Return the usage of the periods that overlap [since, until), unix seconds, summed by `by`.
 
         `by` are names of NAMES and TIMES. Rows with a time are in its order, others have the largest number of tokens
-        first. `only` keeps the usage with these values of NAMES.
+        first. `limit` None: all rows. `only` keeps the usage with these values of NAMES.
         """
         row = UsageMinuteRow
         columns: list[Any] = [_by(word).label(word) for word in by]
@@ -137,13 +137,13 @@ class UsageStore:
             .group_by(*columns)
             .having(func.count() > 0)
             .order_by(*order)
-            .limit(limit + 1)
+            .limit(None if limit is None else limit + 1)
         )
         with self._db.reading() as session:
             found = [dict(line) for line in session.execute(query).mappings()]
         for line in found:
             line.update({name: int(line[name]) for name in _ADDED if name not in ("duration_s", "first_s")})
-        return UsageReport(found[:limit], len(found) > limit)
+        return UsageReport(found[:limit], limit is not None and len(found) > limit)
 
     def last_used(self) -> dict[str, float]:
         """Return the start of the newest period with usage of each API key, in unix seconds, by the key's id."""

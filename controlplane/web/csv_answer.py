@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fastapi.responses import Response, StreamingResponse
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings of a cell that a spreadsheet evaluates. Such a text gets an apostrophe before it; numbers do not."""
+from controlplane.plain_text import csv_cell
+
 ROWS = 500
 """Rows of one part of the answer. Chosen: a part is some tens of kilobytes."""
 
@@ -33,15 +33,8 @@ def _parts(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[
     writer = csv.writer(_Line())
     part = [writer.writerow(header)]
     for row in rows:
-        part.append(writer.writerow([cell_of(value) for value in row]))
+        part.append(writer.writerow([csv_cell(value) for value in row]))
         if len(part) == ROWS:
             yield "".join(map(str, part))
             part = []
     yield "".join(map(str, part))
-
-
-def cell_of(value: object) -> object:
-    """Return a value as a cell that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return value

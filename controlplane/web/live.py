@@ -100,15 +100,29 @@ class LiveRoute(GuardedRoute):
         async def answer(request: Request) -> Response:
             parts: Parts = request.app.state.parts
             if request.method not in SAFE_METHODS:
-                try:
-                    return await inner(request)
-                finally:
-                    parts.forget()
+                return await self._acted(request, parts, inner)
             if not wants_part(request) or getattr(request.state, "principal", None) is None:
                 return await inner(request)
             return await _shared(request, parts, inner)
 
         return answer
+
+    async def _acted(
+        self, request: Request, parts: Parts, inner: Callable[[Request], Coroutine[Any, Any, Response]]
+    ) -> Response:
+        """Answer an action, and forget the parts when the sender was let in.
+
+        On a route with a role the sender was: an action that fails may have changed something before. On a public route
+        anybody asks, and only what is answered without a fault, such as a sign-in, changed something.
+        """
+        is_let_in = isinstance(self.access, Role)
+        try:
+            answer = await inner(request)
+            is_let_in = is_let_in or answer.status_code < 400
+            return answer
+        finally:
+            if is_let_in:
+                parts.forget()
 
 
 async def _shared(

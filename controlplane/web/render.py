@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from gettext import NullTranslations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from controlplane.fleet.view import instant
 from controlplane.plain_text import plain_block
 from controlplane.web.format import FILTERS, TESTS
 from controlplane.web.languages import NAMES, language_of, translations
+from controlplane.web.links import alerts_of, marks_of, part
 from controlplane.web.live import wants_part
 from controlplane.web.navigation import current, groups_of
 
@@ -43,11 +45,20 @@ def _values_shown(translate: Callable[..., Any]) -> Callable[..., Any]:
     return translated
 
 
+def _word(texts: NullTranslations, word: Any, context: str) -> Any:
+    """Return a word that a record holds, in the language of `texts`."""
+    if not word:
+        return word
+    found = texts.pgettext(context, word) if context else word
+    return texts.gettext(word) if found == word else found
+
+
 def environment_of(templates: Path, language: str) -> Environment:
     """Return Jinja2 with autoescaping, in one language. An undefined name in a template is an error.
 
-    A text is marked by `_("…")`, with values as `_("%(n)s of %(all)s", n=1, all=2)`; `%` alone is written `%%`. The
-    filter `word` translates a word that a record holds, such as a state.
+    A text is marked by `_("…")`, with values as `_("%(n)s of %(all)s", n=1, all=2)`; `%` alone is written `%%`. A text
+    that has another meaning elsewhere is marked by `pgettext("where", "…")`. The filter `word` translates a word that a
+    record holds, such as a state; `word("where")` takes the meaning that it has there, if it has its own.
     """
     environment = Environment(
         loader=FileSystemLoader(templates),
@@ -61,11 +72,13 @@ def environment_of(templates: Path, language: str) -> Environment:
     )
     texts = translations(language)
     environment.install_gettext_translations(texts, newstyle=True)  # type: ignore[attr-defined]  # by the extension
-    for name in ("gettext", "ngettext"):
+    for name in ("gettext", "ngettext", "pgettext", "npgettext"):
         translate: Any = environment.globals[name]
         environment.globals[name] = _values_shown(translate)
     environment.filters |= FILTERS
-    environment.filters["word"] = lambda word: texts.gettext(word) if word else word
+    environment.filters["part"] = part
+    environment.globals |= {"alerts_of": alerts_of, "marks_of": marks_of}
+    environment.filters["word"] = lambda word, context="": _word(texts, word, context)
     environment.tests |= TESTS
     return environment
 

@@ -10,8 +10,10 @@ import pytest
 import controlplane.store.tables.alerts  # noqa: F401 - fills SQLModel.metadata
 from alerts.dispatch import Deliveries, GroupState, GroupStep, Picture, ToldFlap
 from alerts.interfaces import AlertInstance, AlertState, Message, MessageRef, Transition
+from alerts.routing.matchers import Matcher, parse_matchers
 from collectors.samples import labels_of
 from controlplane.errors import LeaseLost
+from controlplane.store import alert_log
 from controlplane.store.alert_groups import SqlGroupLog
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.alerting.flaps import told_flapping
@@ -53,6 +55,43 @@ def test_what_is_recorded_is_loaded_again_exactly(log: SqlAlertLog) -> None:
     assert log.history(kept[3].fingerprint)[0].instance == kept[3]
     assert log.load(RULE) == kept
     assert log.load("another;rule;x") == []
+
+
+def matchers(text: str) -> tuple[Matcher, ...]:
+    return parse_matchers(text)
+
+
+def test_alerts_are_found_by_their_labels_and_the_limit_counts_what_is_kept(log: SqlAlertLog) -> None:
+    kept = [alert(name, active_at=float(n)) for n, name in enumerate(("chat", "chat_2", "a_b", "a%b", "\u6a21"))]
+    log.record(RULE, kept, [])
+
+    def models(text: str, limit: int = 10) -> list[str]:
+        return [dict(one.labels)["model"] for one in log.active(None, limit, matchers(text))]
+
+    assert models("model=chat") == ["chat"]
+    assert models("model=a_b") == ["a_b"], "_ is no wildcard"
+    assert models("model=\u6a21") == ["\u6a21"]
+    assert models('model="a%b"') == ["a%b"]
+    assert models("model=~chat.*") == ["chat", "chat_2"]
+    assert models("model!=chat, severity=critical", 2) == ["chat_2", "a_b"]
+    assert models("model=critical") == [], "the value of another label"
+    assert models("model=CHAT") == []
+
+
+def test_the_ends_of_one_models_alerts_are_found_behind_those_of_others(
+    log: SqlAlertLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_log, "PAGE", 3)
+    quiet = [alert("chat", INACTIVE, resolved_at=float(n)) for n in range(4)]
+    loud = [alert("noisy", INACTIVE, resolved_at=100.0 + n) for n in range(20)]
+    log.record(RULE, [], [change(one, FIRING, 200.0) for one in (*quiet, *loud)])
+    assert {dict(one.labels)["model"] for one in log.resolved(5)} == {"noisy"}
+    for text in ("model=chat", "model=~ch.t"):
+        assert [one.resolved_at for one in log.resolved(10, matchers(text))] == [3.0, 2.0, 1.0, 0.0], text
+        assert [one.resolved_at for one in log.resolved(2, matchers(text))] == [3.0, 2.0], text
+    monkeypatch.setattr(alert_log, "MOST_SCANNED", 6)
+    assert log.resolved(10, matchers("model=~ch.t")) == [], "the search ends"
+    assert len(log.resolved(10, matchers("model=chat"))) == 4, "by its value others are not read"
 
 
 def test_nan_survives(log: SqlAlertLog) -> None:

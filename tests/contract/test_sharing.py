@@ -15,7 +15,7 @@ from controlplane.errors import LeaseLost
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
-from controlplane.store.replicas import GONE_S, Replicas
+from controlplane.store.replicas import GONE_S, Replicas, ReplicaStatus, running_replicas
 from controlplane.store.rule_reports import RuleReports
 from controlplane.store.tables.replica import ReplicaRow, RuleReportRow
 from tests.fakes.replicas import START
@@ -148,6 +148,25 @@ def test_a_report_that_cannot_be_read_hides_no_other(database: Database, damage:
         session.add(RuleReportRow(rule_group="a", holder="one", at=START, rules=damage))
         session.add(RuleReportRow(rule_group="b", holder="one", at=START, rules=good))
     assert RuleReports(database).read() == {"r": Told("one", START, "ok", "", START, 0.5)}
+
+
+def test_running_replicas_are_those_that_were_seen_and_have_not_left(database: Database, replica: Database) -> None:
+    clocks, ahead = Clocks(), Clocks(ahead_s=3.0)
+    one, two = replicas(database, "one", clocks), replicas(replica, "two", ahead)
+    one.beat()
+    clocks.at += 20
+    ahead.at += 20
+    two.beat()
+    clocks.at += 5
+
+    def running() -> list[ReplicaStatus]:
+        return running_replicas(replica, lambda _session: clocks.at)
+
+    assert running() == [ReplicaStatus("one", 25.0, 0.0), ReplicaStatus("two", 5.0, 3.0)]
+    clocks.at += GONE_S - 20
+    assert [status.holder for status in running()] == ["two"]
+    two.leave()
+    assert running() == []
 
 
 def test_a_report_of_a_lost_tenure_replaces_nothing(database: Database, replica: Database) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import expect
 
 import controlplane.web
 from tests.e2e.bad_day.world import World
@@ -44,6 +45,24 @@ async def test_a_page_is_accessible(console: Console, axe: str, name: str, schem
         found = await visit.page.evaluate(
             "(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", TAGS
         )
+    assert [_told(violation) for violation in found["violations"]] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["fleet", "model", "alerts", "alert", "rollout-failed", "system"])
+async def test_a_page_that_is_not_current_keeps_its_contrast(
+    console: Console, axe: str, name: str, scheme: str
+) -> None:
+    async with console.page(name, scheme, 1440, 900) as visit:
+        page = visit.page
+        await page.route("**/*", lambda route: route.abort())
+        await page.evaluate("htmx.trigger('#live', 'refresh')")
+        await expect(page.locator("#stale")).to_contain_text("cannot be reached")
+        live = page.locator("body.stale #live")
+        for style, value in (("opacity", "1"), ("filter", "none")):
+            await expect(live).to_have_css(style, value)  # axe knows no filters
+        await page.evaluate(axe)
+        found = await page.evaluate("axe.run(document, { runOnly: ['color-contrast'], resultTypes: ['violations'] })")
     assert [_told(violation) for violation in found["violations"]] == []
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 
 from tests.e2e.test_console import CHROMIUM, FLAGS, WAIT_MS
 from tests.e2e.test_console_silences import looked_at
@@ -78,6 +80,35 @@ async def test_several_alerts_are_selected_and_acknowledged_with_one_reason(page
     await expect(page.locator("#live").get_by_text("acknowledged", exact=True)).to_have_count(2)
 
 
+async def test_several_alerts_are_snoozed_for_one_time(page: Page) -> None:
+    picks, bar = page.locator("input[data-pick]"), page.locator("#picked")
+    await picks.first.check()
+    await picks.nth(1).check()
+    await bar.get_by_role("button", name="Snooze…").click()
+    dialog = page.locator("#dialog")
+    await expect(dialog).to_contain_text("Snooze 2 alerts?")
+    await dialog.get_by_label("For how long").fill("1h30m")
+    await looked_at(page, "snooze-several")
+    await dialog.get_by_role("button", name="Snooze").click()
+    await expect(dialog).to_be_hidden()
+    await expect(bar).to_be_hidden()
+    await expect(page.locator("#live").get_by_text("snoozed", exact=True)).to_have_count(2)
+
+
+async def test_the_chart_of_an_alert_comes_first_and_outlives_a_refresh(page: Page) -> None:
+    await page.get_by_role("link", name="Slow").click()
+    canvas, history = page.locator("#measured canvas"), page.get_by_role("heading", name="History")
+    await expect(canvas).to_be_visible()
+    chart, past = await canvas.bounding_box(), await history.bounding_box()
+    facts = await page.get_by_text("Active since").bounding_box()
+    assert chart and past and facts
+    assert chart["y"] < facts["y"] < past["y"]
+    await canvas.evaluate("(canvas) => { canvas.dataset.same = 'yes'; }")
+    await refreshed(page)
+    await expect(page.locator("#measured canvas[data-same=yes]")).to_be_visible()
+    await looked_at(page, "alert-chart")
+
+
 async def test_filters_follow_what_is_typed_and_are_in_the_address(page: Page) -> None:
     await expect(page.locator("tr[id^=alert]")).to_have_count(3)
     words = page.get_by_label("Text")
@@ -97,6 +128,25 @@ async def test_filters_follow_what_is_typed_and_are_in_the_address(page: Page) -
     await expect(page.locator("tr[id^=alert]")).to_have_count(1)
     await refreshed(page)
     await expect(chat.get_by_role("link", name="chat")).to_have_attribute("aria-expanded", "false")
+
+
+async def test_a_late_answer_about_the_old_address_does_not_undo_a_filter(page: Page) -> None:
+    release = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        if "q=" not in route.request.url:
+            await release.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"/alerts(\?.*)?$"), late)
+    async with page.expect_request(lambda request: request.headers.get("hx-target") == "live"):
+        await page.evaluate("htmx.trigger('#live', 'refresh')")
+    await page.get_by_label("Text").fill("p99")
+    await page.wait_for_url("**q=p99*")
+    release.set()
+    await expect(page.locator("tr[id^=alert]")).to_have_count(1)
+    await refreshed(page)
+    await expect(page.locator("tr[id^=alert]")).to_have_count(1)
 
 
 async def test_a_rule_is_tried_and_a_fault_is_told_at_its_line(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -201,6 +202,14 @@ async def test_a_large_range_asks_for_no_more_points_than_pixels(page: Page) -> 
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize(("name", "length"), [("1h30m", 5400), ("1d12h", 129_600), ("2w", 1_209_600), ("soon", 3600)])
+async def test_a_range_is_a_prometheus_duration(page: Page, name: str, length: int) -> None:
+    async with page.expect_request("**/api/v1/query_range") as asking:
+        await page.goto(f"/models/chat?range={name}")
+    sent = form(await asking.value)
+    assert float(sent["end"]) - float(sent["start"]) == pytest.approx(length, abs=float(sent["step"]))
+
+
 async def test_a_query_is_completed_run_by_keys_and_shared_by_its_address(page: Page) -> None:
     await page.goto("/query")
     field, offers = page.get_by_role("textbox", name="PromQL"), page.locator("#offers [role=option]")
@@ -230,6 +239,17 @@ async def test_a_query_is_completed_run_by_keys_and_shared_by_its_address(page: 
     assert saved[0].endswith(",time,value") and saved[1].endswith(",3")
     await page.get_by_role("link", name="Chart").click()
     await expect(page.locator("#query-chart .legend output")).to_have_text(["3"])
+
+
+async def test_no_cell_of_a_querys_csv_is_a_formula_and_numbers_stay_numbers(page: Page, tmp_path: Path) -> None:
+    await page.goto("/query")
+    await page.locator("#query-form textarea").fill('label_replace(vector(-1.5), "node", "=1+1", "", "")')
+    await page.keyboard.press("Control+Enter")
+    async with page.expect_download() as downloading:
+        await page.locator("#query-csv:enabled").click()
+    await (await downloading.value).save_as(tmp_path / "query.csv")
+    header, row = csv.reader((tmp_path / "query.csv").read_text().splitlines())
+    assert (header, row[0], row[2]) == (["node", "time", "value"], "'=1+1", "-1.5")
 
 
 async def test_a_fault_shows_its_place_and_what_a_label_holds_stays_text(page: Page) -> None:

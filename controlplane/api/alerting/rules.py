@@ -38,7 +38,7 @@ class TrialRequest(BaseModel):
     """null: now."""
 
     def trial(self, services: Services) -> Trial:
-        """Return what is asked for. Its evaluations have the fleet's interval."""
+        """Return what is asked for. A rule whose group sets no interval has the fleet's."""
         now = services.clock.now()
         end = now if self.end is None else instant_seconds(self.end, now)
         start = end - self.range if self.start is None else instant_seconds(self.start, now)

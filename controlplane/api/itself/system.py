@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
 
@@ -14,12 +14,14 @@ from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError
 from controlplane.fleet.operations.system import (
     LeaseView,
+    ReplicaView,
     SystemView,
     clock_view,
     group_views,
     lease_views,
     pool_views,
     query_view,
+    replica_views,
     shipping_views,
     storage_view,
 )
@@ -34,6 +36,7 @@ def system(services: ServicesDep) -> SystemView:
     """Return the control plane's own health. What the database does not tell now is null."""
     run, fleet, now = services.run(), services.config(), services.clock.now()
     targets = services.targets()
+    leases = _leases(services, now)
     return SystemView(
         generated_at=instant(now),
         version=services.version,
@@ -43,7 +46,8 @@ def system(services: ServicesDep) -> SystemView:
         configured_at=instant(run.configured_at),
         reload_ok=run.reload_ok,
         not_ready=dict(services.not_ready()),
-        leases=_leases(services, now),
+        leases=leases,
+        replicas=_replicas(services, leases),
         targets=dict(Counter(target.health for target in targets)),
         scrape_seconds=sum(target.duration_s or 0.0 for target in targets),
         scraped_samples=sum(target.samples or 0 for target in targets),
@@ -80,6 +84,13 @@ def _leases(services: Services, now: float) -> tuple[LeaseView, ...]:
     except ControlPlaneError:
         stored = ()
     return lease_views(services.leases(), stored, now)
+
+
+def _replicas(services: Services, leases: Sequence[LeaseView]) -> tuple[ReplicaView, ...] | None:
+    try:
+        return replica_views(services.holder, services.replicas(), leases)
+    except ControlPlaneError:
+        return None
 
 
 def _outbox(services: Services) -> Mapping[str, int] | None:

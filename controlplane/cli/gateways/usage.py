@@ -10,6 +10,7 @@ from controlplane.cli.errors import WrongUsage
 from controlplane.cli.query import instant_of
 from controlplane.cli.render import clock, columns, emit, say, took
 from controlplane.cli.table import UNKNOWN
+from controlplane.plain_text import csv_cell
 
 CSV = "csv"
 BY = ("tenant", "key", "model", "version", "outcome", "hour", "day")
@@ -69,4 +70,4 @@ def _print_csv(items: list[dict[str, Any]], words: list[str]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*words, *_SUMS])
     for item in items:
-        writer.writerow(["" if item[name] is None else item[name] for name in (*words, *_SUMS)])
+        writer.writerow([csv_cell(item[name]) for name in (*words, *_SUMS)])

@@ -105,11 +105,14 @@ class Trial(NamedTuple):
     start: float
     end: float
     interval_s: float
+    """Interval of an expression, of a rule, and of a group that sets none."""
 
 
 class _Read(NamedTuple):
     rule: AlertingRule | None
     findings: list[LintFinding]
+    interval_s: float | None = None
+    """Interval of the rule's group. None: it sets none."""
 
 
 async def tried(queries: Queries, trial: Trial, asker: str = "") -> TrialView:
@@ -120,6 +123,7 @@ async def tried(queries: Queries, trial: Trial, asker: str = "") -> TrialView:
     _checked(trial)
     read = await asyncio.to_thread(_read, trial.text, trial.for_s)
     rule = read.rule
+    trial = trial._replace(interval_s=read.interval_s or trial.interval_s)
     for_s = rule.for_s if rule else 0.0
     if for_s > LONGEST_S:
         raise MalformedRequest(f"for must last {format_duration(LONGEST_S)} at most: a trial looks back no further")
@@ -172,10 +176,13 @@ def _read(text: str, for_s: float) -> _Read:
     except RuleError as error:
         groups, faults = (), [error]
     findings = [one._replace(line=max(0, one.line - head.count("\n"))) for one in lint(groups, faults)]
-    rules = [rule for group in groups for rule in group.rules if isinstance(rule, AlertingRule)]
+    rules = [(rule, group) for group in groups for rule in group.rules if isinstance(rule, AlertingRule)]
     if len(rules) != 1 and not faults:
         findings.insert(0, LintFinding(FILE, 0, "error", f"{len(rules)} alerting rules are given: give one"))
-    return _Read(rules[0] if len(rules) == 1 and not faults else None, findings)
+    if len(rules) != 1 or faults:
+        return _Read(None, findings)
+    ((rule, group),) = rules
+    return _Read(rule, findings, group.interval_s)
 
 
 def _of_expression(expr: str, for_s: float) -> _Read:

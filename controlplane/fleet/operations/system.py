@@ -13,6 +13,7 @@ from controlplane.metrics.storage.report import StorageReport
 from controlplane.metrics.write.shipping.shipper import ShippingReport
 from controlplane.pools import PoolReport
 from controlplane.store.lease import LeaseStatus
+from controlplane.store.replicas import ReplicaStatus
 
 
 class LeaseView(View):
@@ -23,6 +24,21 @@ class LeaseView(View):
     """Whether this process holds it."""
     holder: str
     """Host, process and start of the holder; "": nobody."""
+
+
+class ReplicaView(View):
+    """A running process of this control plane."""
+
+    name: str
+    """Host, process and start, as in the leases."""
+    here: bool
+    """Whether it is this process."""
+    silent_seconds: float | None
+    """Time since the database last heard from it; null: this process shares its database with nobody."""
+    clock_ahead_seconds: float | None
+    """How far its clock is ahead of the database's."""
+    leases: tuple[str, ...]
+    """The leases that it holds."""
 
 
 class StorageView(View):
@@ -122,6 +138,8 @@ class SystemView(View):
     not_ready: Mapping[str, str]
     """Parts that are not ready, each with its reason."""
     leases: tuple[LeaseView, ...]
+    replicas: tuple[ReplicaView, ...] | None
+    """The running processes, this one first."""
     targets: Mapping[str, int]
     """Scrape targets by health."""
     scrape_seconds: float
@@ -148,6 +166,22 @@ def lease_views(here: Mapping[str, bool], stored: Iterable[LeaseStatus], now: fl
     holders = {lease.name: lease.holder for lease in stored if lease.expires_at > now}
     names = sorted({*here, *holders})
     return tuple(LeaseView(name=n, here=here.get(n, False), holder=holders.get(n, "")) for n in names)
+
+
+def replica_views(own: str, running: Iterable[ReplicaStatus], leases: Sequence[LeaseView]) -> tuple[ReplicaView, ...]:
+    """Return the running replicas, `own` first, the others by name. A process that holds a lease runs, too."""
+    known = {replica.holder: replica for replica in running}
+    names = {own, *known, *(lease.holder for lease in leases if not lease.here)} - {""}
+    return tuple(
+        ReplicaView(
+            name=name,
+            here=name == own,
+            silent_seconds=known[name].silent_s if name in known else None,
+            clock_ahead_seconds=known[name].ahead_s if name in known else None,
+            leases=tuple(one.name for one in leases if (one.here if name == own else one.holder == name)),
+        )
+        for name in sorted(names, key=lambda name: (name != own, name))
+    )
 
 
 def storage_view(

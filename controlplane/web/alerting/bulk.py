@@ -1,4 +1,4 @@
-"""Acknowledging and silencing several alerts at once. Each alert is one act of its own, with one reason for all."""
+"""Acknowledging, snoozing and silencing several alerts. Each alert is one act of its own, with one reason for all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from alerts.interfaces import AlertInstance
 from controlplane.access.roles import Role
 from controlplane.api.auth import PrincipalDep, requires
-from controlplane.api.holding.bodies import SilenceRequest, actor_of
+from controlplane.api.holding.bodies import SilenceRequest, SnoozeRequest, actor_of
 from controlplane.api.services import Services, ServicesDep
 from controlplane.errors import ControlPlaneError, MalformedRequest, NotFound
 from controlplane.fleet.assemble import alert_state
@@ -34,7 +34,9 @@ NAMED = 12
 """Alerts that a dialog names."""
 DONE = "alertsHeld"
 """Event that tells the page's script that the act is over."""
-VERBS = {"acknowledge": _("Acknowledge"), "silence": _("Silence")}
+VERBS = {"acknowledge": _("Acknowledge"), "snooze": _("Snooze"), "silence": _("Silence")}
+LENGTHS = {"snooze": "1h", "silence": "2h"}
+"""Acts that last for a time, each with the length that its form proposes."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
 
@@ -77,7 +79,7 @@ class BulkHolding:
         if opened := opened_directly(request, "/alerts"):
             return opened
         _checked(act, fp)
-        return self._dialog(request, act, await run_in_threadpool(_chosen, services, fp))
+        return self._dialog(request, act, await run_in_threadpool(_chosen, services, fp), length=LENGTHS.get(act, ""))
 
     @requires(Role.OPERATOR)
     async def do(
@@ -116,7 +118,7 @@ class BulkHolding:
         act: str,
         chosen: list[Chosen],
         *,
-        length: str = "2h",
+        length: str,
         comment: str = "",
         faults: tuple[str, ...] = (),
     ) -> Response:
@@ -125,6 +127,7 @@ class BulkHolding:
             "alerts/selected.html",
             act=act,
             verb=VERBS[act],
+            lasts=act in LENGTHS,
             chosen=chosen,
             named=NAMED,
             length=length,
@@ -163,6 +166,9 @@ def _act_of(
     desk = services.holding
     if act == "acknowledge":
         return lambda alert: desk.acknowledge(alert.fingerprint, actor, comment)
+    if act == "snooze":
+        for_s = SnoozeRequest.model_validate({"for": length, "comment": comment}).length
+        return lambda alert: desk.acknowledge(alert.fingerprint, actor, comment, for_s)
     body = {"matchers": ['alertname="checked"'], "for": length, "comment": comment}
     wanted = SilenceRequest.model_validate(body).wanted(services.clock.now())
 

@@ -46,8 +46,8 @@ Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 _OPEN = {"active": "open", "pending": "open"}
 _TABS = (
     ("open", _("open")),
-    ("active", _("active")),
-    ("pending", _("pending")),
+    ("active", _("active", "silence")),
+    ("pending", _("pending", "silence")),
     ("expired", _("expired")),
     ("all", _("all")),
 )

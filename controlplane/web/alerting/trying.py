@@ -46,6 +46,16 @@ class Line(NamedTuple):
     spans: tuple[Span, ...]
 
 
+class InForce(NamedTuple):
+    """What a trial takes from a rule in force."""
+
+    expr: str
+    wait: str
+    """`for`; "": none."""
+    interval_s: float | None
+    """Interval of its group. None: the fleet's."""
+
+
 class TryPage:
     """The endpoint. It needs the role viewer."""
 
@@ -65,11 +75,16 @@ class TryPage:
     ) -> Response:
         """Show the form; with a rule, also when it would have fired in the last `range`.
 
-        `rule`: the id of a rule in force, whose expression fills the form.
+        `rule`: the id of a rule in force. Its expression fills an empty form, and the interval of its group holds.
         """
-        expr = expr.replace("\r\n", "\n")  # as a browser sends lines
+        expr, range = expr.replace("\r\n", "\n"), range.strip()  # as a browser sends lines
+        interval_s = services.config().evaluation_interval
+        if known := _in_force(services, rule):
+            interval_s = known.interval_s or interval_s
         if rule and not expr.strip():
-            expr, wait = _rule_text(services, rule)
+            if known is None:
+                raise NotFound(f"there is no rule {rule}; /rules lists them")
+            expr, wait = known.expr, known.wait
         fault, found = "", None
         if expr.strip() and not wants_part(request):  # nothing of a trial is live: it is not repeated every 5 s
             try:
@@ -79,7 +94,7 @@ class TryPage:
                     _seconds(wait, "for") if wait.strip() else 0.0,
                     now - _seconds(range, "range"),
                     now,
-                    services.config().evaluation_interval,
+                    interval_s,
                 )
                 found = await asker.wait_for(tried(services.queries, trial, asker.id))
             except ControlPlaneError as error:
@@ -88,6 +103,7 @@ class TryPage:
         return self._render.page(
             request,
             "rules/try.html",
+            rule=rule if known else "",
             expr=expr,
             wait=wait,
             range=range,
@@ -104,14 +120,15 @@ class TryPage:
         )
 
 
-def _rule_text(services: Services, identity: str) -> tuple[str, str]:
-    """Return the expression and the `for` of a rule in force. Raises NotFound."""
-    rules = (health.rule for report in services.rules() for health in report.rules)
-    found = next((one for one in rules if one.id == identity), None)
-    if found is None:
-        raise NotFound(f"there is no rule {identity}; /rules lists them")
-    waits = found.for_s if isinstance(found, AlertingRule) else 0.0
-    return found.expr, format_duration(waits) if waits else ""
+def _in_force(services: Services, identity: str) -> InForce | None:
+    """Return a rule in force by its id; None: there is none."""
+    for report in services.rules():
+        for health in report.rules:
+            if health.rule.id == identity:
+                rule = health.rule
+                wait_s = rule.for_s if isinstance(rule, AlertingRule) else 0.0
+                return InForce(rule.expr, format_duration(wait_s) if wait_s else "", report.group.interval_s)
+    return None
 
 
 def _seconds(text: str, name: str) -> float:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
 
-from alerts.routing.matchers import Matcher, Op
 from controlplane.fleet.views import AlertView, AttentionView
 from controlplane.web.languages import noted as _
+from controlplane.web.links import alerts_of, part
 
 SHOWN = 6
 """Causes on the page. Chosen: they leave the first row of cards on the screen."""
@@ -113,8 +112,7 @@ def _cause(
     of_name: dict[str, list[AlertView]] = {}
     for alert in sorted(alerts, key=lambda a: (alert_rank(a), a.active_at)):
         of_name.setdefault(alert.name, []).append(alert)
-    matcher = str(Matcher(kind, Op.EQUAL, name))
-    all_href = "/gateway" if kind == "gateway" else "/alerts?" + urlencode({"state": "active", "label": matcher})
+    all_href = "/gateway" if kind == "gateway" else alerts_of(kind, name)
     kinds = [
         AlertKind(same[0], len(same), all_href if len(same) > 1 else f"/alerts/{same[0].fingerprint}")
         for same in of_name.values()
@@ -128,7 +126,7 @@ def _cause(
     return Cause(
         kind=kind,
         name=name,
-        href=f"/models/{quote(name, safe='')}" if kind == "model" and name in models else "",
+        href=f"/models/{part(name)}" if kind == "model" and name in models else "",
         rank=min(ranks),
         needs=tuple(wants[: LINES - (1 if kinds else 0)]),
         alerts=tuple(kinds[:left]),

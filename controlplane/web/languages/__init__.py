@@ -25,13 +25,16 @@ COOKIE = "cp_language"
 """Cookie with the code that a browser chose. Its header Accept-Language decides without it."""
 
 
-def noted(text: str) -> str:
-    """Return a text that a template translates later. The test of the catalogues finds it by this call."""
+def noted(text: str, context: str = "") -> str:
+    """Return a text that a template translates later, by `word` or by `word(context)`.
+
+    `context` names a meaning that the text has only there. The test of the catalogues finds both by this call.
+    """
     return text
 
 
 def catalogue(code: str) -> Catalog:
-    """Read all files of a language. Raises ValueError for a text in two files."""
+    """Read all files of a language. Raises ValueError for a text that is in two files with the same context."""
     whole = Catalog(locale=code)
     for path in sorted((HERE / code).glob("*.po")):
         with path.open("rb") as file:

@@ -9,7 +9,7 @@ from controlplane.web.languages import noted
 
 SOON_S = 14 * 86_400.0
 """Time before an end from which on it is soon. Chosen: two weeks are enough to hand out a new token or key."""
-STATES = (noted("live"), noted("expires soon"), noted("expired"), noted("revoked"))
+STATES = (noted("live", "credential"), noted("expires soon"), noted("expired"), noted("revoked"))
 
 
 class Credential(Protocol):

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from controlplane.access.roles import Role
+from controlplane.access.roles import Role, require
 from controlplane.api.auth import PrincipalDep, requires
 from controlplane.api.itself.system import on_disk as read_on_disk
 from controlplane.api.itself.system import system as read_system
@@ -29,6 +29,8 @@ LINES = 100
 """Most lines of the log. Chosen: `cp logs` shows all that are kept."""
 GROUPS = 12
 """Most groups of rules: the slowest, and those with errors."""
+SILENT_S = 30.0
+"""Silence of a replica that the page tells, in seconds. Chosen: several times the interval at which replicas report."""
 HEADER = ("at", "level", "logger", "message")
 OUTCOMES = (noted("done"), noted("failed"), noted("up"), noted("down"), noted("unknown"))
 """Words of runs and of targets."""
@@ -56,7 +58,12 @@ class SystemPage:
         level: Level = "info",
         format: Literal["", "csv"] = "",
     ) -> Response:
-        """Show the control plane's health, and for operators its newest log lines of `level` and above."""
+        """Show the control plane's health, and for operators its newest log lines of `level` and above.
+
+        The CSV is the log. Raises Forbidden when a viewer asks for it.
+        """
+        if format == "csv":
+            require(principal, Role.OPERATOR)
         may_read = principal.role.includes(Role.OPERATOR)
         lines = (await read_logs(services, LINES, None, level)).items if may_read else ()
         if format == "csv":
@@ -73,6 +80,7 @@ class SystemPage:
             groups=found.groups[:GROUPS],
             all_groups=len(found.groups),
             jobs=jobs,
+            silent_s=SILENT_S,
             lines=lines[::-1],
             level=level,
             levels=LEVELS,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.plain_text import plain, plain_block, plain_json, plain_lines
+from controlplane.plain_text import csv_cell, plain, plain_block, plain_json, plain_lines
 
 HOSTILE = {
     "a\nb": r"a\nb",
@@ -56,3 +58,28 @@ def test_json_says_the_same_with_escapes_of_its_own(data: object) -> None:
 
 def test_lines_are_those_of_a_text() -> None:
     assert plain_lines("a\n\tb\x1b\r\nc") == ["a", "    b\\x1b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20A1"]
+)
+def test_a_text_in_a_csv_file_is_never_a_formula(text: str) -> None:
+    assert csv_cell(text) == f"'{text}"
+
+
+def test_numbers_in_a_csv_file_stay_numbers() -> None:
+    assert (csv_cell(-1.5), csv_cell(0), csv_cell("a=b"), csv_cell(None)) == (-1.5, 0, "a=b", "")
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_file_that_writes_csv_guards_its_cells() -> None:
+    writers = [
+        path
+        for name in ("alerts", "collectors", "controlplane", "dashboards", "promql")
+        for path in sorted((ROOT / name).rglob("*.py"))
+        if re.search(r"\bcsv\.(writer|DictWriter)\(", path.read_text())
+    ]
+    assert len(writers) == 3
+    assert [path for path in writers if "csv_cell(" not in path.read_text()] == []

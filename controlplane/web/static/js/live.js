@@ -73,10 +73,20 @@ function heard() {
   waiting = setTimeout(() => { waiting = null; refreshedAt = Date.now(); refresh(); }, Math.max(0, rest));
 }
 
+let wanted = page?.getAttribute("hx-get");
+
 // After a change of the address, such as another range of time, refreshes ask for the new one.
 export function movedTo(address) {
   history.replaceState(null, "", address);
-  page.setAttribute("hx-get", address);
+  wanted = address;
+}
+
+// An answer about the address before the last change comes too late: it would undo the change.
+function dropLate(event) {
+  const { requestConfig } = event.detail;
+  if (requestConfig.elt !== page || requestConfig.path === wanted) return;
+  event.detail.shouldSwap = false;
+  refresh();
 }
 
 // Whether the page shows the state of now, and when it was read.
@@ -87,8 +97,9 @@ export function freshness() {
 export function startLive() {
   document.addEventListener("visibilitychange", () => { listen(); refresh(); });
   document.body.addEventListener("htmx:configRequest", (event) => {
-    if (event.detail.elt === page) event.detail.path = page.getAttribute("hx-get");
+    if (event.detail.elt === page) event.detail.path = wanted;
   });
+  document.body.addEventListener("htmx:beforeSwap", dropLate);
   document.body.addEventListener("htmx:beforeRequest", (event) => {
     if (event.detail.elt === page && document.hidden) return event.preventDefault();
     if (event.detail.requestConfig.path === "/sign-out") leaving = true;

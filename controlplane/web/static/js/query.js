@@ -100,8 +100,9 @@ async function run(kept = true) {
   if (result && kept) remember(expr);
 }
 
+// A cell that no spreadsheet takes for a formula, as csv_cell of plain_text.py makes it.
 function cell(value) {
-  const words = String(value), safe = /^[=+\-@\t\r]/.test(words) && !Number.isFinite(+words) ? `'${words}` : words;
+  const words = String(value), safe = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(words) && !Number.isFinite(+words) ? `'${words}` : words;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 

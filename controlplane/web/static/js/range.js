@@ -4,7 +4,7 @@
 // time instead, such as that of a rollout. `data-scrape` is the interval of scrapes in seconds.
 import { movedTo } from "./live.js";
 
-const UNIT_S = { s: 1, m: 60, h: 3600, d: 86400 };
+const UNITS_S = [31536000, 604800, 86400, 3600, 60, 1, 0.001];
 const MOST_POINTS = 240, FEWEST_POINTS = 60;
 const STEPS_S = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400];
 // The window of the alert rules: a line crosses its threshold when the alert does. A short live range looks back less.
@@ -12,9 +12,10 @@ const WINDOW_S = 300, SHORT_WINDOW_S = 60, SHORT_S = 900, SCRAPE_S = 15;
 const SHORTEST_S = 60; // of a zoom
 const listeners = [];
 
+// Seconds of a Prometheus duration such as 1h30m, or null for another text and for no time at all.
 export function seconds(words) {
-  const found = /^(\d+)([smhd])$/.exec(words ?? "");
-  return found ? found[1] * UNIT_S[found[2]] : null;
+  const found = /^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$/.exec((words ?? "").trim());
+  return found ? UNITS_S.reduce((sum, unit, number) => sum + unit * (found[number + 1] ?? 0), 0) || null : null;
 }
 
 // A chart asks for no more points than it has pixels: those of the narrowest chart of the page.

@@ -332,3 +332,39 @@ async def test_clients_are_limited(revisions: FakeRevisions) -> None:
     hub.unsubscribe(held)
     again = await hub.subscribe(ANYBODY)
     hub.unsubscribe(again)
+
+
+def of_session(session: str, token: str = "0123456789ab") -> Principal:
+    return Principal("ann", Role.VIEWER, token, session)
+
+
+async def test_the_tabs_of_one_session_leave_places_for_others(revisions: FakeRevisions) -> None:
+    hub = hub_of(revisions, max_of_session=2)
+    first = await hub.subscribe(of_session("laptop"))
+    await hub.subscribe(of_session("laptop"))
+    with pytest.raises(Unavailable, match=r"this session of token ann has 2 event streams open already.*close pages"):
+        await hub.subscribe(of_session("laptop"))
+    await hub.subscribe(of_session("phone"))
+    await hub.subscribe(ANYBODY)
+    await hub.subscribe(ANYBODY)
+    with pytest.raises(Unavailable, match=r"^token ann has 2 event streams open already"):
+        await hub.subscribe(ANYBODY)
+    hub.unsubscribe(first)
+    await hub.subscribe(of_session("laptop"))
+    assert hub.clients == 5
+    hub.close()
+
+
+async def test_the_sessions_of_one_token_leave_places_for_other_tokens(revisions: FakeRevisions) -> None:
+    hub = hub_of(revisions, max_of_token=2)
+    for session in ("one", "two"):
+        await hub.subscribe(of_session(session))
+    with pytest.raises(Unavailable, match="token ann has 2 event streams open already with all its sessions"):
+        await hub.subscribe(of_session("three"))
+    await hub.subscribe(of_session("one", token="ba9876543210"))
+    assert hub.clients == 3
+    hub.close()
+
+
+def test_one_token_never_has_all_streams() -> None:
+    assert events.MAX_OF_SESSION < events.MAX_OF_TOKEN <= events.MAX_CLIENTS // 2

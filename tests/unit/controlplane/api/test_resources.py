@@ -244,6 +244,28 @@ async def test_alerts_by_state(rig: Any, viewer: httpx.AsyncClient) -> None:
     assert await names("active", 1) == [("Hot", "firing")]
 
 
+async def test_alerts_by_label(rig: Any, viewer: httpx.AsyncClient) -> None:
+    now = rig.clock.time
+    hot, slow = alert("Hot", AlertState.FIRING, now), alert("Slow", AlertState.PENDING, now, fired_at=None)
+    over = alert("Down", AlertState.INACTIVE, now - 60, resolved_at=now)
+    record(rig, over, before=AlertState.FIRING, at=now)
+    record(rig, hot, slow, before=AlertState.INACTIVE, at=now)
+
+    async def names(label: str, **more: Any) -> list[str]:
+        answer = await viewer.get("/cp/v1/alerts", params={"state": "all", "label": label, **more})
+        assert answer.status_code == 200, answer.text
+        return [one["name"] for one in answer.json()["items"]]
+
+    assert await names('alertname="Slow"') == ["Slow"]
+    assert await names("alertname=Down") == ["Down"]
+    assert await names("alertname!=Hot", limit=1) == ["Slow"]
+    assert await names("alertname=~Hot|Down, alertname!=Hot") == ["Down"]
+    assert await names(" ") == ["Hot", "Slow", "Down"]
+    for wrong in ("alertname", 'alertname=~"("', "x" * 1001):
+        answer = await viewer.get("/cp/v1/alerts", params={"label": wrong})
+        assert (answer.status_code, "label" in answer.text) == (400, True), wrong
+
+
 async def test_an_alert_whose_targets_are_away_is_unknown(rig: Any, viewer: httpx.AsyncClient) -> None:
     now = rig.clock.time
     unknown = replace(alert("Hot", AlertState.FIRING, now), unknown_since=now, away=("dcgm/n1:9400",))

@@ -110,6 +110,15 @@ async def test_a_long_range_has_a_longer_step_and_says_so(measured: Any) -> None
     assert (found["step_seconds"], found["interval_seconds"]) == (210.0, 15.0)
 
 
+@pytest.mark.parametrize(("interval", "seconds"), [("\n  interval: 1m", 60.0), ("", 15.0)])
+async def test_a_rule_file_is_evaluated_at_the_interval_of_its_group(
+    measured: Any, interval: str, seconds: float
+) -> None:
+    rule = f"groups:\n- name: gpus{interval}\n  rules:\n  - alert: Hot\n    expr: gpu_temperature_celsius > 85\n"
+    found = await tried(measured, rule=rule, range="1h")
+    assert (found["interval_seconds"], found["step_seconds"], found["fired"]) == (seconds, seconds, 1)
+
+
 @pytest.mark.parametrize(
     ("bounds", "says"),
     [

@@ -184,6 +184,13 @@ async def test_usage_of_one_tenant_key_and_model(rig: Any) -> None:
     assert (await get(rig, tenant="a\x00")).status_code == 400
 
 
+async def test_no_cell_of_csv_is_a_formula(rig: Any) -> None:
+    await post(rig, body(rows=[{**ROW, "tenant": '=HYPERLINK("http://x")'}, {**FREE, "tenant": "-1"}]))
+    lines = (await get(rig, by="tenant", format="csv")).text.split("\r\n")
+    assert lines[1].startswith('"\'=HYPERLINK(""http://x"")",2,1000000,')
+    assert lines[2].startswith("'-1,1,10,")
+
+
 async def test_each_key_has_its_last_use_and_what_it_used_of_the_day_and_month(rig: Any) -> None:
     rig.config, rig.clock.time = CONFIG, AT + 3600.0
     await post(rig, body())
@@ -195,6 +202,17 @@ async def test_each_key_has_its_last_use_and_what_it_used_of_the_day_and_month(r
     assert first["day_usd"] == first["month_usd"] == 2.7
     assert (second["key"], second["day_tokens"], second["month_usd"]) == ("k2", 10, None)
     assert (tomorrow["day_tokens"], tomorrow["day_usd"], tomorrow["month_tokens"]) == (0, 0.0, 1_100_000)
+
+
+async def test_no_key_lacks_its_use_however_many_there_are(rig: Any) -> None:
+    rig.config, rig.clock.time = CONFIG, AT + 3600.0
+    for batch in range(11):
+        rows = [{**ROW, "at": AT - 60 * batch, "key_id": f"k{batch:02}{n:03}", "requests": 1} for n in range(1000)]
+        await post(rig, body(first=1 + 3 * batch, rows=rows))
+    async with rig.client(Role.VIEWER) as client:
+        items = (await client.get("/cp/v1/usage/keys")).json()["items"]
+    assert len(items) == 11_000
+    assert {(one["day_tokens"], one["month_requests"]) for one in items} == {(1_100_000, 1)}
 
 
 async def test_fields_of_a_later_gateway_are_ignored(rig: Any) -> None:

@@ -59,6 +59,12 @@ def test_csv_has_every_number_in_full(answered: Any, capsys: pytest.CaptureFixtu
     ]
 
 
+def test_no_cell_of_csv_is_a_formula(answered: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    answered({"tenant": "=cmd|' /C calc'!A0", **ROW})
+    assert run(["usage", "--by", "tenant", "-o", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("'=cmd|' /C calc'!A0,12,")
+
+
 def test_json_is_the_items(answered: Any, capsys: pytest.CaptureFixture[str]) -> None:
     answered({"tenant": "acme", **ROW})
     assert run(["usage", "--by", "tenant", "-o", "json"]) == 0

@@ -64,6 +64,18 @@ async def test_the_chart_is_of_what_is_compared_for_the_alerts_own_labels(consol
     assert "/static/js/charts.js" in page
 
 
+async def test_the_chart_is_before_what_is_known_and_what_happened(console: Any) -> None:
+    fingerprint = console.alert("GPULost", model="chat")
+    loaded(console, fingerprint)
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page(f"/alerts/{fingerprint}")
+    order = [
+        page.index(part) for part in ('<section id="measured"', "<dt>Severity</dt>", "Changes around", ">History<")
+    ]
+    assert order == sorted(order)
+    assert 'id="measured" class="measured" data-still' in page, "a refresh leaves the chart as it is"
+
+
 async def test_an_alert_without_a_rule_has_no_chart(console: Any) -> None:
     fingerprint = console.alert("Sent")
     async with console.browser(Role.VIEWER) as browser:

@@ -39,6 +39,37 @@ async def test_all_are_acknowledged_with_one_reason(console: Any) -> None:
             assert ": fans are replaced</dd>" in await browser.page(f"/alerts/{one}")
 
 
+async def test_all_are_snoozed_for_one_time(console: Any) -> None:
+    chosen = [console.alert("Hot", gpu=str(n)) for n in range(2)]
+    async with console.browser(Role.OPERATOR) as browser:
+        dialog = await browser.dialog("/alerts/selected/snooze?" + "&".join(f"fp={one}" for one in chosen))
+        assert "Snooze 2 alerts?" in dialog and 'name="length" value="1h"' in dialog
+        answer = await send(browser, "snooze", chosen, length="1h30m", comment="lunch")
+        assert answer.status_code == 204
+        for one in chosen:
+            page = await browser.page(f"/alerts/{one}")
+            assert "<dt>Snoozed</dt>" in page and "until" in page and "2027-01-15 09:30:00" in page
+            assert ": lunch</dd>" in page
+
+
+async def test_a_wrong_time_of_a_snooze_stays_in_the_form_and_snoozes_nothing(console: Any) -> None:
+    chosen = [console.alert("Hot")]
+    async with console.browser(Role.OPERATOR) as browser:
+        for wrong in ("soon", "", "10y"):
+            answer = await send(browser, "snooze", chosen, length=wrong)
+            assert answer.status_code == 200 and "for how long: " in answer.text, wrong
+            assert f'name="length" value="{wrong}"' in answer.text
+        assert "Snoozed" not in await browser.page(f"/alerts/{chosen[0]}")
+
+
+async def test_one_that_cannot_be_snoozed_is_named_and_the_others_are(console: Any) -> None:
+    firing, pending = console.alert("Hot"), console.alert("Slow", AlertState.PENDING)
+    async with console.browser(Role.OPERATOR) as browser:
+        answer = await send(browser, "snooze", [firing, pending], length="1h")
+    assert "1 of 2 done" in answer.text and "only a firing alert can be acknowledged" in answer.text
+    assert json.loads(answer.headers["hx-trigger"]) == {"alertsHeld": {"done": [firing], "all": False}}
+
+
 async def test_one_that_fails_is_named_with_its_reason_and_the_others_are_done(console: Any) -> None:
     firing, pending = console.alert("Hot"), console.alert("Slow", AlertState.PENDING)
     async with console.browser(Role.OPERATOR) as browser:

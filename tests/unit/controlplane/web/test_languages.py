@@ -20,27 +20,33 @@ OTHERS = [code for code in NAMES if code != ENGLISH]
 PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}|<[^>]+>")
 
 
-def texts() -> dict[str, str]:
+Text = tuple[str, str]
+"""The context of a text, "" for none, and the text."""
+
+
+def texts() -> dict[Text, str]:
     """Return each text that is translated, and the file that has it."""
-    found: dict[str, str] = {}
+    found: dict[Text, str] = {}
     environment = environment_of(TEMPLATES, ENGLISH)
     for path in TEMPLATES.rglob("*.html"):
-        for _, _, message in environment.extract_translations(path.read_text()):  # type: ignore[attr-defined]
-            for text in [message] if isinstance(message, str) else [part for part in message or () if part]:
-                found[text] = str(path.relative_to(WEB))
+        for _, function, message in environment.extract_translations(path.read_text()):  # type: ignore[attr-defined]
+            parts = [message] if isinstance(message, str) else [part for part in message or () if part]
+            context = parts.pop(0) if function == "pgettext" else ""
+            found |= {(context, text): str(path.relative_to(WEB)) for text in parts}
     for path in WEB.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_", "noted"):
-                argument = node.args[0]
-                assert isinstance(argument, ast.Constant) and isinstance(argument.value, str), (path, node.lineno)
-                found[argument.value] = str(path.relative_to(WEB))
+                given = [one.value for one in node.args if isinstance(one, ast.Constant)]
+                assert given and len(given) == len(node.args), (path, node.lineno)
+                text, context = (*map(str, given), "")[:2]
+                found[context, text] = str(path.relative_to(WEB))
     return found
 
 
 @pytest.mark.parametrize("code", OTHERS)
 def test_a_catalogue_has_every_text_and_no_other(code: str) -> None:
     wanted, known = texts(), catalogue(code)
-    translated = {message.id for message in known if message.id and message.string}
+    translated = {(message.context or "", str(message.id)) for message in known if message.id and message.string}
     missing = {text: file for text, file in wanted.items() if text not in translated}
     assert missing == {}, f"add these to a file of controlplane/web/languages/{code}/"
     assert translated - set(wanted) == set(), f"no template has these: delete them in languages/{code}/"
@@ -87,6 +93,44 @@ def test_a_browser_gets_its_best_language(accepted: str, code: str) -> None:
 def test_the_choice_of_a_person_comes_before_the_browsers_own() -> None:
     assert chosen({"cp_language": "zh"}, "en") == "zh"
     assert chosen({"cp_language": "../zh"}, "en") == "en"
+
+
+@pytest.mark.parametrize(
+    ("context", "text", "usual", "own"),
+    [
+        ("page", "Next", "下一步", "下一页"),
+        ("who started it", "By", "创建者", "发起人"),
+        ("time", "From", "来自", "起始"),
+        ("gateway", "left", "剩余", "已离开"),
+        ("silence", "pending", "待触发", "未开始"),
+        ("count", "runs", "进行中", "运行次数"),
+        ("money", "spent", "已耗尽", "已花费"),
+        ("calendar", "Job", "作业", "任务"),
+    ],
+)
+def test_a_text_with_two_meanings_has_two_translations(context: str, text: str, usual: str, own: str) -> None:
+    chinese, english = environment_of(TEMPLATES, "zh"), environment_of(TEMPLATES, ENGLISH)
+    template = "{{ _(text) }} {{ pgettext(context, text) }} {{ text | word }} {{ text | word(context) }}"
+    values = {"context": context, "text": text}
+    assert chinese.from_string(template).render(values) == f"{usual} {own} {usual} {own}"
+    assert english.from_string(template).render(values) == " ".join([text] * 4)
+
+
+def test_a_word_without_a_meaning_of_its_own_has_its_usual_one() -> None:
+    template = environment_of(TEMPLATES, "zh").from_string("{{ word | word('silence') }}")
+    assert [template.render(word=word) for word in ("expired", "nonsense", "")] == ["已过期", "nonsense", ""]
+
+
+def test_values_of_a_text_with_a_context_are_escaped() -> None:
+    template = environment_of(TEMPLATES, "zh").from_string('{{ pgettext("rule", "for %(time)s", time=time) }}')
+    assert template.render(time="<b>\x1b") == "需持续 &lt;b&gt;\\x1b"
+
+
+async def test_a_page_in_chinese_takes_the_meaning_of_the_place(console: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        browser.client.cookies.set("cp_language", "zh")
+        page = await browser.page("/silences")
+    assert ">未开始 " in page and "待触发" not in page
 
 
 def test_english_is_the_text_itself() -> None:

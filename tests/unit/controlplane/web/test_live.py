@@ -158,9 +158,33 @@ async def test_an_event_or_an_action_ends_every_part(
         assert len(reads) == 2
         await refreshed(browser.client)
         assert len(reads) == 2
-        await browser.client.post("/sign-in", data={"token": "cp_none"})
+        await browser.client.post("/sign-out", headers={"X-CSRF-Token": await browser.csrf()})
+    async with console.browser(Role.OPERATOR, app) as browser:
         await refreshed(browser.client)
     assert len(reads) == 3
+
+
+async def test_a_stranger_ends_no_part(console: Any, reads: list[float]) -> None:
+    app = console.app()
+    async with console.browser(Role.OPERATOR, app) as browser, console.browser(None, app) as stranger:
+        await refreshed(browser.client)
+        assert (await stranger.client.post("/sign-in", data={"token": "cp_none"})).status_code == 401
+        cross = {"Sec-Fetch-Site": "cross-site"}
+        assert (await stranger.client.post("/sign-in", data={"token": "x"}, headers=cross)).status_code == 403
+        assert (await stranger.client.post("/sign-in", data={"token": "x" * 3000})).status_code == 400
+        assert (await stranger.client.post("/sign-out")).status_code == 401
+        assert (await browser.client.post("/sign-out")).status_code == 403, "without a CSRF token"
+        await refreshed(browser.client)
+    assert len(reads) == 1
+
+
+async def test_a_sign_in_ends_every_part(console: Any, reads: list[float]) -> None:
+    app = console.app()
+    async with console.browser(Role.OPERATOR, app) as browser:
+        await refreshed(browser.client)
+        async with console.browser(Role.VIEWER, app):
+            await refreshed(browser.client)
+    assert len(reads) == 2
 
 
 async def test_a_part_is_for_those_who_are_signed_in(console: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -117,6 +119,46 @@ async def test_the_form_is_filled_from_a_rule_in_force(console: Any, rules: None
         assert 'name="for" value="2m"' in page
         assert "It would have fired once" in words(page)
         assert "there is no rule nothing" in await browser.page("/rules/try?rule=nothing", 404)
+
+
+async def test_a_trial_of_a_rule_in_force_has_the_interval_of_its_group(
+    console: Any, rules: None, measured: Any
+) -> None:
+    asked = "&rule=" + quote("rules.yml;gpus;Hot")
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/rules/try?range=1h" + asked)
+        assert "evaluated every 30 s" in words(page)
+        assert '<input type="hidden" name="rule" value="rules.yml;gpus;Hot">' in page, "it is sent with a changed form"
+        changed = "/rules/try?range=1h&expr=gpu_temperature_celsius+%3E+80"
+        assert "evaluated every 30 s" in words(await browser.page(changed + asked))
+        assert "evaluated every 15 s" in words(await browser.page(changed))
+        assert "evaluated every 15 s" in words(await browser.page(changed + "&rule=gone"))
+
+
+async def test_a_range_is_a_prometheus_duration(console: Any, measured: Any) -> None:
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/rules/try?expr=gpu_temperature_celsius+%3E+85&range=+1h30m+")
+    assert "2027-01-15 06:30:00 – 2027-01-15 08:00:00" in words(page)
+    assert 'data-ranges="1h30m"' in page and "<option selected>1h30m</option>" in page
+
+
+NAME = 'Hot "50%" & #1/a'
+"""An alert's name with every character that breaks an address."""
+
+
+async def test_any_name_of_an_alert_makes_whole_links(console: Any) -> None:
+    rule = {"alert": NAME, "expr": "up == 0", "annotations": {"runbook_url": "https://r"}}
+    (group,) = parse_rules(json.dumps({"groups": [{"name": "g", "rules": [rule]}]}), "rules.yml")
+    console.rig.reports.append(GroupReport(group, (RuleHealth(group.rules[0], "ok"),), NOW, 0.25))
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/rules")
+        links = [html.unescape(link) for link in re.findall(r'href="([^"]+)"', page)]
+        (alerts,) = [link for link in links if link.startswith("/alerts?state=active&label=")]
+        assert parse_qs(urlsplit(alerts).query)["label"] == ['alertname="Hot \\"50%\\" & #1/a"']
+        await browser.page(alerts)
+        assert f"/runbooks/{quote(NAME, safe='')}" in links
+        (trial,) = [link for link in links if link.startswith("/rules/try?rule=")]
+        assert ">up == 0</textarea>" in await browser.page(trial)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from controlplane.access.roles import Role
 from controlplane.api.app import create_api
 from controlplane.config.difference import Change
-from controlplane.errors import ConfigError, ConfigErrors
+from controlplane.errors import ConfigError, ConfigErrors, Unavailable
 from controlplane.fleet.schedules import RunView, ScheduleView
 from controlplane.fleet.view import instant
 from controlplane.metrics.storage.report import StorageReport
 from controlplane.store.lease import LeaseStatus
+from controlplane.store.replicas import ReplicaStatus
 from controlplane.web.console import install_console
 from tests.unit.controlplane.api.conftest import NOW
 from tests.unit.controlplane.web.conftest import HTMX
@@ -62,6 +63,44 @@ async def test_it_tells_health_leases_clock_and_schedules(console: Any) -> None:
     assert sections(page)["/system"] is True
 
 
+async def test_every_running_replica_is_there_with_what_it_holds(console: Any) -> None:
+    holders = [LeaseStatus("alerting", "b:7:x", 4, NOW + 9), LeaseStatus("rollouts", "old:9:z", 2, NOW - 1)]
+    running = [ReplicaStatus("a:1:y", 2.0, 0.25), ReplicaStatus("b:7:x", 1.0, 0.0), ReplicaStatus("c:3:w", 90.0, -2.0)]
+    here = {"alerting": False, "rollouts": True}
+    app = app_with(
+        console, leases=lambda: here, lease_holders=lambda: holders, holder="a:1:y", replicas=lambda: running
+    )
+    async with console.browser(Role.VIEWER, app) as browser:
+        shown = words(await browser.page("/system"))
+        found = (await browser.client.get("/cp/v1/system")).json()["replicas"]
+    assert (
+        "Replica State Holds Clock ahead a:1:y here rollouts 0.25 s b:7:x up alerting 0 s "
+        "c:3:w silent for 1 min 30 s nothing: it stands by -2 s" in shown
+    )
+    assert found[1] == {
+        "name": "b:7:x",
+        "here": False,
+        "silent_seconds": 1.0,
+        "clock_ahead_seconds": 0.0,
+        "leases": ["alerting"],
+    }
+
+
+async def test_without_others_this_process_is_the_only_replica(console: Any) -> None:
+    async with console.browser(Role.VIEWER, app_with(console, holder="a:1:y")) as browser:
+        shown = words(await browser.page("/system"))
+    assert "Replica State Holds Clock ahead a:1:y here alerting –" in shown
+
+
+async def test_replicas_are_unknown_while_the_database_is_away(console: Any) -> None:
+    def away() -> Sequence[ReplicaStatus]:
+        raise Unavailable("no route to db:5432")
+
+    async with console.browser(Role.VIEWER, app_with(console, holder="a:1:y", replicas=away)) as browser:
+        assert "the running processes of this control plane Not known now." in words(await browser.page("/system"))
+        assert (await browser.client.get("/cp/v1/system")).json()["replicas"] is None
+
+
 async def test_what_is_wrong_is_told_first(console: Any) -> None:
     rig = console.rig
     rig.not_ready = {"database": "no route to db:5432"}
@@ -85,6 +124,14 @@ async def test_operators_read_the_log_by_level(console: Any) -> None:
     assert every.index("broke") < every.index("began")
     assert "began" not in words(page) and "<b>" not in page.split("broke ")[1][:4]
     assert len(rows) == 2 and rows[1].endswith(",error,app,broke <b>")
+
+
+async def test_a_viewer_who_asks_for_the_log_is_told_why_there_is_none(console: Any) -> None:
+    console.rig.log.handle(logging.LogRecord("app", logging.ERROR, "", 0, "broke", (), None))
+    async with console.browser(Role.VIEWER) as browser:
+        page = await browser.page("/system?format=csv", 403)
+    assert "this needs role operator, and token test-viewer" in words(page)
+    assert "broke" not in page
 
 
 async def test_a_reload_is_compared_before_it_is_made(console: Any) -> None:
