@@ -23,6 +23,8 @@ class FakeAzure:
         """(metric, dimensions) -> numbers by their time."""
         self.good: set[str] = set()
         """Tokens that are accepted."""
+        self.assertion = ""
+        """A workload's own token that is federated with the application; "": there is none."""
         self.lasts_s = 3599
         self.failures: dict[str, Answer | int] = {}
         """token or metrics -> status, or what answers instead."""
@@ -54,7 +56,12 @@ class FakeAzure:
             return failed
         form = dict(await request.post())
         assert (form["grant_type"], form["scope"]) == ("client_credentials", f"{self.url}/.default")
-        if (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):
+        if "client_assertion" in form:
+            assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            if (form["client_id"], form["client_assertion"]) != (CLIENT, self.assertion):
+                told = f"AADSTS700213: No matching federated identity record found for {form['client_assertion']}"
+                return web.json_response({"error": "invalid_client", "error_description": told}, status=401)
+        elif (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):
             told = f"AADSTS7000215: Invalid client secret provided: {form['client_secret']}"
             return web.json_response({"error": "invalid_client", "error_description": told}, status=401)
         token = f"token-{len(self.asked)}"

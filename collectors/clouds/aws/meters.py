@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from prometheus_client import Metric
 
-from collectors.clouds.addresses import cloudwatch_url
+from collectors.clouds.addresses import aws_url, cloudwatch_url
 from collectors.clouds.aws.api import CLOUDWATCH, SAGEMAKER, AwsApi, Service
 from collectors.clouds.aws.cloudwatch import CloudWatch, Namespace, Use
 from collectors.clouds.aws.costs import COST_EXPLORER, COST_REGION, AwsCosts
+from collectors.clouds.aws.identities import ACCESS_KEY, AwsKeys, keys_of
 from collectors.clouds.aws.keys import KeyPlace
 from collectors.clouds.json_api import REQUEST_S, JsonApi
 from collectors.clouds.metered.periods import Span
@@ -98,6 +99,8 @@ class AwsPlace:
     keys: KeyPlace
     costs: bool = False
     """Whether Cost Explorer is asked, for money."""
+    identity: str = ACCESS_KEY
+    """Name of the identity. `keys` is that of an access key."""
 
 
 class AwsMeter:
@@ -106,13 +109,14 @@ class AwsMeter:
     def __init__(
         self,
         api: JsonApi,
+        keys: AwsKeys,
         cloudwatch: AwsApi,
         namespaces: Sequence[Namespace],
         endpoints: AwsApi | None,
         costs: AwsCosts | None,
     ) -> None:
         """`endpoints` is SageMaker's API, if there are endpoints. Without `costs`, none are read."""
-        self._api, self._endpoints, self._costs = api, endpoints, costs
+        self._api, self._keys, self._endpoints, self._costs = api, keys, endpoints, costs
         self._cloudwatch = CloudWatch(cloudwatch, namespaces)
 
     async def read(self, span: Span) -> list[Reading]:
@@ -143,6 +147,7 @@ class AwsMeter:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._keys.close()
         await self._api.close()
 
 
@@ -159,15 +164,19 @@ def aws_meter(
     """Return the meter of an engine. `url` is the base of CloudWatch's API, or of a proxy for all of AWS's APIs."""
     api = JsonApi(auth, max_body_bytes, request_s)
 
+    def base(service: str, region: str) -> str:
+        return aws_url(service, region) if url == cloudwatch_url(place.region) else url
+
+    keys = keys_of(place.identity, place.keys, base("sts", place.region), auth, wall)
+
     def asks(service: Service, region: str) -> AwsApi:
-        own = service.url(region) if url == cloudwatch_url(place.region) else url
-        return AwsApi(service, own, region, place.keys, api, wall)
+        return AwsApi(service, base(service.host, region), region, keys, api, wall)
 
     cloudwatch = asks(CLOUDWATCH, place.region)
     costs = AwsCosts(asks(COST_EXPLORER, COST_REGION), engine, wall) if place.costs else None
     if engine == BEDROCK_ENGINE:
-        return AwsMeter(api, cloudwatch, (_BEDROCK,), None, costs)
-    return AwsMeter(api, cloudwatch, _SAGEMAKER, asks(SAGEMAKER, place.region), costs)
+        return AwsMeter(api, keys, cloudwatch, (_BEDROCK,), None, costs)
+    return AwsMeter(api, keys, cloudwatch, _SAGEMAKER, asks(SAGEMAKER, place.region), costs)
 
 
 def aws_source(

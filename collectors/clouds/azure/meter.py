@@ -16,7 +16,8 @@ from typing import Any
 from prometheus_client import Metric
 from yarl import URL
 
-from collectors.clouds.azure.token import Application, Tokens
+from collectors.clouds.azure.managed import ManagedTokens
+from collectors.clouds.azure.token import MANAGED, Application, Tokens
 from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
 from collectors.clouds.metered.periods import HOUR_S, Span, Step, rfc3339, steps
@@ -47,16 +48,23 @@ class AzureMeter:
         url: str,
         resource: str,
         application: Application,
-        auth: Auth,
+        auth: Auth | None,
         *,
         max_body_bytes: int = 16 * 2**20,
         request_s: float = REQUEST_S,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`resource` begins with /subscriptions/. `auth` holds the application's secret."""
+        """`resource` begins with /subscriptions/. `auth` holds the application's secret, if it has one."""
         self._url, self._resource, self._wall = url, resource, wall
         api = JsonApi(auth, max_body_bytes, request_s)
-        self._api = BearerApi(api, Tokens(application, auth, str(address_of(url)[0].origin()), api, wall))
+        audience = str(address_of(url)[0].origin())
+        managed = application.identity == MANAGED
+        tokens = (
+            ManagedTokens(application.client, audience, wall)
+            if managed
+            else Tokens(application, auth or Auth(), audience, api, wall)
+        )
+        self._api = BearerApi(api, tokens)
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -151,7 +159,7 @@ def _points(data: Iterable[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
 
 
 def azure_source(
-    url: str, resource: str, application: Application, auth: Auth, *, max_body_bytes: int
+    url: str, resource: str, application: Application, auth: Auth | None, *, max_body_bytes: int
 ) -> MeteredSource:
     """Return the source of a target."""
     return MeteredSource(AzureMeter(url, resource, application, auth, max_body_bytes=max_body_bytes))

@@ -16,7 +16,8 @@ from prometheus_client import Metric
 from yarl import URL
 
 from collectors.clouds.bearer_api import BearerApi
-from collectors.clouds.google.token import ServiceAccountTokens
+from collectors.clouds.google.identities import GoogleIdentity, tokens_of
+from collectors.clouds.google.token import MONITORING
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
 from collectors.clouds.metered.periods import Span, Step, rfc3339, steps
 from collectors.clouds.metered.source import MeteredSource
@@ -56,7 +57,7 @@ class GoogleMeter:
         self,
         url: str,
         project: str,
-        key_file: str,
+        identity: GoogleIdentity,
         auth: Auth | None = None,
         *,
         max_body_bytes: int = 16 * 2**20,
@@ -65,7 +66,7 @@ class GoogleMeter:
     ) -> None:
         self._url, self._project, self._wall = url.rstrip("/"), project, wall
         api = JsonApi(auth, max_body_bytes, request_s)
-        self._api = BearerApi(api, ServiceAccountTokens(key_file, api, wall))
+        self._api = BearerApi(api, tokens_of(identity, api, wall, (MONITORING,)))
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -171,6 +172,8 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def google_source(url: str, project: str, key_file: str, auth: Auth | None, *, max_body_bytes: int) -> MeteredSource:
+def google_source(
+    url: str, project: str, identity: GoogleIdentity, auth: Auth | None, *, max_body_bytes: int
+) -> MeteredSource:
     """Return the source of a target."""
-    return MeteredSource(GoogleMeter(url, project, key_file, auth, max_body_bytes=max_body_bytes))
+    return MeteredSource(GoogleMeter(url, project, identity, auth, max_body_bytes=max_body_bytes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
@@ -44,12 +44,23 @@ class AwsSection(Model):
     """An account at AWS in one region."""
 
     region: Annotated[Text, AfterValidator(_region)]
+    identity: Literal["access_key", "web_identity", "container", "instance"] = "access_key"
+    """Signer of the requests: an access key, or a role whose short keys AWS gives."""
     credentials_file: FilePath | None = None
-    """A shared credentials file. Default: the environment, AWS_ACCESS_KEY_ID and so on."""
+    """access_key only: a shared credentials file. Default: the environment, AWS_ACCESS_KEY_ID and so on."""
     profile: Text = "default"
     """credentials_file only: the profile in it."""
     costs: bool = False
     """Whether costs are read from Cost Explorer, four times a day. AWS charges 0.01 USD for a request."""
+
+    @check
+    def _files_are_for_access_keys(self) -> Iterator[Fault]:
+        if self.identity == "access_key":
+            return
+        if self.credentials_file:
+            yield Fault(("credentials_file",), f"is not for identity {self.identity}, which has no file; remove it")
+        if self.profile != "default":
+            yield Fault(("profile",), f"is not for identity {self.identity}, which has no file; remove it")
 
     @check
     def _costs_are_in_dollars(self) -> Iterator[Fault]:
@@ -58,19 +69,47 @@ class AwsSection(Model):
 
 
 class AzureSection(Model):
-    """An Azure OpenAI resource, and the application that may read its metrics."""
+    """An Azure OpenAI resource, and the application or managed identity that may read its metrics."""
 
-    tenant: Annotated[Text, AfterValidator(_identity)]
-    client: Annotated[Text, AfterValidator(_identity)]
-    """Id of the application. Its secret is under `authorization`."""
+    identity: Literal["client_secret", "workload_identity", "managed_identity"] = "client_secret"
+    """Asker of the API: an application with a secret or with a workload's own token, or an identity of Azure's hosts."""
+    tenant: Annotated[Text, AfterValidator(_identity)] | None = None
+    client: Annotated[Text, AfterValidator(_identity)] | None = None
+    """Id of the application, whose secret is under `authorization`, or of a user-assigned identity."""
     resource: Annotated[Text, AfterValidator(_resource)]
     login: HttpUrl = "https://login.microsoftonline.com"
     """Base of the identity platform."""
 
+    @check
+    def _applications_are_named(self) -> Iterator[Fault]:
+        if self.identity == "client_secret":
+            for field in ("tenant", "client"):
+                if getattr(self, field) is None:
+                    yield Fault((field,), "is required for identity client_secret")
+
+    @check
+    def _managed_identities_have_no_tenant(self) -> Iterator[Fault]:
+        if self.identity == "managed_identity" and self.tenant:
+            yield Fault(("tenant",), "is not for identity managed_identity, which belongs to one tenant; remove it")
+
 
 class GoogleSection(Model):
-    """A project at Google Cloud, and the service account that may read its metrics."""
+    """A project at Google Cloud, and the account that may read its metrics."""
 
     project: Annotated[Text, AfterValidator(_identity)]
-    key_file: FilePath
-    """The service account's key, in JSON."""
+    identity: Literal["service_account", "external_account", "metadata_server"] = "service_account"
+    """Asker of the API: a service account with a key, an external account, or the service account of this host or pod."""
+    key_file: FilePath | None = None
+    """service_account only: its key, in JSON."""
+    credentials_file: FilePath | None = None
+    """external_account only: its description, in JSON."""
+
+    @check
+    def _has_its_file(self) -> Iterator[Fault]:
+        needed = {"service_account": "key_file", "external_account": "credentials_file"}.get(self.identity)
+        for field in ("key_file", "credentials_file"):
+            if field == needed and getattr(self, field) is None:
+                yield Fault((field,), f"is required for identity {self.identity}")
+            if field != needed and getattr(self, field):
+                cure = f"; use {needed}:" if needed else ", which has no file; remove it"
+                yield Fault((field,), f"is not for identity {self.identity}{cure}")

@@ -187,7 +187,11 @@ class TargetGroup(Access):
 
     @check
     def _accounts_have_keys(self) -> Iterator[Fault]:
-        if self.account and not self.authorization and _PLACES.get(self.engine or "") not in _OWN_KEYS:
+        keyless = self.azure is not None and self.azure.identity != "client_secret"
+        if keyless and self.authorization:
+            yield Fault(("authorization",), "is for azure.identity client_secret; remove it")
+        needs_key = self.account and not keyless and _PLACES.get(self.engine or "") not in _OWN_KEYS
+        if needs_key and not self.authorization:
             yield Fault(
                 (),
                 f"engine {self.engine} needs a key: authorization: with credentials_file: or credentials_env:",

@@ -69,6 +69,38 @@ targets:
     ]
 
 
+def test_an_identity_has_the_fields_of_its_kind_alone(tmp_path: Path) -> None:
+    resource = "resource: /subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
+    text = f"""\
+targets:
+  - {{engine: bedrock, aws: {{region: eu-west-1, identity: web_identity}}}}
+  - {{engine: azure-openai, azure: {{identity: workload_identity, {resource}}}}}
+  - {{engine: azure-openai, azure: {{identity: managed_identity, client: c, {resource}}}}}
+  - {{engine: vertex, google: {{project: p, identity: metadata_server}}}}
+  - {{engine: vertex, google: {{project: p, identity: external_account, credentials_file: f}}}}
+  - {{engine: bedrock, aws: {{region: eu-west-1, identity: chain}}}}
+  - {{engine: bedrock, aws: {{region: eu-west-1, identity: instance, credentials_file: f, profile: q}}}}
+  - {{engine: azure-openai, azure: {{{resource}}}, {KEY}}}
+  - {{engine: azure-openai, azure: {{identity: managed_identity, tenant: t, {resource}}}, {KEY}}}
+  - {{engine: vertex, google: {{project: p}}}}
+  - {{engine: vertex, google: {{project: p, identity: external_account, key_file: f}}}}
+  - {{engine: vertex, google: {{project: p, identity: metadata_server, key_file: f}}}}
+"""
+    assert faults(tmp_path, text) == [
+        "8: targets[5].aws.identity: expected one of: access_key, web_identity, container, instance; got 'chain'",
+        "9: targets[6].aws.credentials_file: is not for identity instance, which has no file; remove it",
+        "9: targets[6].aws.profile: is not for identity instance, which has no file; remove it",
+        "10: targets[7].azure.client: is required for identity client_secret",
+        "10: targets[7].azure.tenant: is required for identity client_secret",
+        "11: targets[8].authorization: is for azure.identity client_secret; remove it",
+        "11: targets[8].azure.tenant: is not for identity managed_identity, which belongs to one tenant; remove it",
+        "12: targets[9].google.key_file: is required for identity service_account",
+        "13: targets[10].google.credentials_file: is required for identity external_account",
+        "13: targets[10].google.key_file: is not for identity external_account; use credentials_file:",
+        "14: targets[11].google.key_file: is not for identity metadata_server, which has no file; remove it",
+    ]
+
+
 def test_an_account_without_costs_has_no_budget(tmp_path: Path) -> None:
     text = """\
 targets: [{engine: bedrock, aws: {region: eu-west-1}}]
