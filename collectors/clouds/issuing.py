@@ -1,4 +1,4 @@
-"""Common parts of all issuers of short credentials: their places, the files with proofs, and the ends of credentials."""
+"""Common parts of all issuers of short credentials: their places, the files with proofs, and ends."""
 
 from __future__ import annotations
 

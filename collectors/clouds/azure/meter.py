@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import Metric
 from yarl import URL
 
+from collectors.clouds.azure.costs import AzureCosts
 from collectors.clouds.azure.managed import ManagedTokens
 from collectors.clouds.azure.token import MANAGED, Application, Tokens
 from collectors.clouds.bearer_api import BearerApi
@@ -50,6 +51,7 @@ class AzureMeter:
         application: Application,
         auth: Auth | None,
         *,
+        costs: bool = False,
         max_body_bytes: int = 16 * 2**20,
         request_s: float = REQUEST_S,
         wall: Callable[[], float] = time.time,
@@ -65,6 +67,7 @@ class AzureMeter:
             else Tokens(application, auth or Auth(), audience, api, wall)
         )
         self._api = BearerApi(api, tokens)
+        self._costs = AzureCosts(self._api, url, resource, wall) if costs else None
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -80,8 +83,8 @@ class AzureMeter:
         return ()
 
     async def costs(self) -> Sequence[Item]:
-        """Return none."""
-        return ()
+        """Return the costs of this month's days; none if they are not asked for. Raises ScrapeError."""
+        return await self._costs.items() if self._costs else ()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -159,7 +162,8 @@ def _points(data: Iterable[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
 
 
 def azure_source(
-    url: str, resource: str, application: Application, auth: Auth | None, *, max_body_bytes: int
+    url: str, resource: str, application: Application, auth: Auth | None, costs: bool, *, max_body_bytes: int
 ) -> MeteredSource:
     """Return the source of a target."""
-    return MeteredSource(AzureMeter(url, resource, application, auth, max_body_bytes=max_body_bytes))
+    meter = AzureMeter(url, resource, application, auth, costs=costs, max_body_bytes=max_body_bytes)
+    return MeteredSource(meter)

@@ -23,8 +23,9 @@ def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Rec
         asked = (target.url, group.google.project, google_identity(group.google), target.auth)
         return Recipe(google_source, asked, bounded)
     assert group.azure is not None
-    asked_azure = (target.url, group.azure.resource, azure_application(group.azure), target.auth)
-    return Recipe(azure_source, asked_azure, bounded)
+    azure = group.azure
+    of_azure = (target.url, azure.resource, azure_application(azure), target.auth, azure.costs)
+    return Recipe(azure_source, of_azure, bounded)
 
 
 def azure_application(azure: AzureSection) -> Application:

@@ -72,13 +72,15 @@ class AzureSection(Model):
     """An Azure OpenAI resource, and the application or managed identity that may read its metrics."""
 
     identity: Literal["client_secret", "workload_identity", "managed_identity"] = "client_secret"
-    """Asker of the API: an application with a secret or with a workload's own token, or an identity of Azure's hosts."""
+    """Asker of the API: an application with a secret or a workload's own token, or an identity of Azure's hosts."""
     tenant: Annotated[Text, AfterValidator(_identity)] | None = None
     client: Annotated[Text, AfterValidator(_identity)] | None = None
     """Id of the application, whose secret is under `authorization`, or of a user-assigned identity."""
     resource: Annotated[Text, AfterValidator(_resource)]
     login: HttpUrl = "https://login.microsoftonline.com"
     """Base of the identity platform."""
+    costs: bool = False
+    """Whether the resource's costs are read from Cost Management, four times a day."""
 
     @check
     def _applications_are_named(self) -> Iterator[Fault]:
@@ -98,7 +100,7 @@ class GoogleSection(Model):
 
     project: Annotated[Text, AfterValidator(_identity)]
     identity: Literal["service_account", "external_account", "metadata_server"] = "service_account"
-    """Asker of the API: a service account with a key, an external account, or the service account of this host or pod."""
+    """Asker of the API: a service account with a key, an external account, or the account of this host or pod."""
     key_file: FilePath | None = None
     """service_account only: its key, in JSON."""
     credentials_file: FilePath | None = None

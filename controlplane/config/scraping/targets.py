@@ -236,7 +236,7 @@ class TargetGroup(Access):
     @property
     def bill(self) -> str | None:
         """Name of the account, if its costs can be read."""
-        if self.aws and self.aws.costs:
+        if (self.aws and self.aws.costs) or (self.azure and self.azure.costs):
             return self.account
         return None if ENGINES.get(self.engine or "", ENGINES[AUTO]).metered else self.account
 

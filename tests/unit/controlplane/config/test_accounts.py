@@ -108,7 +108,7 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
 """
     assert [line for line in faults(tmp_path, text) if "models" not in line] == [
         "3: cost.budgets[0].account: 'bedrock' is not one of accounts (targets with the engine openai or "
-        "anthropic, or with aws: {costs: true}): there are none"
+        "anthropic, or of a cloud with costs: true): there are none"
     ]
     assert [
         line for line in faults(tmp_path, text.replace("eu-west-1", "eu-west-1, costs: true")) if "models" not in line
@@ -127,7 +127,7 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
             "{account: anthropic, monthly_usd: 5}",
             [
                 "5: cost.budgets[0].account: 'anthropic' is not one of accounts (targets with the engine openai or "
-                "anthropic, or with aws: {costs: true}): openai, research"
+                "anthropic, or of a cloud with costs: true): openai, research"
             ],
         ),
         ("{monthly_usd: 5}", ["5: cost.budgets[0]: needs one of model:, account:"]),
