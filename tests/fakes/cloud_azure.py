@@ -28,6 +28,8 @@ class FakeAzure:
         """A workload's own token that is federated with the application; "": there is none."""
         self.costs: dict[str, dict[str, float]] = {}
         """Dollars by meter, by day such as 2026-11-01."""
+        self.deployments: list[dict[str, Any]] = []
+        """Deployments as the management API has them."""
         self.page = 1000
         """Rows in a page of costs."""
         self.next_host = ""
@@ -48,6 +50,7 @@ class FakeAzure:
         app = web.Application()
         app.router.add_post(f"/{TENANT}/oauth2/v2.0/token", self._token)
         app.router.add_get(f"{RESOURCE}/providers/Microsoft.Insights/metrics", self._metrics)
+        app.router.add_get(f"{RESOURCE}/deployments", self._deployments)
         group = RESOURCE.partition("/providers/")[0]
         app.router.add_post(f"{group}/providers/Microsoft.CostManagement/query", self._costs)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
@@ -107,6 +110,15 @@ class FakeAzure:
                 labels = [{"name": {"value": each}, "value": value} for each, value in names]
                 found.append({"metadatavalues": labels, "data": data})
         return found[: int(query["top"])]
+
+    async def _deployments(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("deployments")
+        if failed := await self._failure("deployments", request):
+            return failed
+        assert request.query["api-version"] == "2023-05-01"
+        if request.headers["Authorization"].removeprefix("Bearer ") not in self.good:
+            return web.json_response({"error": {"code": "ExpiredAuthenticationToken"}}, status=401)
+        return web.json_response({"value": self.deployments})
 
     async def _costs(self, request: web.Request) -> web.StreamResponse:
         self.asked.append("costs")

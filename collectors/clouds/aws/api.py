@@ -66,7 +66,7 @@ class AwsApi:
         """Yield the pages of an answer. Raises ScrapeError, and ExpositionError for pages without end."""
         token, field = "", self._service.next_page
         for _ in range(MAX_PAGES):
-            page = await self._ask(action, {**asked, field: token} if token else asked)
+            page = await self.ask(action, {**asked, field: token} if token else asked)
             yield page
             before, token = token, page.get(field) or ""
             if not token:
@@ -75,7 +75,8 @@ class AwsApi:
                 break
         raise ExpositionError(f"{action}: the pages do not end", 0)
 
-    async def _ask(self, action: str, asked: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, action: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return one answer. Raises ScrapeError."""
         body = json.dumps(asked).encode()
         told = await self._sent(action, body)
         if told.status != 200 and _error(told)[0] in (*_ENDED, *_UNKNOWN_KEY) and self._keys.forget():
@@ -121,6 +122,8 @@ class AwsApi:
             return f"AWS does not know the key id in {self._keys}; is the key deleted, or a session token missing?"
         if code in _WRONG_SIGNATURE:
             return f"the secret in {self._keys} does not belong to its key id"
+        if code == "NoSuchResource":
+            return "AWS knows no such resource in this region; correct the codes of aws.quotas"
         if code == "OptInRequired":
             return f"the account has not enabled the region {self._region}"
         return ""

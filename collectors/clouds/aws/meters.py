@@ -18,7 +18,9 @@ from collectors.clouds.aws.cloudwatch import CloudWatch, Namespace, Use
 from collectors.clouds.aws.costs import COST_EXPLORER, COST_REGION, AwsCosts
 from collectors.clouds.aws.identities import ACCESS_KEY, AwsKeys, keys_of
 from collectors.clouds.aws.keys import KeyPlace
+from collectors.clouds.aws.quotas import SERVICE_QUOTAS, AwsQuotas
 from collectors.clouds.json_api import REQUEST_S, JsonApi
+from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import Span
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import COUNT, SUM, Measure, Reading
@@ -60,6 +62,7 @@ _BEDROCK = Namespace(
         "TimeToFirstToken": _lasted(Measure.FIRST_TOKEN, _MS),
     },
 )
+_USED = {"EstimatedTPMQuotaUsage": (Use("Sum", Measure.QUOTA),)}
 _VARIANT = ("EndpointName", "VariantName")
 
 
@@ -101,6 +104,8 @@ class AwsPlace:
     """Whether Cost Explorer is asked, for money."""
     identity: str = ACCESS_KEY
     """Name of the identity. `keys` is that of an access key."""
+    quotas: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The codes of quotas of each ModelId."""
 
 
 class AwsMeter:
@@ -114,9 +119,11 @@ class AwsMeter:
         namespaces: Sequence[Namespace],
         endpoints: AwsApi | None,
         costs: AwsCosts | None,
+        quotas: AwsQuotas | None = None,
     ) -> None:
-        """`endpoints` is SageMaker's API, if there are endpoints. Without `costs`, none are read."""
+        """`endpoints` is SageMaker's API, if there are endpoints. Without `costs` and `quotas`, none are read."""
         self._api, self._keys, self._endpoints, self._costs = api, keys, endpoints, costs
+        self._quotas = quotas
         self._cloudwatch = CloudWatch(cloudwatch, namespaces)
 
     async def read(self, span: Span) -> list[Reading]:
@@ -144,6 +151,10 @@ class AwsMeter:
     async def costs(self) -> Sequence[Item]:
         """Return the costs of this month's days. Raises ScrapeError."""
         return await self._costs.items() if self._costs else ()
+
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return the quotas of models. Raises ScrapeError."""
+        return await self._quotas.limits() if self._quotas else ()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -175,7 +186,9 @@ def aws_meter(
     cloudwatch = asks(CLOUDWATCH, place.region)
     costs = AwsCosts(asks(COST_EXPLORER, COST_REGION), engine, wall) if place.costs else None
     if engine == BEDROCK_ENGINE:
-        return AwsMeter(api, keys, cloudwatch, (_BEDROCK,), None, costs)
+        quotas = AwsQuotas(asks(SERVICE_QUOTAS, place.region), dict(place.quotas), wall) if place.quotas else None
+        metrics = {**_BEDROCK.metrics, **_USED} if quotas else _BEDROCK.metrics
+        return AwsMeter(api, keys, cloudwatch, (_BEDROCK._replace(metrics=metrics),), None, costs, quotas)
     return AwsMeter(api, keys, cloudwatch, _SAGEMAKER, asks(SAGEMAKER, place.region), costs)
 
 

@@ -18,9 +18,11 @@ from yarl import URL
 
 from collectors.clouds.azure.costs import AzureCosts
 from collectors.clouds.azure.managed import ManagedTokens
+from collectors.clouds.azure.quotas import AzureQuotas
 from collectors.clouds.azure.token import MANAGED, Application, Tokens
 from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
+from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import HOUR_S, Span, Step, rfc3339, steps
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import Key, Measure, Reading, outcome_of
@@ -52,6 +54,7 @@ class AzureMeter:
         auth: Auth | None,
         *,
         costs: bool = False,
+        quotas: bool = False,
         max_body_bytes: int = 16 * 2**20,
         request_s: float = REQUEST_S,
         wall: Callable[[], float] = time.time,
@@ -68,6 +71,7 @@ class AzureMeter:
         )
         self._api = BearerApi(api, tokens)
         self._costs = AzureCosts(self._api, url, resource, wall) if costs else None
+        self._quotas = AzureQuotas(self._api, url, resource, wall) if quotas else None
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -85,6 +89,10 @@ class AzureMeter:
     async def costs(self) -> Sequence[Item]:
         """Return the costs of this month's days; none if they are not asked for. Raises ScrapeError."""
         return await self._costs.items() if self._costs else ()
+
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return the limits of the deployments; none if they are not asked for. Raises ScrapeError."""
+        return await self._quotas.limits() if self._quotas else ()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -162,8 +170,15 @@ def _points(data: Iterable[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
 
 
 def azure_source(
-    url: str, resource: str, application: Application, auth: Auth | None, costs: bool, *, max_body_bytes: int
+    url: str,
+    resource: str,
+    application: Application,
+    auth: Auth | None,
+    *,
+    costs: bool,
+    quotas: bool,
+    max_body_bytes: int,
 ) -> MeteredSource:
     """Return the source of a target."""
-    meter = AzureMeter(url, resource, application, auth, costs=costs, max_body_bytes=max_body_bytes)
+    meter = AzureMeter(url, resource, application, auth, costs=costs, quotas=quotas, max_body_bytes=max_body_bytes)
     return MeteredSource(meter)

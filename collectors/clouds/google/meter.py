@@ -19,6 +19,7 @@ from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.google.identities import GoogleIdentity, tokens_of
 from collectors.clouds.google.token import MONITORING
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
+from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import Span, Step, rfc3339, steps
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.metered.tally import COUNT, SUM, Key, Measure, Reading, outcome_of
@@ -83,6 +84,10 @@ class GoogleMeter:
 
     async def costs(self) -> Sequence[Item]:
         """Return none."""
+        return ()
+
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return none: Google shares its models' capacity dynamically."""
         return ()
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from prometheus_client import Metric
 
+from collectors.clouds.metered.limits import RateLimit, limit_families
 from collectors.clouds.metered.periods import PERIOD_S, SETTLE_S, Span, settled
 from collectors.clouds.metered.tally import Reading, Tally
 from collectors.clouds.report import Item, month_start
@@ -38,6 +39,10 @@ class Meter(Protocol):
 
     async def costs(self) -> Sequence[Item]:
         """Return the costs of this month's days; none for a cloud that is not asked. Raises ScrapeError."""
+        ...
+
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return what the cloud allows for each model; none for a cloud that is not asked. Raises ScrapeError."""
         ...
 
     async def close(self) -> None:
@@ -102,4 +107,5 @@ class MeteredSource:
             tally.add(await self._meter.read(Span(month, tally.end, end)), end)
         self._tally = tally
         costs = await self._meter.costs()
-        return exposition_of([*tally.families(self._wall(), costs), *states])
+        limits = limit_families(await self._meter.limits(), tally.used)
+        return exposition_of([*tally.families(self._wall(), costs), *limits, *states])

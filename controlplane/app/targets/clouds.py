@@ -24,8 +24,8 @@ def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Rec
         return Recipe(google_source, asked, bounded)
     assert group.azure is not None
     azure = group.azure
-    of_azure = (target.url, azure.resource, azure_application(azure), target.auth, azure.costs)
-    return Recipe(azure_source, of_azure, bounded)
+    of_azure = (target.url, azure.resource, azure_application(azure), target.auth)
+    return Recipe(azure_source, of_azure, {"costs": azure.costs, "quotas": azure.quotas, **bounded})
 
 
 def azure_application(azure: AzureSection) -> Application:
@@ -44,4 +44,4 @@ def key_place(aws: AwsSection) -> KeyPlace:
 
 
 def _place(aws: AwsSection) -> AwsPlace:
-    return AwsPlace(aws.region, key_place(aws), aws.costs, aws.identity)
+    return AwsPlace(aws.region, key_place(aws), aws.costs, aws.identity, tuple(sorted(aws.quotas.items())))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from controlplane.config.checking import Fault, check
 from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Text
@@ -17,12 +17,19 @@ _RESOURCE = re.compile(
     r"/subscriptions/[\w-]+/resourceGroups/[\w.()-]+/providers/Microsoft\.CognitiveServices/accounts/[\w-]+",
     re.IGNORECASE,
 )
+_QUOTA = re.compile(r"L-[0-9A-F]{8}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 
 def _region(value: str) -> str:
     if not _REGION.fullmatch(value):
         raise ValueError("expected a region of AWS such as eu-west-1")
+    return value
+
+
+def _quota(value: str) -> str:
+    if not _QUOTA.fullmatch(value):
+        raise ValueError("expected the code of a quota such as L-254CACF4")
     return value
 
 
@@ -53,6 +60,9 @@ class AwsSection(Model):
     costs: bool = False
     """Whether costs are read from Cost Explorer, four times a day. AWS charges 0.01 USD for a request."""
 
+    quotas: dict[Text, tuple[Annotated[Text, AfterValidator(_quota)], ...]] = Field(default={})
+    """bedrock only: codes of the quotas of each ModelId in Service Quotas."""
+
     @check
     def _files_are_for_access_keys(self) -> Iterator[Fault]:
         if self.identity == "access_key":
@@ -81,6 +91,8 @@ class AzureSection(Model):
     """Base of the identity platform."""
     costs: bool = False
     """Whether the resource's costs are read from Cost Management, four times a day."""
+    quotas: bool = False
+    """Whether the rate limits of deployments are read."""
 
     @check
     def _applications_are_named(self) -> Iterator[Fault]:

@@ -174,6 +174,8 @@ class TargetGroup(Access):
             if field != needed and getattr(self, field):
                 kinds = " or ".join(name for name, of_it in _PLACES.items() if of_it == field)
                 yield Fault((field,), f"is for engine {kinds}; remove it")
+        if self.engine == "sagemaker" and self.aws and self.aws.quotas:
+            yield Fault(("aws", "quotas"), "is for engine bedrock; remove it")
         if needed == "azure" and not self.azure:
             yield Fault((), f"engine {self.engine} needs azure: {{tenant: …, client: …, resource: /subscriptions/…}}")
         if needed == "google" and not self.google:

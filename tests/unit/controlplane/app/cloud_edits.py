@@ -29,6 +29,8 @@ CLOUD_EDITS: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("targets[].azure.client", (*AZURE, "client"), "c2"),
     ("targets[].azure.resource", (*AZURE, "resource"), _OTHER),
     ("targets[].azure.login", (*AZURE, "login"), "http://127.0.0.1:2"),
+    ("targets[].aws.quotas", (*AWS, "quotas"), {"m": ["L-254CACF4"]}),
+    ("targets[].azure.quotas", (*AZURE, "quotas"), True),
     ("targets[].azure.costs", (*AZURE, "costs"), True),
     ("targets[].google.project", (*GOOGLE, "project"), "p2"),
     ("targets[].google.identity", GOOGLE, {**_GOOGLE, "identity": "metadata_server"}),

@@ -101,6 +101,19 @@ targets:
     ]
 
 
+def test_quotas_are_of_bedrocks_models_by_their_codes(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {engine: bedrock, aws: {region: eu-west-1, quotas: {amazon.nova-lite-v1:0: [L-254CACF4]}}}
+  - {engine: bedrock, aws: {region: eu-west-1, quotas: {m: [tokens]}}}
+  - {engine: sagemaker, aws: {region: eu-west-1, quotas: {m: [L-254CACF4]}}}
+"""
+    assert faults(tmp_path, text) == [
+        "4: targets[1].aws.quotas.m[0]: expected the code of a quota such as L-254CACF4, got 'tokens'",
+        "5: targets[2].aws.quotas: is for engine bedrock; remove it",
+    ]
+
+
 def test_an_account_without_costs_has_no_budget(tmp_path: Path) -> None:
     text = """\
 targets: [{engine: bedrock, aws: {region: eu-west-1}}]
