@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 from prometheus_client import Metric
 from yarl import URL
 
+from collectors.clouds.addresses import BIGQUERY_URL, GOOGLE_URL
 from collectors.clouds.bearer_api import BearerApi
+from collectors.clouds.google.costs import SCOPE as COSTS
+from collectors.clouds.google.costs import GoogleCosts
 from collectors.clouds.google.identities import GoogleIdentity, tokens_of
 from collectors.clouds.google.token import MONITORING
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
@@ -52,7 +55,10 @@ _QUESTIONS = (
 
 
 class GoogleMeter:
-    """Implements collectors.clouds.metered.source.Meter for a project. `url` is the base of Cloud Monitoring's API."""
+    """Implements collectors.clouds.metered.source.Meter for a project.
+
+    `url` is the base of Cloud Monitoring's API, or of a proxy for all of Google's APIs.
+    """
 
     def __init__(
         self,
@@ -61,13 +67,17 @@ class GoogleMeter:
         identity: GoogleIdentity,
         auth: Auth | None = None,
         *,
+        billing_table: str = "",
         max_body_bytes: int = 16 * 2**20,
         request_s: float = REQUEST_S,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._url, self._project, self._wall = url.rstrip("/"), project, wall
         api = JsonApi(auth, max_body_bytes, request_s)
-        self._api = BearerApi(api, tokens_of(identity, api, wall, (MONITORING,)))
+        scopes = (MONITORING, COSTS) if billing_table else (MONITORING,)
+        self._api = BearerApi(api, tokens_of(identity, api, wall, scopes))
+        bigquery = BIGQUERY_URL if url == GOOGLE_URL else url
+        self._costs = GoogleCosts(self._api, bigquery, project, billing_table, wall) if billing_table else None
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -83,8 +93,8 @@ class GoogleMeter:
         return ()
 
     async def costs(self) -> Sequence[Item]:
-        """Return none."""
-        return ()
+        """Return the costs of this month's days; none if they are not asked for. Raises ScrapeError."""
+        return await self._costs.items() if self._costs else ()
 
     async def limits(self) -> Sequence[RateLimit]:
         """Return none: Google shares its models' capacity dynamically."""
@@ -178,7 +188,8 @@ def _number(value: object) -> float:
 
 
 def google_source(
-    url: str, project: str, identity: GoogleIdentity, auth: Auth | None, *, max_body_bytes: int
+    url: str, project: str, identity: GoogleIdentity, auth: Auth | None, *, billing_table: str, max_body_bytes: int
 ) -> MeteredSource:
     """Return the source of a target."""
-    return MeteredSource(GoogleMeter(url, project, identity, auth, max_body_bytes=max_body_bytes))
+    meter = GoogleMeter(url, project, identity, auth, billing_table=billing_table, max_body_bytes=max_body_bytes)
+    return MeteredSource(meter)

@@ -21,7 +21,7 @@ def cloud_recipe(target: Target, group: TargetGroup, max_body_bytes: int) -> Rec
         return Recipe(aws_source, (target.engine, target.url, _place(group.aws), target.auth), bounded)
     if group.google:
         asked = (target.url, group.google.project, google_identity(group.google), target.auth)
-        return Recipe(google_source, asked, bounded)
+        return Recipe(google_source, asked, {"billing_table": group.google.billing_table or "", **bounded})
     assert group.azure is not None
     azure = group.azure
     of_azure = (target.url, azure.resource, azure_application(azure), target.auth)

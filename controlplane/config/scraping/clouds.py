@@ -18,6 +18,7 @@ _RESOURCE = re.compile(
     re.IGNORECASE,
 )
 _QUOTA = re.compile(r"L-[0-9A-F]{8}")
+_TABLE = re.compile(r"[a-z0-9][a-z0-9.:-]{0,99}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 
 
@@ -30,6 +31,12 @@ def _region(value: str) -> str:
 def _quota(value: str) -> str:
     if not _QUOTA.fullmatch(value):
         raise ValueError("expected the code of a quota such as L-254CACF4")
+    return value
+
+
+def _table(value: str) -> str:
+    if not _TABLE.fullmatch(value):
+        raise ValueError("expected PROJECT.DATASET.TABLE such as billing.export.gcp_billing_export_v1_01AB23_45CD67")
     return value
 
 
@@ -117,6 +124,8 @@ class GoogleSection(Model):
     """service_account only: its key, in JSON."""
     credentials_file: FilePath | None = None
     """external_account only: its description, in JSON."""
+    billing_table: Annotated[Text, AfterValidator(_table)] | None = None
+    """Table of BigQuery to which Cloud Billing exports costs. Default: none are read."""
 
     @check
     def _has_its_file(self) -> Iterator[Fault]:

@@ -238,7 +238,12 @@ class TargetGroup(Access):
     @property
     def bill(self) -> str | None:
         """Name of the account, if its costs can be read."""
-        if (self.aws and self.aws.costs) or (self.azure and self.azure.costs):
+        costs = (
+            self.aws and self.aws.costs,
+            self.azure and self.azure.costs,
+            self.google and self.google.billing_table,
+        )
+        if any(costs):
             return self.account
         return None if ENGINES.get(self.engine or "", ENGINES[AUTO]).metered else self.account
 

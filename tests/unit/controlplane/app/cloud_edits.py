@@ -39,5 +39,6 @@ CLOUD_EDITS: list[tuple[str, tuple[str | int, ...], Any]] = [
         GOOGLE,
         {**_GOOGLE, "identity": "external_account", "credentials_file": "/k2"},
     ),
+    ("targets[].google.billing_table", (*GOOGLE, "billing_table"), "p.d.t"),
     ("targets[].google.key_file", (*GOOGLE, "key_file"), "/k2"),
 ]

@@ -101,6 +101,19 @@ targets:
     ]
 
 
+def test_a_billing_table_is_a_whole_name_and_lets_a_budget_name_the_account(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {engine: vertex, google: {project: p, identity: metadata_server, billing_table: "p`; DROP TABLE x"}}
+  - {engine: vertex, labels: {job: b}, google: {project: p, identity: metadata_server, billing_table: p.d.t_1}}
+cost: {gpu_hour_usd: 1, budgets: [{account: b, monthly_usd: 5}]}
+"""
+    assert [line for line in faults(tmp_path, text) if "models" not in line] == [
+        "3: targets[0].google.billing_table: expected PROJECT.DATASET.TABLE such as "
+        "billing.export.gcp_billing_export_v1_01AB23_45CD67, got 'p`; DROP TABLE x'"
+    ]
+
+
 def test_quotas_are_of_bedrocks_models_by_their_codes(tmp_path: Path) -> None:
     text = """\
 targets:
@@ -121,7 +134,7 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
 """
     assert [line for line in faults(tmp_path, text) if "models" not in line] == [
         "3: cost.budgets[0].account: 'bedrock' is not one of accounts (targets with the engine openai or "
-        "anthropic, or of a cloud with costs: true): there are none"
+        "anthropic, or of a cloud whose costs are read): there are none"
     ]
     assert [
         line for line in faults(tmp_path, text.replace("eu-west-1", "eu-west-1, costs: true")) if "models" not in line
@@ -140,7 +153,7 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
             "{account: anthropic, monthly_usd: 5}",
             [
                 "5: cost.budgets[0].account: 'anthropic' is not one of accounts (targets with the engine openai or "
-                "anthropic, or of a cloud with costs: true): openai, research"
+                "anthropic, or of a cloud whose costs are read): openai, research"
             ],
         ),
         ("{monthly_usd: 5}", ["5: cost.budgets[0]: needs one of model:, account:"]),
