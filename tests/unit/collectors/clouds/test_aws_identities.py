@@ -18,7 +18,7 @@ from collectors.clouds.aws.signing import Key
 from collectors.clouds.aws.web_identity import WebIdentityKeys
 from collectors.clouds.kept import Kept
 from collectors.clouds.metered.periods import Span
-from collectors.errors import BodyTooLarge, ScrapeError, UnexpectedStatus
+from collectors.errors import BodyTooLarge, ExpositionError, ScrapeError, UnexpectedStatus
 from tests.fakes.cloud_accounts import moment
 from tests.fakes.cloud_aws import KEY_ID, REGION, SECRET, FakeAws
 from tests.fakes.cloud_issuers import AGENT_TOKEN, ROLE_ARN, WEB_TOKEN, FakeIssuers, sts_refusal
@@ -202,6 +202,10 @@ async def test_the_words_of_the_token_service(world: World, code: str, status: i
 
 
 GARBAGE = ["", "<html>", "[]", "{}", '{"AccessKeyId": "a\\nb", "SecretAccessKey": "hidden", "Token": "t"}']
+GIVEN = (
+    "<Credentials><AccessKeyId>a</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>t</SessionToken>"
+    "<Expiration>2026-11-28T11:00:00Z</Expiration></Credentials>"
+)
 ENDLESS = '{"AccessKeyId": "a", "SecretAccessKey": "hidden", "Token": "t", "Expiration": "soon"}'
 
 
@@ -216,6 +220,24 @@ async def test_garbage_is_told_and_not_shown(world: World, kind: str, what: str,
         await world.keys(kind).current()
     assert told.value.reason == "malformed"
     assert "hidden" not in str(told.value)
+
+
+@pytest.mark.parametrize("secret", ["a\nb", "a b", "a&lt;b", "", "x" * 20_001, "é"])
+async def test_a_secret_with_a_character_that_no_secret_has_is_refused(world: World, secret: str) -> None:
+    async def answering(request: web.Request) -> web.Response:
+        return web.Response(text=GIVEN % secret, content_type="text/xml")
+
+    world.issuers.failures = {"sts": answering}
+    with pytest.raises(ExpositionError, match="AssumeRoleWithWebIdentity: the answer has no credentials"):
+        await world.keys("sts").current()
+
+
+async def test_a_secret_has_all_characters_of_base64(world: World) -> None:
+    async def answering(request: web.Request) -> web.Response:
+        return web.Response(text=GIVEN % "aB0+/==", content_type="text/xml")
+
+    world.issuers.failures = {"sts": answering}
+    assert (await world.keys("sts").current()).secret == "aB0+/=="
 
 
 async def test_a_key_that_has_ended_is_not_used(world: World) -> None:
