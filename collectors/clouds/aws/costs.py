@@ -51,7 +51,7 @@ class AwsCosts:
                     if self._word in item.model.lower():
                         yield item
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ExpositionError(f"{_ACTION}: the answer is no page of costs: {error}", 0) from None
+                raise ExpositionError(f"{_ACTION}: the answer is no page of costs: {str(error)[:200]}", 0) from None
 
 
 def _items(page: Mapping[str, Any]) -> Iterator[Item]:

@@ -75,7 +75,7 @@ class AzureCosts:
                 if url.origin() != self._url.origin():
                     raise ExpositionError("costs: the next page is on another host", 0)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise ExpositionError(f"costs: the answer is no page of costs: {error}", 0) from None
+                raise ExpositionError(f"costs: the answer is no page of costs: {str(error)[:200]}", 0) from None
             if url == before:
                 break
         raise ExpositionError("costs: the pages do not end", 0)

@@ -51,7 +51,9 @@ class AzureQuotas:
                 if url.origin() != self._url.origin():
                     raise ExpositionError("deployments: the next page is on another host", 0)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise ExpositionError(f"deployments: the answer is no list of deployments: {error}", 0) from None
+                raise ExpositionError(
+                    f"deployments: the answer is no list of deployments: {str(error)[:200]}", 0
+                ) from None
             if url == before:
                 break
         raise ExpositionError("deployments: the pages do not end", 0)

@@ -69,7 +69,7 @@ class GoogleCosts:
                     query["location"] = str(job["location"])
                 url = (self._url / str(job["jobId"])).with_query(query)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise ExpositionError(f"costs: the answer is no page of BigQuery's: {error}", 0) from None
+                raise ExpositionError(f"costs: the answer is no page of BigQuery's: {str(error)[:200]}", 0) from None
             page = self._good(await self._api.get(url))
         raise ExpositionError("costs: the query does not end", 0)
 

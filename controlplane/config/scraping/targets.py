@@ -190,8 +190,9 @@ class TargetGroup(Access):
     @check
     def _accounts_have_keys(self) -> Iterator[Fault]:
         keyless = self.azure is not None and self.azure.identity != "client_secret"
-        if keyless and self.authorization:
-            yield Fault(("authorization",), "is for azure.identity client_secret; remove it")
+        for field in ("authorization", "basic_auth"):
+            if keyless and getattr(self, field):
+                yield Fault((field,), "is not for an azure.identity without a secret; remove it")
         needs_key = self.account and not keyless and _PLACES.get(self.engine or "") not in _OWN_KEYS
         if needs_key and not self.authorization:
             yield Fault(

@@ -128,6 +128,13 @@ async def test_a_refusal_and_another_answer_are_told(world: World, status: int, 
         await world.costs()
 
 
+async def test_an_error_shows_little_of_an_answer(world: World) -> None:
+    world.google.costs = {"2026-11-27": {INPUT: 1.0}, "2026-11-28 " + "x" * 5000: {INPUT: 1.0}}
+    with pytest.raises(ScrapeError, match="no page of BigQuery's: unconverted data") as told:
+        await world.costs()
+    assert len(str(told.value)) < 300
+
+
 @pytest.mark.parametrize("row", ['["soon", "m", "1"]', '["2026-11-27", "m", "nan"]', '["2026-11-27", "m", null]', "[]"])
 async def test_a_row_of_another_form_is_told(world: World, row: str) -> None:
     async def answering(request: web.Request) -> web.Response:

@@ -92,7 +92,7 @@ targets:
         "9: targets[6].aws.profile: is not for identity instance, which has no file; remove it",
         "10: targets[7].azure.client: is required for identity client_secret",
         "10: targets[7].azure.tenant: is required for identity client_secret",
-        "11: targets[8].authorization: is for azure.identity client_secret; remove it",
+        "11: targets[8].authorization: is not for an azure.identity without a secret; remove it",
         "11: targets[8].azure.tenant: is not for identity managed_identity, which belongs to one tenant; remove it",
         "12: targets[9].google.key_file: is required for identity service_account",
         "13: targets[10].google.credentials_file: is required for identity external_account",
