@@ -18,6 +18,11 @@ class BearerApi:
     def __init__(self, api: JsonApi, tokens: Kept[str]) -> None:
         self._api, self._tokens = api, tokens
 
+    @property
+    def remark(self) -> str:
+        """Return `Kept.remark` of the tokens."""
+        return self._tokens.remark
+
     async def get(self, url: URL) -> Told:
         """Return the answer of any status. Raises what `JsonApi.send` and `Kept.current` raise."""
         return await self._sent("GET", url, {}, b"")

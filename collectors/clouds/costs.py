@@ -24,6 +24,8 @@ class KeptCosts:
     def __init__(self, asks: Asks, wall: Callable[[], float] = time.time) -> None:
         self._asks, self._wall = asks, wall
         self._items: list[Item] = []
+        self.remark = ""
+        """Cause for which the costs are older than they should be; "": they are not."""
         self._month, self._read_at, self._next_at = 0.0, float("-inf"), float("-inf")
 
     async def items(self) -> Sequence[Item]:
@@ -41,7 +43,9 @@ class KeptCosts:
             if month.timestamp() != self._month or now - self._read_at >= KEPT_S:
                 raise
             self._next_at = now + (error.wait_s if isinstance(error, Limited) else RETRY_S)
+            self.remark = f"the costs are those of an earlier reading: {error}"
             return self._items
+        self.remark = ""
         self._items, self._month = items, month.timestamp()
         self._read_at, self._next_at = now, now + EVERY_S
         return items

@@ -35,6 +35,8 @@ class Kept(ABC, Generic[T]):
         self._renew_at = 0.0
         self._one, self._tries = asyncio.Lock(), 0
         self._failure: ScrapeError | None = None
+        self.remark = ""
+        """Cause for which the credential could not be renewed while the last one is used; "": there is none."""
 
     async def current(self) -> T:
         """Return a credential that has not ended. All who ask at one time share one renewal.
@@ -72,7 +74,9 @@ class Kept(ABC, Generic[T]):
                 raise
             wait_s = error.wait_s if isinstance(error, Limited) else RETRY_S
             self._renew_at = min(self._issued.until, self._wall() + wait_s)
+            self.remark = f"the credentials cannot be renewed, and the last ones are used to their end: {error}"
         else:
+            self.remark = ""
             self._issued, self._renew_at = found, found.until - min(RENEW_S, lasts_s / 2)
         finally:
             self._tries += 1

@@ -37,6 +37,11 @@ class AwsCosts:
         """Return the costs of each day of this month. Raises as `KeptCosts.items` does."""
         return await self._kept.items()
 
+    @property
+    def remark(self) -> str:
+        """Return `KeptCosts.remark`."""
+        return self._kept.remark
+
     async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
         tomorrow = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
         asked = {

@@ -24,6 +24,9 @@ ACCESS_KEY, WEB_IDENTITY, CONTAINER, INSTANCE = "access_key", "web_identity", "c
 class AwsKeys(Protocol):
     """Where keys come from. Its text is the place, for messages."""
 
+    remark: str
+    """Cause for which the last key is used although it should have been renewed; "": there is none."""
+
     async def current(self) -> Key:
         """Return a key that has not ended. Raises ScrapeError."""
         ...
@@ -42,6 +45,7 @@ class OwnKeys:
 
     def __init__(self, place: KeyPlace) -> None:
         self._place = place
+        self.remark = ""
 
     def __str__(self) -> str:
         """Return the place."""

@@ -22,7 +22,7 @@ from collectors.clouds.aws.quotas import SERVICE_QUOTAS, AwsQuotas
 from collectors.clouds.json_api import REQUEST_S, JsonApi
 from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import Span
-from collectors.clouds.metered.source import MeteredSource
+from collectors.clouds.metered.source import MeteredSource, remarks
 from collectors.clouds.metered.tally import COUNT, SUM, Measure, Reading
 from collectors.clouds.report import Item
 from collectors.errors import ExpositionError
@@ -155,6 +155,11 @@ class AwsMeter:
     async def limits(self) -> Sequence[RateLimit]:
         """Return the quotas of models. Raises ScrapeError."""
         return await self._quotas.limits() if self._quotas else ()
+
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        return remarks(self._keys, self._costs, self._quotas)
 
     async def close(self) -> None:
         """Close the connections."""

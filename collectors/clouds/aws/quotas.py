@@ -29,6 +29,11 @@ class AwsQuotas:
         """Return the limits. Raises as `KeptLimits.limits` does."""
         return await self._kept.limits()
 
+    @property
+    def remark(self) -> str:
+        """Return `KeptLimits.remark`."""
+        return self._kept.remark
+
     async def _asked(self) -> list[RateLimit]:
         return [await self._limit(model, code) for model, codes in self._codes.items() for code in codes]
 

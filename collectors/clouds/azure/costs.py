@@ -44,6 +44,11 @@ class AzureCosts:
         """Return the costs of each day of this month. Raises as `KeptCosts.items` does."""
         return await self._kept.items()
 
+    @property
+    def remark(self) -> str:
+        """Return `KeptCosts.remark`."""
+        return self._kept.remark
+
     async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
         today = datetime.fromtimestamp(now, UTC)
         asked = {

@@ -24,7 +24,7 @@ from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
 from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import HOUR_S, Span, Step, rfc3339, steps
-from collectors.clouds.metered.source import MeteredSource
+from collectors.clouds.metered.source import MeteredSource, remarks
 from collectors.clouds.metered.tally import Key, Measure, Reading, outcome_of
 from collectors.clouds.report import Item
 from collectors.clouds.waiting import Limited
@@ -93,6 +93,11 @@ class AzureMeter:
     async def limits(self) -> Sequence[RateLimit]:
         """Return the limits of the deployments; none if they are not asked for. Raises ScrapeError."""
         return await self._quotas.limits() if self._quotas else ()
+
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        return remarks(self._api, self._costs, self._quotas)
 
     async def close(self) -> None:
         """Close the connections."""

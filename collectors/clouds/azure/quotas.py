@@ -34,6 +34,11 @@ class AzureQuotas:
         """Return the limits. Raises as `KeptLimits.limits` does."""
         return await self._kept.limits()
 
+    @property
+    def remark(self) -> str:
+        """Return `KeptLimits.remark`."""
+        return self._kept.remark
+
     async def _asked(self) -> list[RateLimit]:
         found: list[RateLimit] = []
         url = self._url

@@ -53,6 +53,11 @@ class GoogleCosts:
         """Return the costs of each day of this month. Raises as `KeptCosts.items` does."""
         return await self._kept.items()
 
+    @property
+    def remark(self) -> str:
+        """Return `KeptCosts.remark`."""
+        return self._kept.remark
+
     async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
         page = self._good(await self._api.post(self._url, self._question(month)))
         for _ in range(MAX_PAGES):

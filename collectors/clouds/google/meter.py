@@ -24,7 +24,7 @@ from collectors.clouds.google.token import MONITORING
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
 from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import Span, Step, rfc3339, steps
-from collectors.clouds.metered.source import MeteredSource
+from collectors.clouds.metered.source import MeteredSource, remarks
 from collectors.clouds.metered.tally import COUNT, SUM, Key, Measure, Reading, outcome_of
 from collectors.clouds.report import Item
 from collectors.clouds.waiting import Limited
@@ -99,6 +99,11 @@ class GoogleMeter:
     async def limits(self) -> Sequence[RateLimit]:
         """Return none: Google shares its models' capacity dynamically."""
         return ()
+
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        return remarks(self._api, self._costs)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -39,6 +39,8 @@ class KeptLimits:
         """`asks` reads the limits. It raises ScrapeError."""
         self._asks, self._wall = asks, wall
         self._limits: Sequence[RateLimit] = ()
+        self.remark = ""
+        """Cause for which the limits are older than they should be; "": they are not."""
         self._read_at, self._next_at = float("-inf"), float("-inf")
 
     async def limits(self) -> Sequence[RateLimit]:
@@ -54,7 +56,9 @@ class KeptLimits:
             if now - self._read_at >= KEPT_S:
                 raise
             self._next_at = now + (error.wait_s if isinstance(error, Limited) else RETRY_S)
+            self.remark = f"the rate limits are those of an earlier reading: {error}"
             return self._limits
+        self.remark = ""
         self._limits, self._read_at, self._next_at = found, now, now + EVERY_S
         return found
 

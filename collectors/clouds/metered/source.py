@@ -45,9 +45,28 @@ class Meter(Protocol):
         """Return what the cloud allows for each model; none for a cloud that is not asked. Raises ScrapeError."""
         ...
 
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
+
+
+class Remarked(Protocol):
+    """A part of a meter that keeps what it read."""
+
+    @property
+    def remark(self) -> str:
+        """Return why what is used is old; "": it is not."""
+        ...
+
+
+def remarks(*parts: Remarked | None) -> str:
+    """Return the remarks of the parts that there are."""
+    return "; ".join(part.remark for part in parts if part and part.remark)
 
 
 class MeteredSource:
@@ -62,6 +81,11 @@ class MeteredSource:
         self._failure: ScrapeError | None = None
         self._next_at = 0.0
         self._reading: asyncio.Task[bytes] | None = None
+
+    @property
+    def remark(self) -> str:
+        """Return what is older than it should be, with the cause, as collectors.target.Remarking has it."""
+        return self._meter.remark
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the exposition of all complete periods.

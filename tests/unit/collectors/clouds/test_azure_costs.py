@@ -136,14 +136,17 @@ async def test_azures_own_header_says_when_the_next_request_is_welcome(world: Wo
 async def test_costs_that_were_read_hold_for_a_day_while_azure_fails(world: World) -> None:
     await world.costs()
     world.azure.failures = {"costs": 503}
+    assert world.source.remark == ""
     world.now += 23 * HOUR
     assert (await world.costs())[OUTPUT, "month"] == 40.5
+    assert world.source.remark == "the costs are those of an earlier reading: costs: status 503"
     world.now += HOUR
     with pytest.raises(UnexpectedStatus, match="costs: status 503"):
         await world.costs()
     world.azure.failures = {}
     world.now += RETRY_S
     assert (await world.costs())[OUTPUT, "month"] == 40.5
+    assert world.source.remark == ""
 
 
 COLUMNS = '"columns": [{"name": "CostUSD"}, {"name": "UsageDate"}, {"name": "Meter"}]'

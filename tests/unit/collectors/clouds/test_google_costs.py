@@ -95,6 +95,7 @@ async def test_bigquery_is_asked_four_times_a_day_and_what_was_read_holds_for_a_
     world.google.failures = {"query": 503}
     world.later(17 * HOUR)
     assert (await world.costs())[OUTPUT, "month"] == 40.5
+    assert world.source.remark == "the costs are those of an earlier reading: costs: status 503"
     world.later(HOUR)
     with pytest.raises(UnexpectedStatus, match=r"costs: status 503$"):
         await world.costs()

@@ -57,6 +57,7 @@ async def test_while_the_issuer_fails_the_last_one_is_used_until_its_end() -> No
     assert await issuer.current() == "c1"
     issuer.now += 59
     assert (await issuer.current(), issuer.given) == ("c1", 2)  # it is left alone for a minute
+    assert issuer.remark == "the credentials cannot be renewed, and the last ones are used to their end: away"
     issuer.now += 1
     assert (await issuer.current(), issuer.given) == ("c1", 3)
     issuer.now = 1000 + 3599
@@ -66,6 +67,7 @@ async def test_while_the_issuer_fails_the_last_one_is_used_until_its_end() -> No
         await issuer.current()
     issuer.fails = None
     assert await issuer.current() == f"c{issuer.given}"
+    assert issuer.remark == ""
 
 
 async def test_an_issuer_that_asks_to_wait_is_left_alone_for_so_long() -> None:

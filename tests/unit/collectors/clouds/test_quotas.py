@@ -117,6 +117,7 @@ async def test_limits_are_read_once_an_hour_and_hold_for_a_day(azure: tuple[Fake
     fake.failures = {"deployments": 500}
     read.now += 22 * 3600
     assert (await read.limits())[LIMIT, "tokens", "chat"] == 10_000
+    assert read.source.remark == "the rate limits are those of an earlier reading: deployments: status 500"
     read.now += 3600
     with pytest.raises(UnexpectedStatus, match=r"deployments: status 500$"):
         await read.limits()
