@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 AZURE_URL = "https://management.azure.com"
+BIGQUERY_URL = "https://bigquery.googleapis.com"
 GOOGLE_URL = "https://monitoring.googleapis.com"
 
 

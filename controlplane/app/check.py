@@ -11,6 +11,7 @@ from pathlib import Path
 
 from controlplane.app.checks.findings import Finding, Findings
 from controlplane.app.checks.gateway import check_gateway
+from controlplane.app.checks.identities import check_identities
 from controlplane.app.checks.rotas import check_rotas
 from controlplane.app.checks.routing import check_routing
 from controlplane.app.checks.rules import check_rules
@@ -66,6 +67,7 @@ def inspect_file(path: Path) -> Report:
     check_rotas(read.loaded, findings)
     check_verification(read.loaded, findings)
     check_surroundings(read.loaded, findings)
+    check_identities(read.loaded, findings)
     check_gateway(read.loaded, findings)
     if read.loaded.fleet.reads("backup") and read.loaded.fleet.backup is not None:
         # Imported only here: the import takes long, few files need it, and `up` must refuse a bad file at once.

@@ -321,7 +321,7 @@ class Fleet(Model):
         for number, budget in enumerate(self.cost.budgets if self.cost else ()):
             if budget.reads("account") and budget.account and budget.account not in accounts:
                 place = ("cost", "budgets", number, "account")
-                kinds = "accounts (targets with the engine openai or anthropic, or with aws: {costs: true})"
+                kinds = "accounts (targets with the engine openai or anthropic, or of a cloud whose costs are read)"
                 yield Fault(place, not_one_of(budget.account, kinds, accounts))
 
     @check

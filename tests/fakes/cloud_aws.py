@@ -16,8 +16,13 @@ from typing import Any, NamedTuple, Self
 from aiohttp import web
 
 KEY_ID, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG", "eu-west-1"
-TARGETS = {"GraniteServiceVersion20100801": "monitoring", "SageMaker": "sagemaker", "AWSInsightsIndexService": "ce"}
-COSTS = "GetCostAndUsage"
+TARGETS = {
+    "GraniteServiceVersion20100801": "monitoring",
+    "SageMaker": "sagemaker",
+    "AWSInsightsIndexService": "ce",
+    "ServiceQuotasV20190624": "servicequotas",
+}
+COSTS, QUOTA = "GetCostAndUsage", "GetServiceQuota"
 Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]
 
 
@@ -46,6 +51,8 @@ class FakeAws:
         self.endpoints: dict[str, str] = {}
         self.costs: dict[str, dict[str, str]] = {}
         """Dollars by service, by day such as 2026-11-01."""
+        self.quotas: dict[str, tuple[str, float]] = {}
+        """Name and value of quotas by their code."""
         self.unit = "USD"
         self.token = ""
         """Session token that belongs to the key; "": it has none."""
@@ -94,7 +101,10 @@ class FakeAws:
             "GetMetricData": self._data,
             "ListEndpoints": self._listed,
             COSTS: self._costs,
+            QUOTA: self._quota,
         }
+        if action == QUOTA and asked["QuotaCode"] not in self.quotas:
+            return refusal("NoSuchResourceException")
         return web.json_response(answers[action](asked))
 
     def _refused(self, request: web.Request, body: bytes, service: str) -> web.Response | None:
@@ -153,6 +163,11 @@ class FakeAws:
         ]
         more = {"NextPageToken": f"p{first + self.page}"} if first + self.page < len(days) else {}
         return {"ResultsByTime": rows, **more}
+
+    def _quota(self, asked: dict[str, Any]) -> dict[str, Any]:
+        assert asked["ServiceCode"] == "bedrock"
+        name, value = self.quotas[asked["QuotaCode"]]
+        return {"Quota": {"QuotaCode": asked["QuotaCode"], "QuotaName": name, "Value": value, "Unit": "None"}}
 
     def _listed(self, asked: dict[str, Any]) -> dict[str, Any]:
         rows = [{"EndpointName": name, "EndpointStatus": state} for name, state in self.endpoints.items()]

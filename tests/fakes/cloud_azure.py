@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from aiohttp import web
+from yarl import URL
 
 TENANT, CLIENT, SECRET = "tenant-1", "client-1", "azure~secret"
 RESOURCE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
@@ -23,6 +24,16 @@ class FakeAzure:
         """(metric, dimensions) -> numbers by their time."""
         self.good: set[str] = set()
         """Tokens that are accepted."""
+        self.assertion = ""
+        """A workload's own token that is federated with the application; "": there is none."""
+        self.costs: dict[str, dict[str, float]] = {}
+        """Dollars by meter, by day such as 2026-11-01."""
+        self.deployments: list[dict[str, Any]] = []
+        """Deployments as the management API has them."""
+        self.page = 1000
+        """Rows in a page of costs."""
+        self.next_host = ""
+        """Base of the address of the next page; "": this server."""
         self.lasts_s = 3599
         self.failures: dict[str, Answer | int] = {}
         """token or metrics -> status, or what answers instead."""
@@ -39,6 +50,9 @@ class FakeAzure:
         app = web.Application()
         app.router.add_post(f"/{TENANT}/oauth2/v2.0/token", self._token)
         app.router.add_get(f"{RESOURCE}/providers/Microsoft.Insights/metrics", self._metrics)
+        app.router.add_get(f"{RESOURCE}/deployments", self._deployments)
+        group = RESOURCE.partition("/providers/")[0]
+        app.router.add_post(f"{group}/providers/Microsoft.CostManagement/query", self._costs)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -54,7 +68,12 @@ class FakeAzure:
             return failed
         form = dict(await request.post())
         assert (form["grant_type"], form["scope"]) == ("client_credentials", f"{self.url}/.default")
-        if (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):
+        if "client_assertion" in form:
+            assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            if (form["client_id"], form["client_assertion"]) != (CLIENT, self.assertion):
+                told = f"AADSTS700213: No matching federated identity record found for {form['client_assertion']}"
+                return web.json_response({"error": "invalid_client", "error_description": told}, status=401)
+        elif (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):
             told = f"AADSTS7000215: Invalid client secret provided: {form['client_secret']}"
             return web.json_response({"error": "invalid_client", "error_description": told}, status=401)
         token = f"token-{len(self.asked)}"
@@ -91,6 +110,39 @@ class FakeAzure:
                 labels = [{"name": {"value": each}, "value": value} for each, value in names]
                 found.append({"metadatavalues": labels, "data": data})
         return found[: int(query["top"])]
+
+    async def _deployments(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("deployments")
+        if failed := await self._failure("deployments", request):
+            return failed
+        assert request.query["api-version"] == "2023-05-01"
+        if request.headers["Authorization"].removeprefix("Bearer ") not in self.good:
+            return web.json_response({"error": {"code": "ExpiredAuthenticationToken"}}, status=401)
+        return web.json_response({"value": self.deployments})
+
+    async def _costs(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("costs")
+        if failed := await self._failure("costs", request):
+            return failed
+        if request.headers["Authorization"].removeprefix("Bearer ") not in self.good:
+            return web.json_response({"error": {"code": "ExpiredAuthenticationToken"}}, status=401)
+        asked = await request.json()
+        wanted = {"name": "ResourceId", "operator": "In", "values": [RESOURCE.lower()]}
+        assert (request.query["api-version"], asked["type"]) == ("2023-11-01", "ActualCost")
+        assert (asked["dataset"]["granularity"], asked["dataset"]["filter"]) == ("Daily", {"dimensions": wanted})
+        period = asked["timePeriod"]
+        rows = [
+            [dollars, int(day.replace("-", "")), meter, "EUR"]
+            for day, meters in sorted(self.costs.items())
+            if period["from"][:10] <= day <= period["to"][:10]
+            for meter, dollars in meters.items()
+        ]
+        first = int(request.query.get("$skiptoken", "0"))
+        more = request.url.update_query({"$skiptoken": str(first + self.page)}) if first + self.page < len(rows) else ""
+        columns = [{"name": name} for name in ("CostUSD", "UsageDate", "Meter", "Currency")]
+        link = f"{self.next_host}{URL(more).raw_path_qs}" if more and self.next_host else str(more)
+        found = {"nextLink": link or None, "columns": columns, "rows": rows[first : first + self.page]}
+        return web.json_response({"properties": found})
 
     async def _failure(self, what: str, request: web.Request) -> web.StreamResponse | None:
         failure = self.failures.get(what)

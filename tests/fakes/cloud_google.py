@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 PROJECT, ACCOUNT = "my-project", "watcher@my-project.iam.gserviceaccount.com"
+TABLE = "billing.export.gcp_billing_export_v1_1"
 PREFIX = "aiplatform.googleapis.com/publisher/online_serving/"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,6 +28,11 @@ class FakeGoogle:
         self.now = 0.0
         self.minutes: dict[tuple[str, str, str], dict[float, tuple[float, float]]] = {}
         """(metric, model, value of its label) -> count and mean by their time; the mean is of distributions."""
+        self.costs: dict[str, dict[str, float]] = {}
+        """Dollars by SKU, by day such as 2026-11-01."""
+        self.slow = 0
+        """Answers of BigQuery before a query is done."""
+        self.may_query = False
         self.page = 100
         self.good: set[str] = set()
         self.failures: dict[str, Answer | int] = {}
@@ -50,6 +56,8 @@ class FakeGoogle:
         app = web.Application()
         app.router.add_post("/token", self._token)
         app.router.add_get(f"/v3/projects/{PROJECT}/timeSeries", self._metrics)
+        app.router.add_post(f"/bigquery/v2/projects/{PROJECT}/queries", self._query)
+        app.router.add_get(f"/bigquery/v2/projects/{PROJECT}/queries/job-1", self._query_page)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -70,7 +78,9 @@ class FakeGoogle:
         header, claims = (json.loads(_decoded(part)) for part in text.split("."))
         assert header == {"alg": "RS256", "typ": "JWT", "kid": "k1"}
         assert (claims["iss"], claims["aud"]) == (ACCOUNT, f"{self.url}/token")
-        assert claims["scope"] == "https://www.googleapis.com/auth/monitoring.read"
+        scopes = claims["scope"].split()
+        assert scopes[0] == "https://www.googleapis.com/auth/monitoring.read"
+        self.may_query = scopes[1:] == ["https://www.googleapis.com/auth/bigquery"]
         if not claims["iat"] - 300 <= self.now < claims["exp"] <= claims["iat"] + 3600:
             told = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe."
             return web.json_response({"error": "invalid_grant", "error_description": told}, status=400)
@@ -91,6 +101,46 @@ class FakeGoogle:
         first = int(request.query.get("pageToken", "p0").removeprefix("p"))
         more = {"nextPageToken": f"p{first + self.page}"} if first + self.page < len(rows) else {}
         return web.json_response({"timeSeries": rows[first : first + self.page], "unit": "1", **more})
+
+    async def _query(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append("query")
+        if failed := await self._failure("query", request):
+            return failed
+        if request.headers["Authorization"].removeprefix("Bearer ") not in self.good or not self.may_query:
+            return web.json_response({"error": {"code": 401}}, status=401)
+        asked = await request.json()
+        assert (asked["useLegacySql"], asked["parameterMode"], asked["maximumBytesBilled"]) == (
+            False,
+            "NAMED",
+            "10737418240",
+        )
+        assert f"FROM `{TABLE}`" in asked["query"]
+        given = {each["name"]: each["parameterValue"]["value"] for each in asked["queryParameters"]}
+        assert given["project"] == PROJECT
+        self.month = given["month"][:10]
+        return await self._query_page(request)
+
+    async def _query_page(self, request: web.Request) -> web.StreamResponse:
+        job = {"jobReference": {"jobId": "job-1", "location": "EU"}}
+        if request.method == "GET":
+            self.asked.append("page")
+            assert request.query["location"] == "EU"
+            if failed := await self._failure("page", request):
+                return failed
+        if self.slow:
+            self.slow -= 1
+            return web.json_response({"jobComplete": False, **job})
+        rows = [
+            {"f": [{"v": day}, {"v": sku}, {"v": str(usd)}]}
+            for day, skus in sorted(self.costs.items())
+            if day >= self.month
+            for sku, usd in skus.items()
+        ]
+        first = int(request.query.get("pageToken", "r0").removeprefix("r"))
+        more = {"pageToken": f"r{first + self.page}"} if first + self.page < len(rows) else {}
+        fields = [{"name": name} for name in ("day", "sku", "usd")]
+        found = {"schema": {"fields": fields}, "rows": rows[first : first + self.page]}
+        return web.json_response({"jobComplete": True, **job, **found, **more})
 
     def _series(
         self, key: tuple[str, str, str], minutes: dict[float, tuple[float, float]], request: web.Request

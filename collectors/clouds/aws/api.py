@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,8 +10,7 @@ from typing import Any, NamedTuple
 
 from yarl import URL
 
-from collectors.clouds.addresses import aws_url
-from collectors.clouds.aws.keys import KeyPlace
+from collectors.clouds.aws.identities import AwsKeys
 from collectors.clouds.aws.signing import signed
 from collectors.clouds.json_api import JsonApi, Told
 from collectors.clouds.waiting import Limited
@@ -23,6 +21,7 @@ MAX_PAGES = 200
 """Pages of one answer. One page holds 100,800 numbers, or 500 names of metrics."""
 _THROTTLED = ("Throttling", "Throttled", "RequestLimitExceeded", "LimitExceeded", "TooManyRequests")
 _UNKNOWN_KEY = ("InvalidClientTokenId", "UnrecognizedClient", "InvalidAccessKeyId", "MissingAuthenticationToken")
+_ENDED = ("ExpiredToken",)
 _SKEWED = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
 _WRONG_SIGNATURE = ("InvalidSignature", "SignatureDoesNotMatch", "IncompleteSignature")
 
@@ -43,10 +42,6 @@ class Service(NamedTuple):
     next_page: str = "NextToken"
     """Field that holds the place of the next page, in answers and requests."""
 
-    def url(self, region: str) -> str:
-        """Return the base of its API in a region."""
-        return aws_url(self.host, region)
-
 
 CLOUDWATCH = Service("monitoring", "monitoring", "cloudwatch", "GraniteServiceVersion20100801", "1.0")
 SAGEMAKER = Service("api.sagemaker", "sagemaker", "sagemaker", "SageMaker", "1.1")
@@ -60,7 +55,7 @@ class AwsApi:
         service: Service,
         url: str,
         region: str,
-        keys: KeyPlace,
+        keys: AwsKeys,
         api: JsonApi,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -71,7 +66,7 @@ class AwsApi:
         """Yield the pages of an answer. Raises ScrapeError, and ExpositionError for pages without end."""
         token, field = "", self._service.next_page
         for _ in range(MAX_PAGES):
-            page = await self._ask(action, {**asked, field: token} if token else asked)
+            page = await self.ask(action, {**asked, field: token} if token else asked)
             yield page
             before, token = token, page.get(field) or ""
             if not token:
@@ -80,23 +75,29 @@ class AwsApi:
                 break
         raise ExpositionError(f"{action}: the pages do not end", 0)
 
-    async def _ask(self, action: str, asked: dict[str, Any]) -> dict[str, Any]:
-        base, _ = address_of(self._url)
+    async def ask(self, action: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return one answer. Raises ScrapeError."""
         body = json.dumps(asked).encode()
+        told = await self._sent(action, body)
+        if told.status != 200 and _error(told)[0] in (*_ENDED, *_UNKNOWN_KEY) and self._keys.forget():
+            told = await self._sent(action, body)
+        if told.status != 200:
+            raise self._refused(action, told)
+        return told.data(action)
+
+    async def _sent(self, action: str, body: bytes) -> Told:
+        base, _ = address_of(self._url)
         headers = {
             "Content-Type": f"application/x-amz-json-{self._service.json}",
             "X-Amz-Target": f"{self._service.target}.{action}",
         }
-        key = await asyncio.to_thread(self._keys.read)
+        key = await self._keys.current()
         host = base.host_port_subcomponent or ""
         sent = signed(key, self._service.signing, self._region, host, headers, body, self._wall())
         try:
-            told = await self._api.send("POST", URL(f"{base.origin()}/"), sent, body)
+            return await self._api.send("POST", URL(f"{base.origin()}/"), sent, body)
         except Unreachable as error:
             raise Unreachable(f"{error}; is {self._region} the right region?") from None
-        if told.status != 200:
-            raise self._refused(action, told)
-        return told.data(action)
 
     def _refused(self, action: str, told: Told) -> ScrapeError:
         # AWS's own words are not shown: they repeat parts of the request, such as its token.
@@ -115,12 +116,14 @@ class AwsApi:
     def _cure(self, code: str, action: str) -> str:
         if code == "AccessDenied" or code == "AuthorizationError":
             return f"the key may not do this; allow its user or role the IAM action {self._service.iam}:{action}"
-        if code == "ExpiredToken":
+        if code in _ENDED:
             return f"the temporary key in {self._keys} has expired; renew it"
         if code in _UNKNOWN_KEY:
             return f"AWS does not know the key id in {self._keys}; is the key deleted, or a session token missing?"
         if code in _WRONG_SIGNATURE:
             return f"the secret in {self._keys} does not belong to its key id"
+        if code == "NoSuchResource":
+            return "AWS knows no such resource in this region; correct the codes of aws.quotas"
         if code == "OptInRequired":
             return f"the account has not enabled the region {self._region}"
         return ""

@@ -12,17 +12,13 @@ from math import isfinite
 from typing import Any
 
 from collectors.clouds.aws.api import AwsApi, Service
-from collectors.clouds.report import Item, Quantity, month_start
-from collectors.clouds.waiting import RETRY_S
-from collectors.errors import ExpositionError, ScrapeError
+from collectors.clouds.costs import KeptCosts
+from collectors.clouds.report import Item, Quantity
+from collectors.errors import ExpositionError
 
 COST_EXPLORER = Service("ce", "ce", "ce", "AWSInsightsIndexService", "1.1", "NextPageToken")
 COST_REGION = "us-east-1"
 """The one region that answers, for accounts of all regions but China's."""
-EVERY_S = 6 * 3600.0
-"""Seconds between two readings. AWS renews costs up to three times a day, and charges 0.01 USD for each request."""
-KEPT_S = 86_400.0
-"""Seconds for which costs that were read hold while they cannot be read again (chosen: they are a day late anyway)."""
 _ACTION, _METRIC = "GetCostAndUsage", "UnblendedCost"
 
 
@@ -34,29 +30,17 @@ class AwsCosts:
 
     def __init__(self, api: AwsApi, word: str, wall: Callable[[], float] = time.time) -> None:
         """`word` is in small letters. `wall` gives unix seconds."""
-        self._api, self._word, self._wall = api, word, wall
-        self._items: list[Item] = []
-        self._month, self._read_at, self._next_at = 0.0, float("-inf"), float("-inf")
+        self._api, self._word = api, word
+        self._kept = KeptCosts(self._asked, wall)
 
     async def items(self) -> Sequence[Item]:
-        """Return the costs of each day of this month.
+        """Return the costs of each day of this month. Raises as `KeptCosts.items` does."""
+        return await self._kept.items()
 
-        Raises ScrapeError when they cannot be read, unless those of less than KEPT_S before are known.
-        """
-        now = self._wall()
-        month = month_start(now)
-        if month.timestamp() == self._month and now < self._next_at:
-            return self._items
-        try:
-            items = [item async for item in self._asked(month, now)]
-        except ScrapeError:
-            if month.timestamp() != self._month or now - self._read_at >= KEPT_S:
-                raise
-            self._next_at = now + RETRY_S
-            return self._items
-        self._items, self._month = items, month.timestamp()
-        self._read_at, self._next_at = now, now + EVERY_S
-        return items
+    @property
+    def remark(self) -> str:
+        """Return `KeptCosts.remark`."""
+        return self._kept.remark
 
     async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
         tomorrow = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
@@ -72,7 +56,7 @@ class AwsCosts:
                     if self._word in item.model.lower():
                         yield item
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ExpositionError(f"{_ACTION}: the answer is no page of costs: {error}", 0) from None
+                raise ExpositionError(f"{_ACTION}: the answer is no page of costs: {str(error)[:200]}", 0) from None
 
 
 def _items(page: Mapping[str, Any]) -> Iterator[Item]:

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 
 from prometheus_client import Metric
 
-from collectors.clouds.addresses import cloudwatch_url
+from collectors.clouds.addresses import aws_url, cloudwatch_url
 from collectors.clouds.aws.api import CLOUDWATCH, SAGEMAKER, AwsApi, Service
 from collectors.clouds.aws.cloudwatch import CloudWatch, Namespace, Use
 from collectors.clouds.aws.costs import COST_EXPLORER, COST_REGION, AwsCosts
+from collectors.clouds.aws.identities import ACCESS_KEY, AwsKeys, keys_of
 from collectors.clouds.aws.keys import KeyPlace
+from collectors.clouds.aws.quotas import SERVICE_QUOTAS, AwsQuotas
 from collectors.clouds.json_api import REQUEST_S, JsonApi
+from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import Span
-from collectors.clouds.metered.source import MeteredSource
+from collectors.clouds.metered.source import MeteredSource, remarks
 from collectors.clouds.metered.tally import COUNT, SUM, Measure, Reading
 from collectors.clouds.report import Item
 from collectors.errors import ExpositionError
@@ -59,6 +62,7 @@ _BEDROCK = Namespace(
         "TimeToFirstToken": _lasted(Measure.FIRST_TOKEN, _MS),
     },
 )
+_USED = {"EstimatedTPMQuotaUsage": (Use("Sum", Measure.QUOTA),)}
 _VARIANT = ("EndpointName", "VariantName")
 
 
@@ -98,6 +102,10 @@ class AwsPlace:
     keys: KeyPlace
     costs: bool = False
     """Whether Cost Explorer is asked, for money."""
+    identity: str = ACCESS_KEY
+    """Name of the identity. `keys` is that of an access key."""
+    quotas: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The codes of quotas of each ModelId."""
 
 
 class AwsMeter:
@@ -106,13 +114,16 @@ class AwsMeter:
     def __init__(
         self,
         api: JsonApi,
+        keys: AwsKeys,
         cloudwatch: AwsApi,
         namespaces: Sequence[Namespace],
         endpoints: AwsApi | None,
         costs: AwsCosts | None,
+        quotas: AwsQuotas | None = None,
     ) -> None:
-        """`endpoints` is SageMaker's API, if there are endpoints. Without `costs`, none are read."""
-        self._api, self._endpoints, self._costs = api, endpoints, costs
+        """`endpoints` is SageMaker's API, if there are endpoints. Without `costs` and `quotas`, none are read."""
+        self._api, self._keys, self._endpoints, self._costs = api, keys, endpoints, costs
+        self._quotas = quotas
         self._cloudwatch = CloudWatch(cloudwatch, namespaces)
 
     async def read(self, span: Span) -> list[Reading]:
@@ -141,8 +152,18 @@ class AwsMeter:
         """Return the costs of this month's days. Raises ScrapeError."""
         return await self._costs.items() if self._costs else ()
 
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return the quotas of models. Raises ScrapeError."""
+        return await self._quotas.limits() if self._quotas else ()
+
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        return remarks(self._keys, self._costs, self._quotas)
+
     async def close(self) -> None:
         """Close the connections."""
+        await self._keys.close()
         await self._api.close()
 
 
@@ -159,15 +180,21 @@ def aws_meter(
     """Return the meter of an engine. `url` is the base of CloudWatch's API, or of a proxy for all of AWS's APIs."""
     api = JsonApi(auth, max_body_bytes, request_s)
 
+    def base(service: str, region: str) -> str:
+        return aws_url(service, region) if url == cloudwatch_url(place.region) else url
+
+    keys = keys_of(place.identity, place.keys, base("sts", place.region), auth, wall)
+
     def asks(service: Service, region: str) -> AwsApi:
-        own = service.url(region) if url == cloudwatch_url(place.region) else url
-        return AwsApi(service, own, region, place.keys, api, wall)
+        return AwsApi(service, base(service.host, region), region, keys, api, wall)
 
     cloudwatch = asks(CLOUDWATCH, place.region)
     costs = AwsCosts(asks(COST_EXPLORER, COST_REGION), engine, wall) if place.costs else None
     if engine == BEDROCK_ENGINE:
-        return AwsMeter(api, cloudwatch, (_BEDROCK,), None, costs)
-    return AwsMeter(api, cloudwatch, _SAGEMAKER, asks(SAGEMAKER, place.region), costs)
+        quotas = AwsQuotas(asks(SERVICE_QUOTAS, place.region), dict(place.quotas), wall) if place.quotas else None
+        metrics = {**_BEDROCK.metrics, **_USED} if quotas else _BEDROCK.metrics
+        return AwsMeter(api, keys, cloudwatch, (_BEDROCK._replace(metrics=metrics),), None, costs, quotas)
+    return AwsMeter(api, keys, cloudwatch, _SAGEMAKER, asks(SAGEMAKER, place.region), costs)
 
 
 def aws_source(

@@ -16,11 +16,15 @@ from typing import Any
 from prometheus_client import Metric
 from yarl import URL
 
-from collectors.clouds.azure.token import Application, Tokens
+from collectors.clouds.azure.costs import AzureCosts
+from collectors.clouds.azure.managed import ManagedTokens
+from collectors.clouds.azure.quotas import AzureQuotas
+from collectors.clouds.azure.token import MANAGED, Application, Tokens
 from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
+from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import HOUR_S, Span, Step, rfc3339, steps
-from collectors.clouds.metered.source import MeteredSource
+from collectors.clouds.metered.source import MeteredSource, remarks
 from collectors.clouds.metered.tally import Key, Measure, Reading, outcome_of
 from collectors.clouds.report import Item
 from collectors.clouds.waiting import Limited
@@ -47,16 +51,27 @@ class AzureMeter:
         url: str,
         resource: str,
         application: Application,
-        auth: Auth,
+        auth: Auth | None,
         *,
+        costs: bool = False,
+        quotas: bool = False,
         max_body_bytes: int = 16 * 2**20,
         request_s: float = REQUEST_S,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`resource` begins with /subscriptions/. `auth` holds the application's secret."""
+        """`resource` begins with /subscriptions/. `auth` holds the application's secret, if it has one."""
         self._url, self._resource, self._wall = url, resource, wall
         api = JsonApi(auth, max_body_bytes, request_s)
-        self._api = BearerApi(api, Tokens(application, auth, str(address_of(url)[0].origin()), api, wall))
+        audience = str(address_of(url)[0].origin())
+        managed = application.identity == MANAGED
+        tokens = (
+            ManagedTokens(application.client, audience, wall)
+            if managed
+            else Tokens(application, auth or Auth(), audience, api, wall)
+        )
+        self._api = BearerApi(api, tokens)
+        self._costs = AzureCosts(self._api, url, resource, wall) if costs else None
+        self._quotas = AzureQuotas(self._api, url, resource, wall) if quotas else None
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -72,8 +87,17 @@ class AzureMeter:
         return ()
 
     async def costs(self) -> Sequence[Item]:
-        """Return none."""
-        return ()
+        """Return the costs of this month's days; none if they are not asked for. Raises ScrapeError."""
+        return await self._costs.items() if self._costs else ()
+
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return the limits of the deployments; none if they are not asked for. Raises ScrapeError."""
+        return await self._quotas.limits() if self._quotas else ()
+
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        return remarks(self._api, self._costs, self._quotas)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -151,7 +175,15 @@ def _points(data: Iterable[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
 
 
 def azure_source(
-    url: str, resource: str, application: Application, auth: Auth, *, max_body_bytes: int
+    url: str,
+    resource: str,
+    application: Application,
+    auth: Auth | None,
+    *,
+    costs: bool,
+    quotas: bool,
+    max_body_bytes: int,
 ) -> MeteredSource:
     """Return the source of a target."""
-    return MeteredSource(AzureMeter(url, resource, application, auth, max_body_bytes=max_body_bytes))
+    meter = AzureMeter(url, resource, application, auth, costs=costs, quotas=quotas, max_body_bytes=max_body_bytes)
+    return MeteredSource(meter)

@@ -15,11 +15,16 @@ from typing import Any, NamedTuple
 from prometheus_client import Metric
 from yarl import URL
 
+from collectors.clouds.addresses import BIGQUERY_URL, GOOGLE_URL
 from collectors.clouds.bearer_api import BearerApi
-from collectors.clouds.google.token import ServiceAccountTokens
+from collectors.clouds.google.costs import SCOPE as COSTS
+from collectors.clouds.google.costs import GoogleCosts
+from collectors.clouds.google.identities import GoogleIdentity, tokens_of
+from collectors.clouds.google.token import MONITORING
 from collectors.clouds.json_api import REQUEST_S, JsonApi, Told
+from collectors.clouds.metered.limits import RateLimit
 from collectors.clouds.metered.periods import Span, Step, rfc3339, steps
-from collectors.clouds.metered.source import MeteredSource
+from collectors.clouds.metered.source import MeteredSource, remarks
 from collectors.clouds.metered.tally import COUNT, SUM, Key, Measure, Reading, outcome_of
 from collectors.clouds.report import Item
 from collectors.clouds.waiting import Limited
@@ -50,22 +55,29 @@ _QUESTIONS = (
 
 
 class GoogleMeter:
-    """Implements collectors.clouds.metered.source.Meter for a project. `url` is the base of Cloud Monitoring's API."""
+    """Implements collectors.clouds.metered.source.Meter for a project.
+
+    `url` is the base of Cloud Monitoring's API, or of a proxy for all of Google's APIs.
+    """
 
     def __init__(
         self,
         url: str,
         project: str,
-        key_file: str,
+        identity: GoogleIdentity,
         auth: Auth | None = None,
         *,
+        billing_table: str = "",
         max_body_bytes: int = 16 * 2**20,
         request_s: float = REQUEST_S,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._url, self._project, self._wall = url.rstrip("/"), project, wall
         api = JsonApi(auth, max_body_bytes, request_s)
-        self._api = BearerApi(api, ServiceAccountTokens(key_file, api, wall))
+        scopes = (MONITORING, COSTS) if billing_table else (MONITORING,)
+        self._api = BearerApi(api, tokens_of(identity, api, wall, scopes))
+        bigquery = BIGQUERY_URL if url == GOOGLE_URL else url
+        self._costs = GoogleCosts(self._api, bigquery, project, billing_table, wall) if billing_table else None
 
     async def read(self, span: Span) -> list[Reading]:
         """Return the readings of a span. Raises ScrapeError."""
@@ -81,8 +93,17 @@ class GoogleMeter:
         return ()
 
     async def costs(self) -> Sequence[Item]:
-        """Return none."""
+        """Return the costs of this month's days; none if they are not asked for. Raises ScrapeError."""
+        return await self._costs.items() if self._costs else ()
+
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return none: Google shares its models' capacity dynamically."""
         return ()
+
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        return remarks(self._api, self._costs)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -171,6 +192,9 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def google_source(url: str, project: str, key_file: str, auth: Auth | None, *, max_body_bytes: int) -> MeteredSource:
+def google_source(
+    url: str, project: str, identity: GoogleIdentity, auth: Auth | None, *, billing_table: str, max_body_bytes: int
+) -> MeteredSource:
     """Return the source of a target."""
-    return MeteredSource(GoogleMeter(url, project, key_file, auth, max_body_bytes=max_body_bytes))
+    meter = GoogleMeter(url, project, identity, auth, billing_table=billing_table, max_body_bytes=max_body_bytes)
+    return MeteredSource(meter)

@@ -9,43 +9,41 @@ import asyncio
 import json
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from collectors.clouds.json_api import JsonApi, Told
-from collectors.clouds.kept_token import KeptToken
+from collectors.clouds.google.key_file import service_account
+from collectors.clouds.json_api import JsonApi
+from collectors.clouds.kept import Issued, Kept, bearer
 from collectors.clouds.waiting import Limited
-from collectors.errors import ScrapeError, UnexpectedStatus
+from collectors.errors import UnexpectedStatus
 from collectors.http.fetch import address_of
-from collectors.regular_file import read_regular
 
-SCOPE = "https://www.googleapis.com/auth/monitoring.read"
+MONITORING = "https://www.googleapis.com/auth/monitoring.read"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LASTS_S = 3600
-_MAX_BYTES = 1 << 16
 
 
-class ServiceAccountTokens(KeptToken):
-    """Tokens of the service account whose key is in a file, which is read at each use."""
+class ServiceAccountTokens(Kept[str]):
+    """Tokens of the service account whose key is in a file, which is read at each renewal."""
 
-    def __init__(self, key_file: str, api: JsonApi, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, key_file: str, api: JsonApi, wall: Callable[[], float] = time.time, scopes: Sequence[str] = (MONITORING,)
+    ) -> None:
         super().__init__(wall)
-        self._file, self._api = key_file, api
+        self._file, self._api, self._scopes = key_file, api, scopes
 
-    async def _fetch(self) -> Told:
+    async def _fetch(self) -> Issued[str]:
         place, assertion = await asyncio.to_thread(self._assertion)
         body = urlencode({"grant_type": _GRANT, "assertion": assertion}).encode()
         url, _ = address_of(place)
         told = await self._api.send("POST", url, {"Content-Type": "application/x-www-form-urlencoded"}, body)
         if told.status == 200:
-            return told
+            return bearer(told.data("the token"), self._wall())
         said = f"no token: status {told.status}"
         if told.status == 429:
             raise Limited(said, told.headers.get("retry-after", ""), self._wall())
@@ -57,20 +55,11 @@ class ServiceAccountTokens(KeptToken):
 
     def _assertion(self) -> tuple[str, str]:
         """Return the address for tokens and a signed question for one."""
-        try:
-            found = json.loads(read_regular(self._file, _MAX_BYTES))
-            account, place, pem = (str(found[name]) for name in ("client_email", "token_uri", "private_key"))
-            key = load_pem_private_key(pem.encode(), None)
-        except OSError as error:
-            raise ScrapeError(f"cannot read the key file {self._file}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, RecursionError, UnsupportedAlgorithm):
-            raise ScrapeError(f"{self._file} is no key file of a service account (JSON)") from None
-        if not isinstance(key, RSAPrivateKey):
-            raise ScrapeError(f"the key in {self._file} is no RSA key")
+        account, place, key_id, key = service_account(self._file)
         now = int(self._wall())
-        claims = {"iss": account, "scope": SCOPE, "aud": place, "iat": now, "exp": now + _LASTS_S}
-        header = {"alg": "RS256", "typ": "JWT", "kid": str(found.get("private_key_id", ""))}
-        text = f"{_encoded(header)}.{_encoded(claims)}"
+        scope = " ".join(self._scopes)
+        claims = {"iss": account, "scope": scope, "aud": place, "iat": now, "exp": now + _LASTS_S}
+        text = f"{_encoded({'alg': 'RS256', 'typ': 'JWT', 'kid': key_id})}.{_encoded(claims)}"
         return place, f"{text}.{_base64(key.sign(text.encode(), PKCS1v15(), SHA256()))}"
 
 

@@ -38,8 +38,12 @@ def settled(now: float) -> float:
 
 
 def steps(start: float, end: float) -> Iterator[Step]:
-    """Yield steps that cover the time from `start` to `end` once: whole hours, then the rest in short periods."""
-    hour = end - end % HOUR_S
+    """Yield steps that cover the time from `start` to `end` once: whole hours, then the rest in short periods.
+
+    The last period is always a short one: what is used now is judged by it.
+    """
+    last = end - PERIOD_S
+    hour = last - last % HOUR_S
     if start % HOUR_S == 0 and start < hour:
         yield Step(start, hour, HOUR_S)
         start = hour

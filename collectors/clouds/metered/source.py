@@ -14,6 +14,7 @@ from typing import Protocol
 
 from prometheus_client import Metric
 
+from collectors.clouds.metered.limits import RateLimit, limit_families
 from collectors.clouds.metered.periods import PERIOD_S, SETTLE_S, Span, settled
 from collectors.clouds.metered.tally import Reading, Tally
 from collectors.clouds.report import Item, month_start
@@ -40,9 +41,32 @@ class Meter(Protocol):
         """Return the costs of this month's days; none for a cloud that is not asked. Raises ScrapeError."""
         ...
 
+    async def limits(self) -> Sequence[RateLimit]:
+        """Return what the cloud allows for each model; none for a cloud that is not asked. Raises ScrapeError."""
+        ...
+
+    @property
+    def remark(self) -> str:
+        """Return what is used although it should have been read anew, with the cause; "": nothing."""
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
+
+
+class Remarked(Protocol):
+    """A part of a meter that keeps what it read."""
+
+    @property
+    def remark(self) -> str:
+        """Return why what is used is old; "": it is not."""
+        ...
+
+
+def remarks(*parts: Remarked | None) -> str:
+    """Return the remarks of the parts that there are."""
+    return "; ".join(part.remark for part in parts if part and part.remark)
 
 
 class MeteredSource:
@@ -57,6 +81,11 @@ class MeteredSource:
         self._failure: ScrapeError | None = None
         self._next_at = 0.0
         self._reading: asyncio.Task[bytes] | None = None
+
+    @property
+    def remark(self) -> str:
+        """Return what is older than it should be, with the cause, as collectors.target.Remarking has it."""
+        return self._meter.remark
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the exposition of all complete periods.
@@ -102,4 +131,5 @@ class MeteredSource:
             tally.add(await self._meter.read(Span(month, tally.end, end)), end)
         self._tally = tally
         costs = await self._meter.costs()
-        return exposition_of([*tally.families(self._wall(), costs), *states])
+        limits = limit_families(await self._meter.limits(), tally.used)
+        return exposition_of([*tally.families(self._wall(), costs), *limits, *states])

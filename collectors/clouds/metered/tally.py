@@ -27,6 +27,8 @@ class Measure(StrEnum):
     DURATION = "llm_request_duration_seconds"
     FIRST_TOKEN = "llm_time_to_first_token_seconds"  # noqa: S105 - the name of a metric
     GPU_UTILIZATION = "llm_account_gpu_utilization_ratio"
+    QUOTA = "quota"
+    """Tokens as the cloud counts them against a limit."""
     GPU_MEMORY = "llm_account_gpu_memory_utilization_ratio"
 
 
@@ -79,17 +81,34 @@ class Tally:
         self._days: dict[tuple[float, Key], float] = {}
         self._shown: dict[Key, float] = {}
         self._last: dict[Key, float] = {}
+        self._used: dict[tuple[str, Measure], float] = {}
 
     def add(self, readings: Iterable[Reading], end: float) -> None:
         """Add the readings of all periods from the last `end` to this one."""
-        self.end, self._last = end, {}
+        self.end, self._last, self._used = end, {}, {}
         for at, key, value in readings:
             if key.measure in _GAUGES:
                 if at == end - PERIOD_S:
                     self._last[key] = value
                 continue
+            if at == end - PERIOD_S and key.kind != "rejected":
+                use = (key.model, key.measure)
+                self._used[use] = self._used.get(use, 0.0) + value
+            if key.measure is Measure.QUOTA:
+                continue
             place = (day_start(at), key)
             self._days[place] = self._days.get(place, 0.0) + value
+
+    def used(self, model: str, kind: str) -> float:
+        """Return the mean use of a model in a minute of the last period.
+
+        `kind` is requests or tokens. The cloud's own count against its limit is used where it has one.
+        """
+        measure = Measure.REQUESTS if kind == Measure.REQUESTS else Measure.TOKENS
+        found = self._used.get((model, measure), 0.0)
+        if measure is Measure.TOKENS:
+            found = self._used.get((model, Measure.QUOTA), found)
+        return found * 60 / PERIOD_S
 
     def families(self, read_at: float, costs: Iterable[Item] = ()) -> Iterator[Metric]:
         """Yield the metrics, those of `costs` too. `read_at` is in unix seconds.

@@ -174,6 +174,8 @@ class TargetGroup(Access):
             if field != needed and getattr(self, field):
                 kinds = " or ".join(name for name, of_it in _PLACES.items() if of_it == field)
                 yield Fault((field,), f"is for engine {kinds}; remove it")
+        if self.engine == "sagemaker" and self.aws and self.aws.quotas:
+            yield Fault(("aws", "quotas"), "is for engine bedrock; remove it")
         if needed == "azure" and not self.azure:
             yield Fault((), f"engine {self.engine} needs azure: {{tenant: …, client: …, resource: /subscriptions/…}}")
         if needed == "google" and not self.google:
@@ -187,7 +189,12 @@ class TargetGroup(Access):
 
     @check
     def _accounts_have_keys(self) -> Iterator[Fault]:
-        if self.account and not self.authorization and _PLACES.get(self.engine or "") not in _OWN_KEYS:
+        keyless = self.azure is not None and self.azure.identity != "client_secret"
+        for field in ("authorization", "basic_auth"):
+            if keyless and getattr(self, field):
+                yield Fault((field,), "is not for an azure.identity without a secret; remove it")
+        needs_key = self.account and not keyless and _PLACES.get(self.engine or "") not in _OWN_KEYS
+        if needs_key and not self.authorization:
             yield Fault(
                 (),
                 f"engine {self.engine} needs a key: authorization: with credentials_file: or credentials_env:",
@@ -232,7 +239,12 @@ class TargetGroup(Access):
     @property
     def bill(self) -> str | None:
         """Name of the account, if its costs can be read."""
-        if self.aws and self.aws.costs:
+        costs = (
+            self.aws and self.aws.costs,
+            self.azure and self.azure.costs,
+            self.google and self.google.billing_table,
+        )
+        if any(costs):
             return self.account
         return None if ENGINES.get(self.engine or "", ENGINES[AUTO]).metered else self.account
 

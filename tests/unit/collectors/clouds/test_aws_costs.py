@@ -119,6 +119,7 @@ async def test_costs_that_were_read_hold_for_a_day_while_aws_fails(world: World)
     world.aws.failures[COSTS] = "InternalFailure"
     world.later(7 * HOUR)
     assert (await world.costs())[CLAUDE, "month"] == before[CLAUDE, "month"]
+    assert world.source.remark.startswith("the costs are those of an earlier reading: GetCostAndUsage: status 400")
     asked = world.asked
     world.later(RETRY_S + 300.0)
     await world.costs()

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from collectors.catalogue.mapping import canonical_layout, missing
 from collectors.catalogue.model import load_catalogue
+from collectors.clouds.google.identities import GoogleIdentity
 from collectors.clouds.google.meter import GoogleMeter
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.waiting import RETRY_S
@@ -41,7 +42,9 @@ class World:
         self.now = self.google.now = moment(text)
 
     def reader(self, **options: Any) -> MeteredSource:
-        meter = GoogleMeter(self.google.url, PROJECT, str(self.key), wall=lambda: self.now, **options)
+        meter = GoogleMeter(
+            self.google.url, PROJECT, GoogleIdentity(file=str(self.key)), wall=lambda: self.now, **options
+        )
         self.opened.append(MeteredSource(meter, clock=lambda: self.now, wall=lambda: self.now))
         return self.opened[-1]
 
@@ -156,9 +159,19 @@ async def test_a_deleted_key_and_a_wrong_file_are_told_without_the_key(world: Wo
     with pytest.raises(UnexpectedStatus, match=r"Google does not know the key in .*key.json; is it deleted"):
         await world.read()
     good = json.loads(world.key.read_text())
-    for text in ("[", "{}", json.dumps({**good, "private_key": "hidden"}), "[" * 60_000):
+    for text, message in (
+        ("[", "is not JSON; it has to be the key of a service account: gcloud"),
+        ("", "is empty; it has to be the key of a service account"),
+        ("[]", "is no JSON object"),
+        ("{}", "has no type, not service_account; it has to be"),
+        ('{"type": "authorized_user"}', "has the type authorized_user, not service_account; it has to be"),
+        ('{"type": "external_account"}', "not service_account; set google.identity: external_account"),
+        ('{"type": "service_account"}', "has no client_email; create the file again"),
+        (json.dumps({**good, "private_key": "hidden"}), "the private_key in .* cannot be parsed; create the key again"),
+        ("[" * 60_000, "is not JSON"),
+    ):
         world.key.write_text(text)
-        with pytest.raises(ScrapeError, match="is no key file of a service account") as told:
+        with pytest.raises(ScrapeError, match=message) as told:
             await world.read(world.reader())
         assert "hidden" not in str(told.value)
     world.key.unlink()

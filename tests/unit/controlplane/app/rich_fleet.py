@@ -47,19 +47,31 @@ RICH: dict[str, Any] = {
         {
             "engine": "bedrock",
             "urls": ["http://127.0.0.1:1"],
-            "aws": {"region": "eu-west-1", "credentials_file": "/k1"},
+            "aws": {
+                "region": "eu-west-1",
+                "identity": "access_key",
+                "credentials_file": "/k1",
+                "quotas": {"amazon.nova-lite-v1:0": ["L-00000000"]},
+            },
         },
         {
             "engine": "azure-openai",
             "urls": ["http://127.0.0.1:1"],
             "azure": {
+                "identity": "client_secret",
+                "costs": False,
+                "quotas": False,
                 "tenant": "t",
                 "client": "c",
                 "resource": "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a",
             },
             "authorization": {"credentials_file": "/k1"},
         },
-        {"engine": "vertex", "urls": ["http://127.0.0.1:1"], "google": {"project": "p", "key_file": "/k1"}},
+        {
+            "engine": "vertex",
+            "urls": ["http://127.0.0.1:1"],
+            "google": {"project": "p", "identity": "service_account", "key_file": "/k1", "billing_table": "p.d.t0"},
+        },
     ],
     "rules": ["builtin:gpu", "builtin:llm", "mine.yml"],
     "evaluation_interval": "15s",

@@ -10,6 +10,7 @@ import pytest
 from collectors.clouds.aws.keys import KeyPlace
 from collectors.clouds.aws.meters import AwsPlace
 from collectors.clouds.azure.token import Application
+from collectors.clouds.google.identities import GoogleIdentity
 from collectors.discovery.discovery import Discovery
 from collectors.engines.readiness import ReadinessSource
 from collectors.gpu.exporters import GpuExporterSource
@@ -267,7 +268,7 @@ async def test_a_clouds_metrics_are_read_at_its_own_address_with_the_groups_plac
                 Auth(credentials_file="/s"),
             ),
         ),
-        "vertex": (google := "https://monitoring.googleapis.com", (google, "p", "/j", None)),
+        "vertex": (google := "https://monitoring.googleapis.com", (google, "p", GoogleIdentity(file="/j"), None)),
     }
     for _, recipe in recipes.values():
         await recipe.made().close()
@@ -283,7 +284,10 @@ def test_each_of_several_accounts_at_one_address_is_read_with_its_own_key(fleet:
         """
     )
     factory = SourceFactory(plan_scraping(loaded), 1000, SeriesStore(retention_s=60.0))
-    assert [factory.recipe(target).arguments[1:3] for target in targets(loaded)] == [("p", "/p"), ("q", "/q")]
+    assert [factory.recipe(target).arguments[1:3] for target in targets(loaded)] == [
+        ("p", GoogleIdentity(file="/p")),
+        ("q", GoogleIdentity(file="/q")),
+    ]
 
 
 def test_two_accounts_that_would_be_one_target_are_refused(fleet: Write) -> None:

@@ -69,6 +69,64 @@ targets:
     ]
 
 
+def test_an_identity_has_the_fields_of_its_kind_alone(tmp_path: Path) -> None:
+    resource = "resource: /subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
+    text = f"""\
+targets:
+  - {{engine: bedrock, aws: {{region: eu-west-1, identity: web_identity}}}}
+  - {{engine: azure-openai, azure: {{identity: workload_identity, {resource}}}}}
+  - {{engine: azure-openai, azure: {{identity: managed_identity, client: c, {resource}}}}}
+  - {{engine: vertex, google: {{project: p, identity: metadata_server}}}}
+  - {{engine: vertex, google: {{project: p, identity: external_account, credentials_file: f}}}}
+  - {{engine: bedrock, aws: {{region: eu-west-1, identity: chain}}}}
+  - {{engine: bedrock, aws: {{region: eu-west-1, identity: instance, credentials_file: f, profile: q}}}}
+  - {{engine: azure-openai, azure: {{{resource}}}, {KEY}}}
+  - {{engine: azure-openai, azure: {{identity: managed_identity, tenant: t, {resource}}}, {KEY}}}
+  - {{engine: vertex, google: {{project: p}}}}
+  - {{engine: vertex, google: {{project: p, identity: external_account, key_file: f}}}}
+  - {{engine: vertex, google: {{project: p, identity: metadata_server, key_file: f}}}}
+"""
+    assert faults(tmp_path, text) == [
+        "8: targets[5].aws.identity: expected one of: access_key, web_identity, container, instance; got 'chain'",
+        "9: targets[6].aws.credentials_file: is not for identity instance, which has no file; remove it",
+        "9: targets[6].aws.profile: is not for identity instance, which has no file; remove it",
+        "10: targets[7].azure.client: is required for identity client_secret",
+        "10: targets[7].azure.tenant: is required for identity client_secret",
+        "11: targets[8].authorization: is not for an azure.identity without a secret; remove it",
+        "11: targets[8].azure.tenant: is not for identity managed_identity, which belongs to one tenant; remove it",
+        "12: targets[9].google.key_file: is required for identity service_account",
+        "13: targets[10].google.credentials_file: is required for identity external_account",
+        "13: targets[10].google.key_file: is not for identity external_account; use credentials_file:",
+        "14: targets[11].google.key_file: is not for identity metadata_server, which has no file; remove it",
+    ]
+
+
+def test_a_billing_table_is_a_whole_name_and_lets_a_budget_name_the_account(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {engine: vertex, google: {project: p, identity: metadata_server, billing_table: "p`; DROP TABLE x"}}
+  - {engine: vertex, labels: {job: b}, google: {project: p, identity: metadata_server, billing_table: p.d.t_1}}
+cost: {gpu_hour_usd: 1, budgets: [{account: b, monthly_usd: 5}]}
+"""
+    assert [line for line in faults(tmp_path, text) if "models" not in line] == [
+        "3: targets[0].google.billing_table: expected PROJECT.DATASET.TABLE such as "
+        "billing.export.gcp_billing_export_v1_01AB23_45CD67, got 'p`; DROP TABLE x'"
+    ]
+
+
+def test_quotas_are_of_bedrocks_models_by_their_codes(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {engine: bedrock, aws: {region: eu-west-1, quotas: {amazon.nova-lite-v1:0: [L-254CACF4]}}}
+  - {engine: bedrock, aws: {region: eu-west-1, quotas: {m: [tokens]}}}
+  - {engine: sagemaker, aws: {region: eu-west-1, quotas: {m: [L-254CACF4]}}}
+"""
+    assert faults(tmp_path, text) == [
+        "4: targets[1].aws.quotas.m[0]: expected the code of a quota such as L-254CACF4, got 'tokens'",
+        "5: targets[2].aws.quotas: is for engine bedrock; remove it",
+    ]
+
+
 def test_an_account_without_costs_has_no_budget(tmp_path: Path) -> None:
     text = """\
 targets: [{engine: bedrock, aws: {region: eu-west-1}}]
@@ -76,7 +134,7 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
 """
     assert [line for line in faults(tmp_path, text) if "models" not in line] == [
         "3: cost.budgets[0].account: 'bedrock' is not one of accounts (targets with the engine openai or "
-        "anthropic, or with aws: {costs: true}): there are none"
+        "anthropic, or of a cloud whose costs are read): there are none"
     ]
     assert [
         line for line in faults(tmp_path, text.replace("eu-west-1", "eu-west-1, costs: true")) if "models" not in line
@@ -95,7 +153,7 @@ cost: {gpu_hour_usd: 1, budgets: [{account: bedrock, monthly_usd: 5}]}
             "{account: anthropic, monthly_usd: 5}",
             [
                 "5: cost.budgets[0].account: 'anthropic' is not one of accounts (targets with the engine openai or "
-                "anthropic, or with aws: {costs: true}): openai, research"
+                "anthropic, or of a cloud whose costs are read): openai, research"
             ],
         ),
         ("{monthly_usd: 5}", ["5: cost.budgets[0]: needs one of model:, account:"]),

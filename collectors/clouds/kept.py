@@ -1,0 +1,106 @@
+"""A credential that an issuer gives for a time: fetched, kept, and renewed before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from collectors.clouds.waiting import RETRY_S, Limited
+from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
+
+RENEW_S = 300.0
+"""Seconds before its end at which a credential is renewed. Most last an hour; of a shorter one, half its time."""
+_MAX_S = 30 * 86_400.0
+"""A longer time is no time of a credential."""
+T = TypeVar("T")
+
+
+class Issued(NamedTuple, Generic[T]):
+    """A credential and its end."""
+
+    value: T
+    until: float
+    """Unix seconds."""
+
+
+class Kept(ABC, Generic[T]):
+    """One credential for one API. `wall` gives unix seconds."""
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self._issued: Issued[T] | None = None
+        self._renew_at = 0.0
+        self._one, self._tries = asyncio.Lock(), 0
+        self._failure: ScrapeError | None = None
+        self.remark = ""
+        """Cause for which the credential could not be renewed while the last one is used; "": there is none."""
+
+    async def current(self) -> T:
+        """Return a credential that has not ended. All who ask at one time share one renewal.
+
+        While the issuer fails, the last credential is used until its end. Raises ScrapeError, without a secret, and
+        ExpositionError for an answer of another form.
+        """
+        before = self._tries
+        async with self._one:
+            if self._issued is None or self._wall() >= self._renew_at:
+                if self._failure and self._tries != before:  # another caller has tried meanwhile
+                    raise self._failure
+                await self._renew()
+            assert self._issued is not None
+            return self._issued.value
+
+    def forget(self) -> bool:
+        """Fetch a new credential at the next use: this one was refused. Return whether there can be another."""
+        self._issued = None
+        return True
+
+    async def close(self) -> None:
+        """Close the connections to the issuer."""
+
+    async def _renew(self) -> None:
+        self._failure = None
+        try:
+            found = await self._fetch()
+            lasts_s = found.until - self._wall()
+            if lasts_s <= 0:
+                raise UnexpectedStatus("the issuer gave a credential that has ended; is this host's clock right?")
+        except ScrapeError as error:
+            if self._issued is None or self._wall() >= self._issued.until:
+                self._issued, self._failure = None, error
+                raise
+            wait_s = error.wait_s if isinstance(error, Limited) else RETRY_S
+            self._renew_at = min(self._issued.until, self._wall() + wait_s)
+            self.remark = f"the credentials cannot be renewed, and the last ones are used to their end: {error}"
+        else:
+            self.remark = ""
+            self._issued, self._renew_at = found, found.until - min(RENEW_S, lasts_s / 2)
+        finally:
+            self._tries += 1
+
+    @abstractmethod
+    async def _fetch(self) -> Issued[T]:
+        """Return a new credential. Raises ScrapeError."""
+
+
+def bearer(found: Mapping[str, Any], now: float) -> Issued[str]:
+    """Return the access token of an answer of OAuth 2; `now` is in unix seconds.
+
+    Azure gives its numbers as text, and its App Service `expires_on` (unix seconds) alone. Raises ExpositionError.
+    """
+    token = found.get("access_token")
+    lasts, until = _seconds(found.get("expires_in")), _seconds(found.get("expires_on"))
+    if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
+        raise ExpositionError("the token: the answer has no access_token", 0)
+    if lasts is None and until is None:
+        raise ExpositionError("the token: the answer has no access_token with expires_in or expires_on", 0)
+    return Issued(token, min(now + _MAX_S, until or 0.0 if lasts is None else now + lasts))
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 13:
+        return float(value)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1e12 else None
