@@ -16,14 +16,17 @@ from controlplane.discovery.kubernetes.reaching import joined_faults, reached
 from controlplane.discovery.kubernetes.resources import monitors_of, namespaces, secret
 from controlplane.discovery.monitors.listing import NAMESPACES, SECRETS
 from controlplane.discovery.monitors.monitor import Kind, Monitor
-from controlplane.discovery.monitors.secrets import secrets_named, unread
+from controlplane.discovery.monitors.secrets import FAULT, secrets_named, unread
 from controlplane.errors import ControlPlaneError
+from controlplane.traffic.driver import EngineRefused
 from controlplane.traffic.kubernetes.account import IN_POD
 from controlplane.traffic.kubernetes.cluster import Cluster
 from controlplane.traffic.kubernetes.resource import Json, Resource
 
 PAUSE_S = 1.0
 """Least seconds between two answers. Chosen: a deployment of monitors changes many of them in each second."""
+AT_ONCE = 4
+"""Number of Secrets that are read at the same time. Chosen: a server that hangs must not delay each of them."""
 SECRETS_S = 30.0
 """Seconds after which Secrets are read again. Chosen: kubelets show a changed one after about a minute."""
 
@@ -56,6 +59,8 @@ class _Watched:
         self._collections = list(chain.from_iterable(self._of_kinds.values()))
         self._found: _Found | None = None
         self._answers = 0
+        self._secrets: dict[str, Json] = {}
+        """The last good content of each Secret, by namespace/name."""
 
     async def run(self, heard: Hears) -> None:
         """Watch, and tell the objects after changes, until cancelled."""
@@ -85,9 +90,11 @@ class _Watched:
             for plural, those in self._of_kinds.items()
             if any(collection.version for collection in those)
         }
-        if secrets := await self._secrets(found):
+        secrets, secret_faults = await self._read_secrets(found)
+        if secrets:
             found[SECRETS] = secrets
-        faults = list(dict.fromkeys(collection.fault for collection in self._collections if collection.fault))
+        of_kinds = [collection.fault for collection in self._collections if collection.fault]
+        faults = list(dict.fromkeys([*of_kinds, *secret_faults]))
         is_news = found != self._found
         if is_news:
             self._found, self._answers = found, self._answers + 1
@@ -97,16 +104,32 @@ class _Watched:
             heard.failed(DiscoveryError(f"{self._sd.place}: {joined_faults(faults)}"))
         return bool(secrets)
 
-    async def _secrets(self, found: _Found) -> tuple[Json, ...]:
+    async def _read_secrets(self, found: _Found) -> tuple[tuple[Json, ...], list[str]]:
+        """Return the Secrets that monitors need, and why some of them may not be up to date."""
         names = await self._means.in_thread(_named, found)
-        return tuple([await self._secret(*name.split("/")) for name in names])
+        places = asyncio.Semaphore(AT_ONCE)
+        faults: list[str] = []
 
-    async def _secret(self, namespace: str, name: str) -> Json:
+        async def one(name: str) -> Json:
+            async with places:
+                return await self._secret(name, faults)
+
+        read = await asyncio.gather(*map(one, names))
+        self._secrets = {name: each for name, each in zip(names, read, strict=True) if FAULT not in each}
+        return tuple(read), sorted(faults)
+
+    async def _secret(self, name: str, faults: list[str]) -> Json:
+        namespace, _, own = name.partition("/")
         try:
-            found = await self._cluster.get(secret(namespace, name))
-            return {"metadata": {"namespace": namespace, "name": name}, "data": found.get("data")}
+            found = await self._cluster.get(secret(namespace, own))
+        except EngineRefused as error:  # it is not there, or may not be read
+            return unread(namespace, own, str(error))
         except ControlPlaneError as error:
-            return unread(namespace, name, str(error))
+            if (last := self._secrets.get(name)) is None:
+                return unread(namespace, own, str(error))
+            faults.append(str(error))
+            return last
+        return {"metadata": {"namespace": namespace, "name": own}, "data": found.get("data")}
 
 
 def _named(found: _Found) -> list[str]:
