@@ -15,9 +15,9 @@ from controlplane.config.auth import auth_of
 from controlplane.config.model import ScrapeSection
 from controlplane.config.scraping.prometheus_operator import LabelSelectorSection, PrometheusOperatorSection
 from controlplane.config.scraping.targets import TargetGroup
-from controlplane.discovery.monitors.jobs import Defaults
 from controlplane.discovery.monitors.label_selector import Requirement, Requirements
 from controlplane.discovery.monitors.listing import NAMESPACES, Selected, Selection, listed
+from controlplane.discovery.monitors.made import Defaults
 from controlplane.discovery.monitors.monitor import Kind
 
 
@@ -71,6 +71,8 @@ class MonitorsSource:
         selectors = {
             Kind.SERVICE: (operator.service_monitor_selector, operator.service_monitor_namespace_selector),
             Kind.POD: (operator.pod_monitor_selector, operator.pod_monitor_namespace_selector),
+            Kind.PROBE: (operator.probe_selector, operator.probe_namespace_selector),
+            Kind.SCRAPE: (operator.scrape_config_selector, operator.scrape_config_namespace_selector),
         }
         return {
             kind: Selected(_requirements(monitors), _requirements(spaces))

@@ -35,10 +35,12 @@ class LabelSelectorSection(Model):
 
 
 _ALL = LabelSelectorSection()
+_KINDS = ("service_monitor", "pod_monitor", "probe", "scrape_config")
+"""Begin the names of the fields of each kind of monitors."""
 
 
 class PrometheusOperatorSection(Access):
-    """A cluster whose ServiceMonitors and PodMonitors say what is scraped."""
+    """A cluster whose ServiceMonitors, PodMonitors, Probes and ScrapeConfigs say what is scraped."""
 
     api_server: HttpUrl | None = None
     kubeconfig_file: FilePath | None = None
@@ -49,6 +51,12 @@ class PrometheusOperatorSection(Access):
     pod_monitor_selector: LabelSelectorSection | None = Field(default=_ALL)
     """None: no PodMonitor is read."""
     pod_monitor_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    probe_selector: LabelSelectorSection | None = None
+    """None: no Probe is read."""
+    probe_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    scrape_config_selector: LabelSelectorSection | None = None
+    """None: no ScrapeConfig is read."""
+    scrape_config_namespace_selector: LabelSelectorSection = Field(default=_ALL)
     service_discovery_role: Literal["endpoints", "endpointslice"] = "endpoints"
 
     @check
@@ -66,5 +74,7 @@ class PrometheusOperatorSection(Access):
 
     @check
     def _reads_some_kind(self) -> Iterator[Fault]:
-        if self.service_monitor_selector is None and self.pod_monitor_selector is None:
-            yield Fault((), "service_monitor_selector: and pod_monitor_selector: cannot both be null")
+        if all(getattr(self, f"{kind}_selector") is None for kind in _KINDS):
+            yield Fault(
+                (), f"reads nothing: one of {', '.join(f'{kind}_selector' for kind in _KINDS)} must not be null"
+            )

@@ -13,15 +13,21 @@ from collectors.relabel import Action, RelabelRule
 from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors import secrets
 from controlplane.discovery.monitors.fields import FieldError
-from controlplane.discovery.monitors.jobs import Defaults, Made, list_of, namespaces_of, read_monitor
+from controlplane.discovery.monitors.jobs import namespaces_of
 from controlplane.discovery.monitors.label_selector import Requirements, selects
+from controlplane.discovery.monitors.made import Defaults, Made, list_of
 from controlplane.discovery.monitors.monitor import Kind, Monitor
+from controlplane.discovery.monitors.reading import read_monitor
 from controlplane.traffic.kubernetes.resource import Json, text_at, value_at
 
 OTHERS = "prometheus_operator"
 """Job of the pods that no monitor looks at."""
-NAMESPACES, SECRETS = "namespaces", "secrets"
-"""Kinds of objects besides the monitors."""
+NAMESPACES = "namespaces"
+"""A kind of objects besides the monitors, and what these name."""
+MAX_GROUPS = 20_000
+"""Most groups of all monitors. Chosen: ten times those of a large cluster; each has rules of its own."""
+_OF_PODS = (Kind.SERVICE, Kind.POD)
+"""Kinds whose monitors look at pods."""
 MAX_NAMED = 3
 """Number of monitors that a sentence names."""
 
@@ -42,7 +48,7 @@ Selection = Mapping[Kind, Selected]
 
 def listed(objects: Objects, selection: Selection, defaults: Defaults) -> ListedGroups:
     """Return the groups of a cluster's monitors. `objects` are by the plurals of the API."""
-    found = secrets.by_key(objects.get(SECRETS, ()))
+    found = secrets.by_name(objects)
     spaces = {text_at(dict(each), "metadata", "name"): dict(each) for each in objects.get(NAMESPACES, ())}
     groups: list[DiscoveryGroup] = []
     left_out: list[str] = []
@@ -53,11 +59,15 @@ def listed(objects: Objects, selection: Selection, defaults: Defaults) -> Listed
         remarks += _unselected(kind, [each for each in monitors if not _is_selected(each, selected, spaces)])
         for monitor in sorted((each for each in monitors if _is_selected(each, selected, spaces)), key=str):
             made = read_monitor(monitor, defaults, secrets.reader(monitor, found))
+            if len(groups) + len(made.groups) > MAX_GROUPS:
+                left_out.append(f"{monitor}: the monitors before it have {MAX_GROUPS} endpoints, so it is left out")
+                continue
             groups += made.groups
             left_out += made.left_out
             remarks += made.remarks
-            covered = _with(covered, monitor, made)
-    if covered is not None and any(kind.value.plural in objects for kind in selection):
+            if kind in _OF_PODS:
+                covered = _with(covered, monitor, made)
+    if covered is not None and any(kind in selection and kind.value.plural in objects for kind in _OF_PODS):
         groups.append(_others(defaults, covered))
     return ListedGroups(tuple(groups), tuple(remarks), left_out=tuple(left_out))
 

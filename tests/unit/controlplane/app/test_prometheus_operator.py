@@ -16,7 +16,7 @@ from controlplane.app.parts.scraping import Scraping
 from controlplane.config.loader import LoadedFleet
 from tests.fakes.kubernetes import ApiServer, Rule
 from tests.fakes.kubernetes.errors import ApiError
-from tests.fakes.monitors import pod_monitor, service_monitor
+from tests.fakes.monitors import pod_monitor, probe, scrape_config, service_monitor
 from tests.patience import HANG_S
 from tests.unit.controlplane.app.test_scraping_reload import scraping
 
@@ -244,6 +244,33 @@ async def test_secrets_that_a_monitor_names_are_read_and_not_shown(
         assert "s3cret" not in caplog.text
 
 
+async def test_probes_and_scrape_configs_are_read_where_they_are_asked_for(fleet: Write) -> None:
+    ca = "-----BEGIN CERTIFICATE-----\nAAAA\n"
+    metadata = {"name": "trust", "namespace": "llm"}
+    more = ", probe_selector: {match_labels: {team: ml}}, scrape_config_selector: {}"
+    asked = {"targets": {"staticConfig": {"static": ["https://chat"]}}, "prober": {"url": "blackbox:9115"}}
+    labelled = probe(**asked)
+    labelled["metadata"]["labels"] = {"team": "ml"}
+    from_map = {"tlsConfig": {"ca": {"configMap": {"name": "trust", "key": "ca.crt"}}}}
+    async with ApiServer(namespaces=("llm",)) as api:
+        api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": ca, "other": "x"}})
+        for each in (labelled, probe("unlabelled", **asked), pod("a", "10.0.0.1", app="vllm")):
+            api.put(each)
+        pods = {"role": "Pod", "selectors": [{"role": "Pod", "label": "app=vllm"}]}
+        api.put(scrape_config(staticConfigs=[{"targets": ["b:1"]}], kubernetesSDConfigs=[pods], **from_map))
+        async with following(fleet(entry(api, more))) as running:
+            scraped = "scrapeConfig/llm/test"
+            wanted = [
+                ("probe/llm/test", "https://chat", ""), (scraped, "10.0.0.1:8000", ""), (scraped, "b:1", "")
+            ]  # fmt: skip
+            await becomes(running, targets, wanted)
+            assert {h.target.auth.ca for h in running.health() if h.target.auth} == {ca}
+            assert "do not select Probe llm/unlabelled" in "".join(running.remarks())
+        async with following(fleet(entry(api))) as running:
+            await becomes(running, lambda r: r.all_known(), True)
+            assert targets(running) == []
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", "../../other/secrets/keys", "keys?x=1", "x%2f..%2fkeys", "k" * 254, "K"])
 async def test_a_name_that_no_secret_has_is_not_asked_for_and_stops_no_other_monitor(fleet: Write, name: str) -> None:
     async with ApiServer(namespaces=("llm",)) as api:
@@ -328,7 +355,8 @@ async def test_check_tells_a_missing_kind_and_a_missing_right_with_their_cure(tm
         ("{prometheus_operator: {}, engine: probe}", "engine: engine probe is not for prometheus_operator; give it an"
          " entry of its own"),
         ("{prometheus_operator: {service_monitor_selector: null, pod_monitor_selector: null}}",
-         "prometheus_operator: service_monitor_selector: and pod_monitor_selector: cannot both be null"),
+         "prometheus_operator: reads nothing: one of service_monitor_selector, pod_monitor_selector, probe_selector, "
+         "scrape_config_selector must not be null"),
         ("{prometheus_operator: {pod_monitor_selector: {match_expressions: [{key: a, operator: In}]}}}",
          "prometheus_operator.pod_monitor_selector.match_expressions[0].values: operator In needs some"),
         ("{prometheus_operator: {kubeconfig_file: k, basic_auth: {username: u, password_file: p}}}",

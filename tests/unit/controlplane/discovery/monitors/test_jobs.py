@@ -12,12 +12,14 @@ from collectors.discovery.group import DiscoveryGroup
 from collectors.discovery.kubernetes_roles import Role
 from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.monitors.list_part import ListPart
+from collectors.target import Auth
 from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors.access import Secret
 from controlplane.discovery.monitors.fields import Fields
-from controlplane.discovery.monitors.jobs import Defaults, Made, read_monitor
+from controlplane.discovery.monitors.made import Defaults, Made
 from controlplane.discovery.monitors.monitor import Kind, Monitor
+from controlplane.discovery.monitors.reading import read_monitor
 from tests.fakes.monitors import pod_monitor, service_monitor
 
 AT = KubernetesSd(Role.POD, api_server="http://api")
@@ -212,8 +214,10 @@ PODS = (
 )
 
 
-def told_secret(of: Fields, field: str) -> str:
+def told_secret(of: Fields, field: str, *, of_map: bool = False) -> str:
     reference = of.fields(field)
+    if field in ("secret", "configMap"):
+        return f"-----BEGIN CERTIFICATE----- {field} {reference.text('name')}"
     return f"{reference.text('name')}-{reference.text('key')}"
 
 
@@ -274,8 +278,8 @@ LEFT_OUT = (
         "endpoints[1].tlsConfig.caFile: names a file of this process, which a monitor may not read; use a Secret",
     ),
     (
-        {"tlsConfig": {"ca": {"configMap": {"name": "c", "key": "ca.crt"}}}},
-        "endpoints[1].tlsConfig.ca: is not supported; add the authority to those that this host trusts",
+        {"tlsConfig": {"ca": {"configMap": {"name": "c", "key": "k"}, "secret": {"name": "c", "key": "k"}}}},
+        "endpoints[1].tlsConfig.ca: secret and configMap cannot both be given",
     ),
     (
         {"tlsConfig": {"keySecret": {"name": "c", "key": "k"}}},
@@ -287,7 +291,7 @@ LEFT_OUT = (
     ({"scrapeTimeout": "1ms"}, "endpoints[1].scrapeTimeout: 1ms is shorter than 1s, the shortest that is taken"),
     ({"path": "/" * 4097}, "endpoints[1].path: has 4097 characters; at most 4096 are taken"),
     ({"path": "/\ud800"}, "endpoints[1].path: holds half of a character, which cannot be sent"),
-    ({"params": {"a": ["b" * 5000]}}, "endpoints[1].params.a: has 5000 characters; at most 4096 are taken"),
+    ({"params": {"a": ["b" * 5000]}}, "endpoints[1].params.a[0]: has 5000 characters; at most 4096 are taken"),
     ({"x" * 5000: 1}, f"endpoints[1].{'x' * 100}: has 5000 characters; at most 4096 are taken"),
     ({"interval": "soon"}, "endpoints[1].interval: expected a duration such as 15s, 2m or 1h30m, got 'soon'"),
     ({"scrapeTimeout": "31s"}, "endpoints[1].scrapeTimeout: is longer than the interval of 30 s"),
@@ -382,3 +386,32 @@ def test_a_monitor_of_too_many_endpoints_is_left_out_in_one_sentence() -> None:
     assert made(Kind.SERVICE, service_monitor(endpoints=hundred * 2)) == Made(
         (), ("ServiceMonitor llm/test: endpoints: has 200 entries; at most 100 are taken, so it is left out",)
     )
+
+
+def test_an_empty_entry_of_a_list_of_labels_is_told_by_its_place_and_takes_no_target_away() -> None:
+    found = made(
+        Kind.SERVICE, service_monitor(targetLabels=["", "team"], podTargetLabels=["model", ""], endpoints=[{}])
+    )
+    (group,) = found.groups
+    assert {"team", "model"} <= {rule.target_label for rule in group.relabel}
+    assert len(group.relabel) == len(made(Kind.SERVICE, service_monitor(endpoints=[{}])).groups[0].relabel) + 2
+    assert found.remarks == (
+        "ServiceMonitor llm/test: targetLabels[0] is empty and has no effect",
+        "ServiceMonitor llm/test: podTargetLabels[1] is empty and has no effect",
+    )
+    wrong = pod_monitor(podTargetLabels=["model", 7], podMetricsEndpoints=[{}])
+    assert made(Kind.POD, wrong).left_out == (
+        "PodMonitor llm/test: podTargetLabels[1]: expected a text, got the number 7, so it is left out",
+    )
+
+
+@pytest.mark.parametrize("of", ["secret", "configMap"])
+def test_an_authority_may_come_from_a_secret_or_a_config_map(of: str) -> None:
+    endpoint = {"tlsConfig": {"ca": {of: {"name": "c", "key": "ca.crt"}}}}
+    (group,) = made(Kind.SERVICE, service_monitor(endpoints=[endpoint])).groups
+    assert group.auth == Auth(ca=f"-----BEGIN CERTIFICATE----- {of} c")
+    (sentence,) = made(
+        Kind.SERVICE, service_monitor(endpoints=[endpoint]), lambda of, field, *, of_map=False: "s3cret"
+    ).left_out
+    assert f"tlsConfig.ca.{of}: expected a certificate in PEM, which begins with -----BEGIN CERT" in sentence
+    assert "s3cret" not in sentence

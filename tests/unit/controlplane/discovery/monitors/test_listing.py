@@ -10,9 +10,9 @@ from collectors.discovery.kubernetes_roles import Role
 from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.monitors.list_part import ListPart
 from collectors.discovery.monitors.selector_operator import Operator
-from controlplane.discovery.monitors.jobs import Defaults
 from controlplane.discovery.monitors.label_selector import Requirement, selects
 from controlplane.discovery.monitors.listing import OTHERS, Selected, listed
+from controlplane.discovery.monitors.made import Defaults
 from controlplane.discovery.monitors.monitor import Kind
 from tests.fakes.monitors import pod_monitor, service_monitor
 
