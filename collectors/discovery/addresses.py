@@ -45,7 +45,8 @@ def target_of(group: DiscoveryGroup, address: str, labels: Mapping[str, str], wh
     discovered = _discovered(group, address, labels, where)
     found = relabelled(discovered, group.relabel)
     if found is None:
-        return DroppedTarget(group.job or discovered["job"], labels_of(discovered), group.relabel, group.words)
+        job, labels_before = group.job or discovered["job"], labels_of(discovered)
+        return DroppedTarget(job, labels_before, group.relabel, group.words, group.last_resort)
     if group.relabel:
         where = f"{where}: {address[:80]!r} after relabel_configs"
     # A path that the rules have emptied is the root, and not the group's path.

@@ -69,6 +69,9 @@ class DiscoveryGroup:
     """Largest number of samples that `metric_relabel` may leave of a scrape; 0: any number."""
     words: RuleWords | None = None
     """Words for `relabel` where it was made of other settings."""
+    last_resort: tuple[str, ...] = ()
+    """Labels that say what an address belongs to. With any, the group only says why something is not scraped: an
+    address that it drops is told only where no other group has one with the same values of these labels."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class DroppedTarget:
     rules: tuple[RelabelRule, ...] = ()
     words: RuleWords | None = None
     """Words for the rules where nobody has written them."""
+    last_resort: tuple[str, ...] = ()
+    """Labels by which it is looked for in other groups, and told only if it is in none."""
 
     @cached_property
     def reason(self) -> str:

@@ -1,4 +1,4 @@
-"""What monitors of all kinds have in common: their defaults, their result, their times and their lists. Pure."""
+"""Parts that monitors of all kinds share: their defaults, their result, their times and their lists. Pure."""
 
 from __future__ import annotations
 

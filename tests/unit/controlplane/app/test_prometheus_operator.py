@@ -188,6 +188,31 @@ async def test_it_is_told_of_each_monitor_why_a_pod_is_not_scraped(fleet: Write)
             assert running.faults() == ()
 
 
+async def test_a_pod_that_no_monitor_sees_has_a_reason(fleet: Write) -> None:
+    behind = "a Service must select the pod: only ServiceMonitors look at its namespace, and it is behind none"
+    async with ApiServer(namespaces=("llm", "batch")) as api:
+        for each in (
+            pod("served-0", "10.0.0.1", app="vllm"),
+            pod("alone-0", "10.0.0.2", app="vllm"),
+            pod("far-0", "10.0.0.3", "batch"),
+            *service("vllm", ("served-0", "10.0.0.1"), team="ops"),
+            service_monitor("of-ml", selector={"matchLabels": {"team": "ml"}}, endpoints=[{"port": "http"}]),
+        ):
+            api.put(each)
+        async with following(fleet(entry(api))) as running:
+            await becomes(running, lambda r: reasons(r, "alone-0"), [("prometheus_operator", behind)])
+            assert [job for job, _ in reasons(running, "served-0")] == ["serviceMonitor/llm/of-ml/0"]
+            assert [job for job, _ in reasons(running, "far-0")] == ["prometheus_operator"]
+            for each in service("alone", ("alone-0", "10.0.0.2"), team="ml"):
+                api.put(each)
+            await becomes(running, targets, [("alone", "10.0.0.2:8000", "alone-0")])
+            assert reasons(running, "alone-0") == []
+            api.put(service_monitor("all", namespaceSelector={"any": True}, endpoints=[{"port": "http"}]))
+            await becomes(running, lambda r: reasons(r, "far-0"), [("prometheus_operator", behind)])
+            api.put(pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{"port": "metrics"}]))
+            await becomes(running, lambda r: [job for job, _ in reasons(r, "far-0")], ["podMonitor/llm/all/0"])
+
+
 async def test_three_hundred_monitors_share_the_watches(fleet: Write) -> None:
     names = [f"team-{number}" for number in range(30)]
     async with ApiServer(namespaces=names) as api:
