@@ -11,6 +11,7 @@ from collectors.discovery.kubernetes_roles import Role, conflicts
 from collectors.discovery.monitors.selector_operator import Operator
 from controlplane.config.checking import Fault, check
 from controlplane.config.scraping.kubernetes_sd import NamespacesSection
+from controlplane.config.scraping.relabel import RelabelSection
 from controlplane.config.vocabulary import Access, FilePath, HttpUrl, Model, Text
 
 
@@ -32,6 +33,15 @@ class LabelSelectorSection(Model):
 
     match_labels: dict[Text, Text] = Field(default={})
     match_expressions: tuple[ExpressionSection, ...] = ()
+
+
+class ScrapeClassSection(Access):
+    """Settings that monitors take over by the name in their `scrapeClass`."""
+
+    name: Text
+    default: bool = False
+    relabel_configs: tuple[RelabelSection, ...] = ()
+    metric_relabel_configs: tuple[RelabelSection, ...] = ()
 
 
 _ALL = LabelSelectorSection()
@@ -57,6 +67,7 @@ class PrometheusOperatorSection(Access):
     scrape_config_selector: LabelSelectorSection | None = None
     """None: no ScrapeConfig is read."""
     scrape_config_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    scrape_classes: tuple[ScrapeClassSection, ...] = ()
     service_discovery_role: Literal["endpoints", "endpointslice"] = "endpoints"
 
     @check
@@ -71,6 +82,17 @@ class PrometheusOperatorSection(Access):
         )
         for field, sentence in found:
             yield Fault((field,) if field else (), sentence)
+
+    @check
+    def _classes_differ(self) -> Iterator[Fault]:
+        seen: set[str] = set()
+        defaults = [number for number, each in enumerate(self.scrape_classes) if each.default]
+        for number, each in enumerate(self.scrape_classes):
+            if each.name in seen:
+                yield Fault(("scrape_classes", number, "name"), f"{each.name!r} is there twice; rename one")
+            seen.add(each.name)
+        for number in defaults[1:]:
+            yield Fault(("scrape_classes", number, "default"), "only one class can be the default")
 
     @check
     def _reads_some_kind(self) -> Iterator[Fault]:

@@ -18,7 +18,6 @@ from controlplane.discovery.monitors.made import (
     MAX_ENDPOINTS,
     Defaults,
     Made,
-    check_class,
     foreign,
     list_of,
     namespaces_in,
@@ -30,6 +29,7 @@ from controlplane.discovery.monitors.made import (
 from controlplane.discovery.monitors.monitor import Kind, Monitor
 from controlplane.discovery.monitors.relabelings import relabelings
 from controlplane.discovery.monitors.rules import empty_labels, own_rules
+from controlplane.discovery.monitors.scrape_class import class_of
 
 _ENDPOINT = (
     "port", "portNumber", "targetPort", "path", "scheme", "params", "interval", "scrapeTimeout", "honorLabels",
@@ -76,7 +76,7 @@ class _Whole:
 
     def __init__(self, monitor: Monitor, spec: Fields, defaults: Defaults) -> None:
         self._monitor, self._spec, self._defaults = monitor, spec, defaults
-        check_class(spec)
+        self._class = class_of(spec, defaults.classes)
         named = spec.text("serviceDiscoveryRole")
         if named and named not in _ROLES:
             raise spec.error("serviceDiscoveryRole", f"expected one of {', '.join(_ROLES)}, got {named!r}")
@@ -98,7 +98,8 @@ class _Whole:
         tell_stamps(endpoint, tell)
         params = endpoint.fields("params")
         interval_s, timeout_s = times_of(endpoint, "interval", "scrapeTimeout", self._defaults)
-        asked = list(own_rules(self._monitor, self._spec, endpoint, self._role))
+        asked = [*own_rules(self._monitor, self._spec, endpoint, self._role), *self._class.rules()]
+        own_auth = access.auth_of(endpoint, secret, tell)
         return DiscoveryGroup(
             "custom",
             sd=(self._sd,),
@@ -108,9 +109,9 @@ class _Whole:
             params=tuple(sorted((name, params.texts(name)) for name in params.names())),
             interval_s=interval_s,
             timeout_s=timeout_s,
-            auth=access.auth_of(endpoint, secret, tell),
+            auth=self._class.auth_of(own_auth, endpoint.fields("tlsConfig")),
             relabel=(*(each.rule for each in asked), *relabelings(endpoint, "relabelings")),
-            metric_relabel=tuple(relabelings(endpoint, "metricRelabelings")),
+            metric_relabel=(*self._class.metric_relabel, *relabelings(endpoint, "metricRelabelings")),
             of_prometheus=True,
             honor_labels=endpoint.flag("honorLabels", False),
             sample_limit=self._sample_limit,

@@ -13,6 +13,7 @@ from collectors.discovery.monitors.list_part import ListPart
 from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors.access import Tell
 from controlplane.discovery.monitors.fields import Fields
+from controlplane.discovery.monitors.scrape_class import Classes
 
 MAX_ENDPOINTS = 100
 """Most endpoints or sources of a monitor (chosen): each is a group of targets with rules of its own."""
@@ -29,6 +30,8 @@ class Defaults:
     """Role of the addresses behind Services."""
     interval_s: float = 30.0
     timeout_s: float = 10.0
+    classes: Classes = ()
+    """The scrape classes that monitors may name."""
 
 
 class Made(NamedTuple):
@@ -37,12 +40,6 @@ class Made(NamedTuple):
     groups: tuple[DiscoveryGroup, ...] = ()
     left_out: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-
-
-def check_class(spec: Fields) -> None:
-    """Raise FieldError for a scrape class."""
-    if spec.text("scrapeClass"):
-        raise spec.error("scrapeClass", "is defined in a Prometheus object, which is not read")
 
 
 def times_of(fields: Fields, interval: str, timeout: str, defaults: Defaults) -> tuple[float, float]:

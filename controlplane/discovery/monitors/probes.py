@@ -20,7 +20,6 @@ from controlplane.discovery.monitors.fields import FieldError, Fields
 from controlplane.discovery.monitors.made import (
     Defaults,
     Made,
-    check_class,
     foreign,
     list_of,
     namespaces_in,
@@ -31,6 +30,7 @@ from controlplane.discovery.monitors.made import (
 from controlplane.discovery.monitors.monitor import Kind, Monitor
 from controlplane.discovery.monitors.relabelings import relabelings
 from controlplane.discovery.monitors.rules import AskedRule, first_rules, selected
+from controlplane.discovery.monitors.scrape_class import class_of
 
 _SPEC = (
     "jobName", "prober", "module", "params", "targets", "interval", "scrapeTimeout", "metricRelabelings", "sampleLimit",
@@ -54,7 +54,7 @@ def read_probe(monitor: Monitor, defaults: Defaults, secret: access.Secret) -> M
 def _group(
     monitor: Monitor, spec: Fields, defaults: Defaults, secret: access.Secret, tell: access.Tell
 ) -> DiscoveryGroup | None:
-    check_class(spec)
+    by_class = class_of(spec, defaults.classes)
     prober, targets = spec.fields("prober"), spec.fields("targets")
     for sentence in (*unread(spec, _SPEC), *unread(prober, _PROBER)):
         tell(sentence)
@@ -72,14 +72,14 @@ def _group(
         params=tuple(_params(spec)),
         interval_s=interval_s,
         timeout_s=timeout_s,
-        auth=auth,
-        metric_relabel=tuple(relabelings(spec, "metricRelabelings")),
+        auth=by_class.auth_of(auth, spec.fields("tlsConfig")),
+        metric_relabel=(*by_class.metric_relabel, *relabelings(spec, "metricRelabelings")),
         of_prometheus=True,
         sample_limit=spec.number("sampleLimit"),
     )
     # As in the operator, staticConfig takes precedence.
     if targets.get("staticConfig") is not None:
-        return _static(monitor, spec, targets.fields("staticConfig"), base, tell)
+        return _static(monitor, spec, targets.fields("staticConfig"), base, defaults, tell)
     if targets.get("ingress") is not None:
         return _ingress(monitor, spec, targets.fields("ingress"), base, defaults, tell)
     raise targets.error("" if targets.path else "targets", "needs staticConfig or ingress")
@@ -93,7 +93,7 @@ def _params(spec: Fields) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _static(
-    monitor: Monitor, spec: Fields, static: Fields, base: DiscoveryGroup, tell: access.Tell
+    monitor: Monitor, spec: Fields, static: Fields, base: DiscoveryGroup, defaults: Defaults, tell: access.Tell
 ) -> DiscoveryGroup | None:
     for sentence in unread(static, ("static", "labels", "relabelingConfigs")):
         tell(sentence)
@@ -109,7 +109,7 @@ def _static(
     asked = [
         *first_rules(spec),
         AskedRule(RelabelRule(source_labels=("__address__",), target_label="__param_target")),
-        *_prober(spec),
+        *_prober(spec, defaults),
     ]
     return _ruled(replace(base, addresses=addresses, labels=labels_of(values)), asked, static, owner="")
 
@@ -137,14 +137,15 @@ def _ingress(
         AskedRule(RelabelRule(source_labels=(NAMESPACE,), target_label="namespace")),
         AskedRule(RelabelRule(source_labels=(f"{PREFIX}ingress_name",), target_label="ingress")),
         AskedRule(RelabelRule(source_labels=("__address__",), target_label="__tmp_ingress_address")),
-        *_prober(spec),
+        *_prober(spec, defaults),
     ]
     return _ruled(replace(base, sd=(sd,)), asked, ingress, owner=f"{monitor}: {ingress.path}")
 
 
-def _prober(spec: Fields) -> Iterator[AskedRule]:
+def _prober(spec: Fields, defaults: Defaults) -> Iterator[AskedRule]:
     yield AskedRule(RelabelRule(source_labels=("__param_target",), target_label="instance"))
     yield AskedRule(RelabelRule(target_label="__address__", replacement=spec.fields("prober").text("url")))
+    yield from class_of(spec, defaults.classes).rules()
 
 
 def _ruled(group: DiscoveryGroup, asked: list[AskedRule], of: Fields, owner: str) -> DiscoveryGroup:

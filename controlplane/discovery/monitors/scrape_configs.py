@@ -19,7 +19,6 @@ from controlplane.discovery.monitors.made import (
     MAX_ENDPOINTS,
     Defaults,
     Made,
-    check_class,
     tell_stamps,
     times_of,
     unread,
@@ -27,6 +26,7 @@ from controlplane.discovery.monitors.made import (
 from controlplane.discovery.monitors.monitor import Monitor
 from controlplane.discovery.monitors.relabelings import relabelings
 from controlplane.discovery.monitors.rules import first_rules
+from controlplane.discovery.monitors.scrape_class import class_of
 
 _OWN = (
     "jobName", "staticConfigs", "relabelings", "metricsPath", "scrapeInterval", "scrapeTimeout", "honorLabels",
@@ -75,7 +75,7 @@ def _base(
     monitor: Monitor, spec: Fields, defaults: Defaults, secret: access.Secret, tell: access.Tell
 ) -> DiscoveryGroup:
     """Return the settings that all sources share."""
-    check_class(spec)
+    by_class = class_of(spec, defaults.classes)
     known = (*_OWN, *(name for name in spec.names() if name.endswith(_SD)))
     for sentence in unread(spec, known):
         tell(sentence)
@@ -83,7 +83,7 @@ def _base(
     if not spec.flag("enableCompression", True):
         tell("enableCompression has no effect: pages may be compressed")
     interval_s, timeout_s = times_of(spec, "scrapeInterval", "scrapeTimeout", defaults)
-    params, asked = spec.fields("params"), list(first_rules(spec))
+    params, asked = spec.fields("params"), [*first_rules(spec), *by_class.rules()]
     return DiscoveryGroup(
         "custom",
         job=monitor.job(),
@@ -92,9 +92,9 @@ def _base(
         params=tuple(sorted((name, params.texts(name)) for name in params.names())),
         interval_s=interval_s,
         timeout_s=timeout_s,
-        auth=access.auth_of(spec, secret, tell),
+        auth=by_class.auth_of(access.auth_of(spec, secret, tell), spec.fields("tlsConfig")),
         relabel=(*(each.rule for each in asked), *relabelings(spec, "relabelings")),
-        metric_relabel=tuple(relabelings(spec, "metricRelabelings")),
+        metric_relabel=(*by_class.metric_relabel, *relabelings(spec, "metricRelabelings")),
         of_prometheus=True,
         honor_labels=spec.flag("honorLabels", False),
         sample_limit=spec.number("sampleLimit"),

@@ -72,7 +72,7 @@ def _note(monitor: Monitor, named: dict[Named, set[str]]) -> None:
         named.setdefault(one, set()).add(key)
         return ""
 
-    read_monitor(monitor, Defaults(KubernetesSd(Role.POD)), note)
+    read_monitor(monitor, Defaults(KubernetesSd(Role.POD), classes=None), note)
 
 
 def by_name(objects: Objects) -> Mapping[tuple[str, str], Json]:

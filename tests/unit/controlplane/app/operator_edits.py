@@ -23,6 +23,18 @@ _FIELDS: dict[str, dict[str, Any]] = {
     f"{_FIRST}.match_labels": {_FIRST: {"match_labels": {"a": "b"}}},
     **{f"{_FIRST}.match_expressions[].{field}": {_FIRST: _SELECTOR} for field in ("key", "operator", "values")},
     **{name: {name: _SELECTOR} for name in _OTHERS},
+    **{
+        f"scrape_classes[].{field}": {"scrape_classes": [{"name": "mesh", **new}]}
+        for field, new in {
+            "name": {},
+            "default": {"default": True},
+            "authorization": {"authorization": {"credentials_env": "E"}},
+            "basic_auth": {"basic_auth": {"username": "u", "password_file": "/p"}},
+            "tls": {"tls": {"insecure_skip_verify": True}},
+            "relabel_configs": {"relabel_configs": [{"target_label": "a", "replacement": "b"}]},
+            "metric_relabel_configs": {"metric_relabel_configs": [{"target_label": "a", "replacement": "b"}]},
+        }.items()
+    },
     "pod_monitor_selector (none)": {"pod_monitor_selector": None},
     **{
         f"{kind}_namespace_selector": {f"{kind}_selector": {}, f"{kind}_namespace_selector": _SELECTOR}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from collectors.target import Auth
 from controlplane.app.check import inspect_file
 from controlplane.app.parts.scraping import Scraping
 from controlplane.config.loader import LoadedFleet
@@ -296,6 +297,22 @@ async def test_probes_and_scrape_configs_are_read_where_they_are_asked_for(fleet
             assert targets(running) == []
 
 
+async def test_monitors_take_over_the_classes_of_fleet_yaml(fleet: Write) -> None:
+    rules = "relabel_configs: [{target_label: by, replacement: a}]"
+    more = f", scrape_classes: [{{name: a, tls: {{insecure_skip_verify: true}}, {rules}}}]"
+    async with ApiServer(namespaces=("llm",)) as api:
+        for each in (
+            pod("a", "10.0.0.1"),
+            secret(token="s3cret"),
+            pod_monitor(scrapeClass="a", podMetricsEndpoints=[{"bearerTokenSecret": {"name": "keys", "key": "token"}}]),
+        ):
+            api.put(each)
+        async with following(fleet(entry(api, more))) as running:
+            await becomes(running, lambda r: [h.target.auth for h in r.health()],
+                          [Auth(inline="s3cret", insecure_skip_verify=True)])  # fmt: skip
+            assert [dict(h.target.labels)["by"] for h in running.health()] == ["a"]
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", "../../other/secrets/keys", "keys?x=1", "x%2f..%2fkeys", "k" * 254, "K"])
 async def test_a_name_that_no_secret_has_is_not_asked_for_and_stops_no_other_monitor(fleet: Write, name: str) -> None:
     async with ApiServer(namespaces=("llm",)) as api:
@@ -382,6 +399,10 @@ async def test_check_tells_a_missing_kind_and_a_missing_right_with_their_cure(tm
         ("{prometheus_operator: {service_monitor_selector: null, pod_monitor_selector: null}}",
          "prometheus_operator: reads nothing: one of service_monitor_selector, pod_monitor_selector, probe_selector, "
          "scrape_config_selector must not be null"),
+        ("{prometheus_operator: {scrape_classes: [{name: a}, {name: a}]}}",
+         "prometheus_operator.scrape_classes[1].name: 'a' is there twice; rename one"),
+        ("{prometheus_operator: {scrape_classes: [{name: a, default: true}, {name: b, default: true}]}}",
+         "prometheus_operator.scrape_classes[1].default: only one class can be the default"),
         ("{prometheus_operator: {pod_monitor_selector: {match_expressions: [{key: a, operator: In}]}}}",
          "prometheus_operator.pod_monitor_selector.match_expressions[0].values: operator In needs some"),
         ("{prometheus_operator: {kubeconfig_file: k, basic_auth: {username: u, password_file: p}}}",

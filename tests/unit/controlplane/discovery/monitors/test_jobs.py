@@ -327,7 +327,7 @@ def test_an_endpoint_that_cannot_be_scraped_as_it_says_is_left_out_alone(fields:
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ({"scrapeClass": "tls"}, "scrapeClass: is defined in a Prometheus object, which is not read"),
+        ({"scrapeClass": "a"}, "scrapeClass: 'a' is none of scrape_classes: of prometheus_operator; define it there"),
         ({"selector": {"matchExpressions": [{"key": "a", "operator": "in", "values": ["b"]}]}},
          "selector.matchExpressions[0].operator: expected one of In, NotIn, Exists, DoesNotExist, got 'in'"),
         ({"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},

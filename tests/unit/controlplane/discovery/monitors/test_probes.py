@@ -140,7 +140,7 @@ STATIC_OF_ONE: dict[str, Any] = {"staticConfig": {"static": ["a"]}}
          "targets.staticConfig.static[1]: expected a text, got the number 7"),
         ({"prober": PROBER, "targets": {"ingress": {"selector": {"matchLabels": {"a": 1}}}}},
          "targets.ingress.selector.matchLabels.a: expected a text, got the number 1"),
-        ({"prober": PROBER, "targets": STATIC_OF_ONE, "scrapeClass": "x"}, "scrapeClass: is defined in a Prometheus"),
+        ({"prober": PROBER, "targets": STATIC_OF_ONE, "scrapeClass": "x"}, "scrapeClass: 'x' is none of"),
         ({"prober": PROBER, "targets": STATIC_OF_ONE, "interval": "1s", "scrapeTimeout": "2s"},
          "scrapeTimeout: is longer than the interval of 1 s"),
     ],
