@@ -6,6 +6,7 @@ Files are read again when they change. A bad list affects only its own targets: 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from collectors.discovery.group import (
 from collectors.discovery.groups_files import ReadGroups, read_groups_again
 from collectors.discovery.monitors.list_part import Parts, asked
 from collectors.errors import DiscoveryError
+from collectors.samples import Labels
 from collectors.target import Target
 
 
@@ -246,8 +248,12 @@ def _told_dropped(found: Sequence[Found]) -> Iterator[DroppedTarget]:
 
 
 def _values(of: Found, names: tuple[str, ...]) -> tuple[str, ...]:
-    known = {name: value for name, value in of.discovered if name in names}
-    return tuple(known.get(name, "") for name in names)
+    return tuple(_value(of.discovered, name) for name in names)
+
+
+def _value(labels: Labels, name: str) -> str:
+    at = bisect_left(labels, (name, ""))
+    return labels[at][1] if at < len(labels) and labels[at][0] == name else ""
 
 
 def _static(group: DiscoveryGroup) -> SdList:

@@ -242,3 +242,22 @@ async def test_a_secret_that_was_read_stays_while_the_server_does_not_answer(mon
         await until(lambda: "it is Forbidden" in str(heard.objects["secrets"]))
         hostile.on_secret = None
         await until(lambda: heard.objects["secrets"] == (good,) and not heard.error)
+
+
+@pytest.mark.parametrize("depth", [300, 700, 900, 950, 980, 3000])
+async def test_objects_that_are_nested_deeply_end_no_task(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    hostile = Hostile()
+    async with read(hostile) as heard:
+        text = json.dumps(page(pod_monitor("deep", "a", deep="DEEP"))).replace('"DEEP"', nested)
+        hostile.change(answering(200, text), answering(410, "gone"))
+        await until(lambda: heard.error or names(heard) == {"podmonitors": ["a/deep"]})
+        changed = text.replace('"deep":', '"deeper": 1, "deep":')
+        hostile.change(answering(200, changed), answering(410, "gone"))  # both are compared
+        asked = len(hostile.asked)
+        await until(lambda: len(hostile.asked) > asked + 4)
+        hostile.change(None, None)
+        hostile.on_watch = answering(410, "gone")
+        await until(lambda: names(heard) == {"podmonitors": ["a/p"]})
+        hostile.change(None, None)
+        await until(lambda: not heard.error)
