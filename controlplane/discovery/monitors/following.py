@@ -17,7 +17,7 @@ from controlplane.discovery.kubernetes.resources import monitors_of, named_objec
 from controlplane.discovery.monitors.listing import NAMESPACES
 from controlplane.discovery.monitors.monitor import Kind, Monitor
 from controlplane.discovery.monitors.secrets import FAULT, Named, objects_named, unread, values_of
-from controlplane.errors import ControlPlaneError
+from controlplane.errors import ControlPlaneError, Unavailable
 from controlplane.traffic.driver import EngineRefused
 from controlplane.traffic.kubernetes.account import IN_POD
 from controlplane.traffic.kubernetes.cluster import Cluster
@@ -27,6 +27,8 @@ PAUSE_S = 1.0
 """Least seconds between two answers. Chosen: a deployment of monitors changes many of them in each second."""
 AT_ONCE = 4
 """Number of Secrets and ConfigMaps read at the same time. Chosen: a server that hangs must not delay each of them."""
+READ_S = 10.0
+"""Seconds after which no more of them are asked for. Chosen: news of monitors waits for them."""
 SECRETS_S = 30.0
 """Seconds until Secrets and ConfigMaps are read again. Chosen: kubelets show a changed one after about a minute."""
 
@@ -106,12 +108,12 @@ class _Watched:
     async def _read_values(self, found: _Found) -> tuple[_Found, list[str]]:
         """Return the Secrets and ConfigMaps that monitors need, and why some of them may not be up to date."""
         named = await self._means.in_thread(_named, found)
-        places = asyncio.Semaphore(AT_ONCE)
+        places, until = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time() + READ_S
         faults: list[str] = []
 
         async def one(each: Named, keys: set[str]) -> Json:
             async with places:
-                return await self._value(each, keys, faults)
+                return await self._value(each, keys, faults, until)
 
         read = await asyncio.gather(*(one(each, keys) for each, keys in named.items()))
         answered = dict(zip(named, read, strict=True))
@@ -122,8 +124,10 @@ class _Watched:
         }
         return values, sorted(faults)
 
-    async def _value(self, named: Named, keys: set[str], faults: list[str]) -> Json:
+    async def _value(self, named: Named, keys: set[str], faults: list[str], until: float) -> Json:
         try:
+            if asyncio.get_running_loop().time() > until:
+                raise Unavailable(f"the API server did not answer for all {named.title}s within {READ_S:g} s")
             found = await self._cluster.get(named_object(named.kind, named.title, named.namespace, named.name))
         except EngineRefused as error:  # it is not there, or may not be read
             return unread(named, str(error))

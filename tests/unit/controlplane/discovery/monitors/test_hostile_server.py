@@ -261,3 +261,17 @@ async def test_objects_that_are_nested_deeply_end_no_task(depth: int) -> None:
         await until(lambda: names(heard) == {"podmonitors": ["a/p"]})
         hostile.change(None, None)
         await until(lambda: not heard.error)
+
+
+async def test_many_secrets_of_a_server_that_hangs_hold_no_monitor_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "READ_S", 0.1)
+    hostile = Hostile()
+    hostile.on_secret = hang
+    hostile.good = pod_monitor(
+        "p", "a", podMetricsEndpoints=[{"bearerTokenSecret": {"name": f"s{n}", "key": "token"}} for n in range(99)]
+    )
+    async with read(hostile) as heard:
+        assert hostile.asked.count("secret") <= 2 * following.AT_ONCE  # and not 99, of 0.2 s each
+        faults = [each["fault"] for each in heard.objects["secrets"]]
+        assert len(faults) == 99
+        assert faults.count("the API server did not answer for all Secrets within 0.1 s") >= 91
