@@ -92,7 +92,9 @@ class DroppedTarget:
     def reason(self) -> str:
         """The rule that drops it, with the values that the rule compares. Found when first asked for."""
         found = dropping(dict(self.discovered), self.rules)
-        return "" if found is None else self.words.told(found) if self.words else str(found)
+        if found is None:
+            return "it has no address yet: a pod that waits has no IP"
+        return self.words.told(found) if self.words else str(found)
 
 
 Objects = Mapping[str, Sequence[Mapping[str, Any]]]

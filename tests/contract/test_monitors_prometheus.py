@@ -263,7 +263,8 @@ class Ours:
         """Return the labels and URLs of targets, and the labels of the dropped ones before the rules."""
         targets = self.discovery.refresh(self.asker.list_of)
         assert (self.discovery.errors, self.discovery.left_out) == ((), ())
-        those = [d for d in self.discovery.dropped if d.job != OTHERS]
+        # Pods without an IP are told here, and in no list of Prometheus.
+        those = [d for d in self.discovery.dropped if d.job != OTHERS and "__address__" in dict(d.discovered)]
         dropped = {json.dumps((d.job, dict(d.discovered)), sort_keys=True) for d in those}
         return told((labels_there(t), t.url) for t in targets), sorted(dropped)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from collectors.discovery.group import DiscoveryGroup, SdConfig
@@ -59,10 +59,8 @@ def namespaces_in(selector: Fields, own: str) -> Sequence[str] | None:
 
 
 def list_of(role: Role, at: KubernetesSd, *, with_nodes: bool = False) -> KubernetesSd:
-    """Return the list of addresses that all monitors of a role share."""
-    return KubernetesSd(
-        role, at.api_server, at.kubeconfig, at.auth, at.namespaces, at.own_namespace, with_nodes=with_nodes
-    )
+    """Return the list of addresses that all monitors of a role share. It has pods without an IP: these are told."""
+    return replace(at, role=role, selectors=(), with_nodes=with_nodes, with_waiting=role is Role.POD)
 
 
 def part_of(whole: KubernetesSd, namespaces: Sequence[str] | None) -> SdConfig:

@@ -101,8 +101,9 @@ def kubernetes(entry: Fields, defaults: Defaults, secret: access.Secret, tell: a
     names = tuple(dict.fromkeys(spaces.texts("names")))
     for sentence in foreign(names, spaces.at("names"), defaults):
         tell(sentence)
-    whole = list_of(role, defaults.at, with_nodes=entry.fields("attachMetadata").flag("node", False))
-    return part_of(replace(whole, selectors=selectors), names if names and role is not Role.NODE else None)
+    with_nodes = entry.fields("attachMetadata").flag("node", False)
+    whole = replace(list_of(role, defaults.at, with_nodes=with_nodes), selectors=selectors, with_waiting=False)
+    return part_of(whole, names if names and role is not Role.NODE else None)
 
 
 def _selector(one: Fields) -> Selector:

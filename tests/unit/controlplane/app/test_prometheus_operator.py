@@ -193,6 +193,7 @@ async def test_a_pod_that_no_monitor_sees_has_a_reason(fleet: Write) -> None:
         for each in (
             pod("served-0", "10.0.0.1", app="vllm"),
             pod("alone-0", "10.0.0.2", app="vllm"),
+            pod("waits-0", "", "batch", phase="Pending", app="vllm"),
             pod("far-0", "10.0.0.3", "batch"),
             *service("vllm", ("served-0", "10.0.0.1"), team="ops"),
             service_monitor("of-ml", selector={"matchLabels": {"team": "ml"}}, endpoints=[{"port": "http"}]),
@@ -210,6 +211,14 @@ async def test_a_pod_that_no_monitor_sees_has_a_reason(fleet: Write) -> None:
             await becomes(running, lambda r: reasons(r, "far-0"), [("prometheus_operator", behind)])
             api.put(pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{"port": "metrics"}]))
             await becomes(running, lambda r: [job for job, _ in reasons(r, "far-0")], ["podMonitor/llm/all/0"])
+            port = 'port: the name of the container\'s port must be "metrics", and is "http"'
+            assert reasons(running, "waits-0") == [("podMonitor/llm/all/0", port)]
+            api.put(pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{"port": "http"}]))
+            waits = [("podMonitor/llm/all/0", "it has no address yet: a pod that waits has no IP")]
+            await becomes(running, lambda r: reasons(r, "waits-0"), waits)
+            assert running.faults() == ()
+            api.put(pod("waits-0", "10.0.0.9", "batch", app="vllm"))
+            await becomes(running, lambda r: reasons(r, "waits-0"), [("serviceMonitor/llm/all/0", "")][:0])
 
 
 async def test_three_hundred_monitors_share_the_watches(fleet: Write) -> None:

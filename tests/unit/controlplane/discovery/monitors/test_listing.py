@@ -81,7 +81,7 @@ def test_pods_that_no_monitor_looks_at_have_a_group_that_drops_them() -> None:
     others = listed(objects, ALL, DEFAULTS).groups[-1]
     (part,) = others.sd
     assert isinstance(part, ListPart)
-    assert (part.whole, part.values, part.others) == (KubernetesSd(Role.POD), ("b", "c"), True)
+    assert (part.whole, part.values, part.others) == (KubernetesSd(Role.POD, with_waiting=True), ("b", "c"), True)
     assert [rule.regex for rule in others.relabel] == ["(llm)", "(.*)"]
     of_all = service_monitor(namespaceSelector={"any": True}, endpoints=[{}])
     (rule,) = listed({"servicemonitors": (of_all,)}, ALL, DEFAULTS).groups[-1].relabel
