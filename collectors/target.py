@@ -21,6 +21,8 @@ class Auth:
     username: str | None = None
     password_file: str | None = None
     ca_file: str | None = None
+    ca: str = ""
+    """Certificates of authorities in PEM instead of `ca_file`, where an object of a cluster has them."""
     insecure_skip_verify: bool = False
     inline: str = field(default="", repr=False)
     """The credentials, or with `username` the password, where a user's file has them instead of naming a file."""

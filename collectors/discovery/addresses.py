@@ -19,6 +19,8 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\])(?::(\d{1,5}))?")
 _PARAMETER = "__param_"
 """Begins the name of a label that is a parameter of the URL."""
+_POD = "__meta_kubernetes_pod_name"
+"""Label of a pod's address. A pod without an IP has an empty one."""
 _SAFE = "/%:@!$&()*+,;=~"
 """Characters that stay as written in a path (RFC 3986), and `%`, so that what is escaped is not escaped again."""
 
@@ -44,8 +46,10 @@ def target_of(group: DiscoveryGroup, address: str, labels: Mapping[str, str], wh
         return _addressed(group, address, labels, where)
     discovered = _discovered(group, address, labels, where)
     found = relabelled(discovered, group.relabel)
-    if found is None:
-        return DroppedTarget(group.job or discovered["job"], labels_of(discovered), group.relabel, group.words)
+    waits = not address and _POD in discovered
+    if found is None or (waits and not found.get("__address__")):
+        job, labels_before = group.job or discovered["job"], labels_of(discovered)
+        return DroppedTarget(job, labels_before, group.relabel, group.words, group.last_resort)
     if group.relabel:
         where = f"{where}: {address[:80]!r} after relabel_configs"
     # A path that the rules have emptied is the root, and not the group's path.

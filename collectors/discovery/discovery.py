@@ -6,6 +6,7 @@ Files are read again when they change. A bad list affects only its own targets: 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from collectors.discovery.group import (
 from collectors.discovery.groups_files import ReadGroups, read_groups_again
 from collectors.discovery.monitors.list_part import Parts, asked
 from collectors.errors import DiscoveryError
+from collectors.samples import Labels
 from collectors.target import Target
 
 
@@ -151,7 +153,7 @@ class Discovery:
             idle += _idle(group, listed)
             for each in listed:
                 found += each.targets
-                errors += [*([each.error] if each.error else []), *each.faults]
+                errors += [each.error] if each.error else each.faults  # these are of the last good content
         errors += [answer.error for answer in answers.values() if answer.error]
         self._parts.keep(answers)
         self._remarks = (*self._remarks, *idle)
@@ -160,7 +162,7 @@ class Discovery:
         # As in Prometheus, a file that no glob matches any more is dropped with its targets.
         self._files, self._answered, self._static, self._before = files, heard, static, ()
         targets = _without_repeats([each for each in found if isinstance(each, Target)], errors)
-        self._dropped = tuple(each for each in found if isinstance(each, DroppedTarget))
+        self._dropped = tuple(_told_dropped(found))
         self._errors = tuple(errors)
         return targets
 
@@ -230,6 +232,30 @@ def _without_repeats(found: Iterable[Target], errors: list[DiscoveryError]) -> l
     return list(by_key.values())
 
 
+def _told_dropped(found: Sequence[Found]) -> Iterator[DroppedTarget]:
+    """Yield the dropped addresses, of groups of last resort only those that no other group has."""
+    wanted = {each.last_resort for each in found if isinstance(each, DroppedTarget) and each.last_resort}
+    seen: dict[tuple[str, ...], set[tuple[str, ...]]] = {names: set() for names in wanted}
+    for names, values in seen.items():
+        values.update(
+            _values(each, names) for each in found if not (isinstance(each, DroppedTarget) and each.last_resort)
+        )
+    for each in found:
+        if not isinstance(each, DroppedTarget):
+            continue
+        if not each.last_resort or _values(each, each.last_resort) not in seen[each.last_resort]:
+            yield each
+
+
+def _values(of: Found, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_value(of.discovered, name) for name in names)
+
+
+def _value(labels: Labels, name: str) -> str:
+    at = bisect_left(labels, (name, ""))
+    return labels[at][1] if at < len(labels) and labels[at][0] == name else ""
+
+
 def _static(group: DiscoveryGroup) -> SdList:
     """Return the targets of a group's own addresses. Raises DiscoveryError, unless they are as in Prometheus."""
     where = f"job {group.job}" if group.job else f"targets of engine {group.engine}"
@@ -241,6 +267,7 @@ def _static(group: DiscoveryGroup) -> SdList:
         if not group.of_prometheus:
             raise
         return SdList(faults=(error,))
-    found = list(found_of(group, group.addresses, labels, where, faults))
+    tell = faults.append if group.of_prometheus else None
+    found = list(found_of(group, group.addresses, labels, where, tell))
     found += [target_of_url(group, url) for url in group.urls]
     return SdList(targets=tuple(found), faults=tuple(faults))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,7 +46,8 @@ def made(
     """Return the list of a group. `source` begins messages; `meta` are labels of each address.
 
     `last` is a list of the same group and `meta`: the targets of entries that are the same objects are taken from it.
-    Raises DiscoveryError for an entry with a wrong label, and for a wrong address unless they are as in Prometheus.
+    As in Prometheus, a wrong address concerns only itself. Raises DiscoveryError for an entry with a wrong label, and
+    for a list without any good address, unless addresses are as in Prometheus.
     """
     faults: list[DiscoveryError] = []
     targets: list[Found] = []
@@ -58,7 +59,9 @@ def made(
         where = f"{source}: entry {number}"
         labels = {**dict(group.labels), **entry.labels, **meta}
         check_label_names(labels, where)
-        targets += found_of(group, entry.addresses, labels, where, faults)
+        targets += found_of(group, entry.addresses, labels, where, faults.append)
+    if faults and not targets and not group.of_prometheus:
+        raise faults[0]
     return SdList(stamp, tuple(targets), None, entries, tuple(faults))
 
 
@@ -77,16 +80,16 @@ def found_of(
     addresses: Sequence[str],
     labels: Mapping[str, str],
     where: str,
-    faults: list[DiscoveryError],
+    tell: Callable[[DiscoveryError], None] | None,
 ) -> Iterator[Found]:
-    """Yield what becomes of each address. A wrong address is raised, or added to `faults` as Prometheus would."""
+    """Yield what becomes of each address. A wrong one is told, or raised where `tell` is None."""
     for address in addresses:
         try:
             yield target_of(group, address, labels, where)
         except DiscoveryError as error:
-            if not group.of_prometheus:
+            if tell is None:
                 raise
-            faults.append(error)
+            tell(error)
 
 
 def checked_entries(content: Any, where: str) -> tuple[Entry, ...]:

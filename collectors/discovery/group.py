@@ -69,6 +69,9 @@ class DiscoveryGroup:
     """Largest number of samples that `metric_relabel` may leave of a scrape; 0: any number."""
     words: RuleWords | None = None
     """Words for `relabel` where it was made of other settings."""
+    last_resort: tuple[str, ...] = ()
+    """Labels that say what an address belongs to. With any, the group only says why something is not scraped: an
+    address that it drops is told only where no other group has one with the same values of these labels."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,16 @@ class DroppedTarget:
     rules: tuple[RelabelRule, ...] = ()
     words: RuleWords | None = None
     """Words for the rules where nobody has written them."""
+    last_resort: tuple[str, ...] = ()
+    """Labels by which it is looked for in other groups, and told only if it is in none."""
 
     @cached_property
     def reason(self) -> str:
         """The rule that drops it, with the values that the rule compares. Found when first asked for."""
         found = dropping(dict(self.discovered), self.rules)
-        return "" if found is None else self.words.told(found) if self.words else str(found)
+        if found is None:
+            return "it has no address yet: a pod that waits has no IP"
+        return self.words.told(found) if self.words else str(found)
 
 
 Objects = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -28,6 +28,8 @@ class KubernetesSd:
     selectors: tuple[Selector, ...] = ()
     with_nodes: bool = False
     """Whether pods and endpoints have the labels of their node."""
+    with_waiting: bool = False
+    """Role pod only: whether pods without an IP are in the list, with an empty address."""
 
     @property
     def place(self) -> str:

@@ -10,11 +10,11 @@ from collectors.target import Auth
 
 
 class TlsContexts:
-    """TLS settings of one target. A changed CA file is loaded again, so that rotation needs no restart."""
+    """TLS settings of one target. A changed CA is loaded again, so that rotation needs no restart."""
 
     def __init__(self) -> None:
         self._context: ssl.SSLContext | None = None
-        self._loaded: tuple[int, int] | None = None
+        self._loaded: tuple[int, int] | str | None = None
 
     def verification(self, auth: Auth) -> ssl.SSLContext | bool:
         """Return the value for aiohttp's `ssl=`: a context, True for the system's CAs, False for no check.
@@ -23,6 +23,8 @@ class TlsContexts:
         """
         if auth.insecure_skip_verify:
             return False
+        if auth.ca:
+            return self._of_text(auth.ca)
         if not auth.ca_file:
             return True
         try:
@@ -34,4 +36,13 @@ class TlsContexts:
             raise ScrapeError(f"the CA file {auth.ca_file} holds no PEM certificate") from error
         except OSError as error:
             raise ScrapeError(f"cannot read the CA file {auth.ca_file}: {error.strerror}") from error
+        return self._context
+
+    def _of_text(self, authorities: str) -> ssl.SSLContext:
+        try:
+            if self._context is None or self._loaded != authorities:
+                self._context = ssl.create_default_context(cadata=authorities)
+                self._loaded = authorities
+        except (ssl.SSLError, ValueError) as error:
+            raise ScrapeError("the authority (ca) in the settings is no PEM certificate") from error
         return self._context

@@ -13,8 +13,17 @@ from collectors.logs.settings import PodLog
 KERNEL = "kernel"
 """In place of a unit: the kernel's messages."""
 _CURSOR = re.compile(r"s=[0-9a-f]+;[a-z]=[\w;=-]{1,300}")
+_CURSOR_TIME = re.compile(r";t=([0-9a-f]{1,16})(?:;|$)")
+"""Unix time in microseconds."""
+_NO_CURSOR = "Failed to seek to cursor"
+_MAX_SECONDS = 10**11
 _SINCE = re.compile(r"@[0-9]{1,12}", re.ASCII)
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) ")
+
+
+def is_place_of_journal(at: str) -> bool:
+    """Return whether a text is a place of a journal."""
+    return bool(_CURSOR.fullmatch(at) or _SINCE.fullmatch(at))
 
 
 class Command(Protocol):
@@ -41,6 +50,13 @@ class Command(Protocol):
 
     def text_of(self, line: str) -> str | None:
         """Return a line of its output without what the call added, or None for one that came before."""
+        ...
+
+    def begin_anew(self, said: str) -> str:
+        """Give up the place, if the program failed because of it. Return the end of a sentence about that, or "".
+
+        `said` is the last line of the failed program.
+        """
         ...
 
 
@@ -72,6 +88,10 @@ class Plain:
     def text_of(self, line: str) -> str | None:
         """Return the line."""
         return line
+
+    def begin_anew(self, said: str) -> str:
+        """Return "": there is no place."""
+        return ""
 
 
 class Journal:
@@ -120,6 +140,17 @@ class Journal:
         self._cursor = cursor or self._cursor
         return line
 
+    def begin_anew(self, said: str) -> str:
+        """Go on by the cursor's time where the journal does not take the cursor; without a time, from the start on."""
+        if not (self._began and self._began == self._cursor and _NO_CURSOR in said):
+            return ""
+        time = _CURSOR_TIME.search(self._cursor)
+        at = int(time[1], 16) // 10**6 if time else 0
+        self._since = float(at) if 0 < at < _MAX_SECONDS else self._since
+        self._cursor = ""
+        told = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return f"; the kept place is none of this journal, so entries since {told} are read, some perhaps again"
+
 
 class Stamped:
     """A program that puts a time before each line: it goes on after the time of the last line that was read.
@@ -162,6 +193,10 @@ class Stamped:
         if self._written_ns > self._last_ns:
             self._last_ns, self._last = self._written_ns, stamp[1]
         return line[stamp.end() :]
+
+    def begin_anew(self, said: str) -> str:
+        """Return "": any time is a place."""
+        return ""
 
 
 class Docker(Stamped):

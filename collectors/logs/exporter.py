@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -14,10 +15,11 @@ from aiohttp import web
 from collectors.errors import CollectorError
 from collectors.http.exporter import serve
 from collectors.http.http_client import exposition_of
-from collectors.logs.commands import Docker, Journal, Plain, Pod
+from collectors.logs.commands import Docker, Journal, Plain, Pod, is_place_of_journal
 from collectors.logs.follow import Follow
+from collectors.logs.formats import ns_of
 from collectors.logs.patterns import LogCatalogue, load_patterns
-from collectors.logs.places import SAVE_S, Places
+from collectors.logs.places import SAVE_S, LogPlace, Places
 from collectors.logs.reader import Following, Reader
 from collectors.logs.settings import LogSettings
 from collectors.logs.shipping.outlet import Outlet
@@ -28,6 +30,7 @@ from collectors.target import Source
 
 DEFAULT_LISTEN = "127.0.0.1:9402"
 """The port next to nvml-exporter's 9401."""
+_log = logging.getLogger(__name__)
 END_S = 2.0
 """Most seconds for which an ending exporter waits for all its readers. Chosen: one that is busy takes far less."""
 
@@ -146,6 +149,9 @@ async def _save(places: Places) -> None:
 def _followed(tally: Tally, places: Places | None) -> Following:
     log, now = tally.settings, time.time()
     before = places.of(log.name) if places else None
+    if before and not _is_place_of(log, before):
+        _log.warning("log %s: its kept place is one of another kind of log; it is read from its end", log.name)
+        before = None
     at = before.at if before else ""
     if log.files:
         return Tail(log.files, tally, before=before)
@@ -154,6 +160,16 @@ def _followed(tally: Tally, places: Places | None) -> Following:
     if log.kubernetes:
         return Follow(Pod(log.kubernetes, now, at), tally)
     return Follow(Docker(log.docker, now, at) if log.docker else Plain(log.command), tally)
+
+
+def _is_place_of(log: LogSettings, place: LogPlace) -> bool:
+    """Return whether a place can be one of a log: another log of the same name may have left it."""
+    if log.files:
+        return not place.at
+    if log.command:
+        return True
+    known = is_place_of_journal(place.at) if log.journald else bool(ns_of(place.at))
+    return known or not (place.at or place.files)
 
 
 def _told(at: float) -> str:

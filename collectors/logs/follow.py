@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from collectors.logs.commands import Command
-from collectors.logs.formats import Unwrapper
+from collectors.logs.formats import Unwrapper, lines_in
 from collectors.logs.lines import LineSplitter, text_of
 from collectors.logs.masking import masked
 from collectors.logs.places import LogPlace
@@ -125,7 +125,8 @@ class Follow:
         taken = self._command.text_of(text)
         if taken is not None and (own := self._unwrapper.text_of(taken)) is not None:
             written_ns = self._command.written_ns or self._unwrapper.written_ns
-            self._sink.line(self._command.place, own, written_ns)
+            for each in lines_in(own):
+                self._sink.line(self._command.place, each, written_ns)
 
     def _ended(self, process: subprocess.Popen[bytes], now: float) -> None:
         if rest := self._lines.rest():
@@ -136,7 +137,8 @@ class Follow:
         if now - self._started_at >= LASTED_S:
             self._pause_s = FIRST_PAUSE_S
         if not self._stopped:
-            self._wait(now, f"`{shlex.join(process.args)}` ended {how}{said}")  # type: ignore[arg-type]
+            anew = self._command.begin_anew(self._last) if code else ""
+            self._wait(now, f"`{shlex.join(process.args)}` ended {how}{said}{anew}")  # type: ignore[arg-type]
 
     def _wait(self, now: float, why: str) -> None:
         self.faults = (Fault("ended", why),)

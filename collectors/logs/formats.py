@@ -77,6 +77,13 @@ def cursor_of(line: str) -> str:
     return cursor if isinstance(cursor, str) else ""
 
 
+def lines_in(text: str) -> list[str]:
+    """Return the lines of a text without blank ones. An entry of the journal and a message in JSON may have several."""
+    if "\n" not in text:
+        return [text]
+    return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+
+
 def _message(text: str) -> str:
     text = without_colours(text)  # a wrapper's JSON hides them before
     fields = _object(text) if text.startswith("{") else None
@@ -97,13 +104,16 @@ def _journal_text(message: object) -> str:
     match message:
         case str():
             return message
+        case list() if not all(type(one) is int for one in message):  # of a field that the entry has several times
+            return "\n".join(_journal_text(one) for one in message if not isinstance(one, list) or _is_bytes(one))
         case list():  # the journal's form for bytes that are not printable text
-            try:
-                return bytes(message).decode("utf-8", "replace")
-            except (TypeError, ValueError):
-                return ""
+            return bytes(message).decode("utf-8", "replace") if _is_bytes(message) else ""
         case _:
             return ""
+
+
+def _is_bytes(values: list[Any]) -> bool:
+    return all(type(one) is int and 0 <= one < 256 for one in values)
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from collectors.logs.formats import Unwrapper
+from collectors.logs.formats import Unwrapper, lines_in
 from collectors.logs.lines import LineSplitter, text_of
 from collectors.logs.places import FilePlace, Key, LogPlace
 from collectors.logs.sink import Fault, Sink
@@ -289,4 +289,5 @@ class _File:
         if text is None:
             sink.skipped("binary")
         elif (own := self._unwrapper.text_of(text)) is not None:
-            sink.line(self.path, own, self._unwrapper.written_ns)
+            for each in lines_in(own):
+                sink.line(self.path, each, self._unwrapper.written_ns)

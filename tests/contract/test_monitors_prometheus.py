@@ -1,4 +1,4 @@
-"""ServiceMonitors and PodMonitors for this project, and for a real Prometheus what Prometheus Operator makes of them.
+"""Monitors of all kinds for this project, and for a real Prometheus what Prometheus Operator makes of them.
 
 Both watch the same API server, and find the same targets, also after changes. The jobs are re-expressed from the
 operator's own expectations of its tests, without the two rules for shards.
@@ -23,7 +23,7 @@ from tests.contract.real_servers import prometheus
 from tests.contract.test_kubernetes_jobs_prometheus import OBJECTS, equal, pod
 from tests.contract.test_relabel_scrapes_prometheus import labels_there, told
 from tests.fakes.kubernetes import ApiServer
-from tests.fakes.monitors import pod_monitor, service_monitor
+from tests.fakes.monitors import pod_monitor, probe, scrape_config, service_monitor
 
 pytestmark = pytest.mark.needs("prometheus")
 
@@ -66,11 +66,43 @@ MONITORS = (
         jobLabel="app",
         podMetricsEndpoints=[{"path": "/both", "filterRunning": False}],
     ),
+    probe(
+        "pages",
+        jobName="outside",
+        module="http_2xx",
+        prober={"url": "blackbox:9115"},
+        targets={
+            "staticConfig": {"static": ["https://a.example/v1", "b.example", "b.example"], "labels": {"env": "prod"}}
+        },
+    ),
+    probe(
+        "entrances",
+        prober={"url": "blackbox:9115", "scheme": "HTTPS", "path": "/ask"},
+        targets={
+            "ingress": {
+                "namespaceSelector": {"any": True},
+                "selector": {"matchExpressions": [{"key": "no-such", "operator": "DoesNotExist"}]},
+                "relabelingConfigs": [{"sourceLabels": ["__tmp_ingress_address"], "targetLabel": "host"}],
+            }
+        },
+    ),
+    scrape_config(
+        "listed",
+        jobName="listed",
+        metricsPath="/listed",
+        params={"a": ["b"]},
+        staticConfigs=[{"targets": ["s1:1", "s2"], "labels": {"env": "prod", "job": "mine"}}],
+        kubernetesSDConfigs=[
+            {"role": "Pod", "namespaces": {"names": ["llm"]}, "selectors": [{"role": "Pod", "label": "app=new"}]},
+            {"role": "Service", "namespaces": {"names": ["llm", "other"]}},
+        ],
+        relabelings=[{"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "pod"}],
+    ),
 )
 FLEET = """\
 fleet: {name: x}
 scrape: {interval: 1h, timeout: 1s}
-targets: [{prometheus_operator: {ACCESS}}]
+targets: [{prometheus_operator: {ACCESS, probe_selector: {}, scrape_config_selector: {}}}]
 """
 
 
@@ -98,6 +130,12 @@ OF_POD = """\
       - {source_labels: [__meta_kubernetes_namespace], target_label: namespace}
       - {source_labels: [__meta_kubernetes_pod_container_name], target_label: container}
       - {source_labels: [__meta_kubernetes_pod_name], target_label: pod}
+"""
+
+
+TO_PROBER = """\
+      - {source_labels: [__param_target], target_label: instance}
+      - {target_label: __address__, replacement: "blackbox:9115"}
 """
 
 
@@ -158,6 +196,50 @@ scrape_configs:
 {OF_POD}
       - {{target_label: job, replacement: other/both}}
       - {taken("__meta_kubernetes_pod_label_app", "job")}
+  - job_name: probe/llm/pages
+    metrics_path: /probe
+    params: {{module: [http_2xx]}}
+    static_configs:
+      - {{targets: [https://a.example/v1, b.example, b.example], labels: {{env: prod, namespace: llm}}}}
+    relabel_configs:
+      - {FIRST}
+      - {{target_label: job, replacement: outside}}
+      - {{source_labels: [__address__], target_label: __param_target}}
+{TO_PROBER}
+  - job_name: probe/llm/entrances
+    metrics_path: /ask
+    scheme: https
+    kubernetes_sd_configs: [{{role: ingress, ACCESS}}]
+    relabel_configs:
+      - {FIRST}
+      - {{action: drop, source_labels: [__meta_kubernetes_ingress_labelpresent_no_such], regex: "true"}}
+      - source_labels: [__meta_kubernetes_ingress_scheme, __address__, __meta_kubernetes_ingress_path]
+        separator: ;
+        regex: (.+);(.+);(.+)
+        target_label: __param_target
+        replacement: "${{1}}://${{2}}${{3}}"
+        action: replace
+      - {{source_labels: [__meta_kubernetes_namespace], target_label: namespace}}
+      - {{source_labels: [__meta_kubernetes_ingress_name], target_label: ingress}}
+      - source_labels: [__address__]
+        separator: ;
+        regex: (.*)
+        target_label: __tmp_ingress_address
+        replacement: $1
+        action: replace
+{TO_PROBER}
+      - {{source_labels: [__tmp_ingress_address], target_label: host}}
+  - job_name: scrapeConfig/llm/listed
+    metrics_path: /listed
+    params: {{a: [b]}}
+    static_configs: [{{targets: ["s1:1", s2], labels: {{env: prod, job: mine}}}}]
+    kubernetes_sd_configs:
+      - {{role: pod, ACCESS, namespaces: {{names: [llm]}}, selectors: [{{role: pod, label: app=new}}]}}
+      - {{role: service, ACCESS, namespaces: {{names: [llm, other]}}}}
+    relabel_configs:
+      - {FIRST}
+      - {{target_label: job, replacement: listed}}
+      - {{source_labels: [__meta_kubernetes_pod_name], target_label: pod}}
 """
 
 
@@ -181,7 +263,8 @@ class Ours:
         """Return the labels and URLs of targets, and the labels of the dropped ones before the rules."""
         targets = self.discovery.refresh(self.asker.list_of)
         assert (self.discovery.errors, self.discovery.left_out) == ((), ())
-        those = [d for d in self.discovery.dropped if d.job != OTHERS]
+        # Pods without an IP are told here, and in no list of Prometheus.
+        those = [d for d in self.discovery.dropped if d.job != OTHERS and "__address__" in dict(d.discovered)]
         dropped = {json.dumps((d.job, dict(d.discovered)), sort_keys=True) for d in those}
         return told((labels_there(t), t.url) for t in targets), sorted(dropped)
 

@@ -17,7 +17,8 @@ class OperatorSd:
     at: KubernetesSd
     """The cluster, the account and the namespaces. Its role has no meaning."""
     kinds: tuple[str, ...]
-    """The objects that are read, by the plurals of the API: servicemonitors, podmonitors, namespaces."""
+    """The objects that are read, by the plurals of the API: servicemonitors, podmonitors, probes, scrapeconfigs,
+    namespaces."""
 
     @property
     def place(self) -> str:

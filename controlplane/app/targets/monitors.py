@@ -13,12 +13,18 @@ from collectors.samples import Labels
 from controlplane.app.targets.job_engines import of_engines
 from controlplane.config.auth import auth_of
 from controlplane.config.model import ScrapeSection
-from controlplane.config.scraping.prometheus_operator import LabelSelectorSection, PrometheusOperatorSection
+from controlplane.config.scraping.prometheus_operator import (
+    LabelSelectorSection,
+    PrometheusOperatorSection,
+    ScrapeClassSection,
+)
+from controlplane.config.scraping.relabel import rules_of
 from controlplane.config.scraping.targets import TargetGroup
-from controlplane.discovery.monitors.jobs import Defaults
 from controlplane.discovery.monitors.label_selector import Requirement, Requirements
 from controlplane.discovery.monitors.listing import NAMESPACES, Selected, Selection, listed
+from controlplane.discovery.monitors.made import Defaults
 from controlplane.discovery.monitors.monitor import Kind
+from controlplane.discovery.monitors.scrape_class import ScrapeClass
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class MonitorsSource:
         interval_s = self.section.interval or self.scrape.interval
         timeout_s = self.section.timeout or min(self.scrape.timeout_s, interval_s)
         role = Role(self.operator.service_discovery_role)
-        found = listed(objects, self._selection(), Defaults(self._at(), role, interval_s, timeout_s))
+        classes = tuple(map(_class, self.operator.scrape_classes))
+        found = listed(objects, self._selection(), Defaults(self._at(), role, interval_s, timeout_s, classes))
         return found._replace(groups=of_engines(found.groups, self.section, self.models))
 
     def _at(self) -> KubernetesSd:
@@ -71,12 +78,24 @@ class MonitorsSource:
         selectors = {
             Kind.SERVICE: (operator.service_monitor_selector, operator.service_monitor_namespace_selector),
             Kind.POD: (operator.pod_monitor_selector, operator.pod_monitor_namespace_selector),
+            Kind.PROBE: (operator.probe_selector, operator.probe_namespace_selector),
+            Kind.SCRAPE: (operator.scrape_config_selector, operator.scrape_config_namespace_selector),
         }
         return {
             kind: Selected(_requirements(monitors), _requirements(spaces))
             for kind, (monitors, spaces) in selectors.items()
             if monitors is not None
         }
+
+
+def _class(section: ScrapeClassSection) -> ScrapeClass:
+    return ScrapeClass(
+        section.name,
+        section.default,
+        auth_of(section),
+        rules_of(section.relabel_configs),
+        rules_of(section.metric_relabel_configs),
+    )
 
 
 def _requirements(section: LabelSelectorSection) -> Requirements:

@@ -11,6 +11,7 @@ from collectors.discovery.kubernetes_roles import Role, conflicts
 from collectors.discovery.monitors.selector_operator import Operator
 from controlplane.config.checking import Fault, check
 from controlplane.config.scraping.kubernetes_sd import NamespacesSection
+from controlplane.config.scraping.relabel import RelabelSection
 from controlplane.config.vocabulary import Access, FilePath, HttpUrl, Model, Text
 
 
@@ -34,11 +35,22 @@ class LabelSelectorSection(Model):
     match_expressions: tuple[ExpressionSection, ...] = ()
 
 
+class ScrapeClassSection(Access):
+    """Settings that monitors take over by the name in their `scrapeClass`."""
+
+    name: Text
+    default: bool = False
+    relabel_configs: tuple[RelabelSection, ...] = ()
+    metric_relabel_configs: tuple[RelabelSection, ...] = ()
+
+
 _ALL = LabelSelectorSection()
+_KINDS = ("service_monitor", "pod_monitor", "probe", "scrape_config")
+"""Begin the names of the fields of each kind of monitors."""
 
 
 class PrometheusOperatorSection(Access):
-    """A cluster whose ServiceMonitors and PodMonitors say what is scraped."""
+    """A cluster whose ServiceMonitors, PodMonitors, Probes and ScrapeConfigs say what is scraped."""
 
     api_server: HttpUrl | None = None
     kubeconfig_file: FilePath | None = None
@@ -49,6 +61,13 @@ class PrometheusOperatorSection(Access):
     pod_monitor_selector: LabelSelectorSection | None = Field(default=_ALL)
     """None: no PodMonitor is read."""
     pod_monitor_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    probe_selector: LabelSelectorSection | None = None
+    """None: no Probe is read."""
+    probe_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    scrape_config_selector: LabelSelectorSection | None = None
+    """None: no ScrapeConfig is read."""
+    scrape_config_namespace_selector: LabelSelectorSection = Field(default=_ALL)
+    scrape_classes: tuple[ScrapeClassSection, ...] = ()
     service_discovery_role: Literal["endpoints", "endpointslice"] = "endpoints"
 
     @check
@@ -65,6 +84,19 @@ class PrometheusOperatorSection(Access):
             yield Fault((field,) if field else (), sentence)
 
     @check
+    def _classes_differ(self) -> Iterator[Fault]:
+        seen: set[str] = set()
+        defaults = [number for number, each in enumerate(self.scrape_classes) if each.default]
+        for number, each in enumerate(self.scrape_classes):
+            if each.name in seen:
+                yield Fault(("scrape_classes", number, "name"), f"{each.name!r} is there twice; rename one")
+            seen.add(each.name)
+        for number in defaults[1:]:
+            yield Fault(("scrape_classes", number, "default"), "only one class can be the default")
+
+    @check
     def _reads_some_kind(self) -> Iterator[Fault]:
-        if self.service_monitor_selector is None and self.pod_monitor_selector is None:
-            yield Fault((), "service_monitor_selector: and pod_monitor_selector: cannot both be null")
+        if all(getattr(self, f"{kind}_selector") is None for kind in _KINDS):
+            yield Fault(
+                (), f"reads nothing: one of {', '.join(f'{kind}_selector' for kind in _KINDS)} must not be null"
+            )

@@ -7,6 +7,7 @@ forgotten that place is asked for a new list.
 from __future__ import annotations
 
 import asyncio
+import marshal
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -22,6 +23,10 @@ PAGE = 250
 """Objects in a page of a list. Chosen: pods of 20 KiB fit into the client's largest answer."""
 MAX_OBJECTS = 50_000
 """Maximum number of objects. Chosen: ten times the pods of a large cluster of GPUs, and 500 MiB with their targets."""
+MAX_BYTES = 128 * 2**20
+"""Largest size of the kept parts of all objects. Chosen: 50,000 pods have about 2.5 KiB each."""
+MAX_PAGES = 2 * MAX_OBJECTS // PAGE
+"""Largest number of pages of a list. Chosen: a server may make pages shorter than asked for, but not endlessly."""
 WATCH_S, SILENCE_S = 300, 330.0
 """Seconds that the server keeps a watch open, and after which a silent connection counts as lost."""
 PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -47,6 +52,9 @@ class Collection:
         self._cluster, self._resource, self._query, self._changed = cluster, resource, dict(query), changed
         self._sleep, self._spread = sleep, spread
         self._objects: dict[str, Json] = {}
+        self._sizes: dict[str, int] = {}
+        """Bytes of each object."""
+        self._bytes = 0
         self._at = ""
         """resourceVersion from which the next watch begins; "" begins with a list."""
         self._opened_at = float("inf")
@@ -87,7 +95,8 @@ class Collection:
     async def _follow(self) -> None:
         """List where needed, then watch until the server ends the watch. Raises what the calls raise."""
         if not self._at:
-            self._objects, self._at = await self._listed()
+            self._objects, self._sizes, self._at = await self._listed()
+            self._bytes = sum(self._sizes.values())
             self._note()
         query = {**self._query, "resourceVersion": self._at, "timeoutSeconds": str(WATCH_S)}
         query["allowWatchBookmarks"] = "true"
@@ -96,25 +105,55 @@ class Collection:
             self._tell("")
             await self._events(lines)
 
-    async def _listed(self) -> tuple[dict[str, Json], str]:
-        """Return all objects, page by page, and the resourceVersion of the list."""
+    async def _listed(self) -> tuple[dict[str, Json], dict[str, int], str]:
+        """Return all objects page by page, their sizes in bytes, and the resourceVersion of the list."""
         found: dict[str, Json] = {}
+        sizes: dict[str, int] = {}
+        total = 0
         query = {**self._query, "limit": str(PAGE)}
-        while True:
+        for _ in range(MAX_PAGES):
             page = await self._cluster.listed(self._resource, query)
-            for one in listed_at(page, "items"):
+            for one in self._items(page):
                 key = key_of(one)
-                found[key] = self._known(key, kept(one))
-            self._check_bound(len(found))
+                found[key] = self._known(key, self._kept(one))
+                size = self._size(key, found[key])
+                total, sizes[key] = total + size - sizes.get(key, 0), size
+            self._check_bound(len(found), total)
             rest = text_at(page, "metadata", "continue")
             if not rest:
-                return found, version_of(page)
+                return found, sizes, version_of(page)
             query["continue"] = rest
+        raise EngineRefused(f"{self._resource}: the API server sent {MAX_PAGES} pages of a list without an end")
+
+    def _items(self, page: Json) -> list[Json]:
+        """Return the objects of a page. Raises Unavailable for an answer that is no list: it is no empty one."""
+        items = page.get("items")
+        if not text_at(page, "kind").endswith("List") or not (items is None or isinstance(items, list)):
+            raise Unavailable(f"the API server answered list of {self._resource} with something that is no list")
+        return listed_at(page, "items")
+
+    def _kept(self, found: Json) -> Json:
+        """Return what is kept of an object. Raises Unavailable for one without a name."""
+        if not text_at(found, "metadata", "name"):
+            raise Unavailable(f"the API server sent an object of {self._resource} without a name")
+        return kept(found)
+
+    def _size(self, key: str, found: Json) -> int:
+        """Return the bytes of a kept object. Those of an object that is known already are not counted anew."""
+        if found is self._objects.get(key) and key in self._sizes:
+            return self._sizes[key]
+        try:
+            return len(marshal.dumps(found))  # a fiftieth of the time that JSON takes, and of about its size
+        except (ValueError, RecursionError) as error:
+            raise Unavailable(f"the API server sent an object of {self._resource} that is nested too deeply") from error
 
     def _known(self, key: str, found: Json) -> Json:
         """Return the object that is known already where it is equal: the addresses of the same object stay."""
         last = self._objects.get(key)
-        return last if last is not None and last == found else found
+        try:
+            return last if last is not None and last == found else found
+        except RecursionError:
+            return found
 
     async def _events(self, lines: AsyncIterator[Json]) -> None:
         async for line in lines:
@@ -125,24 +164,38 @@ class Collection:
                 raise event_error(found, self._resource)
             if kind not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK") or _is_known(version_of(found), self._at):
                 continue
-            self._at = version_of(found)
             if kind == "BOOKMARK":
+                self._at = version_of(found)
                 continue
-            if kind == "DELETED":
-                self._objects.pop(key_of(found), None)
-            else:
-                self._objects[key_of(found)] = kept(found)
-                self._check_bound(len(self._objects))
+            self._change(kind, found)
+            self._at = version_of(found)
             self._note()
+
+    def _change(self, kind: str, found: Json) -> None:
+        """Take an event. Raises what the bounds raise; the objects are then as before."""
+        key, now = key_of(found), None if kind == "DELETED" else self._kept(found)
+        size = 0 if now is None else self._size(key, now)
+        total = self._bytes - self._sizes.get(key, 0) + size
+        self._check_bound(len(self._objects) + (now is not None and key not in self._objects), total)
+        if now is None:
+            self._objects.pop(key, None)
+            self._sizes.pop(key, None)
+        else:
+            self._objects[key], self._sizes[key] = now, size
+        self._bytes = total
 
     def _note(self) -> None:
         self.version += 1
         self._changed()
 
-    def _check_bound(self, count: int) -> None:
+    def _check_bound(self, count: int, size: int) -> None:
         if count > MAX_OBJECTS:
             raise EngineRefused(
                 f"{self._resource}: more than {MAX_OBJECTS} objects; choose fewer by namespaces: or selectors:"
+            )
+        if size > MAX_BYTES:
+            raise EngineRefused(
+                f"{self._resource}: objects of more than {MAX_BYTES} bytes; choose fewer by namespaces: or selectors:"
             )
 
 

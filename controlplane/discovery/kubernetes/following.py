@@ -56,7 +56,7 @@ class _Watched:
         ]
         every = [collection for held in self._of_namespaces for collection in held.values()]
         self._collections = list(dict.fromkeys(every))
-        self._remembered = Remembered(sd.role)
+        self._remembered = Remembered(sd.role, with_waiting=sd.with_waiting)
         self._entries: tuple[Entry, ...] | None = None
         self._lists = 0
 

@@ -29,17 +29,17 @@ class Container(NamedTuple):
         return listed_at(self.spec, "ports")
 
 
-def pod_entries(pod: Json, nodes: Mapping[str, Json]) -> Iterator[Entry]:
-    """Yield the addresses of a pod. A pod that has no IP yet has none."""
+def pod_entries(pod: Json, nodes: Mapping[str, Json], *, waiting: bool = False) -> Iterator[Entry]:
+    """Yield the addresses of a pod. A pod that has no IP yet has none; where it is `waiting`, each is empty."""
     ip = text_at(pod, "status", "podIP")
-    if not ip:
+    if not ip and not waiting:
         return
     shared = {**pod_labels(pod), **in_namespace(pod), **node_labels(nodes, text_at(pod, "spec", "nodeName"))}
     for container in containers(pod):
         own = {**shared, **container_labels(container), **prefixed("pod", {"container_id": _id(pod, container)})}
         for port in container.ports:
             if (number := port_of(port, "containerPort")) is not None:
-                yield Entry((joined(ip, number),), {**own, **container_port_labels(port)})
+                yield Entry((joined(ip, number) if ip else "",), {**own, **container_port_labels(port)})
         if not container.ports:
             yield Entry((ip,), own)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from collectors.discovery.entries import Entry
 from collectors.discovery.kubernetes_roles import Role
+from controlplane.discovery.kubernetes.pods import pod_entries
 from controlplane.discovery.kubernetes.roles import Objects, entries_of_object
 from controlplane.traffic.kubernetes.resource import Json
 
@@ -32,9 +33,9 @@ class _Made(NamedTuple):
 class Remembered:
     """The addresses of a role's objects. Call it in one thread at a time."""
 
-    def __init__(self, role: Role) -> None:
-        """Remember nothing yet."""
-        self._role = role
+    def __init__(self, role: Role, *, with_waiting: bool = False) -> None:
+        """Remember nothing yet. `with_waiting` adds an empty address for pods without an IP."""
+        self._role, self._with_waiting = role, with_waiting
         self._made: dict[str, _Made] = {}
         self._last: tuple[Entry, ...] | None = None
 
@@ -54,7 +55,10 @@ class Remembered:
     def _anew(self, found: Json, objects: Mapping[Role, Objects]) -> _Made:
         used: _Used = {}
         noted = {kind: _Noted(kind, those, used) for kind, those in objects.items()}
-        return _Made(found, used, tuple(e for e in entries_of_object(self._role, found, noted) if e.addresses[0]))
+        entries = tuple(e for e in entries_of_object(self._role, found, noted) if e.addresses[0])
+        if self._with_waiting and not entries:
+            entries = tuple(pod_entries(found, noted.get(Role.NODE, {}), waiting=True))
+        return _Made(found, used, entries)
 
 
 class _Noted(Mapping[str, Json]):

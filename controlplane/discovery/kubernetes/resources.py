@@ -18,12 +18,12 @@ _PLACES = {
 _OPERATOR = "monitoring.coreos.com"
 
 
-def monitors_of(plural: str, kind: str, namespace: str, cure: str) -> Resource:
+def monitors_of(plural: str, kind: str, namespace: str, cure: str, version: str = "v1") -> Resource:
     """Return the collection of a kind of monitors of Prometheus Operator in a namespace; "" is the whole cluster.
 
     `cure` says what to do in a cluster that does not know the kind, besides its installation.
     """
-    return Resource(_OPERATOR, "v1", plural, kind, namespace, "", MANIFEST, cure)
+    return Resource(_OPERATOR, version, plural, kind, namespace, "", MANIFEST, cure)
 
 
 def namespaces() -> Resource:
@@ -31,9 +31,9 @@ def namespaces() -> Resource:
     return Resource("", "v1", "namespaces", "Namespaces", "", "", MANIFEST)
 
 
-def secret(namespace: str, name: str) -> Resource:
-    """Return the name of a Secret."""
-    return Resource("", "v1", "secrets", "Secret", namespace, name, MANIFEST)
+def named_object(plural: str, kind: str, namespace: str, name: str) -> Resource:
+    """Return the name of an object of the API's core, such as a Secret."""
+    return Resource("", "v1", plural, kind, namespace, name, MANIFEST)
 
 
 def collection_of(role: Role, namespace: str) -> Resource:

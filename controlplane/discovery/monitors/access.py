@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from collectors.target import Auth
 from controlplane.discovery.monitors.fields import Fields
@@ -15,15 +16,19 @@ FIELDS = (
 _FILES = ("caFile", "certFile", "keyFile")
 _WEAKER = ("TLS10", "TLS11", "TLS12")
 """Lowest versions that are as strict as the one that is always required, or less."""
-_CURES = {
-    "ca": "is not supported; add the authority to those that this host trusts",
-    "cert": "is not supported: no client certificate is sent",
-    "keySecret": "is not supported: no client certificate is sent",
-}
+_UNSENT = "is not supported: no client certificate is sent"
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _OWN_FILE = "names a file of this process, which a monitor may not read; use a Secret"
 
-Secret = Callable[[Fields, str], str]
-"""Returns the value that a reference to a Secret's key names. Raises FieldError where it is not known."""
+
+class Secret(Protocol):
+    """Reads the values that an object's references name."""
+
+    def __call__(self, of: Fields, field: str, *, of_map: bool = False) -> str:
+        """Return the value of the key of a Secret, or of a ConfigMap. Raises FieldError where it is not known."""
+        ...
+
+
 Tell = Callable[[str], None]
 
 
@@ -41,7 +46,7 @@ def auth_of(endpoint: Fields, secret: Secret, tell: Tell) -> Auth | None:
         raise endpoint.error("bearerTokenFile", _OWN_FILE)
     if not endpoint.flag("followRedirects", True):
         tell(f"{endpoint.at('followRedirects')} has no effect: redirects on the same server are followed, no others")
-    parts = {**_tls(endpoint.fields("tlsConfig")), **_credentials(endpoint, secret)}
+    parts = {**_tls(endpoint.fields("tlsConfig"), secret), **_credentials(endpoint, secret)}
     return Auth(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
 
 
@@ -64,18 +69,32 @@ def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
     return {"scheme": scheme, "inline": secret(header, "credentials")} if header.fields("credentials") else {}
 
 
-def _tls(tls: Fields) -> dict[str, object]:
+def _tls(tls: Fields, secret: Secret) -> dict[str, object]:
     for name in _FILES:
         if tls.text(name):
             raise tls.error(name, _OWN_FILE)
-    for name in _CURES:
+    for name in ("cert", "keySecret"):
         reference = tls.fields(name)
         if any(reference.fields(each) for each in ("secret", "configMap")) or reference.get("name"):
-            raise tls.error(name, _CURES[name])
+            raise tls.error(name, _UNSENT)
     if tls.text("serverName"):
         raise tls.error("serverName", "is not supported")
     if tls.text("minVersion") not in ("", *_WEAKER):
         raise tls.error("minVersion", "is not supported above TLS12")
     if tls.text("maxVersion") not in ("", "TLS13"):
         raise tls.error("maxVersion", "is not supported")
-    return {"insecure_skip_verify": True} if tls.flag("insecureSkipVerify", False) else {}
+    found: dict[str, object] = {"insecure_skip_verify": True} if tls.flag("insecureSkipVerify", False) else {}
+    return found | _authority(tls, secret)
+
+
+def _authority(tls: Fields, secret: Secret) -> dict[str, object]:
+    ca = tls.fields("ca")
+    given = [name for name in ("secret", "configMap") if ca.fields(name)]
+    if len(given) > 1:
+        raise tls.error("ca", "secret and configMap cannot both be given")
+    if not given:
+        return {}
+    found = secret(ca, given[0], of_map=given[0] == "configMap")
+    if found and _CERTIFICATE not in found:
+        raise ca.error(given[0], f"expected a certificate in PEM, which begins with {_CERTIFICATE}")
+    return {"ca": found}

@@ -74,9 +74,10 @@ class Fields:
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of texts."""
         values = self._typed(name, list, "a list", [])
-        if wrong := [value for value in values if not isinstance(value, str)]:
-            raise self.error(name, f"expected a list of texts, got {shown(wrong[0])} in it")
-        return tuple(self._usable(name, value) for value in values)
+        for number, value in enumerate(values):
+            if not isinstance(value, str):
+                raise self.error(f"{name}[{number}]", f"expected a text, got {shown(value)}")
+        return tuple(self._usable(f"{name}[{number}]", value) for number, value in enumerate(values))
 
     def fields(self, name: str) -> Fields:
         """Return a mapping."""

@@ -1,4 +1,4 @@
-"""Follows the monitors of a cluster: watches of their kinds, of the namespaces where asked for, and named Secrets."""
+"""Follows the monitors of a cluster: watches of their kinds, of the namespaces where asked for, and what they name."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from collectors.discovery.polling import Means
 from collectors.errors import DiscoveryError
 from controlplane.discovery.kubernetes.collection import Collection
 from controlplane.discovery.kubernetes.reaching import joined_faults, reached
-from controlplane.discovery.kubernetes.resources import monitors_of, namespaces, secret
-from controlplane.discovery.monitors.listing import NAMESPACES, SECRETS
+from controlplane.discovery.kubernetes.resources import monitors_of, named_object, namespaces
+from controlplane.discovery.monitors.listing import NAMESPACES
 from controlplane.discovery.monitors.monitor import Kind, Monitor
-from controlplane.discovery.monitors.secrets import secrets_named, unread
-from controlplane.errors import ControlPlaneError
+from controlplane.discovery.monitors.secrets import FAULT, Named, objects_named, unread, values_of
+from controlplane.errors import ControlPlaneError, Unavailable
+from controlplane.traffic.driver import EngineRefused
 from controlplane.traffic.kubernetes.account import IN_POD
 from controlplane.traffic.kubernetes.cluster import Cluster
 from controlplane.traffic.kubernetes.resource import Json, Resource
 
 PAUSE_S = 1.0
 """Least seconds between two answers. Chosen: a deployment of monitors changes many of them in each second."""
+AT_ONCE = 4
+"""Number of Secrets and ConfigMaps read at the same time. Chosen: a server that hangs must not delay each of them."""
+READ_S = 10.0
+"""Seconds after which no more of them are asked for. Chosen: news of monitors waits for them."""
 SECRETS_S = 30.0
-"""Seconds after which Secrets are read again. Chosen: kubelets show a changed one after about a minute."""
+"""Seconds until Secrets and ConfigMaps are read again. Chosen: kubelets show a changed one after about a minute."""
 
 _Found = dict[str, tuple[Json, ...]]
 
@@ -41,7 +46,7 @@ def operator_follower(sd: OperatorSd, means: Means, in_pod: Path = IN_POD) -> Fo
 
 
 class _Watched:
-    """The collections of a source, and the Secrets that its monitors name."""
+    """The collections of a source, and the Secrets and ConfigMaps that its monitors name."""
 
     def __init__(self, sd: OperatorSd, spaces: Sequence[str], cluster: Cluster, means: Means) -> None:
         self._sd, self._cluster, self._means = sd, cluster, means
@@ -56,17 +61,19 @@ class _Watched:
         self._collections = list(chain.from_iterable(self._of_kinds.values()))
         self._found: _Found | None = None
         self._answers = 0
+        self._values: dict[Named, Json] = {}
+        """The last good content of each Secret and ConfigMap."""
 
     async def run(self, heard: Hears) -> None:
         """Watch, and tell the objects after changes, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for collection in self._collections:
                 tasks.create_task(collection.run())
-            has_secrets = False
+            has_values = False
             while True:
-                await self._wait(SECRETS_S if has_secrets else None)
+                await self._wait(SECRETS_S if has_values else None)
                 if all(collection.version or collection.fault for collection in self._collections):
-                    has_secrets = await self._tell(heard)
+                    has_values = await self._tell(heard)
                     await self._means.sleep(PAUSE_S)
 
     async def _wait(self, limit_s: float | None) -> None:
@@ -79,15 +86,16 @@ class _Watched:
         self._changed.clear()
 
     async def _tell(self, heard: Hears) -> bool:
-        """Tell what is known. Return whether some of it are Secrets."""
+        """Tell what is known. Return whether some of it are Secrets or ConfigMaps."""
         found: _Found = {
             plural: tuple(chain.from_iterable(collection.snapshot().values() for collection in those))
             for plural, those in self._of_kinds.items()
             if any(collection.version for collection in those)
         }
-        if secrets := await self._secrets(found):
-            found[SECRETS] = secrets
-        faults = list(dict.fromkeys(collection.fault for collection in self._collections if collection.fault))
+        values, value_faults = await self._read_values(found)
+        found |= values
+        of_kinds = [collection.fault for collection in self._collections if collection.fault]
+        faults = list(dict.fromkeys([*of_kinds, *value_faults]))
         is_news = found != self._found
         if is_news:
             self._found, self._answers = found, self._answers + 1
@@ -95,24 +103,45 @@ class _Watched:
             heard.took((), self._answers, found)
         if faults:
             heard.failed(DiscoveryError(f"{self._sd.place}: {joined_faults(faults)}"))
-        return bool(secrets)
+        return bool(values)
 
-    async def _secrets(self, found: _Found) -> tuple[Json, ...]:
-        names = await self._means.in_thread(_named, found)
-        return tuple([await self._secret(*name.split("/")) for name in names])
+    async def _read_values(self, found: _Found) -> tuple[_Found, list[str]]:
+        """Return the Secrets and ConfigMaps that monitors need, and why some of them may not be up to date."""
+        named = await self._means.in_thread(_named, found)
+        places, until = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time() + READ_S
+        faults: list[str] = []
 
-    async def _secret(self, namespace: str, name: str) -> Json:
+        async def one(each: Named, keys: set[str]) -> Json:
+            async with places:
+                return await self._value(each, keys, faults, until)
+
+        read = await asyncio.gather(*(one(each, keys) for each, keys in named.items()))
+        answered = dict(zip(named, read, strict=True))
+        self._values = {each: value for each, value in answered.items() if FAULT not in value}
+        values = {
+            kind: tuple(answered[each] for each in sorted(answered) if each.kind == kind)
+            for kind in sorted({each.kind for each in answered})
+        }
+        return values, sorted(faults)
+
+    async def _value(self, named: Named, keys: set[str], faults: list[str], until: float) -> Json:
         try:
-            found = await self._cluster.get(secret(namespace, name))
-            return {"metadata": {"namespace": namespace, "name": name}, "data": found.get("data")}
+            if asyncio.get_running_loop().time() > until:
+                raise Unavailable(f"the API server did not answer for all {named.title}s within {READ_S:g} s")
+            found = await self._cluster.get(named_object(named.kind, named.title, named.namespace, named.name))
+        except EngineRefused as error:  # it is not there, or may not be read
+            return unread(named, str(error))
         except ControlPlaneError as error:
-            return unread(namespace, name, str(error))
+            if (last := self._values.get(named)) is None:
+                return unread(named, str(error))
+            faults.append(str(error))
+            return last
+        return values_of(named, found, keys)
 
 
-def _named(found: _Found) -> list[str]:
-    """Return the `namespace/name` of the Secrets that monitors need."""
-    monitors = (Monitor(kind, each) for kind in Kind for each in found.get(kind.value.plural, ()))
-    return sorted(frozenset().union(*map(secrets_named, monitors)))
+def _named(found: _Found) -> Mapping[Named, set[str]]:
+    """Return the Secrets and ConfigMaps that monitors need, with their keys."""
+    return objects_named(Monitor(kind, each) for kind in Kind for each in found.get(kind.value.plural, ()))
 
 
 def _resources(plural: str, spaces: Sequence[str]) -> Iterator[Resource]:
@@ -122,4 +151,5 @@ def _resources(plural: str, spaces: Sequence[str]) -> Iterator[Resource]:
         return
     kind = next(kind for kind in Kind if kind.value.plural == plural)
     for space in spaces:
-        yield monitors_of(plural, f"{kind.value.title}s", space, f"write {kind.value.field}_selector: null")
+        cure = f"write {kind.value.field}_selector: null"
+        yield monitors_of(plural, f"{kind.value.title}s", space, cure, kind.value.version)

@@ -1,26 +1,35 @@
-"""The groups of targets that one monitor is: one for each endpoint, with the operator's rules before the user's. Pure.
+"""The groups of targets that a ServiceMonitor or PodMonitor is: one for each endpoint. Pure.
 
-An endpoint that cannot be scraped as it says is left out, and the others are not. What has no effect is told.
+The operator's rules stand before the user's. An endpoint that cannot be scraped as it says is left out, and the others
+are not. What has no effect is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from collectors.discovery.group import DiscoveryGroup, SdConfig
 from collectors.discovery.kubernetes_roles import Role
-from collectors.discovery.kubernetes_sd import KubernetesSd
-from collectors.discovery.monitors.list_part import ListPart
 from collectors.discovery.monitors.rule_words import RuleWords
 from collectors.errors import RelabelError
-from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors import access
 from controlplane.discovery.monitors.fields import FieldError, Fields
+from controlplane.discovery.monitors.made import (
+    MAX_ENDPOINTS,
+    Defaults,
+    Made,
+    foreign,
+    list_of,
+    namespaces_in,
+    part_of,
+    tell_stamps,
+    times_of,
+    unread,
+)
 from controlplane.discovery.monitors.monitor import Kind, Monitor
 from controlplane.discovery.monitors.relabelings import relabelings
-from controlplane.discovery.monitors.rules import own_rules
+from controlplane.discovery.monitors.rules import empty_labels, own_rules
+from controlplane.discovery.monitors.scrape_class import class_of
 
 _ENDPOINT = (
     "port", "portNumber", "targetPort", "path", "scheme", "params", "interval", "scrapeTimeout", "honorLabels",
@@ -31,35 +40,12 @@ _SPEC = (
     "namespaceSelector", "sampleLimit", "attachMetadata", "serviceDiscoveryRole", "scrapeClass",
 )  # fmt: skip
 """Fields that are read. Every other one that is given is told, because it has no effect."""
-MAX_ENDPOINTS = 100
-"""Most endpoints of a monitor (chosen): each is a group of targets with rules of its own."""
-_UNSTAMPED = ("honorTimestamps", "trackTimestampsStaleness")
 _ROLES = {"Endpoints": Role.ENDPOINTS, "EndpointSlice": Role.ENDPOINTSLICE}
 """Values of serviceDiscoveryRole."""
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """Settings of monitors that have none of their own."""
-
-    at: KubernetesSd
-    """The cluster, the account and the namespaces that are read. Its role has no meaning."""
-    role: Role = Role.ENDPOINTS
-    """Role of the addresses behind Services."""
-    interval_s: float = 30.0
-    timeout_s: float = 10.0
-
-
-class Made(NamedTuple):
-    """Groups of a monitor, and sentences about the rest of it."""
-
-    groups: tuple[DiscoveryGroup, ...] = ()
-    left_out: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-
-
-def read_monitor(monitor: Monitor, defaults: Defaults, secret: access.Secret) -> Made:
-    """Return the groups of a monitor, and what of it is left out or has no effect."""
+def read_endpoints(monitor: Monitor, defaults: Defaults, secret: access.Secret) -> Made:
+    """Return the groups of a ServiceMonitor or PodMonitor, and what of it is left out or has no effect."""
     remarks: list[str] = []
     groups: list[DiscoveryGroup] = []
     left_out: list[str] = []
@@ -90,8 +76,7 @@ class _Whole:
 
     def __init__(self, monitor: Monitor, spec: Fields, defaults: Defaults) -> None:
         self._monitor, self._spec, self._defaults = monitor, spec, defaults
-        if spec.text("scrapeClass"):
-            raise spec.error("scrapeClass", "is defined in a Prometheus object, which is not read")
+        self._class = class_of(spec, defaults.classes)
         named = spec.text("serviceDiscoveryRole")
         if named and named not in _ROLES:
             raise spec.error("serviceDiscoveryRole", f"expected one of {', '.join(_ROLES)}, got {named!r}")
@@ -99,21 +84,22 @@ class _Whole:
         self._sd = _source(monitor, spec, self._role, defaults)
         self._sample_limit = spec.number("sampleLimit")
         tuple(own_rules(monitor, spec, Fields(None), self._role))  # a wrong selector concerns the whole monitor
-        self.remarks = [*_unread(spec, _SPEC), *_foreign(spec, defaults)]
+        names = spec.fields("namespaceSelector").texts("matchNames")
+        self.remarks = [
+            *unread(spec, _SPEC),
+            *empty_labels(monitor.kind, spec),
+            *foreign(names, "namespaceSelector", defaults),
+        ]
 
     def group(self, number: int, endpoint: Fields, secret: access.Secret, tell: access.Tell) -> DiscoveryGroup:
         """Return the group of an endpoint. Raises FieldError and RelabelError."""
-        for sentence in _unread(endpoint, _ENDPOINT):
+        for sentence in unread(endpoint, _ENDPOINT):
             tell(sentence)
-        for name in _UNSTAMPED:
-            if endpoint.flag(name, False):
-                tell(f"{endpoint.at(name)} has no effect: samples have the time of their scrape")
-        defaults, params = self._defaults, endpoint.fields("params")
-        interval_s = endpoint.seconds("interval", defaults.interval_s)
-        timeout_s = endpoint.seconds("scrapeTimeout", min(defaults.timeout_s, interval_s))
-        if timeout_s > interval_s:
-            raise endpoint.error("scrapeTimeout", f"is longer than the interval of {interval_s:g} s")
-        asked = list(own_rules(self._monitor, self._spec, endpoint, self._role))
+        tell_stamps(endpoint, tell)
+        params = endpoint.fields("params")
+        interval_s, timeout_s = times_of(endpoint, "interval", "scrapeTimeout", self._defaults)
+        asked = [*own_rules(self._monitor, self._spec, endpoint, self._role), *self._class.rules()]
+        own_auth = access.auth_of(endpoint, secret, tell)
         return DiscoveryGroup(
             "custom",
             sd=(self._sd,),
@@ -123,9 +109,9 @@ class _Whole:
             params=tuple(sorted((name, params.texts(name)) for name in params.names())),
             interval_s=interval_s,
             timeout_s=timeout_s,
-            auth=access.auth_of(endpoint, secret, tell),
+            auth=self._class.auth_of(own_auth, endpoint.fields("tlsConfig")),
             relabel=(*(each.rule for each in asked), *relabelings(endpoint, "relabelings")),
-            metric_relabel=tuple(relabelings(endpoint, "metricRelabelings")),
+            metric_relabel=(*self._class.metric_relabel, *relabelings(endpoint, "metricRelabelings")),
             of_prometheus=True,
             honor_labels=endpoint.flag("honorLabels", False),
             sample_limit=self._sample_limit,
@@ -135,38 +121,9 @@ class _Whole:
 
 def namespaces_of(monitor: Monitor) -> Sequence[str] | None:
     """Return the namespaces in which a monitor selects; None: all of them. Raises FieldError."""
-    selector = Fields(monitor.found.get("spec")).fields("namespaceSelector")
-    if selector.flag("any", False):
-        return None
-    return tuple(dict.fromkeys(selector.texts("matchNames"))) or (monitor.namespace,)
-
-
-def list_of(role: Role, at: KubernetesSd, *, with_nodes: bool = False) -> KubernetesSd:
-    """Return the list of addresses that all monitors of a role share."""
-    return KubernetesSd(
-        role, at.api_server, at.kubeconfig, at.auth, at.namespaces, at.own_namespace, with_nodes=with_nodes
-    )
+    return namespaces_in(Fields(monitor.found.get("spec")).fields("namespaceSelector"), monitor.namespace)
 
 
 def _source(monitor: Monitor, spec: Fields, role: Role, defaults: Defaults) -> SdConfig:
     whole = list_of(role, defaults.at, with_nodes=spec.fields("attachMetadata").flag("node", False))
-    namespaces = namespaces_of(monitor)
-    return whole if namespaces is None else ListPart(whole, NAMESPACE, tuple(namespaces))
-
-
-def _unread(fields: Fields, known: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence about each field that has no effect. Values that limit and change nothing are not told."""
-    for name in fields.names():
-        if name not in known and fields.get(name) not in (0, "", False, [], {}):
-            cure = "; scrape: in fleet.yaml has limits" if name.lower().endswith("limit") else ""
-            yield f"{fields.at(name)} has no effect{cure}"
-
-
-def _foreign(spec: Fields, defaults: Defaults) -> Iterator[str]:
-    """Yield a sentence about namespaces that the monitor selects and nobody reads."""
-    read = defaults.at.namespaces
-    if not read or defaults.at.own_namespace:
-        return
-    for name in spec.fields("namespaceSelector").texts("matchNames"):
-        if name not in read:
-            yield f"namespaceSelector names {name}, which is not one of namespaces: of prometheus_operator"
+    return part_of(whole, namespaces_of(monitor))

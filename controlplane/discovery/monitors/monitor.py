@@ -1,4 +1,4 @@
-"""A ServiceMonitor or PodMonitor: its name, its kind and its specification. Pure."""
+"""A monitor (ServiceMonitor, PodMonitor, Probe, ScrapeConfig): its name, its kind and its specification. Pure."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ class _Words(NamedTuple):
     job: str
     """Begins the names of its jobs."""
     endpoints: str
-    """The field with its endpoints."""
+    """The field with its endpoints; "": it is one job."""
     field: str
     """Begins the names of its fields in fleet.yaml."""
-    selected: str
+    selected: str = ""
     """Kind of the objects that its selector selects, as a part of the names of labels."""
+    one: str = ""
+    """Name of such an object in a sentence."""
+    version: str = "v1"
+    """Version of its group in the API."""
 
 
 class Kind(Enum):
     """Kind of a monitor."""
 
-    SERVICE = _Words("ServiceMonitor", "servicemonitors", "serviceMonitor", "endpoints", "service_monitor", "service")
-    POD = _Words("PodMonitor", "podmonitors", "podMonitor", "podMetricsEndpoints", "pod_monitor", "pod")
+    SERVICE = _Words(
+        "ServiceMonitor", "servicemonitors", "serviceMonitor", "endpoints", "service_monitor", "service", "Service"
+    )
+    POD = _Words("PodMonitor", "podmonitors", "podMonitor", "podMetricsEndpoints", "pod_monitor", "pod", "pod")
+    PROBE = _Words("Probe", "probes", "probe", "", "probe", "ingress", "Ingress")
+    SCRAPE = _Words("ScrapeConfig", "scrapeconfigs", "scrapeConfig", "", "scrape_config", version="v1alpha1")
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Monitor:
         """Return its kind, its namespace and its name."""
         return f"{self.kind.value.title} {self.namespace}/{self.name}"
 
-    def job(self, number: int) -> str:
-        """Return the job of an endpoint, as the operator names it."""
-        return f"{self.kind.value.job}/{self.namespace}/{self.name}/{number}"
+    def job(self, number: int | None = None) -> str:
+        """Return its job, or that of an endpoint, as the operator names it."""
+        own = f"{self.kind.value.job}/{self.namespace}/{self.name}"
+        return own if number is None else f"{own}/{number}"

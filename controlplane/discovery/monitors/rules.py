@@ -34,7 +34,7 @@ def own_rules(monitor: Monitor, spec: Fields, endpoint: Fields, role: Role) -> I
 
     Raises FieldError for a wrong field, and RelabelError for a text that is no regular expression.
     """
-    yield AskedRule(RelabelRule(source_labels=("job",), target_label="__tmp_prometheus_job_name"))
+    yield from first_rules(Fields(None))
     if monitor.kind is Kind.POD:
         yield from _running(endpoint)
         yield from _selected(monitor.kind, spec)
@@ -46,9 +46,28 @@ def own_rules(monitor: Monitor, spec: Fields, endpoint: Fields, role: Role) -> I
         yield from _port(endpoint, f"{PREFIX}{kind}_port_name", "the name of the Service's port")
         yield from map(AskedRule, _names_of_service(kind))
         yield from _running(endpoint)
-        yield from (AskedRule(_taken("service", name, name)) for name in spec.texts("targetLabels"))
-    yield from (AskedRule(_taken("pod", name, name)) for name in spec.texts("podTargetLabels"))
+        yield from _labels("service", spec, "targetLabels")
+    yield from _labels("pod", spec, "podTargetLabels")
     yield from map(AskedRule, _job(monitor, spec, endpoint))
+
+
+def first_rules(spec: Fields) -> Iterator[AskedRule]:
+    """Yield the rules with which every job begins. Raises FieldError."""
+    yield AskedRule(RelabelRule(source_labels=("job",), target_label="__tmp_prometheus_job_name"))
+    if name := spec.text("jobName"):
+        yield AskedRule(RelabelRule(target_label="job", replacement=name))
+
+
+def empty_labels(kind: Kind, spec: Fields) -> Iterator[str]:
+    """Yield a sentence about each empty entry of the lists of labels."""
+    for field in ("targetLabels", "podTargetLabels") if kind is Kind.SERVICE else ("podTargetLabels",):
+        for number, name in enumerate(spec.texts(field)):
+            if not name:
+                yield f"{spec.at(field)}[{number}] is empty and has no effect"
+
+
+def _labels(kind: str, spec: Fields, field: str) -> Iterator[AskedRule]:
+    return (AskedRule(_taken(kind, name, name)) for name in spec.texts(field) if name)
 
 
 def _running(endpoint: Fields) -> Iterator[AskedRule]:
@@ -58,14 +77,19 @@ def _running(endpoint: Fields) -> Iterator[AskedRule]:
 
 
 def _selected(kind: Kind, spec: Fields) -> Iterator[AskedRule]:
-    for each in read_selector(spec.fields("selector")):
+    return selected(kind, spec.fields("selector"))
+
+
+def selected(kind: Kind, selector: Fields) -> Iterator[AskedRule]:
+    """Yield the rules of a selector of the objects that a kind of monitors selects. Raises FieldError."""
+    for each in read_selector(selector):
         yield _requirement(kind, each)
 
 
 def _requirement(kind: Kind, each: Requirement) -> AskedRule:
     name = sanitized(each.key)
     value, present = (f"{PREFIX}{kind.value.selected}_{part}_{name}" for part in ("label", "labelpresent"))
-    its = f"selector: label {each.key} of the {'Service' if kind is Kind.SERVICE else 'pod'}"
+    its = f"selector: label {each.key} of the {kind.value.one}"
     keeps = each.operator in (Operator.IN, Operator.EXISTS)
     action = Action.KEEP if keeps else Action.DROP
     match each.operator:

@@ -47,7 +47,7 @@ def test_entries_of_a_list_with_faults_are_made_anew() -> None:
 
 def test_a_bad_answer_keeps_what_is_known() -> None:
     group = DiscoveryGroup("vllm")
-    first, bad, good = after((ONE,), (ONE, Entry(("no port",), {})), (TWO, ONE), group=group)
+    first, bad, good = after((ONE,), (TWO, Entry(("no port",), {})), (TWO, ONE), group=group)
     assert (bad.targets, bad.error is None) == (first.targets, False)
     assert good.error is None
     assert [x is y for x, y in zip(good.targets, first.targets, strict=True)] == [True, True]

@@ -220,6 +220,21 @@ def test_a_bad_json_file_is_named_and_its_last_good_list_stays(tmp_path: Path, c
     assert found.errors == ()
 
 
+def test_a_wrong_address_concerns_only_itself_and_is_named(tmp_path: Path) -> None:
+    content = [{"targets": ["a:1", "b", "c:1"]}, entry("d:1", __scheme__="ws"), entry("e:1")]
+    found = from_file(tmp_path, content)
+    assert urls(found.refresh()) == [f"http://{host}:1/metrics" for host in "ace"]
+    assert errors(found) == [
+        f"{tmp_path}/a.json: entry 1: 'b' is not host:port (the port cannot be left out)",
+        f"{tmp_path}/a.json: entry 2: scheme 'ws' is neither http nor https",
+    ]
+    write(tmp_path / "a.json", [entry("b"), entry("d:1", __scheme__="ws")])  # none of them is good
+    assert urls(found.refresh()) == [f"http://{host}:1/metrics" for host in "ace"]
+    assert errors(found) == [f"{tmp_path}/a.json: entry 1: 'b' is not host:port (the port cannot be left out)"]
+    write(tmp_path / "a.json", [])
+    assert (found.refresh(), found.errors) == ([], ())
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -426,6 +426,16 @@ async def test_a_rotated_ca_file_is_loaded_again(
         await source.close()
 
 
+async def test_an_authority_may_be_a_text_and_another_one_takes_effect(
+    tls: ssl.SSLContext, certificate: tuple[Path, Path]
+) -> None:
+    async with serving(answering(b"up 1\n"), tls) as url:
+        assert await read(url, Auth(ca=certificate[0].read_text())) == b"up 1\n"
+        for text in ("nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+            wrong = await failure(url, Auth(ca=text))
+            assert str(wrong) == "the authority (ca) in the settings is no PEM certificate"
+
+
 async def test_https_to_a_plain_server() -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)

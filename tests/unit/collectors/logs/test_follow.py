@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -173,3 +174,66 @@ def test_the_whole_group_ends_with_the_follower(path: Path, lines: Lines) -> Non
         assert time.monotonic() < until
     assert follow.poll(1000.0) is False
     assert follow.files == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ("Traceback\n\n  File x\r\nOOM\n", ["Traceback", "  File x", "OOM"]),
+        (list(b"a\nb\0"), ["a", "b\0"]),
+        (list(b"\xff\x1b[31mred\x1b[0m\ntail"), ["\ufffdred", "tail"]),
+        (["first", "second\nthird", list(b"bytes")], ["first", "second", "third", "bytes"]),
+        (["x", [300], [-1], None, {"a": 1}, "y"], ["x", "y"]),
+        ([300], [""]),
+        (None, [""]),
+    ],
+)
+def test_an_entry_of_the_journal_may_have_several_lines_and_any_bytes(
+    path: Path, lines: Lines, message: object, wanted: list[str]
+) -> None:
+    entry = {"__CURSOR": "s=1;i=2a", "MESSAGE": message, "__REALTIME_TIMESTAMP": "1795964400000000"}
+    (path / "entries").write_text(json.dumps(entry) + "\n")
+    program(path, "journalctl", f"cat '{path}/entries'")
+    follow = Follow(Journal("vllm.service", now=1000.4), lines)
+    poll_until(follow, 0.0, lambda: follow.faults)
+    assert lines.new() == wanted
+    assert set(lines.written) == {1_795_964_400_000_000_000}
+    follow.close()
+
+
+@pytest.mark.parametrize(
+    ("cursor", "since", "told"),
+    [
+        ("s=ab;i=1;b=cd;m=1;t=6427d29ce6000;x=9", "@1761955200", "2025-11-01T00:00:00Z"),
+        ("s=ab;i=zz", "@1000", "1970-01-01T00:16:40Z"),
+        ("s=ab;i=1;t=fffffffffffffff", "@1000", "1970-01-01T00:16:40Z"),
+    ],
+)
+def test_a_cursor_that_the_journal_does_not_take_is_given_up_in_a_sentence(
+    path: Path, lines: Lines, cursor: str, since: str, told: str
+) -> None:
+    said = "Failed to seek to cursor: Invalid argument"
+    program(path, "journalctl", f'case "$*" in *--cursor*) echo "{said}" >&2; exit 1;; *) echo later; sleep 9;; esac')
+    follow = Follow(Journal("vllm.service", now=1000.4, at=cursor), lines)
+    poll_until(follow, 0.0, lambda: follow.faults)
+    (fault,) = follow.faults
+    assert fault.sentence.endswith(
+        f"ended with exit code 1: {said}; the kept place is none of this journal, so entries since {told} are read, "
+        "some perhaps again"
+    )
+    lines.new()
+    poll_until(follow, 60.0, lambda: lines.taken)
+    assert lines.new() == ["later"]
+    assert f"--since={since} " in calls(path, "journalctl")[1]
+    assert follow.faults == ()
+    follow.close()
+
+
+@pytest.mark.skipif(shutil.which("journalctl") is None, reason="needs journalctl")
+def test_a_real_journalctl_says_so_of_a_foreign_cursor(lines: Lines) -> None:
+    command = Journal("kernel", now=1000.0, at="s=ab;i=zz")
+    follow = Follow(command, lines)
+    poll_until(follow, 0.0, lambda: follow.faults)
+    assert "the kept place is none of this journal" in follow.faults[0].sentence
+    assert command.at == "@1000"
+    follow.close()

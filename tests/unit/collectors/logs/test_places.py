@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -235,3 +236,32 @@ async def test_an_exporter_that_starts_again_counts_what_came_meanwhile_once(
     assert await counted(lambda: None, 2.0) == 2.0
     append(log, OOM)
     assert await counted(lambda: None, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kept", "log"),
+    [
+        (LogPlace(at="2026-11-29T15:00:00Z"), {"journald": "vllm.service"}),
+        (LogPlace(at="s=1;i=2a"), {"docker": "vllm"}),
+        (LogPlace(at="soon"), {"kubernetes": PodLog("serving", "vllm-0")}),
+        (LogPlace({(1, 2): FilePlace("/a", 3, b"")}), {"journald": "vllm.service"}),
+        (LogPlace(at="s=1;i=2a"), {"files": ("FILE",)}),
+    ],
+)
+async def test_a_place_of_another_kind_of_log_is_told_and_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: LogPlace, log: dict[str, Any]
+) -> None:
+    append(tmp_path / "engine.log", OOM)
+    if "files" in log:
+        log = {"files": (str(tmp_path / "engine.log"),)}
+    places = Places(tmp_path / "state", write_whole)
+    places.note("a", kept)
+    places.save()
+    settings = LogSettings("a", "vllm", **log)
+    source = LogSource([settings], load_patterns(), None, Places(tmp_path / "state", write_whole))
+    try:
+        told = [record.getMessage() for record in caplog.records if "kept place" in record.getMessage()]
+        assert told == ["log a: its kept place is one of another kind of log; it is read from its end"]
+        assert source.story()["events"] == []
+    finally:
+        await source.close()

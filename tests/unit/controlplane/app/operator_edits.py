@@ -7,7 +7,10 @@ from typing import Any
 _BEFORE: dict[str, Any] = {"api_server": "http://127.0.0.1:1"}
 _SELECTOR = {"match_expressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
 _FIRST = "service_monitor_selector"
-_OTHERS = ("service_monitor_namespace_selector", "pod_monitor_selector", "pod_monitor_namespace_selector")
+_OTHERS = (
+    "service_monitor_namespace_selector", "pod_monitor_selector", "pod_monitor_namespace_selector",
+    "probe_selector", "scrape_config_selector",
+)  # fmt: skip
 _FIELDS: dict[str, dict[str, Any]] = {
     "api_server": {"api_server": "http://127.0.0.1:2"},
     "kubeconfig_file": {"kubeconfig_file": "/kubeconfig", "api_server": None},
@@ -20,7 +23,23 @@ _FIELDS: dict[str, dict[str, Any]] = {
     f"{_FIRST}.match_labels": {_FIRST: {"match_labels": {"a": "b"}}},
     **{f"{_FIRST}.match_expressions[].{field}": {_FIRST: _SELECTOR} for field in ("key", "operator", "values")},
     **{name: {name: _SELECTOR} for name in _OTHERS},
+    **{
+        f"scrape_classes[].{field}": {"scrape_classes": [{"name": "mesh", **new}]}
+        for field, new in {
+            "name": {},
+            "default": {"default": True},
+            "authorization": {"authorization": {"credentials_env": "E"}},
+            "basic_auth": {"basic_auth": {"username": "u", "password_file": "/p"}},
+            "tls": {"tls": {"insecure_skip_verify": True}},
+            "relabel_configs": {"relabel_configs": [{"target_label": "a", "replacement": "b"}]},
+            "metric_relabel_configs": {"metric_relabel_configs": [{"target_label": "a", "replacement": "b"}]},
+        }.items()
+    },
     "pod_monitor_selector (none)": {"pod_monitor_selector": None},
+    **{
+        f"{kind}_namespace_selector": {f"{kind}_selector": {}, f"{kind}_namespace_selector": _SELECTOR}
+        for kind in ("probe", "scrape_config")
+    },
 }  # fmt: skip
 
 

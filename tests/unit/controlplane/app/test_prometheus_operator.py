@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from controlplane.app.parts.scraping import Scraping
 from controlplane.config.loader import LoadedFleet
 from tests.fakes.kubernetes import ApiServer, Rule
 from tests.fakes.kubernetes.errors import ApiError
-from tests.fakes.monitors import pod_monitor, service_monitor
+from tests.fakes.monitors import pod_monitor, probe, scrape_config, service_monitor
 from tests.patience import HANG_S
 from tests.unit.controlplane.app.test_scraping_reload import scraping
 
@@ -188,6 +187,40 @@ async def test_it_is_told_of_each_monitor_why_a_pod_is_not_scraped(fleet: Write)
             assert running.faults() == ()
 
 
+async def test_a_pod_that_no_monitor_sees_has_a_reason(fleet: Write) -> None:
+    behind = "a Service must select the pod: only ServiceMonitors look at its namespace, and it is behind none"
+    async with ApiServer(namespaces=("llm", "batch")) as api:
+        for each in (
+            pod("served-0", "10.0.0.1", app="vllm"),
+            pod("alone-0", "10.0.0.2", app="vllm"),
+            pod("waits-0", "", "batch", phase="Pending", app="vllm"),
+            pod("far-0", "10.0.0.3", "batch"),
+            *service("vllm", ("served-0", "10.0.0.1"), team="ops"),
+            service_monitor("of-ml", selector={"matchLabels": {"team": "ml"}}, endpoints=[{"port": "http"}]),
+        ):
+            api.put(each)
+        async with following(fleet(entry(api))) as running:
+            await becomes(running, lambda r: reasons(r, "alone-0"), [("prometheus_operator", behind)])
+            assert [job for job, _ in reasons(running, "served-0")] == ["serviceMonitor/llm/of-ml/0"]
+            assert [job for job, _ in reasons(running, "far-0")] == ["prometheus_operator"]
+            for each in service("alone", ("alone-0", "10.0.0.2"), team="ml"):
+                api.put(each)
+            await becomes(running, targets, [("alone", "10.0.0.2:8000", "alone-0")])
+            assert reasons(running, "alone-0") == []
+            api.put(service_monitor("all", namespaceSelector={"any": True}, endpoints=[{"port": "http"}]))
+            await becomes(running, lambda r: reasons(r, "far-0"), [("prometheus_operator", behind)])
+            api.put(pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{"port": "metrics"}]))
+            await becomes(running, lambda r: [job for job, _ in reasons(r, "far-0")], ["podMonitor/llm/all/0"])
+            port = 'port: the name of the container\'s port must be "metrics", and is "http"'
+            assert reasons(running, "waits-0") == [("podMonitor/llm/all/0", port)]
+            api.put(pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{"port": "http"}]))
+            waits = [("podMonitor/llm/all/0", "it has no address yet: a pod that waits has no IP")]
+            await becomes(running, lambda r: reasons(r, "waits-0"), waits)
+            assert running.faults() == ()
+            api.put(pod("waits-0", "10.0.0.9", "batch", app="vllm"))
+            await becomes(running, lambda r: reasons(r, "waits-0"), [("serviceMonitor/llm/all/0", "")][:0])
+
+
 async def test_three_hundred_monitors_share_the_watches(fleet: Write) -> None:
     names = [f"team-{number}" for number in range(30)]
     async with ApiServer(namespaces=names) as api:
@@ -209,52 +242,31 @@ async def test_three_hundred_monitors_share_the_watches(fleet: Write) -> None:
             assert len(watches) == 6  # pods twice: beside endpoints, and alone
 
 
-def secret(**values: str) -> dict[str, Any]:
-    data = {name: base64.b64encode(value.encode()).decode() for name, value in values.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys", "namespace": "llm"}, "data": data}
-
-
-async def test_secrets_that_a_monitor_names_are_read_and_not_shown(
-    fleet: Write, caplog: pytest.LogCaptureFixture
-) -> None:
-    endpoint = {"port": "http", "authorization": {"credentials": {"name": "keys", "key": "token"}}}
+async def test_probes_and_scrape_configs_are_read_where_they_are_asked_for(fleet: Write) -> None:
+    ca = "-----BEGIN CERTIFICATE-----\nAAAA\n"
+    metadata = {"name": "trust", "namespace": "llm"}
+    more = ", probe_selector: {match_labels: {team: ml}}, scrape_config_selector: {}"
+    asked = {"targets": {"staticConfig": {"static": ["https://chat"]}}, "prober": {"url": "blackbox:9115"}}
+    labelled = probe(**asked)
+    labelled["metadata"]["labels"] = {"team": "ml"}
+    from_map = {"tlsConfig": {"ca": {"configMap": {"name": "trust", "key": "ca.crt"}}}}
     async with ApiServer(namespaces=("llm",)) as api:
-        api.put(pod("a", "10.0.0.1"))
-        api.put(pod_monitor(podMetricsEndpoints=[endpoint]))
-        api.put(secret(token="s3cret"))
-        async with following(fleet(entry(api))) as running:
-            await becomes(running, lambda r: [h.target.auth.inline for h in r.health() if h.target.auth], ["s3cret"])
-            api.put(
-                pod_monitor(
-                    podMetricsEndpoints=[
-                        {**endpoint, "authorization": {"credentials": {"name": "keys", "key": "none"}}}
-                    ]
-                )
-            )
-            at = "PodMonitor llm/test: podMetricsEndpoints[0].authorization.credentials"
-            why = "Secret llm/keys has no key none; name one that it has"
-            await becomes(running, lambda r: r.faults(), (f"{at}: {why}, so this endpoint is left out",))
-            api.put(
-                pod_monitor(
-                    podMetricsEndpoints=[{**endpoint, "authorization": {"credentials": {"name": "gone", "key": "k"}}}]
-                )
-            )
-            why = "Secret llm/gone cannot be read: namespace llm has no Secret gone"
-            await becomes(running, lambda r: r.faults(), (f"{at}: {why}, so this endpoint is left out",))
-        assert "s3cret" not in caplog.text
-
-
-@pytest.mark.parametrize("name", ["a/b", "..", "../../other/secrets/keys", "keys?x=1", "x%2f..%2fkeys", "k" * 254, "K"])
-async def test_a_name_that_no_secret_has_is_not_asked_for_and_stops_no_other_monitor(fleet: Write, name: str) -> None:
-    async with ApiServer(namespaces=("llm",)) as api:
-        for each in (pod("a", "10.0.0.1"), secret(token="s3cret"), pod_monitor("good", podMetricsEndpoints=[{}])):
+        api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": ca, "other": "x"}})
+        for each in (labelled, probe("unlabelled", **asked), pod("a", "10.0.0.1", app="vllm")):
             api.put(each)
-        api.put(pod_monitor("bad", podMetricsEndpoints=[{"bearerTokenSecret": {"name": name, "key": "token"}}]))
+        pods = {"role": "Pod", "selectors": [{"role": "Pod", "label": "app=vllm"}]}
+        api.put(scrape_config(staticConfigs=[{"targets": ["b:1"]}], kubernetesSDConfigs=[pods], **from_map))
+        async with following(fleet(entry(api, more))) as running:
+            scraped = "scrapeConfig/llm/test"
+            wanted = [
+                ("probe/llm/test", "https://chat", ""), (scraped, "10.0.0.1:8000", ""), (scraped, "b:1", "")
+            ]  # fmt: skip
+            await becomes(running, targets, wanted)
+            assert {h.target.auth.ca for h in running.health() if h.target.auth} == {ca}
+            assert "do not select Probe llm/unlabelled" in "".join(running.remarks())
         async with following(fleet(entry(api))) as running:
-            why = "its name is none that a Secret can have: small letters, digits, - and ."
-            fault = f"PodMonitor llm/bad: podMetricsEndpoints[0].bearerTokenSecret: {why}, so this endpoint is left out"
-            await becomes(running, lambda r: (targets(r), r.faults()), ([("llm/good", "10.0.0.1:8000", "a")], (fault,)))
-        assert not [path for _, path, _ in api.requests if "secrets" in path]
+            await becomes(running, lambda r: r.all_known(), True)
+            assert targets(running) == []
 
 
 async def told(folder: Path, targets: str) -> list[str]:
@@ -328,7 +340,12 @@ async def test_check_tells_a_missing_kind_and_a_missing_right_with_their_cure(tm
         ("{prometheus_operator: {}, engine: probe}", "engine: engine probe is not for prometheus_operator; give it an"
          " entry of its own"),
         ("{prometheus_operator: {service_monitor_selector: null, pod_monitor_selector: null}}",
-         "prometheus_operator: service_monitor_selector: and pod_monitor_selector: cannot both be null"),
+         "prometheus_operator: reads nothing: one of service_monitor_selector, pod_monitor_selector, probe_selector, "
+         "scrape_config_selector must not be null"),
+        ("{prometheus_operator: {scrape_classes: [{name: a}, {name: a}]}}",
+         "prometheus_operator.scrape_classes[1].name: 'a' is there twice; rename one"),
+        ("{prometheus_operator: {scrape_classes: [{name: a, default: true}, {name: b, default: true}]}}",
+         "prometheus_operator.scrape_classes[1].default: only one class can be the default"),
         ("{prometheus_operator: {pod_monitor_selector: {match_expressions: [{key: a, operator: In}]}}}",
          "prometheus_operator.pod_monitor_selector.match_expressions[0].values: operator In needs some"),
         ("{prometheus_operator: {kubeconfig_file: k, basic_auth: {username: u, password_file: p}}}",

@@ -72,3 +72,16 @@ def test_namespaces_that_come_and_go() -> None:
     assert remembered.entries_of(parts[1:]) == anew(Role.POD, parts[1])
     assert remembered.entries_of([]) == ()
     assert remembered.entries_of(parts[:1]) == anew(Role.POD, parts[0])
+
+
+def test_pods_without_an_ip_have_an_empty_address_where_they_are_wanted() -> None:
+    container = {"name": "c", "image": "i", "ports": [{"containerPort": 1}, {"containerPort": 2}]}
+    metadata = {"name": "p", "namespace": "llm"}
+    waiting = {"metadata": metadata, "spec": {"containers": [container]}, "status": {"phase": "Pending"}}
+    pods = {Role.POD: {"llm/p": waiting}}
+    assert Remembered(Role.POD).entries_of([pods]) == ()
+    found = Remembered(Role.POD, with_waiting=True).entries_of([pods])
+    assert [(entry.addresses, entry.labels["__meta_kubernetes_pod_container_port_number"]) for entry in found] == [
+        (("",), "1"),
+        (("",), "2"),
+    ]

@@ -26,7 +26,7 @@ def granted() -> list[Rule]:
 
 EVERY = (
     *(collection_of(role, "") for role in Role),
-    *(monitors_of(kind.value.plural, kind.value.title, "", "") for kind in Kind),
+    *(monitors_of(kind.value.plural, kind.value.title, "", "", kind.value.version) for kind in Kind),
     namespaces(),
 )
 

@@ -16,8 +16,9 @@ from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors.access import Secret
 from controlplane.discovery.monitors.fields import Fields
-from controlplane.discovery.monitors.jobs import Defaults, Made, read_monitor
+from controlplane.discovery.monitors.made import Defaults, Made
 from controlplane.discovery.monitors.monitor import Kind, Monitor
+from controlplane.discovery.monitors.reading import read_monitor
 from tests.fakes.monitors import pod_monitor, service_monitor
 
 AT = KubernetesSd(Role.POD, api_server="http://api")
@@ -212,8 +213,10 @@ PODS = (
 )
 
 
-def told_secret(of: Fields, field: str) -> str:
+def told_secret(of: Fields, field: str, *, of_map: bool = False) -> str:
     reference = of.fields(field)
+    if field in ("secret", "configMap"):
+        return f"-----BEGIN CERTIFICATE----- {field} {reference.text('name')}"
     return f"{reference.text('name')}-{reference.text('key')}"
 
 
@@ -274,8 +277,8 @@ LEFT_OUT = (
         "endpoints[1].tlsConfig.caFile: names a file of this process, which a monitor may not read; use a Secret",
     ),
     (
-        {"tlsConfig": {"ca": {"configMap": {"name": "c", "key": "ca.crt"}}}},
-        "endpoints[1].tlsConfig.ca: is not supported; add the authority to those that this host trusts",
+        {"tlsConfig": {"ca": {"configMap": {"name": "c", "key": "k"}, "secret": {"name": "c", "key": "k"}}}},
+        "endpoints[1].tlsConfig.ca: secret and configMap cannot both be given",
     ),
     (
         {"tlsConfig": {"keySecret": {"name": "c", "key": "k"}}},
@@ -287,7 +290,7 @@ LEFT_OUT = (
     ({"scrapeTimeout": "1ms"}, "endpoints[1].scrapeTimeout: 1ms is shorter than 1s, the shortest that is taken"),
     ({"path": "/" * 4097}, "endpoints[1].path: has 4097 characters; at most 4096 are taken"),
     ({"path": "/\ud800"}, "endpoints[1].path: holds half of a character, which cannot be sent"),
-    ({"params": {"a": ["b" * 5000]}}, "endpoints[1].params.a: has 5000 characters; at most 4096 are taken"),
+    ({"params": {"a": ["b" * 5000]}}, "endpoints[1].params.a[0]: has 5000 characters; at most 4096 are taken"),
     ({"x" * 5000: 1}, f"endpoints[1].{'x' * 100}: has 5000 characters; at most 4096 are taken"),
     ({"interval": "soon"}, "endpoints[1].interval: expected a duration such as 15s, 2m or 1h30m, got 'soon'"),
     ({"scrapeTimeout": "31s"}, "endpoints[1].scrapeTimeout: is longer than the interval of 30 s"),
@@ -323,7 +326,7 @@ def test_an_endpoint_that_cannot_be_scraped_as_it_says_is_left_out_alone(fields:
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ({"scrapeClass": "tls"}, "scrapeClass: is defined in a Prometheus object, which is not read"),
+        ({"scrapeClass": "a"}, "scrapeClass: 'a' is none of scrape_classes: of prometheus_operator; define it there"),
         ({"selector": {"matchExpressions": [{"key": "a", "operator": "in", "values": ["b"]}]}},
          "selector.matchExpressions[0].operator: expected one of In, NotIn, Exists, DoesNotExist, got 'in'"),
         ({"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},

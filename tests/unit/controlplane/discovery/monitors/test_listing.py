@@ -10,9 +10,10 @@ from collectors.discovery.kubernetes_roles import Role
 from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.monitors.list_part import ListPart
 from collectors.discovery.monitors.selector_operator import Operator
-from controlplane.discovery.monitors.jobs import Defaults
+from collectors.relabel import Action
 from controlplane.discovery.monitors.label_selector import Requirement, selects
 from controlplane.discovery.monitors.listing import OTHERS, Selected, listed
+from controlplane.discovery.monitors.made import Defaults
 from controlplane.discovery.monitors.monitor import Kind
 from tests.fakes.monitors import pod_monitor, service_monitor
 
@@ -80,7 +81,11 @@ def test_pods_that_no_monitor_looks_at_have_a_group_that_drops_them() -> None:
     others = listed(objects, ALL, DEFAULTS).groups[-1]
     (part,) = others.sd
     assert isinstance(part, ListPart)
-    assert (part.whole, part.values, part.others) == (KubernetesSd(Role.POD), ("b", "c", "llm"), True)
+    assert (part.whole, part.values, part.others) == (KubernetesSd(Role.POD, with_waiting=True), ("b", "c"), True)
+    assert [rule.regex for rule in others.relabel] == ["(llm)", "(.*)"]
+    of_all = service_monitor(namespaceSelector={"any": True}, endpoints=[{}])
+    (rule,) = listed({"servicemonitors": (of_all,)}, ALL, DEFAULTS).groups[-1].relabel
+    assert rule.action is Action.DROP
     everywhere = pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{}])
     assert jobs({"podmonitors": (everywhere,)}) == ["podMonitor/llm/all/0"]
 
