@@ -3,6 +3,9 @@
 Grafana changes what it stores: it adds `id` and `version`, and newer releases raise the schema. So a dashboard is
 unchanged if it is equal without these two, or if the last version in its history is one that we wrote with the same
 content: the message of each version that is written ends with a digest of the content.
+
+A dashboard with our uid that no push and no file of ours made is somebody else's, and is not touched. One that has the
+tag of another fleet is that fleet's: two fleets would overwrite each other at every push.
 """
 
 from __future__ import annotations
@@ -19,12 +22,16 @@ from typing import Any
 import httpx
 
 from dashboards.errors import GrafanaError, GrafanaUnreachable
-from dashboards.settings import FOLDER_TITLE, FOLDER_UID
+from dashboards.settings import FLEET_TAG, GENERATED, Settings
 from dashboards.text import difference, text_of
 
 TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 16 * 2**20
 """Longest answer that is read. Chosen: our largest dashboard takes 0.1 MB."""
+_WRITTEN = "controlplane dashboards push "
+"""Beginning of the message of each version that a push wrote."""
+_VERSIONS = 50
+"""Newest versions of a dashboard among which a push is looked for. Grafana keeps 20 unless it is told otherwise."""
 _GRAFANAS = frozenset({"id", "version", "iteration"})
 """Fields of a dashboard that Grafana sets."""
 
@@ -77,20 +84,19 @@ class Grafana:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def change(self, dashboard: Mapping[str, Any]) -> Change:
-        """Return what a push would do with a dashboard. Raises GrafanaError."""
+    def change(self, dashboard: Mapping[str, Any], folder_uid: str) -> Change:
+        """Return what a push would do with a dashboard; a new one goes into a folder. Raises GrafanaError.
+
+        Raises it too for a dashboard that a push must not change: a provisioned one, and one of others.
+        """
         uid, title = str(dashboard["uid"]), str(dashboard["title"])
         names = f"grafana/{uid}", f"generated/{uid}"
         found = self._ask("GET", f"/api/dashboards/uid/{uid}", absent=True)
         if found is None:
             diff = difference("", text_of(dashboard), *names)
-            return Change(uid, title, Fate.CREATE, diff, dashboard, FOLDER_UID, None)
+            return Change(uid, title, Fate.CREATE, diff, dashboard, folder_uid, None)
         there, meta = _fields(found, "dashboard"), _fields(found, "meta")
-        if meta.get("provisioned"):
-            raise GrafanaError(
-                f"{title} ({uid}) is provisioned from a file, and Grafana refuses to change it: write the files again "
-                "with `dashboards generate`, or remove the provider"
-            )
+        self._refuse(uid, dashboard, there, meta)
         version = there.get("version")
         same = _content(there) == _content(dashboard) or self._wrote_last(uid, dashboard)
         diff = "" if same else difference(text_of(_content(there)), text_of(_content(dashboard)), *names)
@@ -111,19 +117,50 @@ class Grafana:
         }
         self._ask("POST", "/api/dashboards/db", body)
 
-    def make_folder(self) -> None:
+    def make_folder(self, settings: Settings) -> None:
         """Make the dashboards' folder if it is absent. Raises GrafanaError."""
-        if self._ask("GET", f"/api/folders/{FOLDER_UID}", absent=True) is None:
-            self._ask("POST", "/api/folders", {"uid": FOLDER_UID, "title": FOLDER_TITLE})
+        if self._ask("GET", f"/api/folders/{settings.folder_uid}", absent=True) is None:
+            self._ask("POST", "/api/folders", {"uid": settings.folder_uid, "title": settings.folder_title})
+
+    def _refuse(
+        self, uid: str, dashboard: Mapping[str, Any], there: Mapping[str, Any], meta: Mapping[str, Any]
+    ) -> None:
+        """Raise GrafanaError, with the cure, for a dashboard in Grafana that a push must not change."""
+        title = f"{there.get('title') or 'a dashboard without a title'} ({uid})"
+        if meta.get("provisioned"):
+            raise GrafanaError(
+                f"{title} is provisioned from a file, and Grafana refuses to change it: write the files again "
+                "with `dashboards generate`, or remove the provider"
+            )
+        if GENERATED not in _tags(there) and not self._wrote_once(uid):
+            raise GrafanaError(
+                f"{title} was made by somebody else and has the uid of a generated dashboard, and is left as it is: "
+                f'give that one another uid, or make a set with other uids with --set NAME. The tag "{GENERATED}" on '
+                "it says that it may be overwritten"
+            )
+        theirs, ours = _fleet(there), _fleet(dashboard)
+        if theirs and ours and theirs != ours:
+            raise GrafanaError(
+                f'{title} has the limits of the fleet "{theirs}", and fleet.yaml is of the fleet "{ours}": make a set '
+                f'of its own for each of them with --set NAME. If the fleet was renamed, remove the tag "{FLEET_TAG}'
+                f'{theirs}" in Grafana'
+            )
 
     def _wrote_last(self, uid: str, dashboard: Mapping[str, Any]) -> bool:
         """Return whether the newest version in the history is this content, written by a push."""
-        found = self._ask("GET", f"/api/dashboards/uid/{uid}/versions?limit=1", absent=True)
+        return self._messages(uid, 1) == [_message(dashboard)]
+
+    def _wrote_once(self, uid: str) -> bool:
+        """Return whether a push wrote one of the newest versions in the history."""
+        return any(message.startswith(_WRITTEN) for message in self._messages(uid, _VERSIONS))
+
+    def _messages(self, uid: str, most: int) -> list[str]:
+        """Return the messages of a dashboard's newest versions, the newest first."""
+        found = self._ask("GET", f"/api/dashboards/uid/{uid}/versions?limit={most}", absent=True)
         # Grafana 11 wraps the list; 10 does not.
         versions = found.get("versions") if isinstance(found, dict) else found
-        if not isinstance(versions, list) or not versions or not isinstance(versions[0], dict):
-            return False
-        return versions[0].get("message") == _message(dashboard)
+        named = [v.get("message") for v in versions if isinstance(v, dict)] if isinstance(versions, list) else []
+        return [message if isinstance(message, str) else "" for message in named]
 
     def _ask(self, method: str, path: str, body: Any = None, *, absent: bool = False) -> Any:
         """Return an answer's JSON. With `absent`, None for a 404. Raises GrafanaError."""
@@ -152,6 +189,8 @@ class Grafana:
         cure = _CURES.get(answer.status_code, "")
         if found is None or answer.is_redirect:
             cure = f"is {self._url} the address of Grafana, with its path?"
+        if answer.is_redirect:
+            cure = f"it sends on to {answer.headers.get('location', '')[:200]}; {cure}"
         told = f": {said}" if isinstance(said, str) and said else ""
         raise GrafanaError(
             f"Grafana answered {answer.status_code} to {asked}{told[:300]}" + (f"; {cure}" if cure else "")
@@ -193,6 +232,16 @@ def _fields(found: Any, name: str) -> Mapping[str, Any]:
     return value
 
 
+def _tags(dashboard: Mapping[str, Any]) -> list[str]:
+    found = dashboard.get("tags")
+    return [tag for tag in found if isinstance(tag, str)] if isinstance(found, list) else []
+
+
+def _fleet(dashboard: Mapping[str, Any]) -> str:
+    """Return the name of the fleet in a dashboard's tags, or ""."""
+    return next((tag.removeprefix(FLEET_TAG) for tag in _tags(dashboard) if tag.startswith(FLEET_TAG)), "")
+
+
 def _content(dashboard: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in dashboard.items() if name not in _GRAFANAS}
 
@@ -200,4 +249,4 @@ def _content(dashboard: Mapping[str, Any]) -> dict[str, Any]:
 def _message(dashboard: Mapping[str, Any]) -> str:
     """Return the message of a version, with a digest of its content."""
     text = json.dumps(_content(dashboard), sort_keys=True)
-    return f"controlplane dashboards push {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{_WRITTEN}{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -30,7 +30,7 @@ def alerts(settings: Settings) -> dict[str, Any]:
 
 
 def _now(settings: Settings) -> Section:
-    alert = "${__data.fields.alertname}"
+    alert = "${__data.fields.alertname:percentencode}"
     return "Now", [
         Number(
             title="Critical",

@@ -38,8 +38,12 @@ def fleet(settings: Settings) -> dict[str, Any]:
 def model_link(settings: Settings) -> tuple[Link, ...]:
     """Return the links of values that have a model: the console's page, and the dashboard of the model."""
     return (
-        Link("Model in the console", settings.page("/models/${__field.labels.model}")),
-        Link("Dashboard of the model", "/d/llm-model?var-model=${__field.labels.model}&${__url_time_range}"),
+        Link("Model in the console", settings.page("/models/${__field.labels.model:percentencode}")),
+        Link(
+            "Dashboard of the model",
+            f"/d/{settings.uid('llm-model')}?var-model=${{__field.labels.model:percentencode}}&${{__url_time_range}}"
+            "&var-datasource=${datasource}&${fleet:queryparam}",
+        ),
     )
 
 
@@ -95,7 +99,7 @@ def _numbers() -> list[Number]:
 
 
 def _lists(settings: Settings) -> list[Rows]:
-    alert = "${__data.fields.alertname}"
+    alert = "${__data.fields.alertname:percentencode}"
     return [
         Rows(
             title="Alerts",

@@ -273,7 +273,7 @@ def _of_the_cache(settings: Settings) -> list[Lines]:
 
 
 def _backends(settings: Settings) -> Section:
-    console = Link("Model in the console", settings.page("/models/${__data.fields.model}"))
+    console = Link("Model in the console", settings.page("/models/${__data.fields.model:percentencode}"))
     here = select(_CHOSEN, chosen("node"))
     return "Backends", [
         Lines(

@@ -175,8 +175,17 @@ def test_links_to_a_console_that_is_not_known_are_left_out() -> None:
         assert [link["title"] for link in board["links"]] == ["Dashboards"]
         assert all(url.startswith("/d/llm-") for url in links(board))
     written = Settings(SETTINGS.thresholds, runbooks="https://git.example.org/runbooks")
-    assert "https://git.example.org/runbooks/${__data.fields.alertname}.md" in links(BOARDS["alerts"](written))
-    assert "https://llm.example.org/runbooks/${__data.fields.alertname}" in links(BOARDS["alerts"](SETTINGS))
+    assert "https://git.example.org/runbooks/${__data.fields.alertname:percentencode}.md" in links(
+        BOARDS["alerts"](written)
+    )
+    assert "https://llm.example.org/runbooks/${__data.fields.alertname:percentencode}" in links(
+        BOARDS["alerts"](SETTINGS)
+    )
+
+
+def test_names_in_links_are_encoded(dashboard: dict[str, Any]) -> None:
+    for url in links(dashboard):
+        assert not re.findall(r"\$\{__(?:data|field)[^:}]*\}", url), url
 
 
 def test_alerts_and_rollouts_mark_every_chart(dashboard: dict[str, Any]) -> None:
@@ -271,6 +280,35 @@ def test_files_are_written_and_the_same_every_time(tmp_path: Path) -> None:
     provider = yaml.safe_load(first[-1])["providers"][0]
     assert (provider["type"], provider["options"]) == ("file", {"path": PROVISIONED_AT})
     assert {o.name: o.default for o in DASHBOARDS[0].options}["seen_at"] == PROVISIONED_AT
+
+
+def test_a_dollar_in_the_folders_name_is_no_variable_of_grafanas_environment(tmp_path: Path) -> None:
+    write_dashboards(tmp_path, SETTINGS, "/srv/$HOME/a: b")
+    assert yaml.safe_load((tmp_path / PROVIDER).read_text())["providers"][0]["options"] == {"path": "/srv/$$HOME/a: b"}
+
+
+def test_files_are_replaced_whole_and_links_stay_links(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "gpu.json").symlink_to(tmp_path / "real.json")
+    write_dashboards(tmp_path / "out", SETTINGS)
+    assert (tmp_path / "out" / "gpu.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())["uid"] == "llm-gpu"
+    assert not list(tmp_path.rglob(".*.new"))
+
+
+def test_a_set_beside_others_has_uids_titles_and_a_folder_of_its_own(tmp_path: Path) -> None:
+    mine = Settings(SETTINGS.thresholds, fleet="f" * 63, own_set="A-very-long-name-of-")
+    boards, others = all_dashboards(mine).values(), all_dashboards(SETTINGS).values()
+    assert not {b["uid"] for b in boards} & {b["uid"] for b in others}
+    assert {len(b["uid"]) <= 40 and len(b["tags"][2]) <= 50 for b in boards} == {True}
+    write_dashboards(tmp_path, mine)
+    provider = yaml.safe_load((tmp_path / PROVIDER).read_text())["providers"][0]
+    assert (provider["name"], provider["folder"], provider["folderUid"]) == (
+        "controlplane-A-very-long-name-of-",
+        "LLM fleet (A-very-long-name-of-)",
+        "llm-A-very-long-name-of--dashboards",
+    )
 
 
 def test_a_fifo_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
