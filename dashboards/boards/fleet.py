@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import FAILED, quantile, rate, share
+from dashboards.boards.common import ERROR_RATIO, TIMEOUT_RATIO, TRAFFIC, VERSIONS, quantile, recorded, traffic
 from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Link, Number, Query, Rows
 from dashboards.settings import Settings
 
 _MODEL = chosen("model")
 _ENGINE = ('source="engine"', _MODEL)
-_OUTSIDE = ('source!="engine"', _MODEL)
-"""Selector of samples from the gateway and the probe."""
 _FIRING = select('alertstate="firing"', 'severity=~"warning|critical"')
 _ACTIVE = select('alertstate=~"pending|firing"')
 _STEPS = (
@@ -21,6 +19,7 @@ _STEPS = (
     '"ensemble", "$1", "served_model", "(.+)"))'
 )
 """Requests that reach the steps of ensembles, from the ensembles' own."""
+_TOKENS = traffic("model", ("engine", "gateway", "proxy"), 'type="output"', _MODEL, metric="llm_tokens_total")
 
 
 def fleet(settings: Settings) -> dict[str, Any]:
@@ -76,11 +75,9 @@ def _numbers() -> list[Number]:
         ),
         Number(
             title="Requests per second",
-            description="As the engines count. A request to an ensemble counts once, and not in its steps, where the "
-            "Triton's API is a backend.",
-            queries=[
-                Query(f"sum(rate(llm_requests_total{select(*_ENGINE)}[$__rate_interval])) - ({_STEPS} or vector(0))")
-            ],
+            description="As the gateway counts, else a proxy of others, else the engines. A request to an ensemble "
+            "counts once, and not in its steps, where the Triton's API is a backend.",
+            queries=[Query(f"sum({traffic('model', TRAFFIC, _MODEL)}) - ({_STEPS} or vector(0))")],
             unit="reqps",
         ),
         Number(
@@ -91,8 +88,9 @@ def _numbers() -> list[Number]:
         ),
         Number(
             title="Tokens per second",
-            description="Output tokens of all engines. Engines that count no tokens are not in it.",
-            queries=[Query("sum(rate(llm_tokens_total" + select('type="output"', *_ENGINE) + "[$__rate_interval]))")],
+            description="Output tokens, as the engines count, else the gateway, else a proxy of others. Engines that "
+            "count no tokens are not in it.",
+            queries=[Query(f"sum({_TOKENS})")],
             unit="none",
         ),
     ]
@@ -139,39 +137,40 @@ def _slos() -> Section:
 
 
 def _traffic(settings: Settings) -> Section:
-    by = "model, version, source"
-    legend = "{{model}} {{version}} ({{source}})"
     return "Traffic", [
         Lines(
             title="Requests per second by version",
-            description="Finished requests, as the engines count.",
-            queries=[Query(rate("llm_requests_total", "model, version", *_ENGINE), "{{model}} {{version}}")],
+            description="Finished requests, as the gateway counts, else the engines; of a model that neither counts, "
+            "all versions together as a proxy of others does.",
+            queries=[Query(traffic("model, version", VERSIONS, _MODEL), "{{model}} {{version}}")],
             unit="reqps",
             minimum=0,
             links=model_link(settings),
         ),
         *(
             Lines(
-                title=f"{title}, as the probe and the gateway see them",
+                title=f"{title}, as clients see them",
                 description=text,
-                queries=[Query(share(outcome, by, *_OUTSIDE), legend)],
+                queries=[Query(recorded(metric, _MODEL), "{{model}} {{version}} ({{source}})")],
                 unit="percentunit",
                 minimum=0,
                 limits=[Limit(settings.limit(limit))],
                 links=model_link(settings),
             )
-            for title, text, outcome, limit in (
+            for title, text, metric, limit in (
                 (
                     "Errors",
-                    "Failed requests as a share of all. Engines are left out, because most failures never reach their "
-                    "counters. The line is the limit of LLMErrorRateHigh.",
-                    FAILED,
+                    "Errors, rejections and answers that broke off, as a share of all requests, over five minutes, by "
+                    "source. Engines are left out, because most failures never reach their counters. The line is the "
+                    "limit of LLMErrorRateHigh.",
+                    ERROR_RATIO,
                     "error_rate",
                 ),
                 (
                     "Timeouts",
-                    "Requests that timed out as a share of all. The line is the limit of LLMTimeoutRateHigh.",
-                    'outcome="timeout"',
+                    "Requests that timed out as a share of all, over five minutes, by source. The line is the limit of "
+                    "LLMTimeoutRateHigh.",
+                    TIMEOUT_RATIO,
                     "timeout_rate",
                 ),
             )

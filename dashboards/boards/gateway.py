@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import FAILED, heat, quantiles, rate, ratio
+from dashboards.boards.common import ERRORS, FAILED, heat, quantiles, rate, ratio
 from dashboards.panels import YELLOW, Bars, Heat, Limit, Lines, Number, Query
 from dashboards.settings import Settings
 
@@ -54,10 +54,11 @@ def _now(settings: Settings) -> Section:
         ),
         Number(
             title="Errors",
-            description="Failed requests as a share of all. Red is where LLMErrorRateHigh fires.",
+            description="Errors, rejections and answers that broke off, as a share of all. Red is the limit of "
+            "LLMErrorRateHigh, which looks at each version.",
             queries=[
                 Query(
-                    f"sum({rate('llm_requests_total', 'model', FAILED, *_SEEN)}) "
+                    f"sum({rate('llm_requests_total', 'model', ERRORS, *_SEEN)}) "
                     f"/ (sum({rate('llm_requests_total', 'model', *_SEEN)}) > 0)"
                 )
             ],
