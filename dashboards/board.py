@@ -26,7 +26,13 @@ def chosen(*names: str) -> str:
 
 
 def values_of(metric: str, label: str, *matchers: str) -> str:
-    """Return the query of a variable: the values of a metric's label in the chosen fleets."""
+    """Return the query of a variable: the values of a metric's label in the chosen fleets.
+
+    Several metrics are joined by `|`: a model that had no request yet has backends already.
+    """
+    if "|" in metric:
+        named = f'__name__=~"{metric}"'
+        return f"label_values({select(named, *matchers)}, {label})"
     return f"label_values({metric}{select(*matchers)}, {label})"
 
 

@@ -200,6 +200,7 @@ class Grafana:
 _CURES = {
     401: "give the token of a service account whose role is Editor",
     403: "the service account needs the role Editor, or the right to write dashboards and folders",
+    409: "a folder with the same title has another uid: rename it, or make a set of its own with --set NAME",
     412: "somebody changed the dashboard meanwhile, or another one has its title in the folder: look at the diff again",
 }
 

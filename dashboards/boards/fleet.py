@@ -6,6 +6,7 @@ from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
 from dashboards.boards.common import ERROR_RATIO, TIMEOUT_RATIO, TRAFFIC, VERSIONS, quantile, recorded, traffic
+from dashboards.boards.logs import logs
 from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Link, Number, Query, Rows
 from dashboards.settings import Settings
 
@@ -29,8 +30,8 @@ def fleet(settings: Settings) -> dict[str, Any]:
         uid="llm-fleet",
         title="LLM fleet",
         description="Models, versions, alerts and capacity over all engines; sources are never summed.",
-        variables={"model": values_of("llm_requests_total", "model")},
-        sections=[_now(settings), _slos(), _traffic(settings), _latency(settings), _capacity(settings)],
+        variables={"model": values_of("llm_requests_total|llm_backend_ready", "model")},
+        sections=[_now(settings), _slos(), _traffic(settings), _latency(settings), _capacity(settings), logs()],
     )
 
 

@@ -19,6 +19,7 @@ from dashboards.boards.common import (
     traffic,
     worst,
 )
+from dashboards.boards.engines import engines
 from dashboards.panels import GREEN, RED, YELLOW, Limit, Lines, Link, Number, Query, Rows
 from dashboards.settings import Settings
 
@@ -45,11 +46,18 @@ def model(settings: Settings) -> dict[str, Any]:
         title="LLM model",
         description="One model, or a few: requests, latency, tokens and backends of each version.",
         variables={
-            "model": values_of("llm_requests_total", "model"),
+            "model": values_of("llm_requests_total|llm_backend_ready", "model"),
             "version": values_of("llm_requests_total", "version", chosen("model")),
             "node": values_of("llm_requests_total", "node", chosen("model")),
         },
-        sections=[_now(settings), _requests(settings), _latency(settings), _tokens(settings), _backends(settings)],
+        sections=[
+            _now(settings),
+            _requests(settings),
+            _latency(settings),
+            _tokens(settings),
+            _backends(settings),
+            engines(),
+        ],
     )
 
 
