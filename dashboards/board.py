@@ -64,7 +64,7 @@ def dashboard(
     own = {"fleet": "label_values(target_up, fleet)", **variables}
     return {
         "uid": settings.uid(uid),
-        "title": settings.titled(title),
+        "title": title,
         "description": description,
         "tags": settings.tags,
         "schemaVersion": SCHEMA_VERSION,

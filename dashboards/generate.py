@@ -22,6 +22,7 @@ from dashboards.boards.sglang import sglang
 from dashboards.boards.tensorrt_llm import tensorrt_llm
 from dashboards.boards.triton import triton
 from dashboards.boards.vllm import vllm
+from dashboards.languages import texts, translated
 from dashboards.settings import PROVISIONED_AT, Settings
 from dashboards.text import difference, text_of
 
@@ -49,7 +50,9 @@ PROVIDER = "provisioning/dashboards/controlplane.yaml"
 
 def all_dashboards(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return every dashboard by its file name without extension."""
-    return {name: board(settings) for name, board in BOARDS.items()}
+    said = texts(settings.language)
+    found = {name: translated(board(settings), lambda text: said.get(text, text)) for name, board in BOARDS.items()}
+    return {name: board | {"title": settings.titled(board["title"])} for name, board in found.items()}
 
 
 def files(settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[str, str]:

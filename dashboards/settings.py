@@ -37,6 +37,9 @@ class Settings:
     """Name of a set of dashboards beside others in the same Grafana: in uids, titles and the folder. Empty: the only
     set."""
 
+    language: str = "en"
+    """Code of the language of titles and descriptions, of dashboards.languages."""
+
     def __post_init__(self) -> None:
         """Raise ValueError for a name of a set that cannot be in a uid."""
         if self.own_set and not _SET.fullmatch(self.own_set):

@@ -15,13 +15,13 @@ from dashboards.grafana import Change, Fate, Grafana
 from dashboards.settings import Settings
 
 
-def generate(out: Path, config: Path | None, set_: str, seen_at: str, check: bool) -> None:
+def generate(out: Path, config: Path | None, set_: str, language: str, seen_at: str, check: bool) -> None:
     """Write the dashboards and the file by which Grafana provisions them; with `check`, only compare.
 
     Raises WrongUsage for a folder that cannot be written or read and for a wrong fleet.yaml. Raises VerdictNegative
     when `check` finds a difference.
     """
-    settings = _settings(config, set_)
+    settings = _settings(config, set_, language)
     if check and not out.is_dir():
         raise WrongUsage(f"{out}: there is no such folder; without --check the dashboards are written there")
     try:
@@ -40,9 +40,9 @@ def generate(out: Path, config: Path | None, set_: str, seen_at: str, check: boo
     say(f"{out}: the dashboards are as they would be generated")
 
 
-def diff(url: str, token_env: str, config: Path | None, set_: str, ca_file: Path | None) -> None:
+def diff(url: str, token_env: str, config: Path | None, set_: str, language: str, ca_file: Path | None) -> None:
     """Print how the dashboards in a Grafana differ. Raises VerdictNegative for differences, WrongUsage and others."""
-    settings = _settings(config, set_)
+    settings = _settings(config, set_, language)
     with _grafana(url, token_env, ca_file) as grafana:
         changes = _changes(grafana, settings)
     for change in changes:
@@ -53,9 +53,11 @@ def diff(url: str, token_env: str, config: Path | None, set_: str, ca_file: Path
     say("Grafana has all dashboards as they would be generated")
 
 
-def push(url: str, token_env: str, config: Path | None, set_: str, ca_file: Path | None, dry_run: bool) -> None:
+def push(
+    url: str, token_env: str, config: Path | None, set_: str, language: str, ca_file: Path | None, dry_run: bool
+) -> None:
     """Create or update the dashboards in a Grafana. Raises WrongUsage, VerdictNegative and ServerUnreachable."""
-    settings = _settings(config, set_)
+    settings = _settings(config, set_, language)
     with _grafana(url, token_env, ca_file) as grafana:
         changes = _changes(grafana, settings)
         if not _summary(changes):
@@ -73,12 +75,12 @@ def push(url: str, token_env: str, config: Path | None, set_: str, ca_file: Path
             say(f"{'would be ' * dry_run}{done}: {change.title} ({change.uid}), a diff of {lines} lines")
 
 
-def _settings(config: Path | None, set_: str) -> Settings:
+def _settings(config: Path | None, set_: str, language: str) -> Settings:
     """Return the settings of a fleet.yaml. Raises WrongUsage for a name of a set, and the errors of fleet.yaml."""
     from controlplane.app.rules import dashboard_settings
 
     try:
-        return dashboard_settings(config, set_)
+        return dashboard_settings(config, set_, language)
     except ValueError as error:
         raise WrongUsage(f"--set: {error}") from error
 
