@@ -10,10 +10,10 @@ tag of another fleet is that fleet's: two fleets would overwrite each other at e
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -60,7 +60,7 @@ class Change:
 
 
 class Grafana:
-    """A Grafana that is asked with a token of a service account. Use as a context manager."""
+    """A Grafana that is asked with a token of a service account."""
 
     def __init__(self, url: str, token: str, ca_file: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         """`url`: Grafana's address with its path, if it has one. `timeout_s`: also for a whole answer.
@@ -68,21 +68,11 @@ class Grafana:
         Raises GrafanaError for a wrong address or file.
         """
         self._url, self._timeout_s = _address(url), timeout_s
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         try:
-            self._client = httpx.Client(
-                headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
-                timeout=timeout_s,
-                verify=ssl.create_default_context(cafile=ca_file),
-                trust_env=False,
-            )
+            self._trust = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
             raise GrafanaError(f"{ca_file}: cannot be read: {error.strerror or error}") from error
-
-    def __enter__(self) -> Grafana:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
 
     def change(self, dashboard: Mapping[str, Any], folder_uid: str) -> Change:
         """Return what a push would do with a dashboard; a new one goes into a folder. Raises GrafanaError.
@@ -165,17 +155,28 @@ class Grafana:
     def _ask(self, method: str, path: str, body: Any = None, *, absent: bool = False) -> Any:
         """Return an answer's JSON. With `absent`, None for a 404. Raises GrafanaError."""
         try:
-            with self._client.stream(method, self._url + path, json=body) as answer:
-                text = _bounded(answer, time.monotonic() + self._timeout_s)
+            answer, text = asyncio.run(self._exchange(method, path, body))
         # UnicodeError: the resolver refuses a host such as `a..b`.
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            why = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError) as error:
+            late = isinstance(error, httpx.TimeoutException | TimeoutError)
+            why = "it did not answer in time" if late else str(error)
             raise GrafanaUnreachable(
                 f"Grafana at {self._url} cannot be reached: {why or type(error).__name__}"
             ) from error
         if answer.status_code == 404 and absent and "json" in answer.headers.get("content-type", ""):
             return None
         return self._read(answer, text, f"{method} {path.partition('?')[0]}")
+
+    async def _exchange(self, method: str, path: str, body: Any) -> tuple[httpx.Response, bytes]:
+        """Return an answer and its body. The deadline holds for all of it, however slowly its bytes come."""
+        async with (
+            asyncio.timeout(self._timeout_s),
+            httpx.AsyncClient(
+                headers=self._headers, timeout=self._timeout_s, verify=self._trust, trust_env=False
+            ) as client,
+            client.stream(method, self._url + path, json=body) as answer,
+        ):
+            return answer, await _bounded(answer)
 
     def _read(self, answer: httpx.Response, text: bytes, asked: str) -> Any:
         """Return the JSON of an answer with status 200. Raises GrafanaError, with the cure for its status."""
@@ -214,12 +215,10 @@ def _address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _bounded(answer: httpx.Response, until: float) -> bytes:
-    """Return an answer's body. Raises GrafanaError for one that is too long, ReadTimeout for one that is too slow."""
+async def _bounded(answer: httpx.Response) -> bytes:
+    """Return an answer's body. Raises GrafanaError for one that is too long."""
     found = bytearray()
-    for piece in answer.iter_bytes():
-        if time.monotonic() > until:
-            raise httpx.ReadTimeout("", request=answer.request)
+    async for piece in answer.aiter_bytes():
         found += piece
         if len(found) > MAX_ANSWER_BYTES:
             raise GrafanaError(f"{answer.url.host} answered more than {MAX_ANSWER_BYTES} bytes: is it a Grafana?")

@@ -98,8 +98,7 @@ def _grafana(url: str, token_env: str, ca_file: Path | None) -> Iterator[Grafana
     except GrafanaError as error:
         raise WrongUsage(str(error)) from error
     try:
-        with grafana:
-            yield grafana
+        yield grafana
     except GrafanaUnreachable as error:
         raise ServerUnreachable(str(error)) from error
     except GrafanaError as error:

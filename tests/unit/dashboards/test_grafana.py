@@ -30,10 +30,10 @@ def fake() -> Iterator[FakeGrafana]:
 
 
 @pytest.fixture
-def grafana(fake: FakeGrafana) -> Iterator[Grafana]:
-    with Grafana(fake.url + "/", TOKEN) as client:
-        client.make_folder(SETTINGS)
-        yield client
+def grafana(fake: FakeGrafana) -> Grafana:
+    client = Grafana(fake.url + "/", TOKEN)
+    client.make_folder(SETTINGS)
+    return client
 
 
 def pushed(grafana: Grafana, board: dict[str, object]) -> Change:
@@ -169,40 +169,37 @@ def test_an_endless_answer_is_not_read_to_its_end(
 
 
 def test_a_grafana_that_is_not_there_and_a_wrong_address() -> None:
-    with (
-        Grafana("http://127.0.0.1:1", TOKEN) as client,
-        pytest.raises(GrafanaUnreachable, match=r"127\.0\.0\.1:1 cannot"),
-    ):
-        client.change(BOARD, FOLDER)
-    with pytest.raises(GrafanaError, match="expected the address of Grafana"):
-        Grafana("grafana:3000", TOKEN)
-    with pytest.raises(GrafanaError, match="expected the address of Grafana"):
-        Grafana("http://grafana/?orgId=1", TOKEN)
-    with Grafana("http://a..b", TOKEN) as client, pytest.raises(GrafanaUnreachable, match=r"a\.\.b cannot be reached"):
-        client.change(BOARD, FOLDER)
+    for url, told in (("http://127.0.0.1:1", r"127\.0\.0\.1:1 cannot"), ("http://a..b", r"a\.\.b cannot be reached")):
+        with pytest.raises(GrafanaUnreachable, match=told):
+            Grafana(url, TOKEN).change(BOARD, FOLDER)
+    for url in ("grafana:3000", "http://grafana/?orgId=1"):
+        with pytest.raises(GrafanaError, match="expected the address of Grafana"):
+            Grafana(url, TOKEN)
     with pytest.raises(GrafanaError, match=r"/nowhere\.pem: cannot be read"):
         Grafana("https://grafana", TOKEN, "/nowhere.pem")
 
 
-def test_an_answer_that_drips_is_not_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("beginning", "drop"),
+    [(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "), (b"HTTP/1.1 200 OK\r\nX: ", b"a"), (b"", b"")],
+    ids=["body", "header", "silent"],
+)
+def test_an_answer_that_drips_is_not_waited_for(beginning: bytes, drop: bytes) -> None:
     heard = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
             client, _ = server.accept()
             with client, suppress(OSError):
-                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                client.sendall(beginning)
                 while not heard.wait(0.05):
-                    client.sendall(b" ")
+                    client.sendall(drop)
 
         thread = threading.Thread(target=drip)
         thread.start()
         try:
-            with (
-                Grafana(f"http://127.0.0.1:{server.getsockname()[1]}", TOKEN, timeout_s=0.5) as client,
-                pytest.raises(GrafanaUnreachable, match="did not answer in time"),
-            ):
-                client.change(BOARD, FOLDER)
+            with pytest.raises(GrafanaUnreachable, match="did not answer in time"):
+                Grafana(f"http://127.0.0.1:{server.getsockname()[1]}", TOKEN, timeout_s=0.5).change(BOARD, FOLDER)
         finally:
             heard.set()
             thread.join()
