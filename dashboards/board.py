@@ -11,9 +11,6 @@ from dashboards.settings import Settings
 Section = tuple[str, Sequence[Panel]]
 """Title of a row and its panels. Panels are placed from left to right, and wrap after 24 columns."""
 
-TAG = "llm"
-"""Tag of all our dashboards. Each has a menu of the others by it."""
-
 FLEET = 'fleet=~"$fleet"'
 """Matcher of every query. Series without the label match "All": only a store of several fleets has the label."""
 
@@ -29,7 +26,13 @@ def chosen(*names: str) -> str:
 
 
 def values_of(metric: str, label: str, *matchers: str) -> str:
-    """Return the query of a variable: the values of a metric's label in the chosen fleets."""
+    """Return the query of a variable: the values of a metric's label in the chosen fleets.
+
+    Several metrics are joined by `|`: a model that had no request yet has backends already.
+    """
+    if "|" in metric:
+        named = f'__name__=~"{metric}"'
+        return f"label_values({select(named, *matchers)}, {label})"
     return f"label_values({metric}{select(*matchers)}, {label})"
 
 
@@ -60,10 +63,10 @@ def dashboard(
         y += tallest
     own = {"fleet": "label_values(target_up, fleet)", **variables}
     return {
-        "uid": uid,
+        "uid": settings.uid(uid),
         "title": title,
         "description": description,
-        "tags": [TAG, "generated"],
+        "tags": settings.tags,
         "schemaVersion": SCHEMA_VERSION,
         "editable": True,
         "graphTooltip": 1,
@@ -168,7 +171,7 @@ def _annotation(name: str, expr: str, color: str, *, title: str, text: str, tags
 def _links(settings: Settings, page: str) -> list[dict[str, Any]]:
     """Return the links above the dashboard: the other dashboards, and the console and the runbooks where known."""
     kept = {"asDropdown": True, "includeVars": True, "keepTime": True}
-    found = [_link(title="Dashboards", type="dashboards", tags=[TAG], **kept)]
+    found = [_link(title="Dashboards", type="dashboards", tags=[settings.menu_tag], **kept)]
     for title, url in (("Console", settings.page(page or "/")), ("Runbooks", settings.all_runbooks)):
         if url:
             found.append(_link(title=title, type="link", url=url, icon="external link", targetBlank=True))

@@ -22,7 +22,8 @@ from dashboards.boards.sglang import sglang
 from dashboards.boards.tensorrt_llm import tensorrt_llm
 from dashboards.boards.triton import triton
 from dashboards.boards.vllm import vllm
-from dashboards.settings import FOLDER_TITLE, FOLDER_UID, PROVISIONED_AT, Settings
+from dashboards.languages import texts, translated
+from dashboards.settings import PROVISIONED_AT, Settings
 from dashboards.text import difference, text_of
 
 BOARDS: Mapping[str, Callable[[Settings], dict[str, Any]]] = {
@@ -49,13 +50,15 @@ PROVIDER = "provisioning/dashboards/controlplane.yaml"
 
 def all_dashboards(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return every dashboard by its file name without extension."""
-    return {name: board(settings) for name, board in BOARDS.items()}
+    said = texts(settings.language)
+    found = {name: translated(board(settings), lambda text: said.get(text, text)) for name, board in BOARDS.items()}
+    return {name: board | {"title": settings.titled(board["title"])} for name, board in found.items()}
 
 
 def files(settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[str, str]:
     """Return the texts of all files by their path in the folder. `seen_at`: the folder as Grafana sees it."""
     found = {f"{name}.json": text_of(board) for name, board in all_dashboards(settings).items()}
-    return found | {PROVIDER: _provider(seen_at)}
+    return found | {PROVIDER: _provider(settings, seen_at)}
 
 
 def write_dashboards(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> list[Path]:
@@ -69,9 +72,21 @@ def write_dashboards(out: Path, settings: Settings, seen_at: str = PROVISIONED_A
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             raise OSError(errno.EINVAL, "it is no regular file", str(path))  # a write to a FIFO waits for a reader
-        path.write_text(text, "utf-8")
+        _replace(path, text)
         written.append(path)
     return written
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step: a Grafana that reads the folder meanwhile finds the old file or the new one."""
+    path = path.resolve()  # a link stays a link
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(text, "utf-8")
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def drift(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[str, str]:
@@ -89,15 +104,19 @@ def drift(out: Path, settings: Settings, seen_at: str = PROVISIONED_AT) -> dict[
     return found
 
 
-def _provider(seen_at: str) -> str:
-    """Return Grafana's provider of dashboards. JSON is YAML, so that a folder with odd characters stays one string."""
+def _provider(settings: Settings, seen_at: str) -> str:
+    """Return Grafana's provider of dashboards. JSON is YAML, so that a folder with odd characters stays one string.
+
+    Grafana replaces `$NAME` in these files by a variable of its environment; `$$` is a `$`.
+    """
+    name = f"controlplane-{settings.own_set}" if settings.own_set else "controlplane"
     return f"""# Written by `controlplane dashboards generate`, for Grafana's folder provisioning/dashboards.
 apiVersion: 1
 providers:
-  - name: controlplane
-    folder: {FOLDER_TITLE}
-    folderUid: {FOLDER_UID}
+  - name: {name}
+    folder: {settings.folder_title}
+    folderUid: {settings.folder_uid}
     type: file
     allowUiUpdates: false
-    options: {{path: {json.dumps(seen_at)}}}
+    options: {{path: {json.dumps(seen_at.replace("$", "$$"))}}}
 """

@@ -72,16 +72,18 @@ def reads_own_metrics(group: RuleGroup) -> bool:
     return all(found and all(name.startswith(OWN_PREFIX) for name in found) for found in names)
 
 
-def dashboard_settings(fleet: Path | None) -> Settings:
+def dashboard_settings(fleet: Path | None, own_set: str = "", language: str = "en") -> Settings:
     """Return the settings of the dashboards for a fleet.yaml; without one, the built-in thresholds and no links.
 
-    Raises ConfigErrors.
+    `own_set` names a set of dashboards beside others. Raises ConfigErrors, and ValueError for that name.
     """
     if fleet is None:
-        return Settings(threshold_values())
+        return Settings(threshold_values(), own_set=own_set, language=language)
     loaded = load_fleet(fleet)
     try:
         thresholds = threshold_values(loaded.fleet.thresholds)
     except RuleError as error:
         raise ConfigErrors([loaded.error(_place_of(error), str(error))]) from error
-    return Settings(thresholds, (loaded.fleet.fleet.external_url or "").rstrip("/"))
+    section = loaded.fleet.fleet
+    console = (section.external_url or "").rstrip("/")
+    return Settings(thresholds, console, fleet=section.name, own_set=own_set, language=language)

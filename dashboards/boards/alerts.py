@@ -6,7 +6,7 @@ from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
 from dashboards.boards.common import rate
-from dashboards.panels import YELLOW, Limit, Lines, Link, Number, Query, Rows, States
+from dashboards.panels import GREEN, RED, YELLOW, Limit, Lines, Link, Number, Query, Rows, States
 from dashboards.settings import Settings
 
 _GRAVE = 'severity=~"warning|critical"'
@@ -30,7 +30,7 @@ def alerts(settings: Settings) -> dict[str, Any]:
 
 
 def _now(settings: Settings) -> Section:
-    alert = "${__data.fields.alertname}"
+    alert = "${__data.fields.alertname:percentencode}"
     return "Now", [
         Number(
             title="Critical",
@@ -157,6 +157,27 @@ def _rules(settings: Settings) -> Section:
             queries=[Query(f"max by (rota) (controlplane_rota_on_call{select()})", "{{rota}}")],
             unit="none",
             minimum=0,
+            width=12,
+        ),
+        Lines(
+            title="Age of the calendars",
+            description="Time since the calendar of each rota was last read well. The line is the limit of "
+            "RotaCalendarOld.",
+            queries=[Query(f"max by (rota) (controlplane_rota_calendar_age_seconds{select()})", "{{rota}}")],
+            unit="s",
+            minimum=0,
+            limits=[Limit(settings.limit("rota_calendar_age"), YELLOW)],
+            width=12,
+        ),
+        Lines(
+            title="Shifts left in the calendars",
+            description="Time until the last shift of each rota ends; calendars are read five weeks ahead. "
+            "RotaCalendarEnds fires below the line.",
+            queries=[Query(f"max by (rota) (controlplane_rota_shifts_left_seconds{select()})", "{{rota}}")],
+            unit="s",
+            minimum=0,
+            lowest=RED,
+            limits=[Limit(settings.limit("rota_calendar_ends"), GREEN)],
             width=12,
         ),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import FLEET, Section, dashboard, values_of
-from dashboards.panels import YELLOW, Bars, Limit, Lines, Number, Query, Rows
+from dashboards.panels import GREEN, RED, YELLOW, Bars, Limit, Lines, Number, Query, Rows
 from dashboards.settings import Settings
 
 _SELECT = f'backup=~"$backup", {FLEET}'
@@ -33,7 +33,7 @@ def backups(settings: Settings) -> dict[str, Any]:
         title="Backups",
         description="Jobs of `backup:` in fleet.yaml: their age, their last run, and what they add to the repository.",
         variables={"backup": values_of("controlplane_backup_running", "backup")},
-        sections=[_now(), _runs()],
+        sections=[_now(), _runs(settings)],
         page="/backups",
     )
 
@@ -108,7 +108,7 @@ def _jobs() -> list[Bars | Rows]:
     ]
 
 
-def _runs() -> Section:
+def _runs(settings: Settings) -> Section:
     return "Runs", [
         Lines(
             title="Age of the newest good run",
@@ -132,6 +132,7 @@ def _runs() -> Section:
             queries=[Query(_max("bytes"), _LEGEND)],
             unit="bytes",
             minimum=0,
+            width=6,
         ),
         Lines(
             title="New bytes of the last snapshot",
@@ -139,6 +140,19 @@ def _runs() -> Section:
             queries=[Query(_max("new_bytes"), _LEGEND)],
             unit="bytes",
             minimum=0,
+            width=6,
+        ),
+        Lines(
+            title="Room in the repository",
+            description="Free share of the file system of the repository. The line is the limit of "
+            "BackupRepositoryNearlyFull. Object stores have none.",
+            queries=[Query(f"{_max('repository_free_bytes')} / ({_max('repository_size_bytes')} > 0)", _LEGEND)],
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+            lowest=RED,
+            limits=[Limit(settings.limit("backup_room"), GREEN)],
+            width=6,
         ),
         Lines(
             title="Running",
@@ -147,5 +161,6 @@ def _runs() -> Section:
             unit="none",
             minimum=0,
             maximum=1,
+            width=6,
         ),
     ]

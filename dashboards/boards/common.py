@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dashboards.board import select
 from dashboards.panels import RED, YELLOW, Heat, Limit, Lines, Panel, Query
 from dashboards.settings import Settings
 
-FAILED = 'outcome=~"error|timeout|cut"'
-"""Matcher of the requests that count as failed, as in the alert rules."""
+FAILED = 'outcome=~"error|timeout|rejected|cut"'
+"""Matcher of the requests that count as failed in the console."""
+ERRORS = 'outcome=~"error|rejected|cut"'
+"""Matcher of the requests that count as errors in the alert rules: timeouts have a rule of their own."""
+CLIENTS = 'source=~"gateway|proxy|probe"'
+"""Matcher of the sources that see what clients see. Engines do not, and clouds count hours late."""
+ERROR_RATIO, TIMEOUT_RATIO = (f"model_version_source:llm_requests:{name}_ratio" for name in ("error", "timeout"))
+"""Series that the pack builtin:llm records for its alerts. Requests that were refused before a version was chosen are a
+share of all requests of the model there."""
+TRAFFIC = ("gateway", "proxy", "engine")
+"""Sources of traffic, the one that is taken first."""
+VERSIONS = ("gateway", "engine", "proxy")
+"""Sources of traffic by version. A proxy of others knows no versions, and is taken where nothing else counts."""
+SEEN = ("gateway", "proxy", "probe")
+"""Sources of what clients see, the one that is taken first."""
 STAGE_LIMITS = {"e2e_request_latency": "latency_p99", "time_to_first_token": "ttft_p95"}
 """Threshold of a stage of a request, by the name that engines give the stage."""
 Stage = tuple[str, str, str]
@@ -29,6 +42,44 @@ def ratio(top: str, bottom: str) -> str:
 def share(outcome: str, by: str, *matchers: str) -> str:
     """Return the requests with an outcome as a share of all requests."""
     return ratio(rate("llm_requests_total", by, outcome, *matchers), rate("llm_requests_total", by, *matchers))
+
+
+def nearest(query: Callable[[str], str], sources: Sequence[str]) -> str:
+    """Return a query of the first source that has a model's series, since sources count the same requests.
+
+    `query` takes the matcher of a source, and its series must have the label `model`.
+    """
+    return " or on (model) ".join(query(f'source="{source}"') for source in sources)
+
+
+def traffic(by: str, sources: Sequence[str], *matchers: str, metric: str = "llm_requests_total") -> str:
+    """Return the rates of a counter by labels, `model` among them, from the first source that counted anything."""
+    *first, last = sources
+    counted = nearest(lambda source: f"({rate(metric, by, source, *matchers)} > 0)", first)
+    return f"{counted} or on (model) {nearest(lambda source: rate(metric, by, source, *matchers), [last])}"
+
+
+def recorded(metric: str, *matchers: str) -> str:
+    """Return a recorded series by model, version and source."""
+    return f"max by (model, version, source) ({metric}{select(*matchers)})"
+
+
+def worst(metric: str, *matchers: str) -> str:
+    """Return the greatest value of a recorded ratio, by the source that the alert on it takes."""
+    return f"max({nearest(lambda source: recorded(metric, source, *matchers), SEEN)})"
+
+
+def seen(title: str, text: str, metric: str, *matchers: str) -> Heat:
+    """Return a heatmap of a histogram as clients see it: of each model by one source."""
+    bucket = f"{metric}_bucket"
+    found = nearest(lambda source: rate(bucket, "le, model", source, *matchers), SEEN)
+    return Heat(
+        title=title,
+        description=text,
+        queries=[Query(f"sum by (le) ({found})", "{{le}}", buckets=True)],
+        unit="s",
+        width=12,
+    )
 
 
 def quantile(q: float, metric: str, by: str, *matchers: str) -> str:

@@ -27,7 +27,7 @@ def cost(settings: Settings) -> dict[str, Any]:
         title="LLM cost",
         description="Budgets of fleet.yaml against the ledger, and what providers charge. Amounts are US dollars.",
         variables={"model": values_of("llm_budget_spent_usd", "model")},
-        sections=[_now(settings), _months(settings), _providers(settings)],
+        sections=[_now(settings), _months(settings), _providers(settings), _clouds()],
     )
 
 
@@ -142,6 +142,71 @@ def _providers(settings: Settings) -> Section:
             maximum=1,
             lowest=RED,
             limits=[Limit(settings.limit("rate_limit"), GREEN)],
+            width=12,
+        ),
+    ]
+
+
+def _clouds() -> Section:
+    account = select('source="account"', _MODEL)
+    return "What providers and clouds count", [
+        Lines(
+            title="Requests that providers counted today",
+            description="As the providers' reports say, since midnight UTC.",
+            queries=[
+                Query(f"sum by (job, model, project) (llm_account_requests{_TODAY})", "{{job}} {{model}} {{project}}")
+            ],
+            unit="none",
+            minimum=0,
+        ),
+        Lines(
+            title="Requests per second at clouds by outcome",
+            description="As the clouds' own metrics count, over fifteen minutes: they grow once in five.",
+            queries=[
+                Query(
+                    f"sum by (job, served_model, outcome) (rate(llm_requests_total{account}[15m]))",
+                    "{{job}} {{served_model}} {{outcome}}",
+                )
+            ],
+            unit="reqps",
+            minimum=0,
+        ),
+        Lines(
+            title="GPUs of hosted models",
+            description="Utilization and used memory added up over an instance's GPUs: two whole GPUs are 2.",
+            queries=[
+                Query(
+                    f"max by (job, served_model) (llm_account_gpu_{name}_ratio{select(_MODEL)})",
+                    "{{job}} {{served_model}} " + words,
+                )
+                for name, words in (("utilization", "in use"), ("memory_utilization", "memory"))
+            ],
+            unit="percentunit",
+            minimum=0,
+        ),
+        Lines(
+            title="Age of the providers' numbers",
+            description="Time since the reports were last read, and since the end of the last whole period of a "
+            "cloud's metrics.",
+            queries=[
+                Query(f"time() - max by (job) (llm_account_{name}_timestamp_seconds{select()})", "{{job}} " + words)
+                for name, words in (("read", "read"), ("period_end", "period's end"))
+            ],
+            unit="s",
+            minimum=0,
+            width=12,
+        ),
+        Lines(
+            title="Time until rate limits are whole again",
+            description="As the hosted APIs say in their answers.",
+            queries=[
+                Query(
+                    f"max by (instance, model, type) (llm_ratelimit_reset_seconds{select(_MODEL)})",
+                    "{{instance}} {{model}} {{type}}",
+                )
+            ],
+            unit="s",
+            minimum=0,
             width=12,
         ),
     ]

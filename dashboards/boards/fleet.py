@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import FAILED, quantile, rate, share
+from dashboards.boards.common import ERROR_RATIO, TIMEOUT_RATIO, TRAFFIC, VERSIONS, quantile, recorded, traffic
+from dashboards.boards.logs import logs
 from dashboards.panels import RED, YELLOW, Bars, Limit, Lines, Link, Number, Query, Rows
 from dashboards.settings import Settings
 
 _MODEL = chosen("model")
 _ENGINE = ('source="engine"', _MODEL)
-_OUTSIDE = ('source!="engine"', _MODEL)
-"""Selector of samples from the gateway and the probe."""
 _FIRING = select('alertstate="firing"', 'severity=~"warning|critical"')
 _ACTIVE = select('alertstate=~"pending|firing"')
 _STEPS = (
@@ -21,6 +20,7 @@ _STEPS = (
     '"ensemble", "$1", "served_model", "(.+)"))'
 )
 """Requests that reach the steps of ensembles, from the ensembles' own."""
+_TOKENS = traffic("model", ("engine", "gateway", "proxy"), 'type="output"', _MODEL, metric="llm_tokens_total")
 
 
 def fleet(settings: Settings) -> dict[str, Any]:
@@ -30,16 +30,20 @@ def fleet(settings: Settings) -> dict[str, Any]:
         uid="llm-fleet",
         title="LLM fleet",
         description="Models, versions, alerts and capacity over all engines; sources are never summed.",
-        variables={"model": values_of("llm_requests_total", "model")},
-        sections=[_now(settings), _slos(), _traffic(settings), _latency(settings), _capacity(settings)],
+        variables={"model": values_of("llm_requests_total|llm_backend_ready", "model")},
+        sections=[_now(settings), _slos(), _traffic(settings), _latency(settings), _capacity(settings), logs()],
     )
 
 
 def model_link(settings: Settings) -> tuple[Link, ...]:
     """Return the links of values that have a model: the console's page, and the dashboard of the model."""
     return (
-        Link("Model in the console", settings.page("/models/${__field.labels.model}")),
-        Link("Dashboard of the model", "/d/llm-model?var-model=${__field.labels.model}&${__url_time_range}"),
+        Link("Model in the console", settings.page("/models/${__field.labels.model:percentencode}")),
+        Link(
+            "Dashboard of the model",
+            f"/d/{settings.uid('llm-model')}?var-model=${{__field.labels.model:percentencode}}&${{__url_time_range}}"
+            "&var-datasource=${datasource}&${fleet:queryparam}",
+        ),
     )
 
 
@@ -72,11 +76,9 @@ def _numbers() -> list[Number]:
         ),
         Number(
             title="Requests per second",
-            description="As the engines count. A request to an ensemble counts once, and not in its steps, where the "
-            "Triton's API is a backend.",
-            queries=[
-                Query(f"sum(rate(llm_requests_total{select(*_ENGINE)}[$__rate_interval])) - ({_STEPS} or vector(0))")
-            ],
+            description="As the gateway counts, else a proxy of others, else the engines. A request to an ensemble "
+            "counts once, and not in its steps, where the Triton's API is a backend.",
+            queries=[Query(f"sum({traffic('model', TRAFFIC, _MODEL)}) - ({_STEPS} or vector(0))")],
             unit="reqps",
         ),
         Number(
@@ -87,15 +89,16 @@ def _numbers() -> list[Number]:
         ),
         Number(
             title="Tokens per second",
-            description="Output tokens of all engines. Engines that count no tokens are not in it.",
-            queries=[Query("sum(rate(llm_tokens_total" + select('type="output"', *_ENGINE) + "[$__rate_interval]))")],
+            description="Output tokens, as the engines count, else the gateway, else a proxy of others. Engines that "
+            "count no tokens are not in it.",
+            queries=[Query(f"sum({_TOKENS})")],
             unit="none",
         ),
     ]
 
 
 def _lists(settings: Settings) -> list[Rows]:
-    alert = "${__data.fields.alertname}"
+    alert = "${__data.fields.alertname:percentencode}"
     return [
         Rows(
             title="Alerts",
@@ -135,39 +138,40 @@ def _slos() -> Section:
 
 
 def _traffic(settings: Settings) -> Section:
-    by = "model, version, source"
-    legend = "{{model}} {{version}} ({{source}})"
     return "Traffic", [
         Lines(
             title="Requests per second by version",
-            description="Finished requests, as the engines count.",
-            queries=[Query(rate("llm_requests_total", "model, version", *_ENGINE), "{{model}} {{version}}")],
+            description="Finished requests, as the gateway counts, else the engines; of a model that neither counts, "
+            "all versions together as a proxy of others does.",
+            queries=[Query(traffic("model, version", VERSIONS, _MODEL), "{{model}} {{version}}")],
             unit="reqps",
             minimum=0,
             links=model_link(settings),
         ),
         *(
             Lines(
-                title=f"{title}, as the probe and the gateway see them",
+                title=f"{title}, as clients see them",
                 description=text,
-                queries=[Query(share(outcome, by, *_OUTSIDE), legend)],
+                queries=[Query(recorded(metric, _MODEL), "{{model}} {{version}} ({{source}})")],
                 unit="percentunit",
                 minimum=0,
                 limits=[Limit(settings.limit(limit))],
                 links=model_link(settings),
             )
-            for title, text, outcome, limit in (
+            for title, text, metric, limit in (
                 (
                     "Errors",
-                    "Failed requests as a share of all. Engines are left out, because most failures never reach their "
-                    "counters. The line is the limit of LLMErrorRateHigh.",
-                    FAILED,
+                    "Errors, rejections and answers that broke off, as a share of all requests, over five minutes, by "
+                    "source. Engines are left out, because most failures never reach their counters. The line is the "
+                    "limit of LLMErrorRateHigh.",
+                    ERROR_RATIO,
                     "error_rate",
                 ),
                 (
                     "Timeouts",
-                    "Requests that timed out as a share of all. The line is the limit of LLMTimeoutRateHigh.",
-                    'outcome="timeout"',
+                    "Requests that timed out as a share of all, over five minutes, by source. The line is the limit of "
+                    "LLMTimeoutRateHigh.",
+                    TIMEOUT_RATIO,
                     "timeout_rate",
                 ),
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import FAILED, heat, quantiles, rate, ratio
+from dashboards.boards.common import ERRORS, FAILED, heat, quantiles, rate, ratio
+from dashboards.boards.proxies import proxies
 from dashboards.panels import YELLOW, Bars, Heat, Limit, Lines, Number, Query
 from dashboards.settings import Settings
 
@@ -23,10 +24,10 @@ def gateway(settings: Settings) -> dict[str, Any]:
         title="LLM gateway and tenants",
         description="What clients see at our gateways: requests, refusals, queues, backends, and the tenants' shares.",
         variables={
-            "model": values_of("llm_requests_total", "model", 'source="gateway"'),
+            "model": values_of("llm_requests_total", "model", 'source=~"gateway|proxy"'),
             "tenant": values_of("controlplane_gateway_tenant_requests_total", "tenant"),
         },
-        sections=[_now(settings), _requests(settings), _backends(), _tenants(), _process()],
+        sections=[_now(settings), _requests(settings), _backends(), _tenants(), proxies(settings), _process()],
     )
 
 
@@ -54,10 +55,11 @@ def _now(settings: Settings) -> Section:
         ),
         Number(
             title="Errors",
-            description="Failed requests as a share of all. Red is where LLMErrorRateHigh fires.",
+            description="Errors, rejections and answers that broke off, as a share of all. Red is the limit of "
+            "LLMErrorRateHigh, which looks at each version.",
             queries=[
                 Query(
-                    f"sum({rate('llm_requests_total', 'model', FAILED, *_SEEN)}) "
+                    f"sum({rate('llm_requests_total', 'model', ERRORS, *_SEEN)}) "
                     f"/ (sum({rate('llm_requests_total', 'model', *_SEEN)}) > 0)"
                 )
             ],
@@ -141,6 +143,29 @@ def _backends() -> Section:
             unit="reqps",
             minimum=0,
         ),
+        Lines(
+            title="Retries and second attempts",
+            description="Per second: attempts after a failed one, and second ones beside a slow first one (hedges).",
+            queries=[
+                Query(rate(f"{_OWN}{name}_total", "model", _MODEL), "{{model}} " + name)
+                for name in ("retries", "hedges")
+            ],
+            unit="reqps",
+            minimum=0,
+        ),
+        Lines(
+            title="Copies, cache and answers of other models",
+            description="Per second: requests that were copied to another version, looked up in the response cache, "
+            "and answered by another model because their own could not.",
+            queries=[
+                Query(rate(f"{_OWN}mirrored_requests_total", "model", _MODEL), "{{model}} copied"),
+                Query(rate(f"{_OWN}cache_lookups_total", "model, result", _MODEL), "{{model}} cache {{result}}"),
+                Query(rate(f"{_OWN}degraded_requests_total", "model", _MODEL), "{{model}} answered by another"),
+            ],
+            unit="reqps",
+            minimum=0,
+            width=12,
+        ),
         Bars(
             title="Without requests now",
             description="Backends that get none: ejected for failures, or vetoed since their engine says that it is "
@@ -153,6 +178,7 @@ def _backends() -> Section:
             minimum=0,
             maximum=1,
             limits=[Limit(1, YELLOW)],
+            width=12,
         ),
     ]
 
@@ -194,6 +220,7 @@ def _process() -> Section:
             queries=lag,
             unit="s",
             minimum=0,
+            width=8,
         ),
         Lines(
             title="Workers that ended by themselves",
@@ -201,6 +228,36 @@ def _process() -> Section:
             queries=[Query(f"sum by (instance) (increase({_OWN}worker_restarts_total{select()}[1h]))", "{{instance}}")],
             unit="none",
             minimum=0,
+            width=8,
+        ),
+        Lines(
+            title="Lost",
+            description="Per hour: requests that were open in a worker that died, records of usage that were not kept, "
+            "and series for which there was no memory. At 1 of `settings not applied` the newest state cannot be used.",
+            queries=[
+                Query(
+                    f"sum by (instance) (increase({_OWN}lost_requests_total{select()}[1h]))", "{{instance}} requests"
+                ),
+                Query(
+                    f"sum by (instance, reason) (increase({_OWN}journal_lost_records_total{select()}[1h]))",
+                    "{{instance}} usage: {{reason}}",
+                ),
+                Query(f"max by (instance) ({_OWN}series_refused{select()})", "{{instance}} series"),
+                Query(f"max by (instance) ({_OWN}desired_fault{select()})", "{{instance}} settings not applied"),
+            ],
+            unit="none",
+            minimum=0,
+            width=8,
+        ),
+        Lines(
+            title="Processes under one name",
+            description="Processes that report under the name of a gateway. Above 1, several gateways have one name, "
+            "and their counts mix.",
+            queries=[Query(f"max by (gateway) ({_OWN}processes{select()})", "{{gateway}}")],
+            unit="none",
+            minimum=0,
+            limits=[Limit(2, YELLOW)],
+            width=12,
         ),
         Lines(
             title="Usage that waits for the control plane",
@@ -208,5 +265,6 @@ def _process() -> Section:
             queries=[Query(f"max by (instance) ({_OWN}journal_bytes{select()})", "{{instance}}")],
             unit="bytes",
             minimum=0,
+            width=12,
         ),
     ]

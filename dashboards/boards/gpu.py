@@ -42,6 +42,13 @@ def _now(settings: Settings) -> Section:
             unit="none",
         ),
         Number(
+            title="GPUs lost",
+            description="GPUs that the driver lost: they answer no more until the host starts again.",
+            queries=[Query(f"count(max by (gpu) (gpu_up{select(chosen('node'))}) == 0) or vector(0)")],
+            unit="none",
+            limits=[Limit(1)],
+        ),
+        Number(
             title="Hottest",
             description="Temperature of the hottest GPU. Red is where GPUTemperatureHigh fires.",
             queries=[Query(f"max({_max('gpu_temperature_celsius')})")],
@@ -61,7 +68,7 @@ def _now(settings: Settings) -> Section:
             columns=["node", "gpu"],
             values=["in use (0-1)", "memory (0-1)", "temperature (°C)", "power (W)"],
             links=[Link("Targets in the console", settings.page("/targets"))],
-            width=16,
+            width=12,
         ),
     ]
 
@@ -138,11 +145,20 @@ def _health(settings: Settings) -> Section:
             minimum=0,
         ),
         Lines(
+            title="Slowed down in the exporter's own window",
+            description="What dcgm-exporter counted within its window, by reason. It is no counter: it falls again.",
+            queries=[Query(f"max by (gpu, reason) (gpu_recent_throttles{select()}) {_NODE}", _LEGEND + " {{reason}}")],
+            unit="none",
+            minimum=0,
+            width=12,
+        ),
+        Lines(
             title="Energy per hour",
             description="Energy used within the last hour, in joules. 3.6 million are a kilowatt hour.",
             queries=[Query(f"max by (gpu) (rate(gpu_energy_joules_total{select()}[1h])) * 3600 {_NODE}", _LEGEND)],
             unit="joule",
             minimum=0,
+            width=12,
         ),
     ]
 

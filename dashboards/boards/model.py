@@ -5,17 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import FAILED, mapped, rate, ratio, share, timed
+from dashboards.boards.common import (
+    ERROR_RATIO,
+    TIMEOUT_RATIO,
+    TRAFFIC,
+    VERSIONS,
+    nearest,
+    rate,
+    ratio,
+    recorded,
+    seen,
+    timed,
+    traffic,
+    worst,
+)
+from dashboards.boards.engines import engines
 from dashboards.panels import GREEN, RED, YELLOW, Limit, Lines, Link, Number, Query, Rows
 from dashboards.settings import Settings
 
 _CHOSEN = chosen("model", "version")
+_TOKENS = ("engine", "gateway", "proxy")
+"""Sources of tokens, the one that is taken first: only engines count those of requests that the gateway never saw."""
 _ENGINE = ('source="engine"', _CHOSEN)
-_OUTSIDE = ('source!="engine"', _CHOSEN)
-_BY = "model, version, source"
 _LEGEND = "{{model}} {{version}} ({{source}})"
 _WHOLE, _FIRST = "llm_request_duration_seconds", "llm_time_to_first_token_seconds"
 _VERSION = "{{model}} {{version}}"
+_COUNTED = "as the gateway counts, else a proxy of others, else the engines."
+"""End of the description of a number of requests."""
+_APART = (
+    "as the gateway counts, else the engines; of a model that neither counts, all versions together as a proxy does."
+)
+"""End of the description of requests by version."""
 
 
 def model(settings: Settings) -> dict[str, Any]:
@@ -26,42 +46,43 @@ def model(settings: Settings) -> dict[str, Any]:
         title="LLM model",
         description="One model, or a few: requests, latency, tokens and backends of each version.",
         variables={
-            "model": values_of("llm_requests_total", "model"),
+            "model": values_of("llm_requests_total|llm_backend_ready", "model"),
             "version": values_of("llm_requests_total", "version", chosen("model")),
             "node": values_of("llm_requests_total", "node", chosen("model")),
         },
-        sections=[_now(settings), _requests(settings), _latency(settings), _tokens(settings), _backends(settings)],
+        sections=[
+            _now(settings),
+            _requests(settings),
+            _latency(settings),
+            _tokens(settings),
+            _backends(settings),
+            engines(),
+        ],
     )
 
 
 def _now(settings: Settings) -> Section:
-    failed, asked = select(FAILED, *_OUTSIDE), select(*_OUTSIDE)
-    worst = "model_version_source:llm_request_duration_seconds:p99" + select(_CHOSEN)
+    slowest = "model_version_source:llm_request_duration_seconds:p99" + select(_CHOSEN)
     first = "model_version_source:llm_time_to_first_token_seconds:p95" + select(_CHOSEN)
     return "Now", [
         Number(
             title="Requests per second",
-            description="Finished requests, as the engines count.",
-            queries=[Query(f"sum(rate(llm_requests_total{select(*_ENGINE)}[$__rate_interval]))")],
+            description=f"Finished requests, {_COUNTED}",
+            queries=[Query(f"sum({traffic('model', TRAFFIC, _CHOSEN)})")],
             unit="reqps",
         ),
         Number(
             title="Errors",
-            description="Failed requests as a share of all, as the probe and the gateway see them. Red is where "
-            "LLMErrorRateHigh fires.",
-            queries=[
-                Query(
-                    f"sum(rate(llm_requests_total{failed}[$__rate_interval])) "
-                    f"/ (sum(rate(llm_requests_total{asked}[$__rate_interval])) > 0)"
-                )
-            ],
+            description="Of the version with the most, over five minutes: errors, rejections and answers that broke "
+            "off, as a share of its requests. Red is where LLMErrorRateHigh fires.",
+            queries=[Query(worst(ERROR_RATIO, _CHOSEN))],
             unit="percentunit",
             limits=[Limit(settings.limit("error_rate"))],
         ),
         Number(
             title="Slowest P99",
             description="Of all versions and sources, over five minutes. Red is where LLMLatencyP99High fires.",
-            queries=[Query(f"max({worst})")],
+            queries=[Query(f"max({slowest})")],
             unit="s",
             limits=[Limit(settings.limit("latency_p99"))],
         ),
@@ -95,26 +116,24 @@ def _requests(settings: Settings) -> Section:
 
 
 def _traffic(settings: Settings) -> list[Lines]:
-    total = rate("llm_requests_total", "model", 'source="engine"', chosen("model"))
-    each = rate("llm_requests_total", "model, version", *_ENGINE)
+    def share_of(source: str) -> str:
+        each = rate("llm_requests_total", "model, version", source, _CHOSEN)
+        total = rate("llm_requests_total", "model", source, chosen("model"))
+        return f"{each} / on (model) group_left () ({total} > 0)"
+
     return [
         Lines(
             title="Requests per second by version",
-            description="Finished requests, as the engines count.",
-            queries=[Query(each, _VERSION)],
+            description=f"Finished requests, {_APART}",
+            queries=[Query(traffic("model, version", VERSIONS, _CHOSEN), _VERSION)],
             unit="reqps",
             minimum=0,
         ),
         Lines(
             title="Share of the requests by version",
-            description="What each version answers of a model's requests: the split of a canary as the engines count "
-            "it.",
-            queries=[
-                Query(
-                    f"{each} / on (model) group_left () ({total} > 0)",
-                    _VERSION,
-                )
-            ],
+            description="What each version answers of a model's requests: the split of a canary as the gateway counts "
+            "it, else the engines.",
+            queries=[Query(nearest(share_of, ("gateway", "engine")), _VERSION)],
             unit="percentunit",
             minimum=0,
             maximum=1,
@@ -140,14 +159,33 @@ def _traffic(settings: Settings) -> list[Lines]:
 
 def _failures(settings: Settings) -> list[Lines]:
     return [
-        Lines(
-            title="Errors and timeouts",
-            description="Failed requests as a share of all, as the probe and the gateway see them. The line is the "
-            "limit of LLMErrorRateHigh.",
-            queries=[Query(share(FAILED, _BY, *_OUTSIDE), _LEGEND)],
-            unit="percentunit",
-            minimum=0,
-            limits=[Limit(settings.limit("error_rate"))],
+        *(
+            Lines(
+                title=title,
+                description=f"{text} Over five minutes, by source: the gateway, a proxy of others, the probe. The line "
+                f"is the limit of {alert}.",
+                queries=[Query(recorded(metric, _CHOSEN), _LEGEND)],
+                unit="percentunit",
+                minimum=0,
+                limits=[Limit(settings.limit(limit))],
+                width=6,
+            )
+            for title, text, metric, limit, alert in (
+                (
+                    "Errors",
+                    "Errors, rejections and answers that broke off, as a share of all requests.",
+                    ERROR_RATIO,
+                    "error_rate",
+                    "LLMErrorRateHigh",
+                ),
+                (
+                    "Timeouts",
+                    "Requests that timed out as a share of all.",
+                    TIMEOUT_RATIO,
+                    "timeout_rate",
+                    "LLMTimeoutRateHigh",
+                ),
+            )
         ),
         Lines(
             title="Outcomes",
@@ -156,6 +194,7 @@ def _failures(settings: Settings) -> list[Lines]:
             queries=[Query(rate("llm_requests_total", "source, outcome", _CHOSEN), "{{outcome}} ({{source}})")],
             unit="reqps",
             minimum=0,
+            width=6,
         ),
         Lines(
             title="Reasons of failures",
@@ -168,6 +207,7 @@ def _failures(settings: Settings) -> list[Lines]:
             ],
             unit="reqps",
             minimum=0,
+            width=6,
         ),
     ]
 
@@ -176,8 +216,8 @@ def _latency(settings: Settings) -> Section:
     by, legend = "model, version, engine, source", "{{model}} {{version}} ({{engine}}, {{source}})"
     apart = "By version, engine and source, since buckets differ between engines."
     stripes = (
-        "Requests per second in each bucket, as the gateway and the probe count. Two stripes are two kinds of "
-        "requests, or a slow backend."
+        "Requests per second in each bucket, as the gateway counts, else a proxy of others, else the probe. Two "
+        "stripes are two kinds of requests, or a slow backend."
     )
     return "Latency", [
         *(
@@ -189,7 +229,7 @@ def _latency(settings: Settings) -> Section:
             )
         ),
         *(
-            mapped(f"{title}, as clients see it", f"{text} {stripes}", metric, *_OUTSIDE)
+            seen(f"{title}, as clients see it", f"{text} {stripes}", metric, _CHOSEN)
             for title, metric, text in (
                 ("Whole request", _WHOLE, "From arrival to the end."),
                 ("Time to first token", _FIRST, "From arrival to the first token."),
@@ -203,27 +243,29 @@ def _tokens(settings: Settings) -> Section:
 
 
 def _of_answers() -> list[Lines]:
+    def length(source: str) -> str:
+        by = "model, version"
+        tokens = rate("llm_tokens_total", by, 'type="output"', source, _CHOSEN)
+        return ratio(tokens, rate("llm_requests_total", by, source, _CHOSEN))
+
     return [
         Lines(
             title="Tokens per second",
-            description="Input and output tokens by version, as the engines count. Cached input is a part of the "
-            "input.",
-            queries=[Query(rate("llm_tokens_total", "model, version, type", *_ENGINE), _VERSION + " {{type}}")],
+            description="Input and output tokens by version, as the engines count, else the gateway, else a proxy of "
+            "others. Cached input is a part of the input.",
+            queries=[
+                Query(
+                    traffic("model, version, type", _TOKENS, _CHOSEN, metric="llm_tokens_total"),
+                    _VERSION + " {{type}}",
+                )
+            ],
             unit="none",
             minimum=0,
         ),
         Lines(
             title="Output tokens per request",
             description="Mean length of an answer. A jump after a rollout means that a version answers differently.",
-            queries=[
-                Query(
-                    ratio(
-                        rate("llm_tokens_total", "model, version", 'type="output"', *_ENGINE),
-                        rate("llm_requests_total", "model, version", *_ENGINE),
-                    ),
-                    _VERSION,
-                )
-            ],
+            queries=[Query(nearest(length, _TOKENS), _VERSION)],
             unit="none",
             minimum=0,
         ),
@@ -273,7 +315,7 @@ def _of_the_cache(settings: Settings) -> list[Lines]:
 
 
 def _backends(settings: Settings) -> Section:
-    console = Link("Model in the console", settings.page("/models/${__data.fields.model}"))
+    console = Link("Model in the console", settings.page("/models/${__data.fields.model:percentencode}"))
     here = select(_CHOSEN, chosen("node"))
     return "Backends", [
         Lines(

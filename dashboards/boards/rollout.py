@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import FAILED, quantile, rate, ratio, share
+from dashboards.boards.common import CLIENTS, ERRORS, nearest, quantile, rate, ratio, share
 from dashboards.boards.fleet import model_link
 from dashboards.panels import YELLOW, Limit, Lines, Link, Number, Query, Rows, States
 from dashboards.settings import Settings
 
 _MODEL = chosen("model")
 _CHOSEN = chosen("model", "version")
-_OUTSIDE = ('source!="engine"', _CHOSEN)
+_OUTSIDE = (CLIENTS, _CHOSEN)
 _BY = "model, version, source"
 _LEGEND = "{{model}} {{version}} ({{source}})"
 
@@ -74,7 +74,7 @@ def _now(settings: Settings) -> Section:
             unit="none",
             columns=["model", "from_version", "to_version", "strategy"],
             values=["now"],
-            links=[Link("Model in the console", settings.page("/models/${__data.fields.model}"))],
+            links=[Link("Model in the console", settings.page("/models/${__data.fields.model:percentencode}"))],
             width=12,
             height=6,
         ),
@@ -85,7 +85,7 @@ def _now(settings: Settings) -> Section:
             unit="none",
             columns=["model", "need"],
             values=["now"],
-            links=[Link("Model in the console", settings.page("/models/${__data.fields.model}"))],
+            links=[Link("Model in the console", settings.page("/models/${__data.fields.model:percentencode}"))],
             width=12,
             height=6,
         ),
@@ -93,13 +93,16 @@ def _now(settings: Settings) -> Section:
 
 
 def _split(settings: Settings) -> Section:
-    outside = rate("llm_requests_total", "model, version", 'source="gateway"', _CHOSEN)
-    whole = rate("llm_requests_total", "model", 'source="gateway"', _MODEL)
+    def share_of(source: str) -> str:
+        each = rate("llm_requests_total", "model, version", source, _CHOSEN)
+        return f"{each} / on (model) group_left () ({rate('llm_requests_total', 'model', source, _MODEL)} > 0)"
+
     return "Split", [
         Lines(
             title="Share of the requests by version",
-            description="What each version gets of the clients' requests, as the gateways count.",
-            queries=[Query(f"{outside} / on (model) group_left () ({whole} > 0)", "{{model}} {{version}}")],
+            description="What each version gets of the clients' requests, as the gateways count; where a model has "
+            "none, what each version answers, as the engines count.",
+            queries=[Query(nearest(share_of, ("gateway", "engine")), "{{model}} {{version}}")],
             unit="percentunit",
             minimum=0,
             maximum=1,
@@ -127,9 +130,10 @@ def _compared(settings: Settings) -> Section:
     found = [
         Lines(
             title="Errors",
-            description="Failed requests as a share of all, as the gateway and the probe see them. The line is the "
-            "limit of LLMErrorRateHigh; a rollout's own limits are in its analysis.",
-            queries=[Query(share(FAILED, _BY, *_OUTSIDE), _LEGEND)],
+            description="Errors, rejections and answers that broke off, as a share of a version's requests, as the "
+            "gateway, a proxy of others and the probe see them. The line is the limit of LLMErrorRateHigh; a rollout's "
+            "own limits are in its analysis.",
+            queries=[Query(share(ERRORS, _BY, 'version!=""', *_OUTSIDE), _LEGEND)],
             unit="percentunit",
             minimum=0,
             limits=[Limit(settings.limit("error_rate"))],
@@ -142,8 +146,8 @@ def _compared(settings: Settings) -> Section:
         found.append(
             Lines(
                 title=title,
-                description="As the gateway and the probe see it. Lines that drift apart after a step are the "
-                "candidate's doing. The dashed line is the alert's limit.",
+                description="As the gateway, a proxy of others and the probe see it. Lines that drift apart after a "
+                "step are the candidate's doing. The dashed line is the alert's limit.",
                 queries=[Query(quantile(q, metric, _BY, *_OUTSIDE), _LEGEND)],
                 unit="s",
                 minimum=0,

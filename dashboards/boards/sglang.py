@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import rate, stages
-from dashboards.panels import YELLOW, Limit, Lines, Query
+from dashboards.boards.common import near, rate, stages
+from dashboards.panels import Lines, Query
 from dashboards.settings import Settings
 
 _CHOSEN = chosen("model_name", "instance")
@@ -31,7 +31,7 @@ def sglang(settings: Settings) -> dict[str, Any]:
             "model_name": values_of("sglang:num_running_reqs", "model_name"),
             "instance": values_of("sglang:num_running_reqs", "instance", chosen("model_name")),
         },
-        sections=[_requests(), _latency(settings), _tokens()],
+        sections=[_requests(), _latency(settings), _tokens(settings)],
         page="/targets",
     )
 
@@ -74,7 +74,7 @@ def _latency(settings: Settings) -> Section:
     return "Latency", stages(settings, "sglang:", _STAGES, "model_name", _CHOSEN, width=6)
 
 
-def _tokens() -> Section:
+def _tokens(settings: Settings) -> Section:
     return "Tokens and cache", [
         Lines(
             title="Tokens per second",
@@ -94,7 +94,7 @@ def _tokens() -> Section:
             unit="percentunit",
             minimum=0,
             maximum=1,
-            limits=[Limit(0.8, YELLOW), Limit(0.95)],
+            limits=near(settings.limit("kv_cache")),
         ),
         Lines(
             title="Retracted requests per second",

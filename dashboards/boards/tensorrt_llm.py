@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
-from dashboards.boards.common import rate, ratio, stages
-from dashboards.panels import YELLOW, Limit, Lines, Query
+from dashboards.boards.common import near, rate, ratio, stages
+from dashboards.panels import Lines, Query
 from dashboards.settings import Settings
 
 _CHOSEN = chosen("instance")
@@ -29,7 +29,7 @@ def tensorrt_llm(settings: Settings) -> dict[str, Any]:
         description="trtllm-serve's metrics at /prometheus/metrics (reading its /metrics empties a queue), and those "
         "of Triton's TensorRT-LLM backend.",
         variables={"instance": values_of("target_up", "instance", 'engine=~"trtllm|triton"')},
-        sections=[_requests(), _latency(settings), _tokens(), _triton()],
+        sections=[_requests(), _latency(settings), _tokens(settings), _triton(settings)],
         page="/targets",
     )
 
@@ -67,7 +67,7 @@ def _latency(settings: Settings) -> Section:
     return "trtllm-serve: latency", stages(settings, "trtllm_", _STAGES, "instance", _CHOSEN, width=6)
 
 
-def _tokens() -> Section:
+def _tokens(settings: Settings) -> Section:
     reused = rate("trtllm_kv_cache_reused_blocks_total", _BY, _CHOSEN)
     missed = rate("trtllm_kv_cache_missed_blocks_total", _BY, _CHOSEN)
     return "trtllm-serve: tokens and cache", [
@@ -88,7 +88,7 @@ def _tokens() -> Section:
             unit="percentunit",
             minimum=0,
             maximum=1,
-            limits=[Limit(0.8, YELLOW), Limit(0.95)],
+            limits=near(settings.limit("kv_cache")),
         ),
         Lines(
             title="Reused blocks",
@@ -101,7 +101,7 @@ def _tokens() -> Section:
     ]
 
 
-def _triton() -> Section:
+def _triton(settings: Settings) -> Section:
     fraction, kinds = 'kv_cache_block_type="fraction"', 'request_type=~"waiting|scheduled|active"'
     blocks, requests = select(fraction, _CHOSEN), select(kinds, _CHOSEN)
     return "Triton's TensorRT-LLM backend", [
@@ -126,7 +126,7 @@ def _triton() -> Section:
             unit="percentunit",
             minimum=0,
             maximum=1,
-            limits=[Limit(0.8, YELLOW), Limit(0.95)],
+            limits=near(settings.limit("kv_cache")),
             width=12,
         ),
     ]

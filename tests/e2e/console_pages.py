@@ -129,6 +129,11 @@ class Console:
             assert answer.status == 200, f"{name}: {answer.status}"
             if name not in SIGNED_OUT:
                 await expect(page.locator("#live-state")).to_have_text("live", timeout=HANG_S * 1000)
+            if name == "fleet":
+                await expect(page.locator(".card polyline, article polyline").first).to_be_attached(
+                    timeout=HANG_S * 1000
+                )  # its lines are read after the page
+            await expect(page.locator("#query-answers[aria-busy]")).to_have_count(0, timeout=HANG_S * 1000)
             for chart in await page.locator(".chart").all():
                 await expect(chart).not_to_be_empty(timeout=HANG_S * 1000)
             yield Visit(page, faults)

@@ -25,19 +25,58 @@ pytestmark = [pytest.mark.needs("triton", "prometheus"), pytest.mark.timeout(600
 
 NO_ENGINE = "the demo has no such engine"
 ALL_WELL = "nothing of the kind happens in the demo"
+NO_LOGS = "the demo runs no log-exporter"
+NO_PROXY = "the demo has no proxy of others"
+NO_CLOUD = "the demo reads no provider and no cloud"
 NOT_SET = "the demo's fleet.yaml sets up none"
 ABSENT: dict[str, dict[str, str]] = {
-    "fleet": {"Error budget left": NOT_SET, "Burn rate over an hour": NOT_SET, "Alerts": ALL_WELL},
-    "model": {"Error budget left": NOT_SET},
+    "fleet": {"Error budget left": NOT_SET, "Burn rate over an hour": NOT_SET, "Alerts": ALL_WELL}
+    | dict.fromkeys(
+        (
+            "Lines that tell an event, per hour",
+            "Last lines of events",
+            "Lines sent on",
+            "Destinations that take no lines",
+        ),
+        NO_LOGS,
+    ),
+    "model": {
+        "Error budget left": NOT_SET,
+        "LoRA adapters": NO_ENGINE,
+        "Memory of loaded models": NO_ENGINE,
+        "Engines not ready": ALL_WELL,
+    },
     "rollout": {"Running rollouts": "a rollout may have ended", "Rollouts that need attention": ALL_WELL},
     "alerts": {
         "Alerts": ALL_WELL,
         "Firing": ALL_WELL,
         "Age of heartbeats": NOT_SET,
         "People on call": NOT_SET,
+        "Age of the calendars": NOT_SET,
+        "Shifts left in the calendars": NOT_SET,
     },
-    "gateway": {"Failed attempts per second by reason": ALL_WELL, "Without requests now": ALL_WELL},
-    "cost": {
+    "gateway": {"Failed attempts per second by reason": ALL_WELL, "Without requests now": ALL_WELL}
+    | dict.fromkeys(("Retries and second attempts", "Copies, cache and answers of other models"), ALL_WELL)
+    | dict.fromkeys(
+        (
+            "Requests per second at proxies by outcome",
+            "Errors at proxies",
+            "Duration of requests at proxies",
+            "Tokens per second at proxies",
+        ),
+        NO_PROXY,
+    ),
+    "cost": dict.fromkeys(
+        (
+            "Requests that providers counted today",
+            "Requests per second at clouds by outcome",
+            "GPUs of hosted models",
+            "Age of the providers' numbers",
+            "Time until rate limits are whole again",
+        ),
+        NO_CLOUD,
+    )
+    | {
         "Cost of a million output tokens": "the ledger of a new fleet may not have grown yet",
         "Charges of providers today": NOT_SET,
         "Tokens that providers counted today": NOT_SET,
@@ -47,6 +86,7 @@ ABSENT: dict[str, dict[str, str]] = {
         "Slowed down now": "only NVML reports it",
         "Time slowed down": "the simulated dcgm-exporter does not report it",
         "XIDs in the exporter's own window": ALL_WELL,
+        "Slowed down in the exporter's own window": ALL_WELL,
         "Memory of MIG instances": "the demo's GPUs are not divided",
         "MIG instances in use": "the demo's GPUs are not divided",
         "Pods": "the demo runs outside Kubernetes",
@@ -58,6 +98,11 @@ ABSENT: dict[str, dict[str, str]] = {
     "control-plane": {
         "Targets down": ALL_WELL,
         "Missing metrics": ALL_WELL,
+        "Connections to Slack": NOT_SET,
+        "Endpoints that relabelling drops": NOT_SET,
+        "Own metrics that cannot be read": ALL_WELL,
+        "Series and samples that are left out": ALL_WELL,
+        "Queue on disk": "the demo writes to no other server",
         "Samples per second": "the demo writes to no other server",
         "Lag": "the demo writes to no other server",
     },

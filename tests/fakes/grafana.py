@@ -55,7 +55,7 @@ class FakeGrafana:
         if uid not in self.dashboards:
             return 404, {"message": "Dashboard not found"}
         if path.partition("?")[0].endswith("/versions"):
-            newest = self.history[uid][::-1][:1]
+            newest = self.history[uid][::-1][: int(path.partition("limit=")[2])]
             return 200, newest if self.bare_versions else {"continueToken": "", "versions": newest}
         meta = {"provisioned": uid in self.provisioned, "folderUid": self.folder_of.get(uid, "")}
         return 200, {"meta": meta, "dashboard": self.dashboards[uid]}

@@ -15,13 +15,15 @@ from dashboards.grafana import Change, Fate, Grafana
 from dashboards.settings import Settings
 
 
-def generate(out: Path, config: Path | None, seen_at: str, check: bool) -> None:
+def generate(out: Path, config: Path | None, set_: str, language: str, seen_at: str, check: bool) -> None:
     """Write the dashboards and the file by which Grafana provisions them; with `check`, only compare.
 
     Raises WrongUsage for a folder that cannot be written or read and for a wrong fleet.yaml. Raises VerdictNegative
     when `check` finds a difference.
     """
-    settings = _settings(config)
+    settings = _settings(config, set_, language)
+    if check and not out.is_dir():
+        raise WrongUsage(f"{out}: there is no such folder; without --check the dashboards are written there")
     try:
         if not check:
             say_all(map(str, write_dashboards(out, settings, seen_at)))
@@ -38,9 +40,9 @@ def generate(out: Path, config: Path | None, seen_at: str, check: bool) -> None:
     say(f"{out}: the dashboards are as they would be generated")
 
 
-def diff(url: str, token_env: str, config: Path | None, ca_file: Path | None) -> None:
+def diff(url: str, token_env: str, config: Path | None, set_: str, language: str, ca_file: Path | None) -> None:
     """Print how the dashboards in a Grafana differ. Raises VerdictNegative for differences, WrongUsage and others."""
-    settings = _settings(config)
+    settings = _settings(config, set_, language)
     with _grafana(url, token_env, ca_file) as grafana:
         changes = _changes(grafana, settings)
     for change in changes:
@@ -51,16 +53,18 @@ def diff(url: str, token_env: str, config: Path | None, ca_file: Path | None) ->
     say("Grafana has all dashboards as they would be generated")
 
 
-def push(url: str, token_env: str, config: Path | None, ca_file: Path | None, dry_run: bool) -> None:
+def push(
+    url: str, token_env: str, config: Path | None, set_: str, language: str, ca_file: Path | None, dry_run: bool
+) -> None:
     """Create or update the dashboards in a Grafana. Raises WrongUsage, VerdictNegative and ServerUnreachable."""
-    settings = _settings(config)
+    settings = _settings(config, set_, language)
     with _grafana(url, token_env, ca_file) as grafana:
         changes = _changes(grafana, settings)
         if not _summary(changes):
             say("Grafana has all dashboards as they would be generated; nothing to do")
             return
         if not dry_run:
-            grafana.make_folder()
+            grafana.make_folder(settings)
         for change in changes:
             if change.fate is Fate.SAME:
                 continue
@@ -71,10 +75,14 @@ def push(url: str, token_env: str, config: Path | None, ca_file: Path | None, dr
             say(f"{'would be ' * dry_run}{done}: {change.title} ({change.uid}), a diff of {lines} lines")
 
 
-def _settings(config: Path | None) -> Settings:
+def _settings(config: Path | None, set_: str, language: str) -> Settings:
+    """Return the settings of a fleet.yaml. Raises WrongUsage for a name of a set, and the errors of fleet.yaml."""
     from controlplane.app.rules import dashboard_settings
 
-    return dashboard_settings(config)
+    try:
+        return dashboard_settings(config, set_, language)
+    except ValueError as error:
+        raise WrongUsage(f"--set: {error}") from error
 
 
 @contextmanager
@@ -90,8 +98,7 @@ def _grafana(url: str, token_env: str, ca_file: Path | None) -> Iterator[Grafana
     except GrafanaError as error:
         raise WrongUsage(str(error)) from error
     try:
-        with grafana:
-            yield grafana
+        yield grafana
     except GrafanaUnreachable as error:
         raise ServerUnreachable(str(error)) from error
     except GrafanaError as error:
@@ -99,7 +106,7 @@ def _grafana(url: str, token_env: str, ca_file: Path | None) -> Iterator[Grafana
 
 
 def _changes(grafana: Grafana, settings: Settings) -> list[Change]:
-    return [grafana.change(board) for board in all_dashboards(settings).values()]
+    return [grafana.change(board, settings.folder_uid) for board in all_dashboards(settings).values()]
 
 
 def _summary(changes: list[Change]) -> str:

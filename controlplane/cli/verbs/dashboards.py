@@ -17,10 +17,21 @@ _FLEET = Option(
     read=Path,
     offers="files",
 )
+_SET = Option(
+    "set_",
+    "Name of a set of dashboards beside others in the same Grafana, such as that of another fleet.",
+    "NAME",
+    default="",
+)
+_LANGUAGE = Option(
+    "language", "Language of titles and descriptions: en or zh.", "CODE", default="en", choices=("en", "zh")
+)
 _GRAFANA = (
     Option("url", "Address of Grafana, with its path.", "URL", required=True),
     Option("token_env", "Environment variable that holds Grafana's token.", "NAME", default="GRAFANA_TOKEN"),
     _FLEET,
+    _SET,
+    _LANGUAGE,
     Option("ca_file", "Certificate authority that is trusted for Grafana.", "FILE", read=Path, offers="files"),
 )
 
@@ -32,6 +43,8 @@ DASHBOARDS = (
         options=(
             Option("out", "Folder to write to.", "DIR", read=Path, required=True, offers="folders"),
             _FLEET,
+            _SET,
+            _LANGUAGE,
             Option("seen_at", "The folder as Grafana sees it, to provision it.", "DIR", default=_PROVISIONED_AT),
             Option("check", "Write nothing; print the differences and end with status 1 if there are any."),
         ),

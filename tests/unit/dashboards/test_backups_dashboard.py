@@ -59,7 +59,9 @@ def engine() -> PromqlEngine:
 
 
 def answers(engine: PromqlEngine, title: str, kind: str) -> dict[str, float]:
-    (panel,) = [p for p in backups(Settings({}))["panels"] if p["title"] == title and p["type"] == kind]
+    (panel,) = [
+        p for p in backups(Settings({"backup_room": 0.1}))["panels"] if p["title"] == title and p["type"] == kind
+    ]
     found = engine.instant(panel["targets"][0]["expr"].replace("$backup", ".*").replace("$fleet", ".*"), NOW)
     assert isinstance(found, Vector)
     return {dict(sample.labels).get("backup", ""): sample.value for sample in found.samples}

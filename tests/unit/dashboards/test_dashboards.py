@@ -16,7 +16,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import bargauge, heatmap, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from alerts.packs import EXAMPLE, load_pack, threshold_values
+from alerts.packs import BUILTIN, EXAMPLE, load_pack, threshold_values
 from collectors.catalogue.model import load_catalogue
 from controlplane.cli.verbs.dashboards import DASHBOARDS
 from dashboards.generate import BOARDS, PROVIDER, all_dashboards, drift, write_dashboards
@@ -24,8 +24,12 @@ from dashboards.settings import PROVISIONED_AT, Settings
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Settings(threshold_values(), "https://llm.example.org")
-SCRAPED = {"up", "target_up", "ALERTS", "scrape_duration_seconds", "collector_metric_present"}
-"""Metrics that scraping and rule evaluation write, as in Prometheus."""
+SCRAPED = {"up", "target_up", "ALERTS", "scrape_duration_seconds", "collector_metric_present"} | {
+    "log_exporter_ship_up",
+    "log_exporter_shipped_total",
+    "log_exporter_ship_dropped_total",
+}
+"""Metrics that scraping and rule evaluation write, as in Prometheus, and those of log-exporter itself."""
 RECORDED = {
     rule.name for pack in ("slo", "gpu", "llm") for group in load_pack(pack, options=EXAMPLE) for rule in group.rules
 }
@@ -37,6 +41,7 @@ OWN = {
     for end in ("", "_bucket")
 }
 """The control plane's own metrics, as its reference names them; a test compares that page with a running one."""
+PRODUCTS = {"LiteLLM", "LoRA", "TensorRT", "NVLink", "SGLang", "PCIe"}
 BARE = re.compile(r"`([a-z_]+)`")
 MAPPED = {
     f"{name}{end}"
@@ -51,8 +56,22 @@ GATEWAYS = {
     for name in BARE.findall(line.split("|")[1])
     for end in ("", "_bucket")
 }
-NAMES = sorted(BOARDS)
 """The gateways' metrics: their page leaves the beginning of the names out."""
+NAMES = sorted(BOARDS)
+NOT_DRAWN = {
+    "controlplane_clock_step_seconds": "ClockStepped tells it; the steps are drawn",
+    "controlplane_clock_step_timestamp_seconds": "ClockStepped tells it; the steps are drawn",
+    "controlplane_heartbeats_total": "the age of each heartbeat is drawn",
+    "controlplane_pool_waiting": "the wait for a thread is drawn",
+    "controlplane_remote_write_bytes_sent_total": "the samples are drawn",
+    "controlplane_remote_write_samples_pending": "the bytes of the queue are drawn",
+    "controlplane_storage_pauses_total": "a pause is drawn while it lasts",
+    "controlplane_store_sources": "the series and the targets are drawn",
+    "gpu_info": "labels of a GPU; the console shows them",
+    "gpu_memory_reserved_bytes": "a part of the memory in use",
+    "llm_backends_expected": "backends that are not ready are drawn",
+}
+"""Metrics of the catalogue and of the control plane that are on no dashboard, with the reason."""
 
 
 @pytest.fixture(params=NAMES)
@@ -74,12 +93,13 @@ def queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def metric_names(expr: str) -> set[str]:
     """Return the metric names in an expression: identifiers before a selector, or alone."""
+    joined = {name for found in re.findall(r'__name__=~"([^"]+)"', expr) for name in found.split("|")}
     bare = re.sub(r'"(\\.|[^"\\])*"', '""', expr)
     bare = re.sub(r"\{[^}]*\}", "{}", bare)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
     bare = re.sub(r"\bgroup_(left|right)\b", "", bare)
     words = set(re.findall(r"(?<![\w:$])[a-zA-Z_:][\w:]*(?!\s*\(|[\w:])", bare))
-    return words - {"or", "and", "unless", "bool", "offset", "m", "h", "s", "d"}
+    return words - {"or", "and", "unless", "bool", "offset", "m", "h", "s", "d"} | joined
 
 
 def captured_names(fixtures: Path) -> set[str]:
@@ -108,6 +128,24 @@ def test_every_query_names_a_metric_of_the_catalogue_or_of_a_capture(dashboard: 
         assert not unknown, f"{dashboard['title']} / {title}: {unknown} in {expr}"
 
 
+def test_every_canonical_and_own_metric_is_on_a_dashboard_or_listed_with_the_reason() -> None:
+    known = set(load_catalogue().metrics) | {name for name in OWN if not name.endswith("_bucket")}
+    drawn = set()
+    for board in all_dashboards(SETTINGS).values():
+        for _, expr in queries(board):
+            drawn |= metric_names(expr)
+    drawn |= {re.sub("_(bucket|sum|count)$", "", name) for name in drawn}
+    assert sorted(known - drawn) == sorted(NOT_DRAWN)
+
+
+def test_every_alert_that_a_description_names_exists(dashboard: dict[str, Any]) -> None:
+    rules = [rule for pack in BUILTIN for group in load_pack(pack, options=EXAMPLE) for rule in group.rules]
+    alerts = {rule.name for rule in rules}
+    for panel in dashboard["panels"]:
+        named = set(re.findall(r"\b(?:[A-Z]+[a-z0-9]+){2,}\b", panel.get("description", "")))
+        assert named - PRODUCTS <= alerts, panel["title"]
+
+
 def test_the_check_on_names_can_fail() -> None:
     assert metric_names('sum by (model) (rate(llm_nonsense_total{a="b"}[5m])) / vllm:x or vector(0)') == {
         "llm_nonsense_total",
@@ -130,7 +168,7 @@ def test_every_query_and_variable_is_of_the_chosen_fleets(dashboard: dict[str, A
             continue
         selectors = len(re.findall(r'fleet=~"\$fleet"', expr))
         # A metric without a selector would be of all fleets.
-        bare = [n for n in metric_names(expr) if not re.search(re.escape(n) + r"\{", expr)]
+        bare = [n for n in metric_names(expr) if not re.search(re.escape(n) + r"\{|__name__=~", expr)]
         assert selectors and not bare, (title, bare, expr)
 
 
@@ -175,8 +213,17 @@ def test_links_to_a_console_that_is_not_known_are_left_out() -> None:
         assert [link["title"] for link in board["links"]] == ["Dashboards"]
         assert all(url.startswith("/d/llm-") for url in links(board))
     written = Settings(SETTINGS.thresholds, runbooks="https://git.example.org/runbooks")
-    assert "https://git.example.org/runbooks/${__data.fields.alertname}.md" in links(BOARDS["alerts"](written))
-    assert "https://llm.example.org/runbooks/${__data.fields.alertname}" in links(BOARDS["alerts"](SETTINGS))
+    assert "https://git.example.org/runbooks/${__data.fields.alertname:percentencode}.md" in links(
+        BOARDS["alerts"](written)
+    )
+    assert "https://llm.example.org/runbooks/${__data.fields.alertname:percentencode}" in links(
+        BOARDS["alerts"](SETTINGS)
+    )
+
+
+def test_names_in_links_are_encoded(dashboard: dict[str, Any]) -> None:
+    for url in links(dashboard):
+        assert not re.findall(r"\$\{__(?:data|field)[^:}]*\}", url), url
 
 
 def test_alerts_and_rollouts_mark_every_chart(dashboard: dict[str, Any]) -> None:
@@ -271,6 +318,35 @@ def test_files_are_written_and_the_same_every_time(tmp_path: Path) -> None:
     provider = yaml.safe_load(first[-1])["providers"][0]
     assert (provider["type"], provider["options"]) == ("file", {"path": PROVISIONED_AT})
     assert {o.name: o.default for o in DASHBOARDS[0].options}["seen_at"] == PROVISIONED_AT
+
+
+def test_a_dollar_in_the_folders_name_is_no_variable_of_grafanas_environment(tmp_path: Path) -> None:
+    write_dashboards(tmp_path, SETTINGS, "/srv/$HOME/a: b")
+    assert yaml.safe_load((tmp_path / PROVIDER).read_text())["providers"][0]["options"] == {"path": "/srv/$$HOME/a: b"}
+
+
+def test_files_are_replaced_whole_and_links_stay_links(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "gpu.json").symlink_to(tmp_path / "real.json")
+    write_dashboards(tmp_path / "out", SETTINGS)
+    assert (tmp_path / "out" / "gpu.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())["uid"] == "llm-gpu"
+    assert not list(tmp_path.rglob(".*.new"))
+
+
+def test_a_set_beside_others_has_uids_titles_and_a_folder_of_its_own(tmp_path: Path) -> None:
+    mine = Settings(SETTINGS.thresholds, fleet="f" * 63, own_set="A-very-long-name-of-")
+    boards, others = all_dashboards(mine).values(), all_dashboards(SETTINGS).values()
+    assert not {b["uid"] for b in boards} & {b["uid"] for b in others}
+    assert {len(b["uid"]) <= 40 and len(b["tags"][2]) <= 50 for b in boards} == {True}
+    write_dashboards(tmp_path, mine)
+    provider = yaml.safe_load((tmp_path / PROVIDER).read_text())["providers"][0]
+    assert (provider["name"], provider["folder"], provider["folderUid"]) == (
+        "controlplane-A-very-long-name-of-",
+        "LLM fleet (A-very-long-name-of-)",
+        "llm-A-very-long-name-of--dashboards",
+    )
 
 
 def test_a_fifo_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:

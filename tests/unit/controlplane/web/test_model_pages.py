@@ -83,9 +83,9 @@ def test_a_triton_without_first_tokens_has_its_mean_latency_instead() -> None:
 
 def test_a_quantile_is_that_of_the_nearest_source_and_no_requests_are_no_value() -> None:
     expr = quantile(Scope("chat"), "x", 0.5)
-    places = [expr.index(f'source="{source}"') for source in ("gateway", "probe", "engine")]
+    places = [expr.index(f'source="{source}"') for source in ("gateway", "proxy", "probe", "engine")]
     assert places == sorted(places)
-    assert expr.count(">= 0") == 3 and expr.count("or on (version)") == 2
+    assert expr.count(">= 0") == 4 and expr.count("or on (version)") == 3
 
 
 def test_the_best_and_the_worst_are_marked_and_differences_from_stable_told() -> None:
