@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
-
-import numpy as np
 
 from alerts.errors import NotStored, QueryFailed, RuleError
 from alerts.gotemplate.values import Sample
 from alerts.interfaces import AlertInstance, AlertLog, AlertState, Clock, Querier, VectorSample
 from alerts.no_data import QUERY, Action
 from alerts.origins import Absence, Lost, NoOrigins, Origins
+from alerts.recording.stored_series import StoredSeries
 from alerts.rules import AlertingRule, RecordingRule, Rule, RuleGroup
 from alerts.state import Active, Step, activate, step
 from alerts.template import Answers, Surroundings
 from alerts.without_data import frozen, joined, parted, reported, uncovered
-from collectors.samples import Labels, Layout, SampleSink, Series, labels_of
-
-PART = 64
-"""Series of a rule that are stored as one source, about: between this and twice as many. Chosen: a source costs some
-20 µs a row, and each description of it some 200 bytes a series for as long as its rows are kept."""
+from collectors.samples import Labels, SampleSink, Series, labels_of
 
 
 class Told(NamedTuple):
@@ -96,6 +90,7 @@ class _Memory:
     """State of one rule in this process, kept between evaluations."""
 
     health: RuleHealth
+    stored: StoredSeries
     instances: tuple[AlertInstance, ...] | None = None
     """None until loaded from the log, or when the last write may not have happened."""
     unseen: frozenset[Labels] = frozenset()
@@ -103,10 +98,6 @@ class _Memory:
     stepped_at: float | None = None
     """Unix second of this process's last successful query. All active alerts were in its result, except `unseen` and
     unknown ones."""
-    layouts: dict[str, Layout] = field(default_factory=dict)
-    """Layout of each source as which the rule's series are stored."""
-    parts: int = 1
-    """Number of these sources: a power of two, and it only grows."""
 
 
 class GroupEvaluator:
@@ -138,7 +129,9 @@ class GroupEvaluator:
         """
         self.group = group
         self._querier, self._log, self._sink, self._clock, self._timer = querier, log, sink, clock, timer
-        self._memory: Mapping[str, _Memory] = {rule.id: _Memory(RuleHealth(rule)) for rule in group.rules}
+        self._memory: Mapping[str, _Memory] = {
+            rule.id: _Memory(RuleHealth(rule), StoredSeries(f"rule:{rule.id}")) for rule in group.rules
+        }
         self.around = around
         self._blind_until, self._origins = blind_until, origins or NoOrigins()
         self._last_at: float | None = None
@@ -199,8 +192,7 @@ class GroupEvaluator:
     def close(self, at: float) -> None:
         """Mark every series of this group stale at unix second `at`: its rules are no longer configured."""
         for memory in self._memory.values():
-            for source in memory.layouts:
-                self._sink.end(source, round(at * 1000))
+            memory.stored.end(self._sink, round(at * 1000))
 
     async def _evaluate_rule(self, rule: Rule, at: float) -> None:
         memory = self._memory[rule.id]
@@ -211,7 +203,7 @@ class GroupEvaluator:
             if self.group.limit and len(samples) > self.group.limit:
                 raise RuleError(f"{rule.name}: {len(samples)} results, the group's limit is {self.group.limit}")
             if isinstance(rule, RecordingRule):
-                self._append(memory, f"rule:{rule.id}", *_recorded(rule, samples), at)
+                self._append(memory, *_recorded(rule, samples), at)
             else:
                 await self._alert(rule, memory, samples, at)
         except (QueryFailed, RuleError, NotStored) as failure:
@@ -250,7 +242,7 @@ class GroupEvaluator:
         if seen is not None:
             found = tuple(seen.states.get(rule.id, ()))
             memory.health = replace(memory.health, instances=found, seen_at=seen.at)
-            self._append(memory, f"rule:{rule.id}", *_alert_series(found), at)
+            self._append(memory, *_alert_series(found), at)
 
     async def _alert(self, rule: AlertingRule, memory: _Memory, samples: Sequence[VectorSample], at: float) -> None:
         active = await self._activated(rule, samples, at)
@@ -284,7 +276,7 @@ class GroupEvaluator:
             await asyncio.to_thread(self._log.record, rule.id, outcome.instances, outcome.transitions)
             memory.instances = outcome.instances
             self.transitions += len(outcome.transitions)
-        self._append(memory, f"rule:{rule.id}", *_alert_series(outcome.instances), at)
+        self._append(memory, *_alert_series(outcome.instances), at)
 
     async def _silent(
         self, rule: AlertingRule, instances: Sequence[AlertInstance], reports: Sequence[AlertInstance], at: float
@@ -329,26 +321,8 @@ class GroupEvaluator:
         ]
         return await self._origins.explain(rule, lost, at - self.group.query_offset_s) if lost else {}
 
-    def _append(self, memory: _Memory, source: str, series: tuple[Series, ...], values: list[float], at: float) -> None:
-        """Store a rule's series in parts. When a series comes or goes, the store keeps a new description of its part.
-
-        A rule with a series for each of 2,000 targets would be described anew whenever a pod starts.
-        """
-        moment = round((at - self.group.query_offset_s) * 1000)
-        if len(series) > 2 * PART * memory.parts:
-            for name in memory.layouts:
-                self._sink.end(name, moment - 1)  # of what is still there, the next row is a millisecond later
-            memory.parts, memory.layouts = 2 ** math.ceil(math.log2(len(series) / PART)), {}
-        for part, rows in enumerate(_parted(series, values, memory.parts)):
-            name = source if memory.parts == 1 else f"{source}/{part}of{memory.parts}"
-            found = tuple(one for one, _ in rows)
-            layout = memory.layouts.get(name)
-            if layout is None and not found:
-                continue
-            if layout is None or layout.raw != found:
-                # The store recognises an unchanged layout by identity, so the same object is passed while it fits.
-                layout = memory.layouts[name] = Layout(raw=found)
-            self._sink.append(name, layout, moment, np.array([value for _, value in rows], dtype=np.float64))
+    def _append(self, memory: _Memory, series: tuple[Series, ...], values: list[float], at: float) -> None:
+        memory.stored.append(self._sink, series, values, round((at - self.group.query_offset_s) * 1000))
 
 
 def _without_marker(instance: AlertInstance) -> AlertInstance:
@@ -369,15 +343,6 @@ def _recorded(rule: RecordingRule, samples: Sequence[VectorSample]) -> tuple[tup
         found[labels] = sample.value
     ordered = sorted(found)
     return tuple(Series(rule.record, labels) for labels in ordered), [found[labels] for labels in ordered]
-
-
-def _parted(series: Sequence[Series], values: Sequence[float], parts: int) -> Sequence[Sequence[tuple[Series, float]]]:
-    """Return the series with their values in `parts` parts, each series in the same part always."""
-    found: list[list[tuple[Series, float]]] = [[] for _ in range(parts)]
-    for one, value in zip(series, values, strict=True):
-        text = "\0".join([one.name, *(value for _, value in one.labels)])
-        found[zlib.crc32(text.encode(errors="surrogatepass")) % parts].append((one, value))
-    return found
 
 
 def _alert_series(instances: Iterable[AlertInstance]) -> tuple[tuple[Series, ...], list[float]]:

@@ -72,18 +72,24 @@ class Slo:
 
 
 def slo_texts(slo: Slo) -> dict[str, str]:
-    """Return the placeholders of `slo.yaml` for an SLO."""
-    by = "sum by (model, source, simulated)"
+    """Return the placeholders of `slo.yaml` for an SLO.
+
+    Two kinds of proxies one behind the other count the same requests, so they are not added up. A source without the
+    bound of a latency says nothing about it.
+    """
+    by, one = "sum by (model, source, engine, simulated)", "max by (model, source, simulated)"
     chosen = f'model="{_quoted(slo.model)}",source=~"{SOURCES}"'
     if slo.metric:
         histogram = METRICS[slo.metric]
-        requests = f"{by} (rate({histogram}_count{{{chosen}}}[5m]))"
+        count = f"{by} (rate({histogram}_count{{{chosen}}}[5m]))"
         good = f'{by} (rate({histogram}_bucket{{{chosen},le=~"{_bound(slo.below_s)}"}}[5m]))'
-        errors = f"clamp_min({requests} - {good}, 0)"
+        requests = f"{one} ({count} and {good})"
+        errors = f"{one} (clamp_min({count} - {good}, 0))"
     else:
-        requests = f"{by} (rate(llm_requests_total{{{chosen}}}[5m]))"
+        count = f"{by} (rate(llm_requests_total{{{chosen}}}[5m]))"
         failed = f'{by} (rate(llm_requests_total{{{chosen},outcome=~"{FAILURES}"}}[5m]))'
-        errors = f"{failed} or 0 * {requests}"
+        requests = f"{one} ({count})"
+        errors = f"{one} ({failed} or 0 * {count})"
     texts = {
         "model": slo.model,
         "name": slo.name,

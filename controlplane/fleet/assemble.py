@@ -336,6 +336,8 @@ def _only_version(facts: ModelFacts, shares: dict[str, float], *, now: float, wi
     """Return the version that certainly got all requests of the window, also those without a version. None: no one."""
     if _just_switched(facts, now, window_s):
         return None
+    if not shares and len(facts.versions) == 1:
+        return facts.versions[0]
     return next((v for v, share in shares.items() if share == 1.0), None)
 
 

@@ -97,7 +97,9 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
     window = f"{math.ceil(max(MIN_WINDOW_S, 4 * scrape_interval_s))}s"
     by = "model, version, source"
     found = {
-        "outcomes": f"sum by ({by}, outcome) (rate(llm_requests_total[{window}]))",
+        # Proxies of two kinds, one behind the other, count the same requests.
+        "outcomes": f'sum by ({by}, outcome) (rate(llm_requests_total{{source!="proxy"}}[{window}])) or max by ({by}, '
+        f'outcome) (sum by ({by}, engine, outcome) (rate(llm_requests_total{{source="proxy"}}[{window}])))',
         "p99": "histogram_quantile(0.99, "
         f"sum by ({by}, engine, le) (rate(llm_request_duration_seconds_bucket[{window}])))",
         "samples": f"sum by ({by}) (increase(llm_request_duration_seconds_count[{window}]))",

@@ -102,8 +102,8 @@ class FleetReader:
         self._lock = asyncio.Lock()
         self._cached: Snapshot | None = None
         self._read_at = float("-inf")
-        self._forgotten = 0
-        """Number of calls of `forget`: what was read when one came is not used again."""
+        self._changes = self._begun_at = 0
+        """Number of calls of `forget` so far, and when the cached reading began."""
 
     async def fleet(self) -> FleetView:
         """Return the whole fleet."""
@@ -140,9 +140,8 @@ class FleetReader:
         return tuple(assemble.target_view(t) for t in self._targets())
 
     def forget(self) -> None:
-        """Drop the cached snapshot after a change, so that the next read shows the change."""
-        self._cached = None
-        self._forgotten += 1
+        """Note a change: the next call gets a reading that begins after it."""
+        self._changes += 1
 
     def _model_views(self, snapshot: Snapshot) -> tuple[ModelView, ...]:
         window = max(MIN_WINDOW_S, 4 * self._config().scrape.interval)
@@ -151,14 +150,16 @@ class FleetReader:
         )
 
     async def _snapshot(self) -> Snapshot:
+        asked = self._changes  # a reading that began later has all that the caller knows of
         async with self._lock:
             now = self._clock.now()
-            if self._cached is not None and 0 <= now - self._read_at < CACHE_S:
+            if self._cached is not None and self._begun_at >= asked and 0 <= now - self._read_at < CACHE_S:
                 return self._cached
-            before, found = self._forgotten, await self._read(now)
+            begun_at = self._changes
+            self._cached = await self._read(now)
             # The time after the reading: those who waited for a slow one share it.
-            self._cached, self._read_at = found if before == self._forgotten else None, self._clock.now()
-            return found
+            self._begun_at, self._read_at = begun_at, self._clock.now()
+            return self._cached
 
     async def _read(self, now: float) -> Snapshot:
         warnings: list[str] = []

@@ -113,7 +113,8 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
     failed = "|".join(sorted(FAILED))
     by = "sum by (model, source)"
     return {
-        "requests": f'{by} (rate(llm_requests_total{{source!="probe"}}[{window}]))',
+        "requests": f'{by} (rate(llm_requests_total{{source!~"probe|proxy"}}[{window}])) or max by (model, source) '
+        f'(sum by (model, source, engine) (rate(llm_requests_total{{source="proxy"}}[{window}])))',
         "p99": _quantile(0.99, "llm_request_duration_seconds_bucket", window),
         "ttft": _quantile(0.95, "llm_time_to_first_token_seconds_bucket", window),
         "errors": f'({by} (rate(llm_requests_total{{source!="engine",outcome=~"{failed}"}}[{window}]))'

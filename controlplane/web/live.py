@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,11 +69,22 @@ class Parts:
         """Number of the fleet's states so far. A part that was begun in an earlier state is out of date."""
         self.acted = 0
         """State since the last act of a person. A part of an earlier state is rendered again without a rest."""
+        self._act = asyncio.Event()
 
     def forget(self) -> None:
-        """Let no part be used again: somebody acted."""
+        """Let no part be used again, and end every rest: somebody acted."""
         self.state += 1
         self.acted = self.state
+        self._act.set()
+        self._act = asyncio.Event()
+
+    async def rest(self, part: Part) -> None:
+        """Wait until a part may be rendered again."""
+        left_s = part.rests_until - asyncio.get_running_loop().time()
+        if part.state >= self.acted and left_s > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._act.wait()
 
     def at_revision(self, rev: int, services: Services) -> None:
         """Begin a new state, without the snapshot of before, when an event was sent since the last call."""
@@ -137,8 +149,7 @@ async def _shared(
     async with part.lock:
         if part.body is not None and part.state >= asked and 0 <= services.clock.now() - part.at < FRESH_S:
             return Response(part.body, media_type="text/html; charset=utf-8")
-        if part.state >= parts.acted:
-            await asyncio.sleep(max(0.0, part.rests_until - now()))  # those who ask meanwhile wait for the lock
+        await parts.rest(part)  # those who ask meanwhile wait for the lock
         state, began = parts.state, now()
         answer = await inner(request)
         part.rests_until = now() + min(REST_SHARE * (now() - began), LONGEST_REST_S)

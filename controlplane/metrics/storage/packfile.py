@@ -130,8 +130,12 @@ class PackFile:
                 os.close(descriptor)
 
     def cut_to(self, end: int) -> None:
-        """Cut off the unused length after `end` of a file of an earlier run. Raises OSError when that fails."""
-        if self.path.stat().st_size > end:
+        """Cut off the unused length after `end` of a file of an earlier run. Raises OSError when that fails.
+
+        A file that a copy of the folder shares was finished: what is after `end` was a chunk that the copy still needs.
+        """
+        found = self.path.stat()
+        if found.st_size > end and found.st_nlink == 1:
             os.truncate(self.path, end)
 
     def remove(self) -> None:

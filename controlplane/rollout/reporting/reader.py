@@ -79,18 +79,19 @@ class RolloutReader:
 
     async def model(self, name: str) -> ModelStatus:
         """Return one model as last observed, without a request to an engine. Raises NotFound."""
-        planning.known(name, self._models)
+        section = planning.known(name, self._models)  # before the reading: a reload may take it away meanwhile
         record, active = await asyncio.to_thread(lambda: (self._log.model(name), self._log.active()))
-        return self._status(name, record, _first_of_each_model(active).get(name))
+        return self._status(section, record, _first_of_each_model(active).get(name))
 
     async def models(self) -> tuple[ModelStatus, ...]:
         """Return every model of fleet.yaml as last observed, in the order of fleet.yaml."""
+        sections = tuple(self._models.values())
         known, active = await asyncio.to_thread(lambda: (self._log.models(), self._log.active()))
         running = _first_of_each_model(active)
-        return tuple(self._status(name, known.get(name), running.get(name)) for name in self._models)
+        return tuple(self._status(each, known.get(each.name), running.get(each.name)) for each in sections)
 
-    def _status(self, name: str, record: ModelRecord | None, active: RolloutRecord | None) -> ModelStatus:
-        section = self._models[name]
+    def _status(self, section: ModelSection, record: ModelRecord | None, active: RolloutRecord | None) -> ModelStatus:
+        name = section.name
         try:
             running, free = None if active is None else records.from_record(active), True
         except Unreadable:

@@ -188,6 +188,8 @@ def _rate(scope: Scope) -> str:
 
 def _sum(scope: Scope, metric: str, source: str, *more: str) -> str:
     counter = scope.series(metric, *more, f'source="{source}"')
+    if source == "proxy":  # of two kinds, one behind the other, each counts the same requests
+        return f"max by (version) (sum by (version, engine) (rate({counter}[$window])))"
     return f"sum by (version) (rate({counter}[$window]))"
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from alerts.errors import QueryFailed
-from alerts.evaluate import PART, GroupEvaluator, StatesSeen, Told
+from alerts.evaluate import GroupEvaluator, StatesSeen, Told
 from alerts.interfaces import AlertInstance, AlertState, Querier, VectorSample
+from alerts.recording.stored_series import PART
 from alerts.rules import RuleGroup, parse_rules
 from alerts.template import Surroundings
 from collectors.samples import FloatArray, Layout, Series, labels_of
@@ -50,8 +51,10 @@ class Fleet:
 def fleet(memory_log: Any, clock: Any) -> Any:
     made: list[Fleet] = []
 
-    def make(parsed: RuleGroup, querier: Querier | None = None, log: Any = None) -> Fleet:
-        store = SeriesStore(retention_s=86400.0)
+    def make(
+        parsed: RuleGroup, querier: Querier | None = None, log: Any = None, store: SeriesStore | None = None
+    ) -> Fleet:
+        store = store or SeriesStore(retention_s=86400.0)
         own = MetricsQuerier(PromqlEngine(store))
         evaluator = GroupEvaluator(parsed, querier or own, log or memory_log, store, clock, around=Surroundings())
         made.append(Fleet(evaluator, store, own))
@@ -266,12 +269,12 @@ async def test_a_target_that_comes_changes_the_description_of_one_part(memory_lo
     )
     await evaluator.evaluate(0)
     first = list(sink.layouts)
-    assert len(first) == 16 and sum(len(layout.raw) for layout in first) == 1000
-    assert max(len(layout.raw) for layout in first) < 2 * PART
+    assert len(first) == 8 and sum(len(layout.raw) for layout in first) == 1000
+    assert max(len(layout.raw) for layout in first) < 3 * PART
     querier.answer = [*many[1:], VectorSample((("gpu", "new"),), 1.0)]
     await evaluator.evaluate(15)
-    changed = [layout for layout in sink.layouts[16:] if not any(layout is old for old in first)]
-    assert len(sink.layouts) == 32 and 1 <= len(changed) <= 2
+    changed = [layout for layout in sink.layouts[8:] if not any(layout is old for old in first)]
+    assert len(sink.layouts) == 16 and 1 <= len(changed) <= 2
 
 
 async def test_a_rule_that_grows_into_parts_keeps_its_series_and_ends_those_that_are_gone(fleet: Any) -> None:
@@ -288,6 +291,19 @@ async def test_a_rule_that_grows_into_parts_keeps_its_series_and_ends_those_that
     assert len(found) == 299 and {value for _, value in found} == {60.0}
     f.evaluator.close(1030)
     assert f.query("{__name__='x:t'}", 1030) == []
+
+
+async def test_a_process_that_begins_ends_what_an_earlier_one_stored_in_other_parts(fleet: Any) -> None:
+    f = fleet(group("  - {record: 'x:t', expr: temp > 0}\n"))
+    for n in range(300):
+        f.put(1000, 50, gpu=str(n))
+    await f.evaluator.evaluate(1000)
+    for n in range(300):
+        f.put(1015, 50 if n < 40 else -1, gpu=str(n))
+    again = fleet(group("  - {record: 'x:t', expr: temp > 0}\n"), store=f.store)
+    await again.evaluator.evaluate(1015)
+    assert len(again.query("{__name__='x:t'}", 1014)) == 300
+    assert len(again.query("{__name__='x:t'}", 1015)) == 40
 
 
 async def test_templates_ask_their_queries_and_a_query_that_fails_is_said_in_the_text(fleet: Any) -> None:

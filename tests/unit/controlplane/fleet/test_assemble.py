@@ -50,6 +50,15 @@ def view(known: ModelFacts, numbers: n.Numbers | None = None) -> Any:
     return shown.model_dump(by_alias=True)
 
 
+def test_a_model_with_one_version_behind_a_proxy_of_others_has_the_proxys_numbers() -> None:
+    counted = {"model": "chat", "source": "proxy", "outcome": "success"}
+    numbers = n.read({"outcomes": [VectorSample(labels_of(counted), 4.0)]})
+    (one,) = view(facts(driver="none", versions=("v1",)), numbers)["versions"]
+    assert (one["requests_per_second"], one["traffic_share"]) == (4.0, None)
+    both = view(facts(driver="none"), numbers)["versions"]
+    assert [each["requests_per_second"] for each in both] == [None, None]
+
+
 def rollout(**changes: Any) -> RolloutView:
     shape: dict[str, Any] = {
         "id": "r1",

@@ -156,6 +156,23 @@ async def test_what_was_being_read_when_it_was_forgotten_is_not_used_again(
     assert len(rig.queries.asked) == 2 * once
 
 
+async def test_those_who_wait_share_a_reading_that_began_after_they_asked(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.reader.fleet()
+    once = len(rig.queries.asked)
+    counts = rig.alerts.counts
+
+    def changes_all_the_time() -> Mapping[AlertState, int]:
+        rig.reader.forget()
+        return counts()
+
+    monkeypatch.setattr(rig.alerts, "counts", changes_all_the_time)
+    rig.reader.forget()
+    await asyncio.gather(*(rig.reader.fleet() for _ in range(20)))
+    assert len(rig.queries.asked) == 2 * once
+
+
 async def test_one_failed_query_costs_its_own_number_only(rig: Rig) -> None:
     rig.queries.broken = "llm_requests_waiting"
     fleet = await rig.reader.fleet()

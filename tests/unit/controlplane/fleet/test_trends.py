@@ -78,7 +78,7 @@ def line(view: TrendsView, model: str, name: str) -> tuple[str, float | None, fl
 
 async def test_a_line_has_the_best_source_that_counts_and_the_limit_of_fleet_yaml(rig: Rig) -> None:
     rig.queries.answers = {
-        "rate(llm_requests_total{source!=": [
+        "rate(llm_requests_total{source!": [
             ({"model": "chat", "source": "gateway"}, {NOW: 0.0}),
             ({"model": "chat", "source": "engine"}, {NOW - 90: 4.0, NOW: 5.0}),
             ({"model": "gone", "source": "engine"}, {NOW: 1.0}),

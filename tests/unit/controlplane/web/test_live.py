@@ -122,9 +122,8 @@ async def test_a_changed_part_rests_and_an_act_ends_the_rest(
         waiting = asyncio.create_task(refreshed(browser.client))
         await until(lambda: next(iter(app.state.parts._parts.values())).lock.locked())
         assert len(reads) == 1
-        waiting.cancel()
         app.state.parts.forget()
-        await refreshed(browser.client)
+        await waiting
     assert len(reads) == 2
 
 

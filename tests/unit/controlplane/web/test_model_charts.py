@@ -71,6 +71,13 @@ def test_a_model_behind_a_proxy_alone_has_the_lines_of_the_proxy() -> None:
     assert drawn(tokens(Scope("chat")), output) == [({}, pytest.approx(1.0))]
 
 
+def test_a_proxy_behind_another_counts_the_same_requests() -> None:
+    both = [counted("", "proxy") | {"engine": engine} for engine in ("litellm", "envoy-ai-gateway")]
+    assert drawn(requests(Scope("chat")), *both) == [({}, pytest.approx(1.0))]
+    replicas = [counted("", "proxy") | {"engine": "litellm", "instance": instance} for instance in "ab"]
+    assert drawn(requests(Scope("chat")), *replicas) == [({}, pytest.approx(2.0))]
+
+
 def test_requests_that_are_counted_by_version_are_not_drawn_again_as_the_proxys() -> None:
     assert rates(("", "proxy"), ("v1", "engine")) == {"v1": pytest.approx(1.0)}
     assert rates(("", "proxy"), ("v1", "gateway"), ("v1", "engine")) == {"v1": pytest.approx(1.0)}

@@ -112,3 +112,16 @@ def test_the_length_behind_what_is_needed_is_given_back(file: PackFile):
     file.finish()
     file.remove()
     file.remove()
+
+
+def test_a_file_that_a_copy_shares_is_never_cut(file: PackFile, tmp_path: Path):
+    first, second = data(5, seed=1), data(5, seed=2)
+    file.append(first, 5)
+    file.append(second, 9)
+    file.finish()
+    os.link(file.path, tmp_path / "copy.raw")
+    file.cut_to(len(first))  # the second chunk is gone here, and the copy still needs it
+    assert (tmp_path / "copy.raw").read_bytes() == first + second
+    (tmp_path / "copy.raw").unlink()
+    file.cut_to(len(first))
+    assert file.path.read_bytes() == first
