@@ -27,6 +27,7 @@ class KeptCosts:
         self.remark = ""
         """Cause for which the costs are older than they should be; "": they are not."""
         self._month, self._read_at, self._next_at = 0.0, float("-inf"), float("-inf")
+        self._tried_at = float("-inf")
 
     async def items(self) -> Sequence[Item]:
         """Return the costs of each day of this month.
@@ -35,8 +36,10 @@ class KeptCosts:
         """
         now = self._wall()
         month = month_start(now)
-        if month.timestamp() == self._month and now < self._next_at:
+        # A clock that was set back would put the next reading off by as much.
+        if month.timestamp() == self._month and self._tried_at <= now < self._next_at:
             return self._items
+        self._tried_at, self._read_at = now, min(now, self._read_at)
         try:
             items = [item async for item in self._asks(month, now)]
         except ScrapeError as error:
