@@ -39,7 +39,7 @@ class ConsulSd:
     refresh_interval_s: float = 30.0
     auth: Auth | None = None
     owner: tuple[str, ...] = ()
-    """Who wrote the settings, where people who may not see each other's targets do. () is who runs this process."""
+    """Author of the settings, where authors may not see each other's lists; () is the owner of this process."""
 
     @property
     def url(self) -> str:

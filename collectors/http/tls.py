@@ -10,7 +10,7 @@ from collectors.errors import ScrapeError
 from collectors.target import Auth
 
 _CERTIFICATE = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[^-]*-----END \1-----")
-"""What is read of a text. The comments between certificates may have any characters, and ssl takes ASCII alone."""
+"""Part of a text that is read. The comments between certificates may have any characters, and ssl takes ASCII alone."""
 
 
 class TlsContexts:

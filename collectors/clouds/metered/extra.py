@@ -1,4 +1,4 @@
-"""What a cloud says beside its metrics: read in a task of its own, so that the metrics do not need it."""
+"""Answers of a cloud beside its metrics: read in a task of their own, so that the metrics do not need them."""
 
 from __future__ import annotations
 
