@@ -262,3 +262,13 @@ async def test_a_clock_that_was_two_days_ahead_does_not_put_the_costs_off(world:
     world.now += PERIOD_S
     await world.costs()
     assert world.asked == 2
+
+
+@pytest.mark.parametrize(("names", "why"), [(1250, ""), (1251, "costs: they have 1251 names; 1250 are read at most")])
+async def test_costs_of_too_many_names_are_left_out_alone(world: World, names: int, why: str) -> None:
+    world.azure.costs = {"2026-11-28": {f"m{number}": 1.0 for number in range(names)}}
+    world.azure.page = names
+    if why:
+        assert await world.left_out() == why
+    else:
+        assert len(await world.costs()) == 2 * names
