@@ -129,11 +129,17 @@ class Grafana:
                 "it says that it may be overwritten"
             )
         theirs, ours = _fleet(there), _fleet(dashboard)
-        if theirs and ours and theirs != ours:
+        if theirs and ours != theirs:
+            has = f'{title} has the limits of the fleet "{theirs}"'
+            anyway = f'remove the tag "{FLEET_TAG}{theirs}" in Grafana'
+            if not ours:
+                raise GrafanaError(
+                    f"{has}, and these dashboards are of no fleet: name the fleet.yaml of that fleet with -c, or make "
+                    f"a set of its own with --set NAME. If they are to be of no fleet, {anyway}"
+                )
             raise GrafanaError(
-                f'{title} has the limits of the fleet "{theirs}", and fleet.yaml is of the fleet "{ours}": make a set '
-                f'of its own for each of them with --set NAME. If the fleet was renamed, remove the tag "{FLEET_TAG}'
-                f'{theirs}" in Grafana'
+                f'{has}, and fleet.yaml is of the fleet "{ours}": make a set of its own for each of them with '
+                f"--set NAME. If the fleet was renamed, {anyway}"
             )
 
     def _wrote_last(self, uid: str, dashboard: Mapping[str, Any]) -> bool:

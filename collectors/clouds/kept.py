@@ -32,7 +32,7 @@ class Kept(ABC, Generic[T]):
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._issued: Issued[T] | None = None
-        self._renew_at = 0.0
+        self._renew_at, self._tried_at = 0.0, float("-inf")
         self._one, self._tries = asyncio.Lock(), 0
         self._failure: ScrapeError | None = None
         self.remark = ""
@@ -46,7 +46,8 @@ class Kept(ABC, Generic[T]):
         """
         before = self._tries
         async with self._one:
-            if self._issued is None or self._wall() >= self._renew_at:
+            # A clock that was set back would put the renewal off by as much.
+            if self._issued is None or not self._tried_at <= self._wall() < self._renew_at:
                 if self._failure and self._tries != before:  # another caller has tried meanwhile
                     raise self._failure
                 await self._renew()
@@ -62,7 +63,7 @@ class Kept(ABC, Generic[T]):
         """Close the connections to the issuer."""
 
     async def _renew(self) -> None:
-        self._failure = None
+        self._failure, self._tried_at = None, self._wall()
         try:
             found = await self._fetch()
             lasts_s = found.until - self._wall()

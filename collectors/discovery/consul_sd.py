@@ -38,6 +38,8 @@ class ConsulSd:
     """Whether any server may answer, and not the leader alone."""
     refresh_interval_s: float = 30.0
     auth: Auth | None = None
+    owner: tuple[str, ...] = ()
+    """Author of the settings, where authors may not see each other's lists; () is the owner of this process."""
 
     @property
     def url(self) -> str:
@@ -52,9 +54,9 @@ class ConsulSd:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """All that decides the list."""
+        """All that decides the list, and the owner."""
         where = (self.url, self.datacenter, self.namespace, self.partition, self.tag_separator)
-        return "consul_sd", *where, self.services, self.tags, self.node_meta, self.filter
+        return "consul_sd", *where, self.services, self.tags, self.node_meta, self.filter, self.owner
 
     @property
     def names_all(self) -> bool:

@@ -24,7 +24,7 @@ class SdConfig(Protocol):
 
     @property
     def identity(self) -> Hashable:
-        """Equal for settings that have the same list, whatever their credentials: such as the URL."""
+        """Equal for settings of one owner that have the same list, whatever their credentials: such as the URL."""
         ...
 
     def __hash__(self) -> int:

@@ -21,6 +21,8 @@ class HttpSd:
     url: str
     refresh_interval_s: float = 60.0
     auth: Auth | None = None
+    owner: tuple[str, ...] = ()
+    """Author of the settings, where authors may not see each other's lists; () is the owner of this process."""
 
     @property
     def place(self) -> str:
@@ -29,9 +31,9 @@ class HttpSd:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     @property
-    def identity(self) -> tuple[str, str]:
-        """The URL."""
-        return "http_sd", self.url
+    def identity(self) -> tuple[object, ...]:
+        """The URL and the owner."""
+        return "http_sd", self.url, self.owner
 
 
 def entries_of(sd: HttpSd, body: bytes, content_type: str) -> tuple[Entry, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 
 from collectors.errors import ScrapeError
 from collectors.target import Auth
+
+_CERTIFICATE = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[^-]*-----END \1-----")
+"""Part of a text that is read. The comments between certificates may have any characters, and ssl takes ASCII alone."""
 
 
 class TlsContexts:
@@ -41,8 +45,11 @@ class TlsContexts:
     def _of_text(self, authorities: str) -> ssl.SSLContext:
         try:
             if self._context is None or self._loaded != authorities:
-                self._context = ssl.create_default_context(cadata=authorities)
+                certificates = "\n".join(found[0] for found in _CERTIFICATE.finditer(authorities))
+                if not certificates:
+                    raise ValueError("no certificate")  # ssl would use the system's authorities
+                self._context = ssl.create_default_context(cadata=certificates)
                 self._loaded = authorities
-        except (ssl.SSLError, ValueError) as error:
+        except (ssl.SSLError, ValueError, TypeError) as error:
             raise ScrapeError("the authority (ca) in the settings is no PEM certificate") from error
         return self._context

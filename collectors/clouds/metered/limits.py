@@ -41,13 +41,15 @@ class KeptLimits:
         self._limits: Sequence[RateLimit] = ()
         self.remark = ""
         """Cause for which the limits are older than they should be; "": they are not."""
-        self._read_at, self._next_at = float("-inf"), float("-inf")
+        self._read_at, self._tried_at, self._next_at = float("-inf"), float("-inf"), float("-inf")
 
     async def limits(self) -> Sequence[RateLimit]:
         """Return the limits. Raises ScrapeError, unless those of less than KEPT_S before are known."""
         now = self._wall()
-        if now < self._next_at:
+        # A clock that was set back would put the next reading off by as much.
+        if self._tried_at <= now < self._next_at:
             return self._limits
+        self._tried_at, self._read_at = now, min(now, self._read_at)
         try:
             found = _smallest(await self._asks())
             if len(found) > MAX_SERIES:

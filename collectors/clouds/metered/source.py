@@ -1,7 +1,8 @@
 """Metrics that a cloud keeps of hosted models, as counters.
 
 Each period is read once, when it is complete. The metrics stay the same until then. A reading that outlasts a scrape's
-deadline goes on, and the next scrape gets its result.
+deadline goes on, and the next scrape gets its result. Costs and limits that cannot be read are left out; those that are
+read later come with the metrics of the next period.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from prometheus_client import Metric
 
+from collectors.clouds.metered.extra import Extra
 from collectors.clouds.metered.limits import RateLimit, limit_families
 from collectors.clouds.metered.periods import PERIOD_S, SETTLE_S, Span, settled
 from collectors.clouds.metered.tally import Reading, Tally
@@ -80,19 +82,22 @@ class MeteredSource:
         self._body = b""
         self._failure: ScrapeError | None = None
         self._next_at = 0.0
-        self._reading: asyncio.Task[bytes] | None = None
+        self._reading: asyncio.Task[list[Metric]] | None = None
+        self._costs: Extra[Sequence[Item]] = Extra("costs", meter.costs, (), clock)
+        self._limits: Extra[Sequence[RateLimit]] = Extra("rate limits", meter.limits, (), clock)
 
     @property
     def remark(self) -> str:
-        """Return what is older than it should be, with the cause, as collectors.target.Remarking has it."""
-        return self._meter.remark
+        """Return what is left out or older than it should be, with the cause, as collectors.target.Remarking has it."""
+        return remarks(self._meter, self._costs, self._limits)
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the exposition of all complete periods.
 
         Raises ScrapeError when they cannot be read, and again until the next try is due. Raises ScrapeTimeout when the
-        deadline is over; the reading goes on.
+        deadline is over; the reading goes on. Costs and limits are waited for until the deadline only.
         """
+        until = asyncio.get_running_loop().time() + timeout_s * _DEADLINE_SHARE
         if self._reading is None:
             if self._clock() < self._next_at:
                 if self._failure:
@@ -104,7 +109,8 @@ class MeteredSource:
             raise ScrapeTimeout(f"the cloud's metrics were not read within {timeout_s * _DEADLINE_SHARE:g} s")
         finished, self._reading = self._reading, None
         try:
-            self._body, self._failure = finished.result(), None
+            states = finished.result()
+            self._body, self._failure = await self._exposition(states, until), None
         except ScrapeError as error:
             self._failure = error
             self._next_at = self._clock() + (error.wait_s if isinstance(error, Limited) else RETRY_S)
@@ -120,16 +126,30 @@ class MeteredSource:
             with suppress(asyncio.CancelledError, ScrapeError):
                 await self._reading
             self._reading = None
+        await self._costs.close()
+        await self._limits.close()
         await self._meter.close()
 
-    async def _read(self) -> bytes:
+    async def _read(self) -> list[Metric]:
+        """Add the periods that are complete, and return the states."""
         end = settled(self._wall())
         month = month_start(end - 1).timestamp()
         tally = self._tally if self._tally.month == month else Tally(month)
+        if tally.end - end > PERIOD_S:
+            # The clock was set back. Periods that were read before they were over have to be read again.
+            tally = tally.again()
         states = list(await self._meter.states())
         if end > tally.end:
             tally.add(await self._meter.read(Span(month, tally.end, end)), end)
         self._tally = tally
-        costs = await self._meter.costs()
-        limits = limit_families(await self._meter.limits(), tally.used)
-        return exposition_of([*tally.families(self._wall(), costs), *limits, *states])
+        return states
+
+    async def _exposition(self, states: Iterable[Metric], until: float) -> bytes:
+        """Return the metrics, with the costs and limits that are known at `until` (time of the event loop)."""
+        now = asyncio.get_running_loop().time
+        self._costs.start()
+        self._limits.start()
+        costs = await self._costs.value(max(0.0, until - now()))
+        limits = await self._limits.value(max(0.0, until - now()))
+        tally = self._tally
+        return exposition_of([*tally.families(self._wall(), costs), *limit_families(limits, tally.used), *states])

@@ -83,6 +83,12 @@ class Tally:
         self._last: dict[Key, float] = {}
         self._used: dict[tuple[str, Measure], float] = {}
 
+    def again(self) -> Tally:
+        """Return a tally of this month without readings. Its counters do not fall below those of this one."""
+        anew = Tally(self.month)
+        anew._shown = self._shown
+        return anew
+
     def add(self, readings: Iterable[Reading], end: float) -> None:
         """Add the readings of all periods from the last `end` to this one."""
         self.end, self._last, self._used = end, {}, {}

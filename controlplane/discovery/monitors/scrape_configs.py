@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from collectors.discovery.consul_sd import ConsulSd
 from collectors.discovery.group import DiscoveryGroup, SdConfig
+from collectors.discovery.http_sd import HttpSd
 from collectors.discovery.monitors.rule_words import RuleWords
 from collectors.errors import RelabelError
 from collectors.samples import labels_of
@@ -121,7 +123,11 @@ def _of_source(
         raise entry.error("", _UNSUPPORTED.get(name, "is not supported"))
     assert base.words is not None
     words = replace(base.words, owner=f"{monitor}: {entry.path}")
-    return replace(base, sd=(_KINDS[name](entry, defaults, secret, tell),), words=words)
+    sd = _KINDS[name](entry, defaults, secret, tell)
+    if isinstance(sd, HttpSd | ConsulSd):
+        # Another monitor's credentials may have got a list that this one's do not.
+        sd = replace(sd, owner=(defaults.at.api_server, defaults.at.kubeconfig, str(monitor)))
+    return replace(base, sd=(sd,), words=words)
 
 
 def _addresses(entry: Fields, tell: access.Tell) -> Iterator[str]:

@@ -127,8 +127,20 @@ def test_a_fleet_does_not_overwrite_the_dashboards_of_another(grafana: Grafana, 
     ):
         grafana.change(boards["south"], FOLDER)
     assert grafana.change(boards["north"], FOLDER).fate is Fate.SAME
-    pushed(grafana, BOARD | {"tags": ["llm", "generated"]})  # without a fleet.yaml: of no fleet
+    with pytest.raises(
+        GrafanaError, match=r'limits of the fleet "north", .* of no fleet: .* with -c, .*--set NAME.*"fleet: north"'
+    ):
+        grafana.change(BOARD | {"tags": Settings({}).tags}, FOLDER)
+    fake.save(fake.dashboards["llm-a"] | {"tags": ["llm", "generated"]})  # the cure
     assert pushed(grafana, boards["south"]).fate is Fate.UPDATE
+
+
+def test_dashboards_of_no_fleet_become_those_of_the_first_fleet_that_pushes(
+    grafana: Grafana, fake: FakeGrafana
+) -> None:
+    pushed(grafana, BOARD | {"tags": Settings({}).tags})
+    assert pushed(grafana, BOARD | {"tags": Settings({}, fleet="north").tags}).fate is Fate.UPDATE
+    assert fake.dashboards["llm-a"]["tags"] == ["llm", "generated", "fleet: north"]
 
 
 @pytest.mark.parametrize(
@@ -259,6 +271,10 @@ def test_two_fleets_have_a_set_each_in_one_grafana(
     capsys.readouterr()
     assert run(["dashboards", "push", *theirs]) == 1
     assert 'LLM fleet (llm-fleet) has the limits of the fleet "f"' in capsys.readouterr().err
+    assert run(["dashboards", "push", *words[:2]]) == 1
+    told = capsys.readouterr().err
+    assert 'LLM fleet (llm-fleet) has the limits of the fleet "f", and these dashboards are of no fleet: ' in told
+    assert {board["version"] for board in fake.dashboards.values()} == {1}
     assert run(["dashboards", "push", *theirs, "--set", "g"]) == 0
     for again in (words, [*theirs, "--set", "g"]):
         assert run(["dashboards", "diff", *again]) == 0

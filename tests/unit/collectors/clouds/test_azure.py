@@ -14,6 +14,7 @@ from collectors.catalogue.mapping import canonical_layout, missing
 from collectors.catalogue.model import load_catalogue
 from collectors.clouds.azure.meter import AzureMeter
 from collectors.clouds.azure.token import Application
+from collectors.clouds.metered.periods import PERIOD_S
 from collectors.clouds.metered.source import MeteredSource
 from collectors.clouds.waiting import RETRY_S
 from collectors.errors import ExpositionError, ScrapeError, ScrapeTimeout, UnexpectedStatus
@@ -32,15 +33,19 @@ class World:
 
     def __init__(self, azure: FakeAzure, secret: Path) -> None:
         self.azure, self.secret, self.now = azure, secret, moment("2026-11-28T10:00")
+        self.wall_ahead_s = 0.0
         self.opened: list[MeteredSource] = []
         self.source = self.reader()
 
     def reader(self, tenant: str = TENANT, resource: str = RESOURCE, **options: Any) -> MeteredSource:
         auth = Auth(credentials_file=str(self.secret))
         application = Application(tenant, CLIENT, self.azure.url)
-        meter = AzureMeter(self.azure.url, resource, application, auth, wall=lambda: self.now, **options)
-        self.opened.append(MeteredSource(meter, clock=lambda: self.now, wall=lambda: self.now))
+        meter = AzureMeter(self.azure.url, resource, application, auth, wall=self.wall, **options)
+        self.opened.append(MeteredSource(meter, clock=lambda: self.now, wall=self.wall))
         return self.opened[-1]
+
+    def wall(self) -> float:
+        return self.now + self.wall_ahead_s
 
     async def read(self, source: MeteredSource | None = None, timeout_s: float = 30.0) -> dict[tuple[str, ...], float]:
         """Return the samples: (name, label values in the order of names) -> value."""
@@ -215,3 +220,16 @@ async def test_the_numbers_are_canonical(world: World) -> None:
     assert missing(layout, catalogue, "azure-openai") == ()
     labels = [dict(s.labels) for s in layout.raw if s.name == "llm_requests_total"]
     assert [(each["source"], each["model"], each["outcome"]) for each in labels] == [("account", "chat", "success")]
+
+
+async def test_a_clock_that_was_a_day_ahead_does_not_stop_the_counts(world: World) -> None:
+    total = ("llm_requests_total", "success", "chat")
+    world.azure.count(REQUESTS, "chat", AT, 5, "200")
+    world.wall_ahead_s = 86_400.0
+    assert (await world.read())[total] == 5
+    world.wall_ahead_s = 0.0
+    world.azure.count(REQUESTS, "chat", world.now + 10, 2, "200")
+    world.now += PERIOD_S
+    assert (await world.read())[total] == 5
+    world.now += PERIOD_S
+    assert (await world.read())[total] == 7

@@ -82,6 +82,17 @@ async def test_an_issuer_that_asks_to_wait_is_left_alone_for_so_long() -> None:
     assert (await issuer.current(), issuer.given) == ("c1", 3)
 
 
+async def test_a_clock_that_was_ten_days_ahead_does_not_put_the_renewal_off() -> None:
+    issuer = Issuer()
+    issuer.now = 1000 + 10 * 86_400.0
+    await issuer.current()
+    issuer.now = 1000.0
+    assert (await issuer.current(), await issuer.current()) == ("c2", "c2")
+    issuer.now = 900.0
+    issuer.fails = UnexpectedStatus("away")
+    assert (await issuer.current(), await issuer.current(), issuer.given) == ("c2", "c2", 3)
+
+
 @pytest.mark.parametrize("fails", [None, UnexpectedStatus("away")])
 async def test_all_who_ask_at_once_share_one_renewal(fails: ScrapeError | None) -> None:
     issuer = Issuer()

@@ -25,6 +25,7 @@ from collectors.errors import (
 )
 from collectors.http.fetch import ACCEPT, HttpSource, authorization
 from collectors.target import Auth
+from tests.contract.notifiers.tls import self_signed
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SECRET = "s3cret-that-no-message-may-show"
@@ -431,9 +432,20 @@ async def test_an_authority_may_be_a_text_and_another_one_takes_effect(
 ) -> None:
     async with serving(answering(b"up 1\n"), tls) as url:
         assert await read(url, Auth(ca=certificate[0].read_text())) == b"up 1\n"
-        for text in ("nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        begin, end = "-----BEGIN CERTIFICATE-----\n", "\n-----END CERTIFICATE-----\n"
+        for text in ("nonsense", "Főtanúsítvány", f"{begin}AAAA{end}", f"{begin}ő{end}", begin, begin + begin + end):
             wrong = await failure(url, Auth(ca=text))
             assert str(wrong) == "the authority (ca) in the settings is no PEM certificate"
+
+
+async def test_the_text_of_an_authority_may_have_comments_in_any_language(
+    tls: ssl.SSLContext, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = self_signed(tmp_path)[0].read_text()
+    bundle = f"# Főtanúsítvány\n{other}\n# 根证书\n{certificate[0].read_text()}# – vége –\n"
+    async with serving(answering(b"up 1\n"), tls) as url:
+        assert await read(url, Auth(ca=bundle)) == b"up 1\n"
+        assert isinstance(await failure(url, Auth(ca=f"# ő\n{other}")), Unreachable)
 
 
 async def test_https_to_a_plain_server() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from collectors.discovery.asking import Asker, Follower, Hears
+from collectors.discovery.consul_sd import ConsulSd
 from collectors.discovery.discovery import Discovery
-from collectors.discovery.group import DiscoveryGroup
+from collectors.discovery.entries import Entry
+from collectors.discovery.group import DiscoveryGroup, SdConfig
+from collectors.discovery.http_sd import HttpSd
 from collectors.discovery.kubernetes_roles import Role, Selector
 from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.monitors.list_part import ListPart
+from collectors.errors import DiscoveryError
 from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors.made import Defaults
@@ -96,7 +102,11 @@ scrape_configs:
 
 
 def unordered(groups: tuple[DiscoveryGroup, ...]) -> set[DiscoveryGroup]:
-    return {replace(group, words=None) for group in groups}
+    return {replace(group, words=None, sd=tuple(map(_of_nobody, group.sd))) for group in groups}
+
+
+def _of_nobody(sd: SdConfig) -> SdConfig:
+    return replace(sd, owner=()) if isinstance(sd, HttpSd | ConsulSd) else sd
 
 
 def test_a_scrape_config_is_what_the_generated_configuration_is(tmp_path: Path) -> None:
@@ -150,6 +160,58 @@ def test_a_namespace_that_nobody_reads_is_told() -> None:
         "ScrapeConfig llm/test: kubernetesSDConfigs[0].namespaces.names names b, which is not one of namespaces: of "
         "prometheus_operator",
     )
+
+
+OF_CLUSTER = Defaults(AT)
+HTTP = {"httpSDConfigs": [{"url": "http://sd/x"}]}
+CONSUL = {"consulSDConfigs": [{"server": "consul:8500"}]}
+WITH = {"authorization": {"credentials": {"name": "s", "key": "token"}}}
+
+
+def source_of(name: str, namespace: str, spec: dict[str, Any], defaults: Defaults = OF_CLUSTER) -> SdConfig:
+    """Return the source of addresses of a ScrapeConfig."""
+    found = scrape_config(**spec)
+    found["metadata"] |= {"name": name, "namespace": namespace}
+    ((sd,),) = (group.sd for group in read_monitor(Monitor(Kind.SCRAPE, found), defaults, told_secret).groups)
+    return sd
+
+
+@pytest.mark.parametrize("spec", [HTTP, CONSUL])
+async def test_a_list_under_one_monitors_secret_is_no_other_monitors(spec: dict[str, list[dict[str, Any]]]) -> None:
+    heard: dict[SdConfig, Hears] = {}
+
+    def follower_of(sd: SdConfig) -> Follower:
+        async def follow(hears: Hears) -> None:
+            heard[sd] = hears
+            await asyncio.Event().wait()
+
+        return follow
+
+    async def follow(*sources: SdConfig) -> None:
+        await asker.apply(sources)
+        await asyncio.sleep(0)
+        assert heard.keys() >= set(sources)
+
+    (kind,) = spec
+    secured = {kind: [spec[kind][0] | WITH]}
+    good = source_of("test", "llm", secured)
+    asker, entries = Asker(lambda: None, follower_of), (Entry(["h:1"], {}),)
+    await follow(good)
+    heard[good].took(entries)
+    others = [
+        source_of("other", "llm", spec),
+        source_of("test", "tenant", spec),
+        source_of("test", "tenant", secured),
+        source_of("test", "llm", spec, Defaults(replace(AT, api_server="http://other"))),
+    ]
+    await follow(good, *others)
+    heard[others[0]].failed(DiscoveryError("http://sd/x: status 401"))
+    assert [asker.list_of(sd).entries for sd in (good, *others)] == [entries, (), (), (), ()]
+    # The monitor's own list stays when its credentials change.
+    anew = source_of("test", "llm", spec)
+    await follow(anew)
+    assert asker.list_of(anew).entries == entries
+    await asker.close()
 
 
 @pytest.mark.parametrize(
