@@ -35,7 +35,7 @@ class ReplicaStatus(NamedTuple):
     silent_s: float
     """Time since it was last seen, on the database's clock."""
     ahead_s: float
-    """How far its clock was ahead of the database's when it was last seen."""
+    """Lead of its clock over the database's when it was last seen, in seconds."""
 
 
 def running_replicas(db: Database, database_clock: Callable[[Session], float] = database_now) -> list[ReplicaStatus]:

@@ -36,7 +36,7 @@ class ReplicaView(View):
     silent_seconds: float | None
     """Time since the database last heard from it; null: this process shares its database with nobody."""
     clock_ahead_seconds: float | None
-    """How far its clock is ahead of the database's."""
+    """Lead of its clock over the database's."""
     leases: tuple[str, ...]
     """The leases that it holds."""
 

@@ -47,7 +47,7 @@ class Line(NamedTuple):
 
 
 class InForce(NamedTuple):
-    """What a trial takes from a rule in force."""
+    """The expression and the interval that a trial takes from a rule in force."""
 
     expr: str
     wait: str
@@ -75,7 +75,8 @@ class TryPage:
     ) -> Response:
         """Show the form; with a rule, also when it would have fired in the last `range`.
 
-        `rule`: the id of a rule in force. Its expression fills an empty form, and the interval of its group holds.
+        `rule`: the id of a rule in force. Its expression fills an empty form, and the interval of its group holds. Raises
+        NotFound when no such rule is in force.
         """
         expr, range = expr.replace("\r\n", "\n"), range.strip()  # as a browser sends lines
         interval_s = services.config().evaluation_interval
