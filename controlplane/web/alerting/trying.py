@@ -75,8 +75,8 @@ class TryPage:
     ) -> Response:
         """Show the form; with a rule, also when it would have fired in the last `range`.
 
-        `rule`: the id of a rule in force. Its expression fills an empty form, and the interval of its group holds. Raises
-        NotFound when no such rule is in force.
+        `rule`: the id of a rule in force. Its expression fills an empty form, and the interval of its group holds.
+        Raises NotFound when no such rule is in force.
         """
         expr, range = expr.replace("\r\n", "\n"), range.strip()  # as a browser sends lines
         interval_s = services.config().evaluation_interval
