@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,3 +117,9 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may(monkeypatch: pytest.
         told.append(allow_many_files())
     assert told == [4096, 65_536, 65_536, 100_000]
     assert limits == [(4096, 4096), (65_536, 1_048_576), (65_536, resource.RLIM_INFINITY)]
+
+
+def test_a_connection_outlasts_the_time_between_two_refreshes_of_a_page() -> None:
+    page = (Path(__file__).parents[4] / "controlplane/web/templates/live_part.html").read_text()
+    (every_s,) = re.findall(r"every (\d+)s", page)
+    assert server_config(Answers(), Places(1)).timeout_keep_alive > 2 * int(every_s)
