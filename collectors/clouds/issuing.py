@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 from yarl import URL
 
+from collectors.clouds.credential_text import fits
 from collectors.clouds.json_api import JsonApi
 from collectors.errors import ExpositionError, ScrapeError
 from collectors.http.fetch import address_of
@@ -33,7 +34,7 @@ def in_environment(name: str, who: str) -> str:
     value = os.environ.get(name, "").strip()
     if not value:
         raise ScrapeError(f"{name} is not set in the environment; {who}")
-    if not (value.isascii() and value.isprintable()):
+    if not fits(value):
         raise ScrapeError(f"the environment variable {name} holds a character that does not belong there")
     return value
 
@@ -48,7 +49,7 @@ def proof_in(file: str) -> str:
         raise ScrapeError(f"the token file {file} is not text") from None
     if not text:
         raise ScrapeError(f"the token file {file} is empty; whoever renews it has to write a token")
-    if not (text.isascii() and text.isprintable()):
+    if not fits(text):
         raise ScrapeError(f"the token file {file} holds a line break or another character that no token has")
     return text
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from collectors.clouds.credential_text import fits
 from collectors.clouds.waiting import RETRY_S, Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 
@@ -94,7 +95,7 @@ def bearer(found: Mapping[str, Any], now: float) -> Issued[str]:
     """
     token = found.get("access_token")
     lasts, until = _seconds(found.get("expires_in")), _seconds(found.get("expires_on"))
-    if not (isinstance(token, str) and token.isascii() and token.isprintable() and token):
+    if not fits(token):
         raise ExpositionError("the token: the answer has no access_token", 0)
     if lasts is None and until is None:
         raise ExpositionError("the token: the answer has no access_token with expires_in or expires_on", 0)

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_GetCostA
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
@@ -22,7 +22,7 @@ COST_REGION = "us-east-1"
 _ACTION, _METRIC = "GetCostAndUsage", "UnblendedCost"
 
 
-class AwsCosts:
+class AwsCosts(KeptCosts):
     """Costs of the services whose name contains a word.
 
     Models of other companies are services of their own: `Claude 3.5 Sonnet (Amazon Bedrock Edition)`.
@@ -30,17 +30,8 @@ class AwsCosts:
 
     def __init__(self, api: AwsApi, word: str, wall: Callable[[], float] = time.time) -> None:
         """`word` is in small letters. `wall` gives unix seconds."""
+        super().__init__(wall)
         self._api, self._word = api, word
-        self._kept = KeptCosts(self._asked, wall)
-
-    async def items(self) -> Sequence[Item]:
-        """Return the costs of each day of this month. Raises as `KeptCosts.items` does."""
-        return await self._kept.items()
-
-    @property
-    def remark(self) -> str:
-        """Return `KeptCosts.remark`."""
-        return self._kept.remark
 
     async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
         tomorrow = datetime.fromtimestamp(now, UTC) + timedelta(days=1)

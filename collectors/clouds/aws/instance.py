@@ -14,6 +14,7 @@ from yarl import URL
 
 from collectors.clouds.aws.issued import issued
 from collectors.clouds.aws.signing import Key
+from collectors.clouds.credential_text import fits
 from collectors.clouds.issuing import ISSUER_S, issuer_api, near
 from collectors.clouds.json_api import Told
 from collectors.clouds.kept import Issued, Kept
@@ -66,7 +67,7 @@ class InstanceKeys(Kept[Key]):
                 f"{error}; in a container, the instance's metadata options need a hop limit of 2"
             ) from None
         token = self._good(told, "session").body.decode(errors="replace").strip()
-        if not (token and token.isascii() and token.isprintable()):
+        if not fits(token):
             raise ExpositionError("the metadata service gave no session token", 0)
         return token
 

@@ -150,11 +150,11 @@ class AwsMeter:
 
     async def costs(self) -> Sequence[Item]:
         """Return the costs of this month's days. Raises ScrapeError."""
-        return await self._costs.items() if self._costs else ()
+        return await self._costs.value() if self._costs else ()
 
     async def limits(self) -> Sequence[RateLimit]:
         """Return the quotas of models. Raises ScrapeError."""
-        return await self._quotas.limits() if self._quotas else ()
+        return await self._quotas.value() if self._quotas else ()
 
     @property
     def remark(self) -> str:

@@ -18,21 +18,12 @@ _ACTION = "GetServiceQuota"
 _TYPES = {"tokens per minute": TOKENS, "requests per minute": REQUESTS}
 
 
-class AwsQuotas:
+class AwsQuotas(KeptLimits):
     """Limits by ModelId. `codes` has the codes of each model's quotas, such as L-254CACF4."""
 
     def __init__(self, api: AwsApi, codes: Mapping[str, Sequence[str]], wall: Callable[[], float] = time.time) -> None:
+        super().__init__(wall)
         self._api, self._codes = api, codes
-        self._kept = KeptLimits(self._asked, wall)
-
-    async def limits(self) -> Sequence[RateLimit]:
-        """Return the limits. Raises as `KeptLimits.limits` does."""
-        return await self._kept.limits()
-
-    @property
-    def remark(self) -> str:
-        """Return `KeptLimits.remark`."""
-        return self._kept.remark
 
     async def _asked(self) -> list[RateLimit]:
         return [await self._limit(model, code) for model, codes in self._codes.items() for code in codes]

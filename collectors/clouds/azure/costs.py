@@ -7,13 +7,14 @@ the kind of tokens; it has none by deployment.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
 from yarl import URL
 
+from collectors.clouds.azure.pages import MAX_PAGES, next_page
 from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.costs import KeptCosts
 from collectors.clouds.json_api import Told
@@ -22,32 +23,21 @@ from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 
 API_VERSION = "2023-11-01"
-MAX_PAGES = 200
-"""Pages of one answer. One page holds 1000 rows, which are days times meters."""
 _COST, _DAY, _METER = "CostUSD", "UsageDate", "Meter"
 _WAITS = tuple(f"x-ms-ratelimit-microsoft.costmanagement-{each}-retry-after" for each in ("qpu", "entity", "client"))
 """Headers that say when the next request is welcome, beside Retry-After."""
 
 
-class AzureCosts:
+class AzureCosts(KeptCosts):
     """Costs of one resource by meter. `url` is the base of Azure's management API."""
 
     def __init__(self, api: BearerApi, url: str, resource: str, wall: Callable[[], float] = time.time) -> None:
-        self._api, self._resource, self._wall = api, resource, wall
+        super().__init__(wall)
+        self._api, self._resource = api, resource
         group = resource.partition("/providers/")[0]
         self._url = URL(f"{url.rstrip('/')}{group}/providers/Microsoft.CostManagement/query").with_query(
             {"api-version": API_VERSION}
         )
-        self._kept = KeptCosts(self._asked, wall)
-
-    async def items(self) -> Sequence[Item]:
-        """Return the costs of each day of this month. Raises as `KeptCosts.items` does."""
-        return await self._kept.items()
-
-    @property
-    def remark(self) -> str:
-        """Return `KeptCosts.remark`."""
-        return self._kept.remark
 
     async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
         today = datetime.fromtimestamp(now, UTC)
@@ -73,16 +63,12 @@ class AzureCosts:
                 properties = told.data("costs")["properties"]
                 for item in _items(properties):
                     yield item
-                more = properties.get("nextLink") or ""
-                if not more:
-                    return
-                before, url = url, URL(str(more))
-                if url.origin() != self._url.origin():
-                    raise ExpositionError("costs: the next page is on another host", 0)
+                following = next_page(properties, url, "costs")
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise ExpositionError(f"costs: the answer is no page of costs: {str(error)[:200]}", 0) from None
-            if url == before:
-                break
+            if following is None:
+                return
+            url = following
         raise ExpositionError("costs: the pages do not end", 0)
 
     def _refused(self, told: Told) -> ScrapeError:

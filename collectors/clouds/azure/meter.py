@@ -88,11 +88,11 @@ class AzureMeter:
 
     async def costs(self) -> Sequence[Item]:
         """Return the costs of this month's days; none if they are not asked for. Raises ScrapeError."""
-        return await self._costs.items() if self._costs else ()
+        return await self._costs.value() if self._costs else ()
 
     async def limits(self) -> Sequence[RateLimit]:
         """Return the limits of the deployments; none if they are not asked for. Raises ScrapeError."""
-        return await self._quotas.limits() if self._quotas else ()
+        return await self._quotas.value() if self._quotas else ()
 
     @property
     def remark(self) -> str:

@@ -6,11 +6,12 @@ https://learn.microsoft.com/rest/api/aiservices/accountmanagement/deployments/li
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from yarl import URL
 
+from collectors.clouds.azure.pages import MAX_PAGES, next_page
 from collectors.clouds.bearer_api import BearerApi
 from collectors.clouds.json_api import Told
 from collectors.clouds.metered.limits import REQUESTS, TOKENS, KeptLimits, RateLimit, allowed
@@ -18,26 +19,16 @@ from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 
 API_VERSION = "2023-05-01"
-MAX_PAGES = 200
 _TYPES = {"request": REQUESTS, "token": TOKENS}
 
 
-class AzureQuotas:
+class AzureQuotas(KeptLimits):
     """Limits by deployment. `url` is the base of Azure's management API."""
 
     def __init__(self, api: BearerApi, url: str, resource: str, wall: Callable[[], float] = time.time) -> None:
-        self._api, self._wall = api, wall
+        super().__init__(wall)
+        self._api = api
         self._url = URL(f"{url.rstrip('/')}{resource}/deployments").with_query({"api-version": API_VERSION})
-        self._kept = KeptLimits(self._asked, wall)
-
-    async def limits(self) -> Sequence[RateLimit]:
-        """Return the limits. Raises as `KeptLimits.limits` does."""
-        return await self._kept.limits()
-
-    @property
-    def remark(self) -> str:
-        """Return `KeptLimits.remark`."""
-        return self._kept.remark
 
     async def _asked(self) -> list[RateLimit]:
         found: list[RateLimit] = []
@@ -49,18 +40,14 @@ class AzureQuotas:
             try:
                 page = told.data("deployments")
                 found += [limit for each in page["value"] for limit in _limits(each)]
-                more = page.get("nextLink") or ""
-                if not more:
-                    return found
-                before, url = url, URL(str(more))
-                if url.origin() != self._url.origin():
-                    raise ExpositionError("deployments: the next page is on another host", 0)
+                following = next_page(page, url, "deployments")
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise ExpositionError(
                     f"deployments: the answer is no list of deployments: {str(error)[:200]}", 0
                 ) from None
-            if url == before:
-                break
+            if following is None:
+                return found
+            url = following
         raise ExpositionError("deployments: the pages do not end", 0)
 
     def _refused(self, told: Told) -> ScrapeError:

@@ -7,7 +7,7 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query. Google has 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
@@ -39,24 +39,15 @@ WHERE _PARTITIONTIME >= @month AND usage_start_time >= @month AND project.id = @
 GROUP BY day, sku"""
 
 
-class GoogleCosts:
+class GoogleCosts(KeptCosts):
     """Costs of one project by SKU. `url` is the base of BigQuery's API, `table` has the form project.dataset.table."""
 
     def __init__(
         self, api: BearerApi, url: str, project: str, table: str, wall: Callable[[], float] = time.time
     ) -> None:
-        self._api, self._project, self._table, self._wall = api, project, table, wall
+        super().__init__(wall)
+        self._api, self._project, self._table = api, project, table
         self._url = URL(f"{url.rstrip('/')}/bigquery/v2/projects/{project}/queries")
-        self._kept = KeptCosts(self._asked, wall)
-
-    async def items(self) -> Sequence[Item]:
-        """Return the costs of each day of this month. Raises as `KeptCosts.items` does."""
-        return await self._kept.items()
-
-    @property
-    def remark(self) -> str:
-        """Return `KeptCosts.remark`."""
-        return self._kept.remark
 
     async def _asked(self, month: datetime, now: float) -> AsyncIterator[Item]:
         page = self._good(await self._api.post(self._url, self._question(month)))

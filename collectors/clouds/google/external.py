@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
+from collectors.clouds.credential_text import fits
 from collectors.clouds.google.key_file import ExternalAccount, external_account
 from collectors.clouds.issuing import ends_at, safe
 from collectors.clouds.json_api import JsonApi, Told
@@ -59,7 +60,7 @@ class ExternalAccountTokens(Kept[str]):
             raise self._refused(told, "no token of the service account", account)
         found = told.data("the token of the service account")
         token = found.get("accessToken")
-        if not (isinstance(token, str) and token and token.isascii() and token.isprintable()):
+        if not fits(token):
             raise ExpositionError("the token of the service account: the answer has no accessToken", 0)
         return Issued(token, ends_at(found.get("expireTime"), "the token of the service account"))
 

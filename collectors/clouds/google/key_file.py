@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from collectors.clouds.credential_text import fits
 from collectors.clouds.issuing import MAX_BYTES, proof_in, safe
 from collectors.errors import ScrapeError
 from collectors.regular_file import read_regular
@@ -55,7 +56,7 @@ class ExternalAccount(NamedTuple):
         if not self.token_field:
             return proof_in(self.token_file)
         found = _object(self.token_file, "the token file").get(self.token_field)
-        if not (isinstance(found, str) and found and found.isascii() and found.isprintable()):
+        if not fits(found):
             raise ScrapeError(f"the token file {self.token_file} has no text {self.token_field}")
         return found
 

@@ -94,7 +94,7 @@ class GoogleMeter:
 
     async def costs(self) -> Sequence[Item]:
         """Return the costs of this month's days; none if they are not asked for. Raises ScrapeError."""
-        return await self._costs.items() if self._costs else ()
+        return await self._costs.value() if self._costs else ()
 
     async def limits(self) -> Sequence[RateLimit]:
         """Return none: Google shares its models' capacity dynamically."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import NamedTuple
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from collectors.clouds.kept_answer import KeptAnswer
 from collectors.clouds.report import MAX_SERIES
-from collectors.clouds.waiting import RETRY_S, Limited
-from collectors.errors import ExpositionError, ScrapeError
+from collectors.errors import ExpositionError
 
 EVERY_S = 3600.0
 """Seconds between two readings: limits change when a person changes them."""
-KEPT_S = 86_400.0
-"""Seconds for which limits that were read hold while they cannot be read again (chosen)."""
 REQUESTS, TOKENS = "requests", "tokens"
 
 
@@ -30,39 +29,21 @@ class RateLimit(NamedTuple):
     per_minute: float
 
 
-class KeptLimits:
-    """The limits of one account. `wall` gives unix seconds."""
+class KeptLimits(KeptAnswer[Sequence[RateLimit]]):
+    """The limits of one account."""
 
-    def __init__(
-        self, asks: Callable[[], Awaitable[Sequence[RateLimit]]], wall: Callable[[], float] = time.time
-    ) -> None:
-        """`asks` reads the limits. It raises ScrapeError."""
-        self._asks, self._wall = asks, wall
-        self._limits: Sequence[RateLimit] = ()
-        self.remark = ""
-        """Cause for which the limits are older than they should be; "": they are not."""
-        self._read_at, self._tried_at, self._next_at = float("-inf"), float("-inf"), float("-inf")
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        super().__init__("rate limits", EVERY_S, (), wall)
 
-    async def limits(self) -> Sequence[RateLimit]:
-        """Return the limits. Raises ScrapeError, unless those of less than KEPT_S before are known."""
-        now = self._wall()
-        # A clock that was set back would put the next reading off by as much.
-        if self._tried_at <= now < self._next_at:
-            return self._limits
-        self._tried_at, self._read_at = now, min(now, self._read_at)
-        try:
-            found = _smallest(await self._asks())
-            if len(found) > MAX_SERIES:
-                raise ExpositionError(f"the account has {len(found)} limits; {MAX_SERIES} are read at most", 0)
-        except ScrapeError as error:
-            if now - self._read_at >= KEPT_S:
-                raise
-            self._next_at = now + (error.wait_s if isinstance(error, Limited) else RETRY_S)
-            self.remark = f"the rate limits are those of an earlier reading: {error}"
-            return self._limits
-        self.remark = ""
-        self._limits, self._read_at, self._next_at = found, now, now + EVERY_S
+    async def _fetch(self, now: float) -> Sequence[RateLimit]:
+        found = _smallest(await self._asked())
+        if len(found) > MAX_SERIES:
+            raise ExpositionError(f"the account has {len(found)} limits; {MAX_SERIES} are read at most", 0)
         return found
+
+    @abstractmethod
+    async def _asked(self) -> Sequence[RateLimit]:
+        """Read the limits. Raises ScrapeError."""
 
 
 def _smallest(limits: Iterable[RateLimit]) -> Sequence[RateLimit]:
