@@ -36,14 +36,13 @@ class StoredSeries:
         """Store one row: `values[i]` is the value of `series[i]`. Series that are not in it end."""
         wanted = min(MOST_PARTS, 2 ** math.ceil(math.log2(max(1.0, len(series) / (2 * PART)))))
         parts = max(self._parts, wanted)
-        rows: dict[str, list[tuple[Series, float]]] = (
-            {name: [] for name in self._layouts} if parts == self._parts else {}
-        )
+        rows: dict[str, list[tuple[Series, float]]] = {}
         for one, value in zip(series, values, strict=True):
             rows.setdefault(_part(self._source, one, parts), []).append((one, value))
         if parts != self._parts:
             self._begin(sink, parts, rows.keys(), moment_ms)
-        for name, row in rows.items():
+        for name in dict.fromkeys([*self._layouts, *rows]):
+            row = rows.get(name, [])
             found = tuple(one for one, _ in row)
             layout = self._layouts.get(name)
             if layout is None or layout.raw != found:
@@ -66,6 +65,8 @@ class StoredSeries:
 
 def _part(source: str, series: Series, parts: int) -> str:
     """Return the part of a series: the same one in every process, for one number of parts."""
+    if parts == 1:  # most rules
+        return source
     text = "\0".join([series.name, *(value for _, value in series.labels)])
     return _named(source, zlib.crc32(text.encode(errors="surrogatepass")) % parts, parts)
 

@@ -78,14 +78,13 @@ class Folder(Space):
         self._unwritten_eras: list[Era] = []
         self._gone = Gone()
         """Dropped chunks and layouts that could not be written to the journal yet."""
-        self._current: dict[tuple[bool, int], PackFile] = {}
+        self._current: dict[tuple[bool, int], tuple[PackFile, int]] = {}
         """Pack file of each span of FILE_MS to which chunks are appended, by kind (recorded) and number since 1970.
 
         Sources are packed one after another. With one current file for all spans, a backlog of a day would begin a new
-        file at nearly each chunk, and a mapped file takes a descriptor of the process.
+        file at nearly each chunk, and a mapped file takes a descriptor of the process. With each is the value of
+        `_syncs` at its last chunk; the one that was used last is at the end.
         """
-        self._used: dict[tuple[bool, int], int] = {}
-        """Value of `_syncs` at the last chunk of each of them, the one that was used last at the end."""
         self._syncs = 0
         self._unsynced: dict[int, PackFile] = {}
         """Pack files that got chunks since the last `sync_packed`."""
@@ -193,7 +192,7 @@ class Folder(Space):
 
     def _pack_file(self, recorded: bool, size: int, last_ms: int) -> PackFile:
         span = recorded, last_ms // FILE_MS[recorded]
-        file = self._current.get(span)
+        file, _ = self._current.get(span, (None, 0))
         if file is not None and file.end and file.end + size > FILE_BYTES:
             self._finish(span)
             file = None
@@ -201,21 +200,20 @@ class Folder(Space):
             self._make_room(recorded)
             number, self._next_file = self._next_file, self._next_file + 1
             file = PackFile(number, pack_path(self.path, number, recorded=recorded), recorded=recorded)
-            self.files[number] = self._current[span] = file
-        self._used.pop(span, None)
-        self._used[span] = self._syncs
+            self.files[number] = file
+        self._current.pop(span, None)
+        self._current[span] = file, self._syncs
         return file
 
     def _make_room(self, recorded: bool) -> None:
         """Finish the files that get no more chunks, before another begins. A finished file never changes again."""
-        for span, at in list(self._used.items()):
+        for span, (_, at) in list(self._current.items()):
             idle = span[0] == recorded and self._syncs - at > IDLE_SYNCS
-            if idle or len(self._used) >= MOST_OPEN:
+            if idle or len(self._current) >= MOST_OPEN:
                 self._finish(span)
 
     def _finish(self, span: tuple[bool, int]) -> None:
-        del self._used[span]
-        file = self._current.pop(span)
+        file, _ = self._current.pop(span)
         try:
             file.finish()
         except OSError as error:
@@ -263,8 +261,8 @@ class Folder(Space):
 
     def _drop_file(self, file: PackFile) -> None:
         del self.files[file.number]
-        for span in [span for span, other in self._current.items() if other is file]:
-            del self._current[span], self._used[span]
+        for span in [span for span, (other, _) in self._current.items() if other is file]:
+            del self._current[span]
         try:
             file.remove()
         except OSError as error:
@@ -360,7 +358,7 @@ class Folder(Space):
         Rows that a late thread appends after that go to memory. No file is touched: another process may own them now.
         """
         self.paused = "the store is closed"
-        for span in list(self._used):
+        for span in list(self._current):
             self._finish(span)
         self.arenas.close()
         if self.journal is not None:
