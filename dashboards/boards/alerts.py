@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
 from dashboards.boards.common import rate
-from dashboards.panels import GREEN, RED, YELLOW, Limit, Lines, Link, Number, Query, Rows, States
+from dashboards.panels import GREEN, RED, YELLOW, Limit, Lines, Link, Number, Panel, Query, Rows, States
 from dashboards.settings import Settings
 
 _GRAVE = 'severity=~"warning|critical"'
@@ -151,6 +152,13 @@ def _rules(settings: Settings) -> Section:
             limits=[Limit(1)],
             width=12,
         ),
+        *_people(settings),
+    ]
+
+
+def _people(settings: Settings) -> Sequence[Panel]:
+    """Return the panels of the people on call and of their calendars."""
+    return [
         Lines(
             title="People on call",
             description="By the calendar of each rota. 0: nobody is on call now.",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dashboards.board import Section, dashboard, select, values_of
 from dashboards.boards.common import rate
 from dashboards.boards.control_plane_work import HERE, OWN, greatest, shipping, store, time, work
-from dashboards.panels import RED, YELLOW, Limit, Lines, Number, Query, Rows
+from dashboards.panels import RED, YELLOW, Limit, Lines, Number, Panel, Query, Rows
 from dashboards.settings import Settings
 
 
@@ -73,7 +74,6 @@ def _now(settings: Settings) -> Section:
 
 
 def _scrapes() -> Section:
-    down = "up" + select() + " == 0"
     return "Scrapes", [
         Lines(
             title="Targets by health",
@@ -115,6 +115,13 @@ def _scrapes() -> Section:
             minimum=0,
             width=12,
         ),
+        *_left_out(),
+    ]
+
+
+def _left_out() -> Sequence[Panel]:
+    """Return the panels of targets that are dropped, down or blind."""
+    return [
         Lines(
             title="Endpoints that relabelling drops",
             description="By the job that they had before the rules. `cp targets` shows which rule drops each.",
@@ -126,7 +133,7 @@ def _scrapes() -> Section:
         Rows(
             title="Targets down",
             description="Targets whose last scrape failed. The console says why.",
-            queries=[Query(down, instant=True)],
+            queries=[Query(f"up{select()} == 0", instant=True)],
             unit="none",
             columns=["job", "instance", "node"],
             values=["up"],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dashboards.board import FLEET, Section, chosen, select
 from dashboards.boards.common import quantile, rate, ratio
-from dashboards.panels import YELLOW, Limit, Lines, Query, Rows
+from dashboards.panels import YELLOW, Limit, Lines, Panel, Query, Rows
 from dashboards.settings import Settings
 
 HERE = chosen("instance")
@@ -126,6 +128,13 @@ def work() -> Section:
             unit="s",
             minimum=0,
         ),
+        *_processes(),
+    ]
+
+
+def _processes() -> Sequence[Panel]:
+    """Return the panels of the processes themselves, and of what they cannot reach."""
+    return [
         Lines(
             title="Memory of the process",
             description="Resident memory, without the query workers. Growth without an end is a leak.",

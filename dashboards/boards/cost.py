@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
 from dashboards.boards.fleet import model_link
-from dashboards.panels import GREEN, RED, YELLOW, Bars, Limit, Lines, Number, Query
+from dashboards.panels import GREEN, RED, YELLOW, Bars, Limit, Lines, Number, Panel, Query
 from dashboards.settings import Settings
 
 _MODEL = chosen("model")
@@ -184,6 +185,13 @@ def _clouds() -> Section:
             unit="percentunit",
             minimum=0,
         ),
+        *_freshness(),
+    ]
+
+
+def _freshness() -> Sequence[Panel]:
+    """Return the panels of how old the numbers are, and of limits that end soon."""
+    return [
         Lines(
             title="Age of the providers' numbers",
             description="Time since the reports were last read, and since the end of the last whole period of a "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dashboards.board import Section, chosen, select
 from dashboards.boards.common import quantile
-from dashboards.panels import YELLOW, Limit, Lines, Query, Rows
+from dashboards.panels import YELLOW, Limit, Lines, Panel, Query, Rows
 
 _CHOSEN = chosen("model", "version")
 _BY = "model, version, engine"
@@ -45,6 +47,13 @@ def engines() -> Section:
             unit="s",
             minimum=0,
         ),
+        *_servers(),
+    ]
+
+
+def _servers() -> Sequence[Panel]:
+    """Return the panels of the servers: starts, loaded models, adapters, readiness."""
+    return [
         Lines(
             title="Restarts per hour",
             description="Starts of each engine's process within the last hour. LLMCrashLoop fires for many.",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dashboards.board import Section, chosen, dashboard, select, values_of
 from dashboards.boards.common import near
-from dashboards.panels import YELLOW, Bars, Limit, Lines, Link, Number, Query, Rows
+from dashboards.panels import YELLOW, Bars, Limit, Lines, Link, Number, Panel, Query, Rows
 from dashboards.settings import Settings
 
 _NODE = f"* on (gpu) group_left (node) gpu:node:info{select(chosen('node'))}"
@@ -121,6 +122,13 @@ def _health(settings: Settings) -> Section:
             unit="watt",
             minimum=0,
         ),
+        *_slowed(),
+    ]
+
+
+def _slowed() -> Sequence[Panel]:
+    """Return the panels of GPUs that are slowed down, and of the energy that they use."""
+    return [
         Bars(
             title="Slowed down now",
             description="GPUs whose clocks are held down, by reason: heat, power, or the board. From NVML.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dashboards.board import Section, select
-from dashboards.panels import YELLOW, Limit, Lines, Number, Query, Rows
+from dashboards.panels import YELLOW, Limit, Lines, Number, Panel, Query, Rows
 
 _ALL = f"{select()}[$__rate_interval]"
 _TO = "{{instance}} to {{destination}}"
@@ -48,6 +50,13 @@ def logs() -> Section:
             values=["last"],
             width=12,
         ),
+        *_sent(),
+    ]
+
+
+def _sent() -> Sequence[Panel]:
+    """Return the panels of lines that are sent on."""
+    return [
         Lines(
             title="Lines sent on",
             description="Lines per second that log-exporter sent to each destination, and those that it lost, by "
