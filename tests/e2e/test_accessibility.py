@@ -66,6 +66,26 @@ async def test_a_page_that_is_not_current_keeps_its_contrast(
     assert [_told(violation) for violation in found["violations"]] == []
 
 
+@pytest.mark.parametrize("width", [375, 1440])
+async def test_badges_stay_large_enough_to_press_however_they_wrap(console: Console, axe: str, width: int) -> None:
+    """A card shows as many badges as its model has alerts, so the rows that they make depend on the day."""
+    async with console.page("fleet", "light", width, 900) as visit:
+        badges = visit.page.locator(".badges").first
+        await badges.evaluate("""badges => {
+            const one = badges.querySelector("a");
+            for (let name = 1; name <= 12; name += 1) {
+                const more = one.cloneNode();
+                more.textContent = "LLM" + "Rule".repeat(1 + name % 5);
+                badges.append(more);
+            }
+        }""")
+        await visit.page.evaluate(axe)
+        found = await visit.page.evaluate(
+            "axe.run(document, { runOnly: ['target-size'], resultTypes: ['violations'] })"
+        )
+    assert [_told(violation) for violation in found["violations"]] == []
+
+
 def _told(violation: dict[str, Any]) -> str:
     """Return the rule, what it asks for, and the first elements that break it."""
     nodes = violation["nodes"]
