@@ -11,7 +11,7 @@ from pathlib import Path
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from alerts.errors import RuleError
-from collectors.yaml_text import MERGE, NULL, YamlError, compose
+from collectors.yaml_text import MERGE, NULL, YamlError, compose, merged_maps
 
 MAX_FILE_BYTES = 16 * 2**20
 """Maximum size of a file: a hundred times the largest of 214 public rule files."""
@@ -66,16 +66,10 @@ class Place:
         if not isinstance(self._node, MappingNode):
             raise self.error("expected a mapping")
         entries: dict[str, Place] = {}
-        # An own field wins, then the field of the first merged mapping that has it. Each mapping is read once, because
-        # mappings may merge each other in a circle, or double in number with each level.
-        waiting, seen = [self._node], {id(self._node)}
-        while waiting:
+        for node in self._with_merged():
             own: set[str] = set()
-            merged: list[MappingNode] = []
-            for key, value in waiting.pop().value:
+            for key, value in node.value:
                 if key.tag == MERGE:
-                    merged += [node for node in self._merged(value) if id(node) not in seen]
-                    seen |= {id(node) for node in merged}
                     continue
                 if not isinstance(key, ScalarNode):
                     raise Place(self._file, key, self.path).error("a field's name must be a text")
@@ -83,8 +77,16 @@ class Place:
                 self._check_name(key, name, own, known)
                 own.add(name)
                 entries.setdefault(name, Place(self._file, value if isinstance(value, Node) else key, self.path))
-            waiting += reversed(merged)
         return entries
+
+    def _with_merged(self) -> Iterator[MappingNode]:
+        assert isinstance(self._node, MappingNode)
+        try:
+            yield from merged_maps(self._node)
+        except YamlError as error:
+            raise RuleError(
+                ": ".join(p for p in (self.path, error.reason) if p), file=self._file, line=error.line
+            ) from error
 
     def _check_name(self, key: Node, name: str, own: Container[str], known: tuple[str, ...]) -> None:
         here = Place(self._file, key, self.path)
@@ -92,13 +94,6 @@ class Place:
             raise here.error(f"field {name} is given twice")
         if known and name not in known:
             raise here.error(f"unknown field {name}; known fields are {', '.join(known)}")
-
-    def _merged(self, value: Node) -> list[MappingNode]:
-        nodes = value.value if isinstance(value, SequenceNode) else [value]
-        for node in nodes:
-            if not isinstance(node, MappingNode):
-                raise Place(self._file, node, self.path).error("<< takes a mapping or a list of mappings")
-        return list(nodes)
 
     def items(self) -> Iterator[Place]:
         """Yield a list's elements. Raises RuleError for another type."""

@@ -24,11 +24,20 @@ from yaml.events import (
 )
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from collectors.yaml_reasons import TAB, UNKNOWN, reason_of
+
 MAX_DEPTH = 100
 """Maximum depth of nesting (chosen)."""
-SECOND = "a second document begins here; a file may have one"
-NULL, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("null", "merge"))
-"""Tags of scalars that are null, and of the key `<<`."""
+SECOND = "a second document begins here; write everything into one, without '---' in between"
+MAX_DIGITS = 1000
+"""Maximum length of a whole number (chosen). Python itself refuses more than 4,300 digits."""
+MAX_MERGED = 100_000
+"""Maximum number of fields that the `<<` of one document copy (chosen): a chain of n maps copies n²/2."""
+_YAML = "tag:yaml.org,2002:"
+NULL, MERGE, _TEXT, _LIST, _MAP = (f"{_YAML}{name}" for name in ("null", "merge", "str", "seq", "map"))
+"""Tags of scalars that are null, of the key `<<`, and of texts, lists and maps."""
+_KINDS: dict[str, type] = {f"{_YAML}int": int, f"{_YAML}float": float, f"{_YAML}bool": bool}
+_TAG = "a '!' begins a tag, which is not understood here; put the text into quotes"
 PLAIN = "?"
 """Tag of other scalars without quotes: their text decides what they are."""
 _NULLS = ("", "~", "null", "Null", "NULL")
@@ -56,13 +65,15 @@ def compose(text: str, most: int | None = None) -> list[Node]:
         mark = error.problem_mark or error.context_mark
         # An error at the end of the text belongs to the last line that is not blank.
         line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None
-        raise YamlError(f"not YAML: {error.problem or error.context}", line) from error
+        at_tab = mark is not None and text[mark.index : mark.index + 1] == "\t"
+        reason = TAB if at_tab else reason_of(f"{error.problem} {error.context}")
+        raise YamlError(f"not YAML: {reason}", line) from error
     except yaml.reader.ReaderError as error:
         at = error.position
-        what = f"the character U+{ord(text[at]):04X} is not allowed" if at < len(text) else error.reason
+        what = f"the character U+{ord(text[at]):04X} is not allowed; remove it" if at < len(text) else UNKNOWN
         raise YamlError(f"not YAML: {what}", text.count("\n", 0, at) + 1) from error
     except yaml.YAMLError as error:
-        raise YamlError(f"not YAML: {error}", None) from error
+        raise YamlError(f"not YAML: {reason_of(str(error))}", None) from error
 
 
 def load_texts(text: str) -> Any:
@@ -81,45 +92,140 @@ def load_values(text: str) -> Any:
     return _loaded(text, _value)
 
 
+def values_of(root: Node) -> Any:
+    """Return the data of a node of `compose`, as `load_values` does. Raises YamlError."""
+    return _Reader(_value).data(root)
+
+
+def repeated(root: Node) -> Iterator[tuple[int, tuple[int | str, ...]]]:
+    """Yield the line, from 1, and the place of each field that repeats another field of its map."""
+    waiting: list[tuple[tuple[int | str, ...], Node]] = [((), root)]
+    seen: set[int] = set()
+    while waiting:
+        place, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, SequenceNode):
+            waiting += [((*place, number), each) for number, each in enumerate(node.value)]
+        elif isinstance(node, MappingNode):
+            names: set[str] = set()
+            for key, value in node.value:
+                if not isinstance(key, ScalarNode):
+                    continue
+                if key.value in names and key.tag != MERGE:
+                    yield key.start_mark.line + 1, (*place, str(key.value))
+                names.add(key.value)
+                waiting.append(((*place, str(key.value)), value))
+
+
+def merged_maps(node: MappingNode) -> Iterator[MappingNode]:
+    """Yield the map itself and then each map that it merges with `<<`, once. Raises YamlError.
+
+    An own field wins, then the field of the first of them that has it, as in Go's parser. Maps may merge each other in
+    a circle, or double in number with each level.
+    """
+    waiting, seen = [node], {id(node)}
+    while waiting:
+        one = waiting.pop()
+        yield one
+        found = [each for key, value in one.value if key.tag == MERGE for each in _merged(value)]
+        fresh = {id(each): each for each in found if id(each) not in seen}
+        seen |= fresh.keys()
+        waiting += reversed(fresh.values())
+
+
+def _merged(value: Node) -> list[MappingNode]:
+    found: list[MappingNode] = []
+    for node in value.value if isinstance(value, SequenceNode) else [value]:
+        if not isinstance(node, MappingNode):
+            raise YamlError("not YAML: '<<' merges maps only", node.start_mark.line + 1)
+        found.append(node)
+    return found
+
+
 def _loaded(text: str, scalar: Callable[[ScalarNode], Any]) -> Any:
     found = compose(text, most=1)
-    return _data(found[0], scalar, {}) if found else None
+    return _Reader(scalar).data(found[0]) if found else None
 
 
-def _data(node: Node, scalar: Callable[[ScalarNode], Any], known: dict[int, Any]) -> Any:
-    """Return a node's data. `known` has that of nodes which have an alias, and which may hold themselves."""
-    if isinstance(node, ScalarNode):
-        return scalar(node)
-    if id(node) in known:
-        return known[id(node)]
-    if isinstance(node, SequenceNode):
-        items: list[Any] = []
-        known[id(node)] = items
-        items.extend(_data(one, scalar, known) for one in node.value)
-        return items
-    fields: dict[Any, Any] = {}
-    known[id(node)] = fields
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, ScalarNode):
-            raise YamlError("not YAML: a field's name must be a text", line)
-        name = scalar(key)
-        if name in fields:
-            raise YamlError(f"not YAML: {key.value!r} is given twice", line)
-        fields[name] = _data(value, scalar, known)
-    return fields
+class _Reader:
+    """Makes data of the nodes of one document."""
+
+    def __init__(self, scalar: Callable[[ScalarNode], Any]) -> None:
+        self._scalar = scalar
+        self._known: dict[int, Any] = {}
+        """Data of the lists and maps so far, by their nodes' ids: nodes may have aliases, and hold themselves."""
+        self._merged = 0
+
+    def data(self, node: Node) -> Any:
+        if isinstance(node, ScalarNode):
+            return self._scalar(node)
+        if id(node) in self._known:
+            return self._known[id(node)]
+        if self._scalar is _value and node.tag not in ("", _LIST, _MAP):
+            raise YamlError(f"not YAML: {_TAG}", node.start_mark.line + 1)
+        if isinstance(node, SequenceNode):
+            items: list[Any] = []
+            self._known[id(node)] = items
+            items.extend(self.data(one) for one in node.value)
+            return items
+        assert isinstance(node, MappingNode), node
+        fields: dict[Any, Any] = {}
+        self._known[id(node)] = fields
+        for number, one in enumerate(merged_maps(node)):
+            for name, value in self._own(one).items():
+                if name not in fields:
+                    self._merged += number > 0
+                    fields[name] = self.data(value)
+            if self._merged > MAX_MERGED:
+                what = f"not read: its '<<' merge more than {MAX_MERGED} fields into others"
+                raise YamlError(what, node.start_mark.line + 1)
+        return fields
+
+    def _own(self, node: MappingNode) -> dict[Any, Node]:
+        """Return a map's own fields. Raises YamlError for a repeated name, and one that is no scalar."""
+        own: dict[Any, Node] = {}
+        for key, value in node.value:
+            if key.tag == MERGE:
+                continue
+            line = key.start_mark.line + 1
+            if not isinstance(key, ScalarNode):
+                raise YamlError("not YAML: a field's name must be a text", line)
+            name = self._scalar(key)
+            if name in own:
+                raise YamlError(f"not YAML: {key.value!r} is given twice", line)
+            own[name] = value
+        return own
 
 
 def _value(node: ScalarNode) -> Any:
     """Return a scalar's value by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema)."""
-    text = str(node.value)
     if node.tag == NULL:
         return None
-    if node.tag != PLAIN:
-        return text
+    if node.tag == PLAIN:
+        return _plain(node)
+    if node.tag in ("", "!", _TEXT, MERGE):
+        return str(node.value)
+    kinds = _KINDS.get(node.tag)
+    if kinds is None:
+        raise YamlError(f"not YAML: {_TAG}", node.start_mark.line + 1)
+    value = _plain(node)
+    if not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool):
+        raise YamlError(
+            f"not YAML: the value does not fit its tag !!{node.tag[len(_YAML) :]}", node.start_mark.line + 1
+        )
+    return value
+
+
+def _plain(node: ScalarNode) -> Any:
+    text = str(node.value)
     if text in _TRUTHS:
         return _TRUTHS[text]
     if _INTEGER.fullmatch(text):
+        if len(text) > MAX_DIGITS:
+            what = f"not read: a number of more than {MAX_DIGITS} digits; put a text into quotes"
+            raise YamlError(what, node.start_mark.line + 1)
         return int(text, 0 if text[:2] in ("0o", "0x") else 10)
     if _FLOAT.fullmatch(text):
         return float(text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf").replace(".nan", "nan"))
@@ -157,7 +263,9 @@ class _Composer:
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, AliasEvent):
             if event.anchor not in self._anchors:
-                raise self._error(f"not YAML: no anchor before it is named &{event.anchor}", event)
+                raise self._error(
+                    f"not YAML: an alias *{event.anchor} without an anchor &{event.anchor} before it", event
+                )
             return self._anchors[event.anchor]
         if depth > MAX_DEPTH:
             raise self._error(f"not read: it is nested more than {MAX_DEPTH} levels deep", event)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from collectors.yaml_text import MERGE, YamlError, compose, merged_maps, repeated, values_of
 from controlplane.config.checking import Loc
-from controlplane.config.wording import shown, yaml_sentence
+from controlplane.config.wording import shown
 from controlplane.errors import ConfigError, ConfigErrors
 
 MAX_BYTES = 4 * 2**20
 """Maximum size of fleet.yaml. A larger file is a mistake (a log, a dump) and would stall the parser."""
-IMPOSSIBLE = "looks like a number or a date, but is not a valid one; put a text into quotes"
-_MERGE = "tag:yaml.org,2002:merge"
 _PLAIN_KEY = re.compile(r"[\w.-]+")
 
 
@@ -107,77 +103,27 @@ def parse_document(text: str, path: Path, *, fields: str = FLEET_FIELDS) -> Docu
 
     `fields` names the expected fields in the error for a file that is no map.
     """
-    root: Node | None = None
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
-        if twice := list(_repeated(root)):
-            raise ConfigErrors([ConfigError("is given twice", file=path, line=at, field=name) for at, name in twice])
-        data = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        raise ConfigErrors([ConfigError(yaml_sentence(str(error)), file=path, line=line)]) from error
-    except RecursionError as error:
-        raise ConfigErrors([ConfigError("is nested too deeply", file=path)]) from error
-    except (YAMLError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        # A strange date, number or tag also makes the parser raise errors of Python's types.
-        if isinstance(error, ValueError | OverflowError) and root is not None:
-            raise ConfigErrors([ConfigError(IMPOSSIBLE, file=path, line=_impossible(root))]) from error
-        line = _line_of_character(text, error)
-        raise ConfigErrors([ConfigError(yaml_sentence(str(error)), file=path, line=line)]) from error
+        found = compose(text, most=1)
+        root = found[0] if found else None
+        if root is not None and (twice := sorted(repeated(root))):
+            errors = [ConfigError("is given twice", file=path, line=line, field=dotted(loc)) for line, loc in twice]
+            raise ConfigErrors(errors)
+        data = None if root is None else values_of(root)
+    except YamlError as error:
+        raise ConfigErrors([ConfigError(error.reason, file=path, line=error.line)]) from error
     if not isinstance(data, dict) or root is None:
-        found = "is empty" if data is None else f"holds {shown(data)}"
-        what = f"{found}; expected {fields}"
-        raise ConfigErrors([ConfigError(what, file=path, line=1)])
+        what = "is empty" if data is None else f"holds {shown(data)}"
+        raise ConfigErrors([ConfigError(f"{what}; expected {fields}", file=path, line=1)])
     return Document(path, data, root)
 
 
-def _impossible(root: Node) -> int | None:
-    """Return the line of the first value that looks like a number or a date but is not a valid one."""
-    constructor, lines = YAML(typ="safe", pure=True).constructor, []
-    for node in _nodes(root):
-        if isinstance(node, ScalarNode):
-            try:
-                constructor.construct_object(node)
-            except (ValueError, OverflowError):
-                lines.append(int(node.start_mark.line) + 1)
-    return min(lines, default=None)
-
-
-def _nodes(root: Node) -> Iterator[Node]:
-    """Yield every node once, also a node with aliases."""
-    waiting, seen = [root], {id(root)}
-    while waiting:
-        node = waiting.pop()
-        yield node
-        inner: list[Node] = []
-        if isinstance(node, SequenceNode):
-            inner = list(node.value)
-        elif isinstance(node, MappingNode):
-            inner = [part for entry in node.value for part in entry]
-        fresh = {id(each): each for each in inner if id(each) not in seen}
-        seen |= fresh.keys()
-        waiting += fresh.values()
-
-
-def _line_of_character(text: str, error: Exception) -> int | None:
-    position = getattr(error, "position", None)
-    return text.count("\n", 0, position) + 1 if isinstance(position, int) else None
-
-
 def _entry(node: MappingNode, part: int | str) -> tuple[Node, Node] | None:
-    """Return the key and value of a name. An own field wins over a field that `<<` merges."""
-    waiting, seen = [node], {id(node)}
-    while waiting:
-        merged: list[MappingNode] = []
-        for key, value in waiting.pop(0).value:
-            if isinstance(key, ScalarNode) and key.tag != _MERGE and key.value == str(part):
+    """Return the key and value of a name, also of one that `<<` merges."""
+    for one in merged_maps(node):
+        for key, value in one.value:
+            if isinstance(key, ScalarNode) and key.tag != MERGE and key.value == str(part):
                 return key, value
-            if key.tag == _MERGE:
-                found = value.value if isinstance(value, SequenceNode) else [value]
-                merged += [each for each in found if isinstance(each, MappingNode) and id(each) not in seen]
-        seen |= {id(each) for each in merged}
-        waiting += merged
     return None
 
 
@@ -198,27 +144,5 @@ def _maps_at(data: Any, node: Node, path: tuple[str, ...]) -> Iterator[tuple[dic
 def _as_written(value: Any, node: Node) -> Any:
     if isinstance(value, list) and isinstance(node, SequenceNode):
         return [_as_written(item, inner) for item, inner in zip(value, node.value, strict=True)]
-    scalar = isinstance(value, bool | int | float | datetime.date) and isinstance(node, ScalarNode)
+    scalar = isinstance(value, bool | int | float) and isinstance(node, ScalarNode)
     return node.value if scalar else value
-
-
-def _repeated(root: Node | None) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted name) of each field that repeats another field of its map."""
-    waiting: list[tuple[Loc, Node]] = [((), root)] if root is not None else []
-    seen: set[int] = set()
-    while waiting:
-        loc, node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, SequenceNode):
-            waiting += [((*loc, number), each) for number, each in enumerate(node.value)]
-        elif isinstance(node, MappingNode):
-            names: set[str] = set()
-            for key, value in node.value:
-                if not isinstance(key, ScalarNode):
-                    continue
-                if key.value in names and key.tag != _MERGE:
-                    yield int(key.start_mark.line) + 1, dotted((*loc, str(key.value)))
-                names.add(key.value)
-                waiting.append(((*loc, str(key.value)), value))

@@ -45,13 +45,11 @@ def whole_text(value: str) -> str:
 
 
 def json_data(value: Any) -> Any:
-    """Return a value unchanged. Raises ValueError for YAML that JSON cannot hold: dates, infinite numbers, circles."""
+    """Return a value unchanged. Raises ValueError for YAML that JSON cannot hold: infinite numbers, circles."""
     try:
         json.dumps(value, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
-        raise ValueError(
-            "holds a value that JSON lacks; put a date into quotes, and use finite numbers and no aliases in a circle"
-        ) from None
+        raise ValueError("holds a value that JSON lacks; use finite numbers and no aliases in a circle") from None
     return value
 
 

@@ -1,9 +1,8 @@
-"""Translates errors of pydantic and of the YAML parser into our sentences, by one table each."""
+"""Translates errors of pydantic into our sentences, by a table."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -31,10 +30,6 @@ def shown(value: Any) -> str:
         case str():
             text = _USER_OF_URL.sub("//…@", value)
             return repr(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…")
-        case datetime.datetime():
-            return f"the time {value.isoformat()}"
-        case datetime.date():
-            return f"the date {value.isoformat()}"
         case dict():
             return "a map"
         case list() | tuple() | set():
@@ -111,7 +106,7 @@ def _length(words: str, name: str) -> Callable[[ErrorDetails], str]:
 
 def _text(detail: ErrorDetails) -> str:
     value = detail["input"]
-    written = isinstance(value, bool | int | float | datetime.date)
+    written = isinstance(value, bool | int | float)
     return f"expected a text, got {shown(value)}" + ("; put it into quotes" if written else "")
 
 
@@ -172,42 +167,3 @@ SENTENCES: Mapping[str, Callable[[ErrorDetails], str]] = {
     "is_instance_of": lambda detail: f"does not fit here, got {shown(detail['input'])}",
 }
 """Our sentence by pydantic's type of error. The sections of fleet.yaml cannot cause other types."""
-
-
-YAML_SENTENCES: tuple[tuple[str, str], ...] = (
-    ("found duplicate key", "is given twice here; keep one of them"),
-    ("<stream end>", "the file ends inside a bracket or before a value"),
-    (
-        "mapping values are not allowed",
-        "a ':' that does not fit here: put a text that holds ': ' into quotes, or fix the indentation",
-    ),
-    ("found character '\\t'", "a tab where spaces are expected; indent with spaces"),
-    ("could not find expected ':'", "a line that is neither 'field: value' nor '- value'"),
-    ("expected ',' or ']'", "a '[' is not closed, or a ',' is missing"),
-    ("expected ',' or '}'", "a '{' is not closed, or a ',' is missing"),
-    ("expected <block end>", "the indentation does not fit the lines above, or a '- ' or a quote is missing"),
-    ("found unexpected end of stream", "a quote is not closed"),
-    ("found undefined alias", "an alias (*name) whose anchor (&name) is not given before it"),
-    (
-        "found unknown escape character",
-        "a '\\' inside double quotes that begins no escape; use single quotes or write '\\\\'",
-    ),
-    (
-        "expected a single document",
-        "a second document begins here; write everything into one, without '---' in between",
-    ),
-    ("that cannot start any token", "a character that cannot begin a value; put the text into quotes"),
-    ("expected alphabetic or numeric character", "an '&' or '*' without a name; put the text into quotes"),
-    ("could not determine a constructor", "a '!' begins a tag, which is not understood here; put the text into quotes"),
-    ("special characters are not allowed", "a control character; remove it"),
-    ("expected the node content", "a value is missing here"),
-    ("found unhashable key", "a list or a map where a field's name is expected"),
-    ("expected a mapping", "'<<' merges maps only"),
-)
-"""(part of the parser's message, our sentence)."""
-
-
-def yaml_sentence(problem: str) -> str:
-    """Return our sentence for a message of the YAML parser."""
-    known = next((ours for theirs, ours in YAML_SENTENCES if theirs in problem), None)
-    return known or "cannot be read as YAML here: look for a missing quote, bracket or ':' on this line or above it"

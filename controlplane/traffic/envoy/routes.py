@@ -10,10 +10,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from collectors.yaml_text import YamlError, compose
 from controlplane.traffic.proxies.shares import shares_of, whole_numbers
 from controlplane.traffic.words import told
 
@@ -80,9 +79,10 @@ def _dumped(value: Any) -> Iterator[list[Any]]:
 
 def _parsed(text: str) -> Node:
     try:
-        root = YAML(typ="rt", pure=True).compose(text)
-    except (YAMLError, RecursionError) as error:
+        found = compose(text, most=1)
+    except YamlError as error:
         raise UnfitRoutes(f"it is neither YAML nor JSON: {told(str(error))}") from error
+    root = found[0] if found else None
     if not isinstance(root, MappingNode):
         raise UnfitRoutes("it is no DiscoveryResponse: expected a map with version_info and resources")
     return root

@@ -100,8 +100,11 @@ def test_an_object_without_groups_has_no_rules_beside_others() -> None:
             r"r\.yml:8: PrometheusRule a: spec: unknown field group; known fields are groups",
         ),
         (OBJECT.format(name="a").replace("> 100", "> ("), r"r\.yml:14: group vllm: TooMany: expr: "),
-        ("groups: []\n---\ngroups: []\n", r"r\.yml:3: a second document begins here; a file may have one"),
-        (OBJECT.format(name="a") + "---\na: *none\n", r"r\.yml:20: not YAML: no anchor before it is named &none"),
+        ("groups: []\n---\ngroups: []\n", r"r\.yml:3: a second document begins here; write everything into one"),
+        (
+            OBJECT.format(name="a") + "---\na: *none\n",
+            r"r\.yml:20: not YAML: an alias \*none without an anchor &none before it",
+        ),
     ],
 )
 def test_faults_are_refused_with_their_place(text: str, message: str) -> None:
@@ -111,7 +114,7 @@ def test_faults_are_refused_with_their_place(text: str, message: str) -> None:
 
 def test_an_anchor_ends_with_its_document() -> None:
     text = "groups: &g []\n---\ngroups: *g\n"
-    with pytest.raises(RuleError, match=r"r\.yml:3: not YAML: no anchor before it is named &g"):
+    with pytest.raises(RuleError, match=r"r\.yml:3: not YAML: an alias \*g without an anchor &g before it"):
         parse_rules(text, "r.yml")
 
 

@@ -44,7 +44,7 @@ def test_unknown_fields_are_refused_in_what_is_merged() -> None:
 
 
 def test_only_mappings_are_merged() -> None:
-    with pytest.raises(RuleError, match=r"^a\.yml:1: << takes a mapping or a list of mappings"):
+    with pytest.raises(RuleError, match=r"^a\.yml:1: not YAML: '<<' merges maps only"):
         field("b: {<<: 1}", "b").fields()
 
 
@@ -83,13 +83,16 @@ def test_an_anchor_that_is_defined_again_stands_for_the_last_one_before() -> Non
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: b: c", "1: not YAML: mapping values are not allowed in this context"),
-        ("a:\n  - [", "2: not YAML: did not find expected node content"),
-        ("a: 1\nb: 'x\n\n", "2: not YAML: found unexpected end of stream"),
-        ("a: 1\nb: *x", "2: not YAML: no anchor before it is named &x"),
-        ("a: 1\n---\nb: 2", "2: a second document begins here; a file may have one"),
-        ("a: 1\nb: \x01", "2: not YAML: the character U+0001 is not allowed"),
-        ("a: 1\nb: \x00", "2: not YAML: the character U+0000 is not allowed"),
+        (
+            "a: b: c",
+            "1: not YAML: a ':' that does not fit here: put a text that holds ': ' into quotes, or fix the indentation",
+        ),
+        ("a:\n  - [", "2: not YAML: a value is missing here, or the file ends inside a bracket"),
+        ("a: 1\nb: 'x\n\n", "2: not YAML: a quote is not closed"),
+        ("a: 1\nb: *x", "2: not YAML: an alias *x without an anchor &x before it"),
+        ("a: 1\n---\nb: 2", "2: a second document begins here; write everything into one, without '---' in between"),
+        ("a: 1\nb: \x01", "2: not YAML: the character U+0001 is not allowed; remove it"),
+        ("a: 1\nb: \x00", "2: not YAML: the character U+0000 is not allowed; remove it"),
         ("", "1: the file is empty"),
         ("# nothing", "1: the file is empty"),
     ],

@@ -500,7 +500,7 @@ def test_up_refuses_a_bad_file_with_the_list_that_check_prints(tmp_path: Path) -
 def test_a_file_that_cannot_be_read_in_any_way_is_told(check: Check, tmp_path: Path) -> None:
     for content, sentence in (
         (b"\xff", ":1: is not UTF-8"),
-        (b"a: [", ":1: the file ends inside a bracket"),
+        (b"a: [", ":1: not YAML: a value is missing here, or the file ends inside a bracket"),
         (b"", ":1: is empty"),
     ):
         (tmp_path / "fleet.yaml").write_bytes(content)

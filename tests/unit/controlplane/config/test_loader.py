@@ -124,7 +124,7 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
             "fleet.yaml:10: models[0].traffic.backends[0].grpc: load orders go in plain text and without credentials",
         ),
         ("fleet: {name: a}\nfleet: {name: b}\n", "fleet.yaml:2: fleet: is given twice"),
-        ("fleet: {name: [\n", "fleet.yaml:2: the file ends inside a bracket"),
+        ("fleet: {name: [\n", "fleet.yaml:1: not YAML: a value is missing here, or the file ends inside a bracket"),
         ("- a\n", "fleet.yaml:1: holds a list; expected fields such as fleet:"),
         ("", "fleet.yaml:1: is empty; expected fields such as fleet:"),
     ],
@@ -258,7 +258,15 @@ def test_one_remote_write_needs_no_list() -> None:
     assert (endpoint.url, endpoint.send) == ("http://x/w", ("canonical", "raw", "recorded"))
 
 
-@pytest.mark.parametrize("value", ["2020-13-45", "9" * 5000, "2001-02-03T99:00:00Z"], ids=["date", "number", "time"])
-def test_a_number_or_a_date_that_can_be_none_is_named_by_its_line(value: str) -> None:
-    with pytest.raises(ConfigErrors, match=r"^fleet\.yaml:2: looks like a number or a date, but is not a valid one"):
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("2020-13-45", "evaluation_interval: expected a duration such as 15s, 2m or 1h30m, got '2020-13-45'"),
+        ("2024-05-01", "evaluation_interval: expected a duration such as 15s, 2m or 1h30m, got '2024-05-01'"),
+        ("9" * 5000, "not read: a number of more than 1000 digits; put a text into quotes"),
+    ],
+    ids=["no date", "date", "number"],
+)
+def test_a_date_is_a_text_and_an_endless_number_is_refused(value: str, told: str) -> None:
+    with pytest.raises(ConfigErrors, match=rf"^fleet\.yaml:2: {told}"):
         parse_fleet(f"fleet: {{name: a}}\nevaluation_interval: {value}\n", Path("fleet.yaml"))
