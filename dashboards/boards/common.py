@@ -29,9 +29,28 @@ Stage = tuple[str, str, str]
 """Title, name in the engine's metrics, and description of a stage of a request."""
 
 
+PROXY = 'source="proxy"'
+"""Matcher of the proxies of others."""
+
+
 def rate(metric: str, by: str, *matchers: str) -> str:
-    """Return the sum of a counter's rates by labels."""
-    return f"sum by ({by}) (rate({metric}{select(*matchers)}[$__rate_interval]))"
+    """Return the sum of a counter's rates by labels.
+
+    Proxies of two kinds that stand one behind the other count the same requests, so of proxies the kind is taken that
+    counted most of a model. Buckets of two kinds may have other bounds, so a maximum of them would be no histogram.
+    """
+    summed = f"(rate({metric}{select(*matchers)}[$__rate_interval]))"
+    if PROXY in matchers and "engine" not in by and not metric.endswith("_bucket"):
+        if "model" in by.split(", "):
+            return f"max by ({by}) (sum by ({by}, engine) {summed})"
+        return f"sum by ({by}) (max by ({by}, model) (sum by ({by}, model, engine) {summed}))"
+    return f"sum by ({by}) {summed}"
+
+
+def by_source(metric: str, by: str, *matchers: str) -> str:
+    """Return a counter's rates by labels, `source` among them, of all sources."""
+    others = 'source!="proxy"'
+    return f"{rate(metric, by, others, *matchers)} or {rate(metric, by, PROXY, *matchers)}"
 
 
 def ratio(top: str, bottom: str) -> str:

@@ -10,6 +10,7 @@ from dashboards.boards.common import (
     TIMEOUT_RATIO,
     TRAFFIC,
     VERSIONS,
+    by_source,
     nearest,
     rate,
     ratio,
@@ -191,7 +192,7 @@ def _failures(settings: Settings) -> list[Lines]:
             title="Outcomes",
             description="Finished requests per second by outcome, as each source sees them. `unknown`: the engine does "
             "not say.",
-            queries=[Query(rate("llm_requests_total", "source, outcome", _CHOSEN), "{{outcome}} ({{source}})")],
+            queries=[Query(by_source("llm_requests_total", "source, outcome", _CHOSEN), "{{outcome}} ({{source}})")],
             unit="reqps",
             minimum=0,
             width=6,
@@ -201,7 +202,7 @@ def _failures(settings: Settings) -> list[Lines]:
             description="Failed requests per second by the reason that the source gives.",
             queries=[
                 Query(
-                    rate("llm_requests_total", "source, outcome, reason", 'outcome!~"success|unknown"', _CHOSEN),
+                    by_source("llm_requests_total", "source, outcome, reason", 'outcome!~"success|unknown"', _CHOSEN),
                     "{{outcome}} {{reason}} ({{source}})",
                 )
             ],

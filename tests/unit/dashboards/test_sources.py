@@ -1,6 +1,7 @@
 """The boards' numbers where several sources count the same requests, answered by the control plane's own PromQL.
 
-`far` is behind a proxy of others alone, `near` behind our gateway, a proxy and an engine, `bare` at an engine alone.
+`far` is behind two proxies of others, one behind the other. `near` is behind our gateway, a proxy and an engine. `bare` is
+an engine alone.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ def engine() -> PromqlEngine:
         (Series("llm_requests_total", labels_of(_named(model, version, source) | {"outcome": outcome})), per_second)
         for model, version, source, outcome, per_second in COUNTS
     ]
+    behind = {"model": "far", "source": "proxy", "engine": "vllm-router", "outcome": "success"}
+    rows.append((Series("llm_requests_total", labels_of(behind)), 3.0))  # the proxy behind that of `far`
+    routed = {"model": "routed", "source": "proxy", "engine": "vllm-router", "outcome": "error"}
+    rows.append((Series("llm_requests_total", labels_of(routed)), 0.25))
     rows += [
         (Series("llm_request_duration_seconds_bucket", labels_of(_named(model, "", source) | {"le": le})), per_second)
         for model, source, le, per_second in BUCKETS
@@ -91,13 +96,14 @@ def answers(engine: PromqlEngine, board: str, title: str, kind: str, *by: str) -
 
 @pytest.mark.parametrize("board", ["fleet", "model"])
 def test_requests_are_counted_once_whoever_counts_them(engine: PromqlEngine, board: str) -> None:
-    assert answers(engine, board, "Requests per second", "stat") == {(): 4.0 + 10.0 + 3.0 + 2.0}
+    assert answers(engine, board, "Requests per second", "stat") == {(): 4.0 + 10.0 + 3.0 + 2.0 + 0.25}
     assert answers(engine, board, "Requests per second by version", "timeseries", "model", "version") == {
         ("far", ""): 4.0,
         ("near", "v1"): 9.0,
         ("near", "v2"): 1.0,
         ("bare", "v1"): 3.0,
         ("idle", "v1"): 2.0,
+        ("routed", ""): 0.25,
     }
 
 
@@ -117,6 +123,17 @@ def test_errors_are_those_that_the_alert_looks_at(engine: PromqlEngine) -> None:
         assert answers(engine, board, title, "timeseries", "model", "source") == {
             (model, source): share for model, _, source, share in RATIOS
         }
+
+
+def test_the_sources_of_a_model_stand_side_by_side_and_its_two_proxies_are_not_added_up(engine: PromqlEngine) -> None:
+    assert answers(engine, "model", "Outcomes", "timeseries", "source", "outcome") == {
+        ("gateway", "success"): 10.0,
+        ("proxy", "success"): 24.0,
+        ("proxy", "error"): 0.25,
+        ("engine", "unknown"): 13.0,
+        ("probe", "success"): 1.0,
+        ("account", "success"): 70.0,
+    }
 
 
 def test_a_heatmap_adds_up_no_two_sources_of_a_model(engine: PromqlEngine) -> None:
