@@ -1,7 +1,7 @@
 """The boards' numbers where several sources count the same requests, answered by the control plane's own PromQL.
 
-`far` is behind two proxies of others, one behind the other. `near` is behind our gateway, a proxy and an engine. `bare` is
-an engine alone.
+`far` is behind two proxies of others, one behind the other. `near` is behind our gateway, a proxy and an engine.
+`bare` is an engine alone.
 """
 
 from __future__ import annotations
