@@ -14,10 +14,10 @@ SHORT = 8
 """Fewest characters of an alert's id in `alerts list`. `alerts show` accepts such a short id."""
 
 
-def alerts_list(state: str, limit: int, url: str | None, context: str | None, output: str) -> None:
-    """List alerts, firing ones first."""
+def alerts_list(matchers: list[str], state: str, limit: int, url: str | None, context: str | None, output: str) -> None:
+    """List alerts, firing ones first: those whose labels match all matchers."""
     with connect(url, context) as client:
-        items = client.get("/cp/v1/alerts", state=state, limit=limit)["items"]
+        items = client.get("/cp/v1/alerts", state=state, limit=limit, label=",".join(matchers) or None)["items"]
     items.sort(key=lambda a: a["severity"] == "none")  # severity none is for machines: last
     shown = short([a["fingerprint"] for a in items])
     rows = [
@@ -34,7 +34,8 @@ def alerts_list(state: str, limit: int, url: str | None, context: str | None, ou
     ]
     header = ["ID", "ALERT", "STATE", "SEVERITY", "FOR", "VALUE", ""]
     calm = [n for n, a in enumerate(items) if a["severity"] == "none" or a["state"] == "resolved"]
-    empty = "no alerts: every rule that has data is inactive"
+    none = f"no {'' if state == 'all' else f'{state} '}alert has labels that match {','.join(matchers)}"
+    empty = none if matchers else "no alerts: every rule that has data is inactive"
     emit(items, output, lambda: columns(header, rows, empty, calm=calm))
 
 

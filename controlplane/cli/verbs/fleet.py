@@ -204,6 +204,15 @@ ALERTS = (
         "alerts list",
         "watch:alerts_list",
         "List alerts, firing ones first.",
+        (
+            Operand(
+                "matchers",
+                "MATCHER…",
+                "Conditions on labels: model=chat, severity!=critical, 'node=~gpu-1.*'. Without them: all alerts.",
+                required=False,
+                many=True,
+            ),
+        ),
         options=(
             Option(
                 "state",
@@ -215,7 +224,11 @@ ALERTS = (
             limit(100),
             *LISTING,
         ),
-        examples=(("alerts list", "pending and firing"), ("alerts list --state resolved", "resolved ones")),
+        examples=(
+            ("alerts list", "pending and firing"),
+            ("alerts list --state resolved", "resolved ones"),
+            ("alerts list model=chat 'node=~gpu-1.*'", "those of one model on some nodes"),
+        ),
     ),
     Verb(
         "alerts show",

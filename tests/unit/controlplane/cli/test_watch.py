@@ -77,6 +77,18 @@ def test_ids_are_as_short_as_they_can_be_and_taken_so(current: Any, capsys: pyte
     assert "no alert is called 9d0" in capsys.readouterr().err
 
 
+def test_alerts_are_chosen_by_their_labels(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    current.replies |= {"GET /cp/v1/alerts": (200, {"items": [alert(IDS[0])]})}
+    assert run(["alerts", "list", "model=chat", "node=~gpu-1.*", "--state", "firing"]) == 0
+    asked = current.requests[-1].query
+    assert (asked["label"], asked["state"]) == (["model=chat,node=~gpu-1.*"], ["firing"])
+    current.replies |= {"GET /cp/v1/alerts": (200, {"items": []})}
+    assert run(["alerts", "list", "model=chat"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "no active alert has labels that match model=chat"
+    assert run(["alerts", "list"]) == 0
+    assert capsys.readouterr().out.strip() == "no alerts: every rule that has data is inactive"
+
+
 def test_what_is_for_machines_stands_last(current: Any, capsys: pytest.CaptureFixture[str]) -> None:
     watchdog = alert(IDS[0]) | {"name": "Watchdog", "severity": "none"}
     current.replies |= {"GET /cp/v1/alerts": (200, {"items": [watchdog, alert(IDS[2])]})}
