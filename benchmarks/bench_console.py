@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import random
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -256,6 +257,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=60.0)
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the world is ended, too
     with world(asked) as fleet:
         cookie = asyncio.run(measure(asked, fleet))
         beside_alertmanager(fleet, cookie, asked.alerts)

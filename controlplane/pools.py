@@ -55,7 +55,7 @@ class _CountedThreads(ThreadPoolExecutor):
         self.waited_s = 0.0
 
     def submit(self, call: Callable[Given, Found], /, *given: Given.args, **named: Given.kwargs) -> Future[Found]:
-        """Return the future of a call. Raises RuntimeError after `shutdown`."""
+        """Return the future of a call, which raises RuntimeError for a StopIteration. Raises it after `shutdown`."""
         asked = time.monotonic()
         future = super().submit(self._counted, asked, functools.partial(call, *given, **named))
         with self.lock:
@@ -70,6 +70,9 @@ class _CountedThreads(ThreadPoolExecutor):
             self.busy += 1
         try:
             return call()
+        except StopIteration as error:
+            # A future of asyncio takes no StopIteration (until Python 3.12): who awaits it would wait forever.
+            raise RuntimeError("a call in a thread raised StopIteration") from error
         finally:
             with self.lock:
                 self.busy -= 1

@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from controlplane.backup.errors import StoreUnreachable
 from controlplane.backup.storage.store import Store
 
 ABANDONED_AFTER_S: Final = 24 * 3600.0
@@ -36,11 +37,20 @@ def is_announced(store: Store, intent: str) -> bool:
 
 
 def store_now(store: Store) -> float:
-    """Return the time by the store's clock, Unix seconds, as a new object shows it."""
+    """Return the time by the store's clock, Unix seconds, as a new object shows it.
+
+    Raises StoreUnreachable for a store that does not list the object that it just took.
+    """
     probe = f"probes/{uuid.uuid4().hex}"
     try:
         store.put(probe, b"now")
-        return next(item.modified_at for item in store.list("probes/") if item.name == probe)
+        for item in store.list("probes/"):
+            if item.name == probe:
+                return item.modified_at
+        raise StoreUnreachable(
+            f"the store took the object {probe} and does not list it: its lists are late, or another program deletes "
+            "there; use a store whose lists show an object at once"
+        )
     finally:
         store.delete(probe)
 

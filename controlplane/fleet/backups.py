@@ -134,7 +134,10 @@ class BackupDesk:
         with self._db.transaction() as session:
             self._runs.ask(job, by, self._now(), session)
             audit(session, by, "backup.run", f"backup/{job}", "", self._now())
-        return next(view for view in self.views() if view.job == job)
+        for view in self.views():
+            if view.job == job:
+                return view
+        raise NotFound(f"the backup {job} is no longer in fleet.yaml: it was removed while the run was asked for")
 
     def _check(self, job: str) -> None:
         times = self._jobs().times

@@ -23,7 +23,10 @@ async def main() -> None:
     for name, default in vars(Size()).items():
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
-    size = Size(asked.models, asked.gpus, asked.targets, asked.alerts)
+    try:
+        size = Size(asked.models, asked.gpus, asked.targets, asked.alerts)
+    except ValueError as error:
+        parser.error(str(error))
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

@@ -9,7 +9,7 @@ from tests.e2e.bad_day import engines
 from tests.e2e.bad_day.curves import Grid
 from tests.e2e.bad_day.gpus import PER_NODE, dcgm, gpus_of, node_name
 from tests.e2e.bad_day.pages import Page
-from tests.e2e.bad_day.story import Story, stories
+from tests.e2e.bad_day.story import EIGHT, Story, stories
 
 SAME = 4
 """Replicas of a version that have pages of their own. Further ones repeat these, to keep large worlds quick."""
@@ -27,6 +27,12 @@ class Size:
     targets: int = 60
     alerts: int = 24
     """Synthetic alerts in the database, beside those of the rules."""
+
+    def __post_init__(self) -> None:
+        if self.models < len(EIGHT):
+            raise ValueError(f"the story of the day is that of {len(EIGHT)} models, so it needs as many or more")
+        if self.gpus < 1 or self.targets < 0 or self.alerts < 0:
+            raise ValueError("expected one GPU or more, and no negative number of targets or alerts")
 
     @property
     def nodes(self) -> int:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from controlplane.pools import GENERAL, REQUESTS, PoolReport, ThreadPool, make_pools
 from controlplane.store.database import Patience
-from tests.patience import until
+from tests.patience import HANG_S, until
 
 TOLD = contextvars.ContextVar("TOLD", default="nothing")
 
@@ -24,6 +24,15 @@ async def test_a_call_returns_raises_and_sees_its_context_as_in_to_thread() -> N
     with pytest.raises(ValueError, match="invalid literal"):
         await pool.run(int, "x")
     assert (await pool.run(threading.current_thread)).name == "p_0"
+    pool.close()
+
+
+async def test_a_call_that_looks_for_what_is_not_there_fails_and_does_not_hang() -> None:
+    pool = ThreadPool("p", 1)
+    with pytest.raises(RuntimeError, match="a call in a thread raised StopIteration"):
+        async with asyncio.timeout(HANG_S):
+            await pool.run(next, iter([]))
+    assert pool.report().busy == 0
     pool.close()
 
 

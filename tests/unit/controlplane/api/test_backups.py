@@ -70,6 +70,16 @@ async def test_without_jobs_there_is_nothing(rig: Any) -> None:
         assert (await client.post("/cp/v1/backups/models/runs")).status_code == 404
 
 
+async def test_a_job_that_a_reload_removes_while_it_is_asked_for_is_not_found(rig: Any) -> None:
+    left = iter([BackupJobs(SECTION, TIMES)])
+    gone = BackupJobs(None, {})
+    rig.backups = BackupDesk(rig.db, lambda: next(left, gone), lambda: NOW, stored_as="backup-", observe_only=False)
+    async with rig.client(Role.OPERATOR) as client:
+        answer = await client.post("/cp/v1/backups/models/runs")
+    assert answer.status_code == 404
+    assert "the backup models is no longer in fleet.yaml" in answer.json()["detail"]
+
+
 async def test_a_job_from_its_first_look_to_a_good_run_and_a_failed_one(rig: Any, desk: BackupDesk) -> None:
     found = await items(rig)
     assert list(found) == ["models", "plane", "verify", "drill-models"]

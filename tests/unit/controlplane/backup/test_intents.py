@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from controlplane.backup.errors import StoreUnreachable
 from controlplane.backup.intents import announced, intents, is_announced
+from controlplane.backup.storage.store import Stored
 from tests.fakes.backup_store import MemoryStore
 
 
@@ -27,6 +31,18 @@ def test_the_age_of_an_intent_counts_by_the_clock_of_the_store() -> None:
             store.now += 20.0
             assert intents(store) == {first: 120.0, second: 20.0}
     assert intents(store) == {}
+    assert store.objects == {}, "the probe stays behind"
+
+
+def test_a_store_whose_lists_are_late_is_told() -> None:
+    class Late(MemoryStore):
+        def list(self, prefix: str) -> Iterator[Stored]:
+            yield from ()
+
+    store = Late()
+    told = r"the store took the object probes/\w+ and does not list it: its lists are late"
+    with pytest.raises(StoreUnreachable, match=told):
+        intents(store)
     assert store.objects == {}, "the probe stays behind"
 
 
