@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from dashboards.errors import GrafanaError, GrafanaUnreachable
+from dashboards.errors import DashboardRefused, GrafanaError, GrafanaUnreachable
 from dashboards.settings import FLEET_TAG, GENERATED, Settings
 from dashboards.text import difference, text_of
 
@@ -77,7 +77,7 @@ class Grafana:
     def change(self, dashboard: Mapping[str, Any], folder_uid: str) -> Change:
         """Return what a push would do with a dashboard; a new one goes into a folder. Raises GrafanaError.
 
-        Raises it too for a dashboard that a push must not change: a provisioned one, and one of others.
+        Raises DashboardRefused for one that a push must not change: a provisioned one, and one of others.
         """
         uid, title = str(dashboard["uid"]), str(dashboard["title"])
         names = f"grafana/{uid}", f"generated/{uid}"
@@ -115,31 +115,35 @@ class Grafana:
     def _refuse(
         self, uid: str, dashboard: Mapping[str, Any], there: Mapping[str, Any], meta: Mapping[str, Any]
     ) -> None:
-        """Raise GrafanaError, with the cure, for a dashboard in Grafana that a push must not change."""
+        """Raise DashboardRefused, with the cure, for a dashboard in Grafana that a push must not change."""
         title = f"{there.get('title') or 'a dashboard without a title'} ({uid})"
         if meta.get("provisioned"):
-            raise GrafanaError(
-                f"{title} is provisioned from a file, and Grafana refuses to change it: write the files again "
-                "with `dashboards generate`, or remove the provider"
+            raise DashboardRefused(
+                title,
+                "is provisioned from a file, and Grafana refuses to change it: write the files again with "
+                "`dashboards generate`, or remove the provider",
             )
         if GENERATED not in _tags(there) and not self._wrote_once(uid):
-            raise GrafanaError(
-                f"{title} was made by somebody else and has the uid of a generated dashboard, and is left as it is: "
-                f'give that one another uid, or make a set with other uids with --set NAME. The tag "{GENERATED}" on '
-                "it says that it may be overwritten"
+            raise DashboardRefused(
+                title,
+                "was made by somebody else and has the uid of a generated dashboard, and is left as it is: give that "
+                f'one another uid, or make a set with other uids with --set NAME. The tag "{GENERATED}" on it says '
+                "that it may be overwritten",
             )
         theirs, ours = _fleet(there), _fleet(dashboard)
         if theirs and ours != theirs:
-            has = f'{title} has the limits of the fleet "{theirs}"'
+            has = f'has the limits of the fleet "{theirs}"'
             anyway = f'remove the tag "{FLEET_TAG}{theirs}" in Grafana'
             if not ours:
-                raise GrafanaError(
+                raise DashboardRefused(
+                    title,
                     f"{has}, and these dashboards are of no fleet: name the fleet.yaml of that fleet with -c, or make "
-                    f"a set of its own with --set NAME. If they are to be of no fleet, {anyway}"
+                    f"a set of its own with --set NAME. If they are to be of no fleet, {anyway}",
                 )
-            raise GrafanaError(
+            raise DashboardRefused(
+                title,
                 f'{has}, and fleet.yaml is of the fleet "{ours}": make a set of its own for each of them with '
-                f"--set NAME. If the fleet was renamed, {anyway}"
+                f"--set NAME. If the fleet was renamed, {anyway}",
             )
 
     def _wrote_last(self, uid: str, dashboard: Mapping[str, Any]) -> bool:

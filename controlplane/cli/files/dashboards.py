@@ -9,10 +9,13 @@ from pathlib import Path
 
 from controlplane.cli.errors import ServerUnreachable, VerdictNegative, WrongUsage
 from controlplane.cli.render import say, say_all, say_block
-from dashboards.errors import GrafanaError, GrafanaUnreachable
+from dashboards.errors import DashboardRefused, GrafanaError, GrafanaUnreachable
 from dashboards.generate import all_dashboards, drift, write_dashboards
 from dashboards.grafana import Change, Fate, Grafana
 from dashboards.settings import Settings
+
+Refused = dict[str, list[str]]
+"""Titles of dashboards that are left as they are, by the reason."""
 
 
 def generate(out: Path, config: Path | None, set_: str, language: str, seen_at: str, check: bool) -> None:
@@ -44,10 +47,11 @@ def diff(url: str, token_env: str, config: Path | None, set_: str, language: str
     """Print how the dashboards in a Grafana differ. Raises VerdictNegative for differences, WrongUsage and others."""
     settings = _settings(config, set_, language)
     with _grafana(url, token_env, ca_file) as grafana:
-        changes = _changes(grafana, settings)
+        changes, refused = _changes(grafana, settings)
     for change in changes:
         if change.diff:
             say_block(change.diff)
+    _check_refused(refused)
     if told := _summary(changes):
         raise VerdictNegative(f"{told}; `dashboards push` would do so")
     say("Grafana has all dashboards as they would be generated")
@@ -59,7 +63,8 @@ def push(
     """Create or update the dashboards in a Grafana. Raises WrongUsage, VerdictNegative and ServerUnreachable."""
     settings = _settings(config, set_, language)
     with _grafana(url, token_env, ca_file) as grafana:
-        changes = _changes(grafana, settings)
+        changes, refused = _changes(grafana, settings)
+        _check_refused(refused)
         if not _summary(changes):
             say("Grafana has all dashboards as they would be generated; nothing to do")
             return
@@ -105,8 +110,26 @@ def _grafana(url: str, token_env: str, ca_file: Path | None) -> Iterator[Grafana
         raise VerdictNegative(str(error)) from error
 
 
-def _changes(grafana: Grafana, settings: Settings) -> list[Change]:
-    return [grafana.change(board, settings.folder_uid) for board in all_dashboards(settings).values()]
+def _changes(grafana: Grafana, settings: Settings) -> tuple[list[Change], Refused]:
+    """Return what a push would do, and the dashboards in Grafana that it must not change."""
+    changes: list[Change] = []
+    refused: Refused = {}
+    for board in all_dashboards(settings).values():
+        try:
+            changes.append(grafana.change(board, settings.folder_uid))
+        except DashboardRefused as error:
+            refused.setdefault(error.reason, []).append(error.title)
+    return changes, refused
+
+
+def _check_refused(refused: Refused) -> None:
+    """Raise VerdictNegative with each reason once, and the dashboards that it is of."""
+    told = []
+    for reason, (first, *more) in refused.items():
+        also = f". The same is true of {', '.join(more)}" if more else ""
+        told.append(f"{first} {reason}{also}")
+    if told:
+        raise VerdictNegative("\n".join(told))
 
 
 def _summary(changes: list[Change]) -> str:

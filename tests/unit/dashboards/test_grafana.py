@@ -261,6 +261,24 @@ def test_the_verbs_show_make_and_repeat_without_a_change(
     assert "updated: GPUs (llm-gpu), a diff of " in capsys.readouterr().out
 
 
+def test_every_dashboard_that_is_left_as_it_is_is_told_beside_the_diffs_of_the_others(
+    fake: FakeGrafana, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["dashboards", "push", *words]) == 0
+    for uid in ("llm-fleet", "llm-gpu"):
+        fake.provisioned.add(uid)
+    fake.save(fake.dashboards["llm-model"] | {"title": "edited"})
+    capsys.readouterr()
+    assert run(["dashboards", "diff", *words]) == 1
+    out, err = capsys.readouterr()
+    assert '-  "title": "edited"' in out
+    assert "LLM fleet (llm-fleet) is provisioned from a file" in err
+    assert err.strip().endswith(". The same is true of GPUs (llm-gpu)") and len(err.strip().splitlines()) == 1
+    before = dict(fake.dashboards)
+    assert run(["dashboards", "push", *words]) == 1, "a push is made whole or not at all"
+    assert fake.dashboards == before and capsys.readouterr().err == err
+
+
 def test_two_fleets_have_a_set_each_in_one_grafana(
     fake: FakeGrafana, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
