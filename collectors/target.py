@@ -24,6 +24,12 @@ class Auth:
     ca: str = ""
     """Certificates of authorities in PEM instead of `ca_file`, where an object of a cluster has them."""
     insecure_skip_verify: bool = False
+    cert_file: str | None = None
+    """Certificate that is shown to the server, with its chain, PEM."""
+    key_file: str | None = None
+    """Its private key, PEM."""
+    server_name: str = ""
+    """Name that the server's certificate is to have. "": the host of the URL."""
     inline: str = field(default="", repr=False)
     """The credentials, or with `username` the password, where a user's file has them instead of naming a file."""
 

@@ -19,4 +19,7 @@ def auth_of(access: Access) -> Auth | None:
         password_file=str(basic.password_file) if basic else None,
         ca_file=str(tls.ca_file) if tls and tls.ca_file else None,
         insecure_skip_verify=tls.insecure_skip_verify if tls else False,
+        cert_file=str(tls.cert_file) if tls and tls.cert_file else None,
+        key_file=str(tls.key_file) if tls and tls.key_file else None,
+        server_name=tls.server_name or "" if tls else "",
     )

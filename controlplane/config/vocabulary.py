@@ -22,6 +22,7 @@ _SIZE = re.compile(r"([0-9]{1,15})(B|[KMGTP]B)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _URL = re.compile(r"https?://[^\s/]+\S*")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?|(?=.*:.*:)[0-9a-fA-F:.]+")
 _ADDRESS = re.compile(r"(?:[^\s/:@?#\[\]]+|\[[0-9a-fA-F:.%a-z]+\]):([0-9]{1,5})")
 
 
@@ -85,6 +86,13 @@ def address(value: str) -> str:
         raise ValueError("expected host:port such as 10.0.0.5:8000, or [::1]:8000; the port cannot be left out")
     if not 0 < int(match[1]) < 65536:
         raise ValueError("expected a port from 1 to 65535")
+    return value
+
+
+def host_name(value: str) -> str:
+    """Return the name of a host, or an IP address, unchanged. Raises ValueError for any other text."""
+    if not _HOST.fullmatch(value):
+        raise ValueError("expected the name of a host such as gpu-7.example, without a port")
     return value
 
 
@@ -162,6 +170,7 @@ Name = Annotated[str, AfterValidator(_name)]
 ModelName = Annotated[str, AfterValidator(model_name)]
 """A name of a model that clients send or an engine has. It may have `/`, `:` and letters of any script."""
 LabelName = Annotated[str, AfterValidator(label_name)]
+HostName = Annotated[str, AfterValidator(host_name)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 Address = Annotated[str, AfterValidator(address)]
 FilePath = Annotated[Path, BeforeValidator(plain_path)]
@@ -232,10 +241,20 @@ class BasicAuth(Model):
 
 
 class TlsSection(Model):
-    """Settings for the check of a server's certificate."""
+    """Settings for the check of a server's certificate, and the certificate that is shown to it."""
 
     ca_file: FilePath | None = None
     insecure_skip_verify: bool = False
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+    server_name: HostName | None = None
+
+    @check
+    def _certificate_is_whole(self) -> Iterator[Fault]:
+        if self.cert_file and not self.key_file:
+            yield Fault(("cert_file",), "needs key_file:, the private key of the certificate")
+        if self.key_file and not self.cert_file:
+            yield Fault(("key_file",), "needs cert_file:, the certificate of the private key")
 
 
 class Access(Model):

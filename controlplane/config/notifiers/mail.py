@@ -56,6 +56,12 @@ class EmailSection(CommonNotifier):
     language: Language = "en"
 
     @check
+    def _no_certificate_is_shown(self) -> Iterator[Fault]:
+        for name in ("cert_file", "key_file", "server_name") if self.tls else ():
+            if getattr(self.tls, name):
+                yield Fault(("tls", name), "is not for email: a mail server is shown no certificate, and has one name")
+
+    @check
     def _login_is_whole(self) -> Iterator[Fault]:
         passwords = sum(map(bool, (self.password_env, self.password_file)))
         if passwords > 1:

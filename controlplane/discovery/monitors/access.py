@@ -77,13 +77,13 @@ def _tls(tls: Fields, secret: Secret) -> dict[str, object]:
         reference = tls.fields(name)
         if any(reference.fields(each) for each in ("secret", "configMap")) or reference.get("name"):
             raise tls.error(name, _UNSENT)
-    if tls.text("serverName"):
-        raise tls.error("serverName", "is not supported")
     if tls.text("minVersion") not in ("", *_WEAKER):
         raise tls.error("minVersion", "is not supported above TLS12")
     if tls.text("maxVersion") not in ("", "TLS13"):
         raise tls.error("maxVersion", "is not supported")
     found: dict[str, object] = {"insecure_skip_verify": True} if tls.flag("insecureSkipVerify", False) else {}
+    if name := tls.text("serverName").strip():
+        found["server_name"] = name
     return found | _authority(tls, secret)
 
 

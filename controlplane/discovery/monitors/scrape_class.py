@@ -32,16 +32,25 @@ class ScrapeClass:
         """Return the credentials and TLS settings of a monitor that has this class.
 
         As in the operator, credentials and an authority of the monitor's own take precedence, and with a `tlsConfig` of
-        its own it decides alone whether certificates are checked.
+        its own it decides alone whether certificates are checked, and by which name.
         """
         if self.auth is None:
             return own
         found = own or Auth()
         if not (found.inline or found.username is not None):
-            found = replace(self.auth, ca_file=None, ca=found.ca, insecure_skip_verify=found.insecure_skip_verify)
+            found = replace(
+                self.auth,
+                ca_file=None,
+                ca=found.ca,
+                insecure_skip_verify=found.insecure_skip_verify,
+                server_name=found.server_name,
+            )
         if not found.ca:
             found = replace(found, ca_file=self.auth.ca_file)
-        return found if tls else replace(found, insecure_skip_verify=self.auth.insecure_skip_verify)
+        found = replace(found, cert_file=self.auth.cert_file, key_file=self.auth.key_file)  # a monitor has none
+        if tls:
+            return found
+        return replace(found, insecure_skip_verify=self.auth.insecure_skip_verify, server_name=self.auth.server_name)
 
 
 NO_CLASS = ScrapeClass()

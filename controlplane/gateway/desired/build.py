@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from controlplane.config.gateway import GatewaySection, Limits, ModelGateway
 from controlplane.config.models import ModelSection
 from controlplane.config.traffic.base import Backend, triton_folder
 from controlplane.config.traffic.gateway import GatewayTraffic
-from controlplane.config.vocabulary import Access
+from controlplane.config.vocabulary import Access, TlsSection
 from controlplane.gateway.desired.codec import sealed
 from controlplane.gateway.desired.document import (
     WHOLE,
@@ -156,19 +157,27 @@ def _backends(section: ModelSection, stable: str) -> dict[str, tuple[BackendSpec
 def _backend(backend: Backend, served: str, folder: str | None, moved: str | None) -> BackendSpec:
     engine = backend.engine or moved
     assert engine is not None  # the configuration requires its name
+    tls = backend.tls or TlsSection()
     return BackendSpec(
         url=backend.url,
         engine=engine,
         served_model=served,
         path_version=folder or "" if engine == "triton" else "",
         credentials=credentials_spec(backend),
-        ca_file=str(backend.tls.ca_file) if backend.tls and backend.tls.ca_file else "",
-        insecure_skip_verify=backend.tls.insecure_skip_verify if backend.tls else False,
+        ca_file=_path(tls.ca_file),
+        insecure_skip_verify=tls.insecure_skip_verify,
+        cert_file=_path(tls.cert_file),
+        key_file=_path(tls.key_file),
+        server_name=tls.server_name or "",
         max_in_flight=backend.max_in_flight or 0,
         adapters=backend.adapters,
         draining=backend.draining,
         metrics=backend.metrics or "",
     )
+
+
+def _path(path: Path | None) -> str:
+    return "" if path is None else str(path)
 
 
 def credentials_spec(access: Access) -> CredentialsSpec | None:

@@ -48,6 +48,11 @@ class BackendSpec:
     """It gets no new request."""
     metrics: str = ""
     """Address of its metrics. "": the default of its kind."""
+    cert_file: str = ""
+    """Certificate that is shown to the engine."""
+    key_file: str = ""
+    server_name: str = ""
+    """Name that the engine's certificate is to have. "": the host of `url`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from controlplane.gateway.request import Ask, RequestHead
 from controlplane.gateway.wire.fields import NOT_TO_ENGINE, all_dropped, passed
 from controlplane.gateway.wire.incoming import VARYING
 from controlplane.gateway.wire.pool import Origin, Pool, Pools
+from controlplane.gateway.wire.tls import Trust
 
 _PLAIN = NOT_TO_ENGINE | {b"accept-encoding"}
 """Dropped where the answer's events are read: a compressed answer cannot be."""
@@ -97,4 +98,11 @@ class Engines:
 
 
 def _origin(backend: BackendSpec) -> Origin:
-    return Origin.of(backend.url, backend.ca_file, insecure=backend.insecure_skip_verify)
+    trust = Trust(
+        backend.ca_file,
+        backend.cert_file,
+        backend.key_file,
+        backend.server_name,
+        insecure=backend.insecure_skip_verify,
+    )
+    return Origin.of(backend.url, trust)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from controlplane.gateway.wire.timer import TimerWheel, WheelTimer
-from controlplane.gateway.wire.tls import UpstreamTls
+from controlplane.gateway.wire.tls import SYSTEM, Trust, UpstreamTls
 from controlplane.gateway.wire.upstream import KnownAnswers, UpstreamConnection
 
 MAX_IDLE_S = 4.0
@@ -32,15 +32,14 @@ class Origin:
     host: str
     port: int
     secure: bool = False
-    ca_file: str = ""
-    insecure: bool = False
+    trust: Trust = SYSTEM
 
     @classmethod
-    def of(cls, url: str, ca_file: str = "", *, insecure: bool = False) -> Origin:
+    def of(cls, url: str, trust: Trust = SYSTEM) -> Origin:
         """Return the origin of a URL such as http://10.0.0.1:8000/base."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        return cls(parts.hostname or "", parts.port or (443 if secure else 80), secure, ca_file, insecure)
+        return cls(parts.hostname or "", parts.port or (443 if secure else 80), secure, trust)
 
 
 class Connecting:
@@ -157,13 +156,13 @@ class Pool:
 
     async def _connect(self) -> UpstreamConnection:
         origin = self._origin
-        context = self._tls.context(origin.ca_file, insecure=origin.insecure) if origin.secure else None
+        context = self._tls.context(origin.trust) if origin.secure else None
         _, connection = await self._loop.create_connection(
             lambda: UpstreamConnection(self._wheel, self._released, self._known),
             origin.host,
             origin.port,
             ssl=context,
-            server_hostname=origin.host if context is not None else None,
+            server_hostname=(origin.trust.server_name or origin.host) if context is not None else None,
         )
         return connection
 

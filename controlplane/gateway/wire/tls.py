@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.gateway.errors import BadTls
@@ -10,6 +11,10 @@ from controlplane.gateway.wire.settings import TlsFiles
 
 Stamp = tuple[tuple[int, int, int], ...]
 """Inode, size and time of change of each file."""
+
+
+NO_PASSPHRASE = ""
+"""Without it, ssl asks for the passphrase of a key at the terminal, and the process waits."""
 
 
 def stamp(*paths: str) -> Stamp:
@@ -24,7 +29,7 @@ def listener_context(files: TlsFiles) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     at = files.cert_file
     try:
-        context.load_cert_chain(files.cert_file, files.key_file)
+        context.load_cert_chain(files.cert_file, files.key_file, password=NO_PASSPHRASE)
         if files.client_ca_file is not None:
             at = files.client_ca_file
             context.load_verify_locations(cafile=files.client_ca_file)
@@ -39,31 +44,48 @@ def listener_stamp(files: TlsFiles) -> Stamp:
     return stamp(*(path for path in (files.cert_file, files.key_file, files.client_ca_file) if path))
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Settings for the check of an engine's certificate, and the certificate that is shown to it. "": none."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+    """Name that the engine's certificate is to have. "": the host that is connected to."""
+    insecure: bool = False
+
+
+SYSTEM = Trust()
+"""The authorities of the system are trusted, and no certificate is shown."""
+
+
 class UpstreamTls:
     """Contexts for connections to engines, one for each way of checking their certificates."""
 
     def __init__(self) -> None:
-        self._contexts: dict[tuple[str, bool], tuple[Stamp, ssl.SSLContext]] = {}
+        self._contexts: dict[Trust, tuple[Stamp, ssl.SSLContext]] = {}
 
-    def context(self, ca_file: str, *, insecure: bool) -> ssl.SSLContext:
-        """Return the context. A changed `ca_file` is read again; while it cannot be read, the last one stays.
+    def context(self, trust: Trust) -> ssl.SSLContext:
+        """Return the context. A changed file is read again; while one cannot be read, the last context stays.
 
         Raises OSError or ssl.SSLError when there is no last one.
         """
-        key = (ca_file, insecure)
-        kept = self._contexts.get(key)
+        kept = self._contexts.get(trust)
         try:
-            now = stamp(ca_file) if ca_file else ()
+            now = stamp(*(path for path in (trust.ca_file, trust.cert_file, trust.key_file) if path))
             if kept is not None and kept[0] == now:
                 return kept[1]
-            context = ssl.create_default_context(cafile=ca_file or None)
+            context = ssl.create_default_context(cafile=trust.ca_file or None)
+            if trust.cert_file:
+                context.load_cert_chain(trust.cert_file, trust.key_file, password=NO_PASSPHRASE)
         except OSError:
             if kept is not None:
                 return kept[1]
             raise
-        if insecure:
+        if trust.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         context.set_alpn_protocols(["http/1.1"])
-        self._contexts[key] = (now, context)
+        self._contexts[trust] = (now, context)
         return context

@@ -25,7 +25,8 @@ class Login:
     def stamp(self) -> tuple[tuple[int, int] | None, ...]:
         """Return what differs after a change of a file with a secret or a certificate. Blocking."""
         auth = self.auth or Auth()
-        return tuple(_stamp(each) for each in (auth.credentials_file, auth.password_file, auth.ca_file) if each)
+        files = auth.credentials_file, auth.password_file, auth.ca_file, auth.cert_file, auth.key_file
+        return tuple(_stamp(each) for each in files if each)
 
     def load(self, settings: Configuration) -> None:
         """Put the account into the settings of a client. Blocking. Raises NotSent, without anything secret."""
@@ -39,6 +40,8 @@ class Login:
         if header:
             settings.api_key["BearerToken"] = header
         settings.ssl_ca_cert = self.auth.ca_file
+        settings.cert_file, settings.key_file = self.auth.cert_file, self.auth.key_file
+        settings.tls_server_name = self.auth.server_name or None
         settings.verify_ssl = not self.auth.insecure_skip_verify
 
 

@@ -15,7 +15,7 @@ import pytest
 from controlplane.gateway.errors import BadTls
 from controlplane.gateway.request import Outcome
 from controlplane.gateway.wire.settings import TlsFiles
-from controlplane.gateway.wire.tls import UpstreamTls
+from controlplane.gateway.wire.tls import Trust, UpstreamTls, listener_context
 from tests.fakes.engine import ANSWER, DONE, TOKEN, FakeEngine, dies_after, held, stream, whole
 from tests.fakes.gateway import Gateway, backend, model
 from tests.fakes.raw_http import Broken, post
@@ -33,12 +33,13 @@ class Certificate:
     key: Path
 
 
-def certificate(folder: Path, name: str) -> Certificate:
+def certificate(folder: Path, name: str, subject: str = "IP:127.0.0.1", passphrase: str = "") -> Certificate:
     """Make a certificate."""
     made = Certificate(folder / f"{name}.crt", folder / f"{name}.key")
     command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 "
-        f"-subj /CN={name} -addext subjectAltName=IP:127.0.0.1 -keyout {made.key} -out {made.cert}"
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 30 "
+        f"{f'-passout pass:{passphrase}' if passphrase else '-nodes'} "
+        f"-subj /CN={name} -addext subjectAltName={subject} -keyout {made.key} -out {made.cert}"
     )
     subprocess.run(command.split(), check=True, capture_output=True)
     return made
@@ -201,9 +202,13 @@ async def test_a_listener_does_not_start_without_its_certificate(
 
 
 @asynccontextmanager
-async def secure_engine(certificate: Certificate) -> AsyncIterator[FakeEngine]:
+async def secure_engine(certificate: Certificate, clients: Certificate | None = None) -> AsyncIterator[FakeEngine]:
+    """Yield an engine. With `clients` it asks for that certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
+    if clients is not None:
+        context.load_verify_locations(clients.cert)
+        context.verify_mode = ssl.CERT_REQUIRED
     async with FakeEngine(whole(), stream(TOKEN, DONE), whole(), tls=context) as engine:
         yield engine
 
@@ -259,11 +264,53 @@ async def test_a_changed_authority_is_read_again(first: Certificate, second: Cer
 def test_an_authority_that_vanishes_is_kept(first: Certificate, tmp_path: Path) -> None:
     authority = tmp_path / "ca.crt"
     authority.write_bytes(first.cert.read_bytes())
-    tls = UpstreamTls()
-    context = tls.context(str(authority), insecure=False)
-    assert tls.context(str(authority), insecure=False) is context
-    assert tls.context(str(authority), insecure=True) is not context
+    tls, trust = UpstreamTls(), Trust(str(authority))
+    context = tls.context(trust)
+    assert tls.context(trust) is context
+    assert tls.context(Trust(str(authority), insecure=True)) is not context
     authority.unlink()
-    assert tls.context(str(authority), insecure=False) is context
+    assert tls.context(trust) is context
     with pytest.raises(OSError):
-        tls.context(str(tmp_path / "none"), insecure=False)
+        tls.context(Trust(str(tmp_path / "none")))
+
+
+async def test_a_certificate_is_shown_to_an_engine_that_asks_for_one(first: Certificate) -> None:
+    shown = {"ca_file": str(first.cert), "cert_file": str(first.cert), "key_file": str(first.key)}
+    async with secure_engine(first, clients=first) as engine:
+        async with Gateway(model(backend(engine.url, **shown))) as gateway, await gateway.connect() as client:
+            assert (await client.ask(post(CHAT))).body == ANSWER
+        spec = model(backend(engine.url, ca_file=str(first.cert)))
+        async with Gateway(spec) as gateway, await gateway.connect() as client:
+            assert (await client.ask(post(CHAT))).status == 502
+            assert len(engine.requests) == 1
+
+
+async def test_an_engines_certificate_may_be_of_another_name_than_its_address(tmp_path: Path) -> None:
+    named = certificate(tmp_path, "named", "DNS:vllm.internal")
+    async with secure_engine(named) as engine:
+        for name, status in (("", 502), ("other", 502), ("vllm.internal", 200)):
+            spec = model(backend(engine.url, ca_file=str(named.cert), server_name=name))
+            async with Gateway(spec) as gateway, await gateway.connect() as client:
+                assert (await client.ask(post(CHAT))).status == status, name
+
+
+def test_a_renewed_certificate_that_does_not_fit_its_key_is_not_used(
+    first: Certificate, second: Certificate, tmp_path: Path
+) -> None:
+    own = installed(tmp_path, first)
+    tls, trust = UpstreamTls(), Trust(cert_file=own.cert_file, key_file=own.key_file)
+    context = tls.context(trust)
+    Path(own.cert_file).write_bytes(second.cert.read_bytes())
+    assert tls.context(trust) is context
+    Path(own.key_file).write_bytes(second.key.read_bytes())
+    assert tls.context(trust) is not context
+
+
+@pytest.mark.parametrize("side", ["engine", "listener"])
+def test_a_key_with_a_passphrase_is_refused_and_asks_nobody(tmp_path: Path, side: str) -> None:
+    locked = certificate(tmp_path, "locked", passphrase="secret")
+    with pytest.raises(OSError) if side == "engine" else pytest.raises(BadTls, match="cannot be used"):
+        if side == "engine":
+            UpstreamTls().context(Trust(cert_file=str(locked.cert), key_file=str(locked.key)))
+        else:
+            listener_context(TlsFiles(str(locked.cert), str(locked.key)))

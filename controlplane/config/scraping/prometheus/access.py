@@ -21,6 +21,7 @@ _TLS = (
     "ca", "ca_file", "ca_ref", "cert", "cert_file", "cert_ref", "key", "key_file", "key_ref", "server_name",
     "insecure_skip_verify", "min_version", "max_version",
 )  # fmt: skip
+_TAKEN = ("ca_file", "cert_file", "insecure_skip_verify", "key_file", "server_name")
 _WEAKER = ("TLS10", "TLS11", "TLS12")
 """Lowest versions that are as strict as the one that is always required, or less."""
 
@@ -92,13 +93,18 @@ def _tls(section: Section, folder: Path, leave_out: Tell) -> dict[str, object]:
     for name in ("ca", "cert", "key"):
         _one_of(tls, name, f"{name}_file", f"{name}_ref")
     for name in tls.names():
-        if name in ("ca_file", "insecure_skip_verify") or not tls.text(name):
+        if name in _TAKEN or not tls.text(name):
             continue
         if not (name == "min_version" and tls.text(name) in _WEAKER):
             leave_out(tls, name, "is not supported")
-    found: dict[str, object] = {}
-    if path := tls.text("ca_file"):
-        found["ca_file"] = str(folder / path)
+    has_cert, has_key = (any(tls.text(f"{name}{kind}") for kind in ("", "_file", "_ref")) for name in ("cert", "key"))
+    if has_cert != has_key:
+        given = next(name for name in tls.names() if name.startswith("cert" if has_cert else "key"))
+        raise tls.error("needs the certificate and its key, not one of them alone", given)
+    files = {name: tls.text(name) for name in ("ca_file", "cert_file", "key_file")}
+    found: dict[str, object] = {name: str(folder / path) for name, path in files.items() if path}
+    if name := tls.text("server_name"):
+        found["server_name"] = name
     if tls.flag("insecure_skip_verify"):
         found["insecure_skip_verify"] = True
     return found

@@ -124,9 +124,15 @@ def places_of(desired: Desired, gauges: Gauges) -> Iterable[Place]:
 def _place(backend: BackendSpec) -> Place:
     metrics = backend.metrics or BACKENDS[backend.engine].metrics_of(backend.url)
     held = backend.credentials
-    if held is None and not backend.ca_file and not backend.insecure_skip_verify:
+    auth = Auth(
+        ca_file=backend.ca_file or None,
+        insecure_skip_verify=backend.insecure_skip_verify,
+        cert_file=backend.cert_file or None,
+        key_file=backend.key_file or None,
+        server_name=backend.server_name,
+    )
+    if held is None and auth == Auth():
         return Place(backend.url, metrics, backend.engine, None)
-    auth = Auth(ca_file=backend.ca_file or None, insecure_skip_verify=backend.insecure_skip_verify)
     if held is not None and held.username:
         auth = replace(auth, username=held.username, password_file=held.file)
     elif held is not None:

@@ -458,3 +458,68 @@ async def test_https_to_a_plain_server() -> None:
         caught = await failure(url.replace("http:", "https:"))
     assert isinstance(caught, Unreachable)
     assert str(caught).startswith("TLS handshake failed")
+
+
+@pytest.fixture
+def mutual(tls: ssl.SSLContext, certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    """A server that asks its clients for a certificate."""
+    tls.load_verify_locations(certificate[0])
+    tls.verify_mode = ssl.CERT_REQUIRED
+    return tls
+
+
+def made_by_openssl(folder: Path, *words: str) -> tuple[Path, Path]:
+    """Return a certificate and its key."""
+    cert, key = folder / "other.pem", folder / "other.key"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 30 -subj /CN=other"
+    subprocess.run([*command.split(), *words, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+async def test_a_certificate_is_shown_to_a_server_that_asks_for_one(
+    mutual: ssl.SSLContext, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = map(str, certificate)
+    async with serving(answering(b"up 1\n"), mutual) as url:
+        assert await read(url, Auth(ca_file=cert, cert_file=cert, key_file=key)) == b"up 1\n"
+        assert await read(url, Auth(insecure_skip_verify=True, cert_file=cert, key_file=key)) == b"up 1\n"
+        assert isinstance(await failure(url, Auth(ca_file=cert)), ScrapeError)
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(
+    mutual: ssl.SSLContext, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    async with serving(answering(b"up 1\n"), mutual) as url:
+        source = HttpSource(url, Auth(ca_file=str(certificate[0]), cert_file=str(cert), key_file=str(key)))
+        with pytest.raises(ScrapeError, match=r"cannot read the certificate file .*tls\.crt: No such file"):
+            await source.read(5)
+        cert.write_bytes(certificate[0].read_bytes())
+        with pytest.raises(ScrapeError, match=r"cannot read the key file .*tls\.key: No such file"):
+            await source.read(5)
+        other, _ = made_by_openssl(tmp_path, "-nodes")
+        key.write_bytes(certificate[1].read_bytes())
+        cert.write_bytes(other.read_bytes())
+        with pytest.raises(
+            ScrapeError, match=r"the certificate .*tls\.crt and its key .*tls\.key cannot be used together"
+        ):
+            await source.read(5)
+        cert.write_bytes(certificate[0].read_bytes() + b"\n")
+        assert await source.read(5) == b"up 1\n"
+        await source.close()
+
+
+async def test_a_key_with_a_passphrase_is_refused_and_asks_nobody(tmp_path: Path) -> None:
+    cert, key = made_by_openssl(tmp_path, "-passout", "pass:secret")
+    caught = await failure("https://127.0.0.1:9/", Auth(cert_file=str(cert), key_file=str(key)))
+    assert str(caught).endswith("expected PEM, a key without a passphrase, and the key of that certificate")
+
+
+async def test_a_certificate_may_be_of_another_name_than_the_address(tmp_path: Path) -> None:
+    cert, key = made_by_openssl(tmp_path, "-nodes", "-addext", "subjectAltName=DNS:vllm.internal")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    async with serving(answering(b"up 1\n"), context) as url:
+        assert "TLS certificate refused" in str(await failure(url, Auth(ca_file=str(cert))))
+        assert await read(url, Auth(ca_file=str(cert), server_name="vllm.internal")) == b"up 1\n"
+        assert "TLS certificate refused" in str(await failure(url, Auth(ca_file=str(cert), server_name="other")))

@@ -123,6 +123,18 @@ def test_a_whole_file_is_accepted_with_durations_in_seconds() -> None:
             "          authorization: {credentials_env: X}\n",
             "fleet.yaml:10: models[0].traffic.backends[0].grpc: load orders go in plain text and without credentials",
         ),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    tls: {cert_file: c.pem}\n",
+            "fleet.yaml:5: targets[0].tls.cert_file: needs key_file:, the private key of the certificate",
+        ),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    tls: {key_file: k.pem}\n",
+            "fleet.yaml:5: targets[0].tls.key_file: needs cert_file:, the certificate of the private key",
+        ),
+        (
+            "fleet: {name: a}\ntargets:\n  - engine: vllm\n    addresses: [a:1]\n    tls: {server_name: 'a:443'}\n",
+            "fleet.yaml:5: targets[0].tls.server_name: expected the name of a host such as gpu-7.example, without a ",
+        ),
         ("fleet: {name: a}\nfleet: {name: b}\n", "fleet.yaml:2: fleet: is given twice"),
         ("fleet: {name: [\n", "fleet.yaml:1: not YAML: a value is missing here, or the file ends inside a bracket"),
         ("- a\n", "fleet.yaml:1: holds a list; expected fields such as fleet:"),

@@ -142,8 +142,7 @@ def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
         ("proxy_from_environment: true", "proxy_from_environment is not supported"),
         ("oauth2: {client_id: a}", "oauth2 is not supported"),
         ("http_headers: {A: {values: [b]}}", "http_headers is not supported"),
-        ("tls_config: {cert_file: c, key_file: c}", "tls_config.cert_file is not supported"),
-        ("tls_config: {server_name: s}", "tls_config.server_name is not supported"),
+        ("tls_config: {cert: c, key_file: c}", "tls_config.cert is not supported"),
         ("tls_config: {min_version: TLS13}", "tls_config.min_version is not supported"),
         ("basic_auth: {username_file: u}", "basic_auth.username_file is not supported"),
         ("authorization: {credentials_ref: u}", "authorization.credentials_ref is not supported"),
@@ -157,6 +156,23 @@ def test_a_job_that_cannot_be_scraped_as_written_is_left_out(tmp_path: Path, fie
     jobs = job(tmp_path, fields)
     assert jobs.jobs[0].groups == ()
     assert f"4: job a: {told_here}, so the job is left out" in told(jobs)
+
+
+def test_certificates_of_a_client_and_the_name_of_the_server_are_taken_over(tmp_path: Path) -> None:
+    tls = "{ca_file: ca.pem, cert_file: c.pem, key_file: /k.pem, server_name: vllm.internal}"
+    (group,) = job(tmp_path, f"tls_config: {tls}").jobs[0].groups
+    assert group.auth == Auth(
+        ca_file=str(tmp_path / "ca.pem"),
+        cert_file=str(tmp_path / "c.pem"),
+        key_file="/k.pem",
+        server_name="vllm.internal",
+    )
+
+
+@pytest.mark.parametrize("field", ["cert_file", "key_file"])
+def test_half_a_certificate_is_refused_as_by_prometheus(tmp_path: Path, field: str) -> None:
+    with pytest.raises(RuleError, match=f"tls_config: {field}: needs the certificate and its key, not one"):
+        job(tmp_path, f"tls_config: {{{field}: c.pem}}")
 
 
 @pytest.mark.parametrize(

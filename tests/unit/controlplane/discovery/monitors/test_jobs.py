@@ -86,7 +86,7 @@ EVERYTHING = (
                 "params": {"metrics[]": ['{__name__=~"job:.*"}']},
                 "scrapeTimeout": "5s",
                 "honorLabels": True,
-                "tlsConfig": {"insecureSkipVerify": True, "minVersion": "TLS12", "ca": {}},
+                "tlsConfig": {"insecureSkipVerify": True, "minVersion": "TLS12", "ca": {}, "serverName": "vllm.llm"},
                 "authorization": {"credentials": {"name": "s", "key": "token"}},
                 "bearerTokenSecret": {"key": ""},
                 "relabelings": [
@@ -106,7 +106,7 @@ EVERYTHING = (
     scheme: https
     params: {{"metrics[]": ['{{__name__=~"job:.*"}}']}}
     sample_limit: 5000
-    tls_config: {{insecure_skip_verify: true}}
+    tls_config: {{insecure_skip_verify: true, server_name: vllm.llm}}
     authorization: {{type: Bearer, credentials: s-token}}
     relabel_configs:
       - {JOB}
@@ -284,7 +284,6 @@ LEFT_OUT = (
         {"tlsConfig": {"keySecret": {"name": "c", "key": "k"}}},
         "endpoints[1].tlsConfig.keySecret: is not supported: no client certificate is sent",
     ),
-    ({"tlsConfig": {"serverName": "a"}}, "endpoints[1].tlsConfig.serverName: is not supported"),
     ({"tlsConfig": {"minVersion": "TLS13"}}, "endpoints[1].tlsConfig.minVersion: is not supported above TLS12"),
     ({"interval": "999ms"}, "endpoints[1].interval: 999ms is shorter than 1s, the shortest that is taken"),
     ({"scrapeTimeout": "1ms"}, "endpoints[1].scrapeTimeout: 1ms is shorter than 1s, the shortest that is taken"),

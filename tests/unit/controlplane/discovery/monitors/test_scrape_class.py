@@ -18,7 +18,8 @@ RULE = RelabelRule(target_label="by", replacement="class")
 DROP = RelabelRule(Action.DROP, ("__name__",), regex="go_.*")
 MESH = ScrapeClass("mesh", auth=Auth(credentials_file="/token", ca_file="/ca"), relabel=(RULE,), metric_relabel=(DROP,))
 OPEN = ScrapeClass("open", is_default=True, auth=Auth(insecure_skip_verify=True))
-CLASSES = (MESH, OPEN)
+SHOWN = ScrapeClass("shown", auth=Auth(cert_file="/c", key_file="/k", server_name="mesh.internal"))
+CLASSES = (MESH, OPEN, SHOWN)
 CA: dict[str, Any] = {"ca": {"secret": {"name": "s", "key": "k"}}}
 OWN_CA = "-----BEGIN CERTIFICATE----- secret s"
 
@@ -29,6 +30,13 @@ OWN_CA = "-----BEGIN CERTIFICATE----- secret s"
         ({"scrapeClass": "mesh"}, {}, MESH.auth),
         ({"scrapeClass": "mesh"}, {"tlsConfig": CA}, Auth(credentials_file="/token", ca=OWN_CA)),
         ({"scrapeClass": "mesh"}, {"bearerTokenSecret": {"name": "s", "key": "t"}}, Auth(inline="s-t", ca_file="/ca")),
+        ({"scrapeClass": "shown"}, {}, SHOWN.auth),
+        ({"scrapeClass": "shown"}, {"tlsConfig": CA}, Auth(cert_file="/c", key_file="/k", ca=OWN_CA)),
+        (
+            {"scrapeClass": "shown"},
+            {"bearerTokenSecret": {"name": "s", "key": "t"}, "tlsConfig": {"serverName": "own.internal"}},
+            Auth(inline="s-t", cert_file="/c", key_file="/k", server_name="own.internal"),
+        ),
         ({}, {}, OPEN.auth),
         ({}, {"tlsConfig": CA}, Auth(ca=OWN_CA)),
         ({}, {"tlsConfig": {"insecureSkipVerify": True}}, Auth(insecure_skip_verify=True)),

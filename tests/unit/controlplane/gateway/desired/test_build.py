@@ -180,7 +180,9 @@ def test_secrets_of_engines_go_by_name() -> None:
     basic = {"username": "u", "password_file": "/p"}
     assert of(basic_auth=basic).credentials == CredentialsSpec(file="/p", username="u")
     tls = of(tls={"ca_file": "/ca", "insecure_skip_verify": True})
-    assert (tls.ca_file, tls.insecure_skip_verify) == ("/ca", True)
+    assert (tls.ca_file, tls.insecure_skip_verify, tls.cert_file) == ("/ca", True, "")
+    shown = of(tls={"cert_file": "/c", "key_file": "/k", "server_name": "chat.internal"})
+    assert (shown.ca_file, shown.cert_file, shown.key_file, shown.server_name) == ("", "/c", "/k", "chat.internal")
 
 
 def test_tenants_keys_and_authentication_arrive() -> None:

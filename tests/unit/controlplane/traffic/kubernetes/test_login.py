@@ -54,6 +54,19 @@ async def test_a_token_file_that_rotates_is_read_again(tmp_path: Path) -> None:
     await account.close()
 
 
+async def test_a_certificate_is_shown_and_a_renewed_one_is_read(tmp_path: Path) -> None:
+    cert, key = self_signed(tmp_path)
+    clock = Clock()
+    account = account_of(Auth(ca_file=str(cert), cert_file=str(cert), key_file=str(key), server_name="api"), clock)
+    client, reading = await account.client()
+    found = client.configuration
+    assert (found.cert_file, found.key_file, found.tls_server_name, reading) == (str(cert), str(key), "api", 1)
+    cert.write_bytes(cert.read_bytes() + b"\n")
+    clock.now += RENEW_S
+    assert (await account.client())[1] == 2
+    await account.close()
+
+
 async def test_a_token_file_that_is_gone_is_told_until_it_is_back(tmp_path: Path) -> None:
     file, clock = tmp_path / "token", Clock()
     account = account_of(Auth(credentials_file=str(file)), clock)
