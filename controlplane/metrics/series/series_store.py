@@ -207,7 +207,8 @@ class SeriesStore(StoreReader):
 
     def has_room_for(self, series: Series) -> bool:
         """Return whether the limit of all series admits this one. A known series is always admitted."""
-        return self.table.id_of(series) is not None or len(self.table) < self._limits.max_series
+        with self._lock:
+            return self.table.id_of(series) is not None or len(self.table) < self._limits.max_series
 
     def describe(self, families: Mapping[str, Metadata]) -> None:
         """Add type and help of metric families that are in no layout."""

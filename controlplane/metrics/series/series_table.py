@@ -34,6 +34,7 @@ from controlplane.metrics.series.layout_series import (
 from controlplane.metrics.series.matchers import Matcher
 from controlplane.metrics.series.plan import ReadPlan, Slots
 from controlplane.metrics.series.series_numbers import SeriesNumbers
+from controlplane.metrics.series.series_slots import SeriesSlots
 from controlplane.metrics.series.shape_index import ShapeIndex
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.eras import Eras
@@ -90,8 +91,8 @@ class SeriesTable:
         """Layouts in the order of their slots."""
         self._starts, self._ends = array("q"), array("q")
         """[layouts, in that order] first slot of each layout, and the slot after its last."""
-        self._elsewhere: dict[int, array[int]] = {}
-        """All slots of each series that has a slot other than its number. An array: a series may have hundreds."""
+        self._elsewhere = SeriesSlots()
+        """Slots of series, apart from the one that is a series' number. That one may be gone while others live."""
         self._numbers = SeriesNumbers()
         self._index = LabelIndex()
         self._shapes = ShapeIndex()
@@ -129,8 +130,8 @@ class SeriesTable:
 
     def _series(self, numbers: Sequence[int]) -> Iterator[Series | None]:
         """Yield the series of some numbers. None for one whose layout was removed."""
-        slots = [self._elsewhere.get(number, (number,))[0] for number in numbers]
-        places = [(slot, self._at(slot)) for slot in slots]
+        slots, _ = self._slots(np.array(numbers, dtype=np.int64))
+        places = [(slot, self._at(slot)) for slot in slots[: len(numbers)].tolist()]
         wanted = Counter(placed.base for _, placed in places if placed)
         whole: dict[int, Sequence[Series]] = {}
         for slot, placed in places:
@@ -173,9 +174,8 @@ class SeriesTable:
                 self._post(series, own[mine], found.hashes[mine], new[mine])
         self._count += int(new.sum())
         if members is not None:
-            for slot in np.flatnonzero((members != NONE) & (members != own)).tolist():
-                number = int(members[slot])
-                self._elsewhere.setdefault(number, array("q", (number,))).append(placed.base + slot)
+            further = (members != NONE) & (members != own)
+            self._elsewhere.add(members[further], own[further])
         self._metadata.update(layout.metadata)
         return block
 
@@ -207,10 +207,11 @@ class SeriesTable:
             index -= 1
         del self._order[index], self._starts[index], self._ends[index]
         numbers = placed.numbers()
-        gone = numbers != NONE
-        if self._elsewhere:
-            for position in np.flatnonzero(gone).tolist():
-                gone[position] = not self._live_on(int(numbers[position]), placed, placed.base + position)
+        gone = (numbers != NONE) & ~self._living(numbers)
+        if placed.members is not None:
+            own = np.arange(placed.base, placed.base + len(numbers))
+            further = int(np.count_nonzero((numbers != NONE) & (numbers != own)))
+            self._elsewhere.gone(further, lambda slots: self._locate(slots) >= 0)
         self._count -= int(gone.sum())
         names: set[str] = set()
         posted = []
@@ -242,21 +243,12 @@ class SeriesTable:
         self._index.remove(None, total, self._living)
         self._numbers.gone(total, self._living)
 
-    def _live_on(self, number: int, placed: _Placed, slot: int) -> bool:
-        """Remove a slot from a series. Return whether the series has other slots."""
-        slots = self._elsewhere.get(number)
-        if slots is None:
-            return False
-        slots.remove(slot)
-        if not slots or (len(slots) == 1 and slots[0] == number):
-            del self._elsewhere[number]
-        return bool(slots)
-
     def _living(self, numbers: IntArray) -> BoolArray:
         """Return a mask, in the shape of `numbers`, of the series that still exist."""
-        living = self._locate(numbers) >= 0
-        if self._elsewhere:
-            living |= self._moved(numbers)
+        living: BoolArray = self._locate(numbers) >= 0
+        if len(self._elsewhere):
+            places, slots = self._elsewhere.of(numbers)
+            living[places[self._locate(slots) >= 0]] = True
         return living
 
     def _locate(self, slots: IntArray) -> IntArray:
@@ -265,12 +257,6 @@ class SeriesTable:
             return np.full(len(slots), -1)
         index = np.searchsorted(np.array(self._starts), slots, side="right") - 1
         return np.where(slots < np.array(self._ends)[index], index, -1)
-
-    def _moved(self, numbers: IntArray) -> BoolArray:
-        """Return a mask of the numbers whose series has other slots than that one."""
-        moved = np.sort(np.fromiter(self._elsewhere, np.int64, len(self._elsewhere)))
-        found: BoolArray = moved[np.minimum(np.searchsorted(moved, numbers), len(moved) - 1)] == numbers
-        return found
 
     def count_series(self, numbers: Iterable[int]) -> int:
         """Return how many series some blocks have together."""
@@ -327,16 +313,26 @@ class SeriesTable:
         The first n slots are the first slots of the series. The places are indexes of the returned slots, by the
         series' position in `ids`.
         """
-        more: dict[int, tuple[int, ...]] = {}
-        if not self._elsewhere or not len(ids):
-            return ids, more
-        slots = ids.tolist()
-        for place in np.flatnonzero(self._moved(ids)).tolist():
-            slots[place], *others = self._elsewhere[slots[place]]
-            if others:
-                more[place] = (place, *range(len(slots), len(slots) + len(others)))
-                slots += others
-        return np.array(slots, dtype=np.int64), more
+        if not len(self._elsewhere) or not len(ids):
+            return ids, {}
+        places, further = self._elsewhere.of(ids)
+        there = self._locate(further) >= 0
+        places, further = places[there], further[there]
+        if not len(places):
+            return ids, {}
+        # The slot that is the series' number may be gone. Then the first of the others takes its place.
+        series, first = np.unique(places, return_index=True)
+        moved = self._locate(ids[series]) < 0
+        slots = ids.copy()
+        slots[series[moved]] = further[first[moved]]
+        places, further = np.delete(places, first[moved]), np.delete(further, first[moved])
+        series, starts = np.unique(places, return_index=True)
+        bounds = (np.append(starts, len(places)) + len(ids)).tolist()
+        more = {
+            place: (place, *range(start, end))
+            for place, start, end in zip(series.tolist(), bounds[:-1], bounds[1:], strict=True)
+        }
+        return np.concatenate((slots, further)), more
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from collectors.exposition.interner import Interner
 from collectors.exposition.packed_series import packed
 from collectors.samples import Labels, Layout, Series, View, labels_of
-from controlplane.metrics.series import shape_index
+from controlplane.metrics.series import series_slots, shape_index
 from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.series.index import accepted_values
 from controlplane.metrics.series.layout_series import series_of
@@ -106,6 +105,7 @@ def single_entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPat
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_table_with_shared_shapes_says_what_one_of_single_entries_says(seed: int, single_entries: pytest.MonkeyPatch):
+    single_entries.setattr(series_slots, "RECENT", 10)
     rng = random.Random(seed)
     table, other = SeriesTable(), SeriesTable()
     held, most = dict[int, Description](), 0
@@ -113,6 +113,8 @@ def test_a_table_with_shared_shapes_says_what_one_of_single_entries_says(seed: i
         layout = random_page(rng)
         positions = len(layout.raw) + len(layout.views)
         refused = tuple(rng.sample(range(positions), 2)) if rng.random() < 0.05 else ()
+        if layout.raw[-1] == layout.raw[0]:  # a store refuses what comes twice
+            refused = (*refused, len(layout.raw) - 1)
         held[number] = description = Description(number, "t", layout, refused)
         single_entries.setattr(shape_index, "SHARED", NEVER)
         other.add(description)
@@ -132,7 +134,7 @@ def test_a_table_with_shared_shapes_says_what_one_of_single_entries_says(seed: i
             assert table.count_series(counted) == other.count_series(counted)
     assert most > 2
     table.remove(list(held))
-    assert (len(table), table._elsewhere, table._index.names()) == (0, {}, [])
+    assert (len(table), len(table._elsewhere), table._index.names()) == (0, 0, [])
     assert (table._shapes._groups, table._shapes._lists, table._shapes._anchors) == ({}, {}, {})
 
 
@@ -324,7 +326,8 @@ def test_a_target_that_comes_while_the_disk_is_full_is_found(tmp_path: Path, mon
     assert fleet.store.space.paused == ""
     fleet.close()
     fleet.open()
-    found = Follower(fleet.folder)
-    assert sorted(chain.from_iterable(planned(found.table, SELECTORS[3]))) != []
-    found.close()
+    follower = Follower(fleet.folder)
+    for reader in (fleet.store, follower):
+        assert series_model.read(reader, "m1", *EVERYTHING) == there
+    follower.close()
     fleet.close()
