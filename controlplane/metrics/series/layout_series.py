@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collectors.exposition.packed_series import Pair, SeriesList, ViewList
+from collectors.exposition.interner import Interner
+from collectors.exposition.packed_series import LEAST, Pair, SeriesList, ViewList, packed
 from collectors.samples import METRIC_NAME, FloatArray, Labels, Layout, Series, View
 from controlplane.metrics.arrays import BoolArray, IntArray
 
@@ -21,6 +22,16 @@ class Reads(NamedTuple):
     factors: FloatArray
     sums: dict[int, tuple[int, ...]]
     """All columns of each position that is a sum of several, by index into the arrays."""
+
+
+def compact(layout: Layout, interner: Interner) -> Layout:
+    """Return a layout with its series packed: the table keeps it until its rows expire. Rules' layouts are not packed.
+
+    `interner` shares parts with other layouts.
+    """
+    if isinstance(layout.raw, SeriesList) or len(layout.raw) < LEAST:
+        return layout
+    return packed(layout, interner)
 
 
 def positions_of(layout: Layout) -> int:

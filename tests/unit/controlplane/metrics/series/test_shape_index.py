@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from collectors.exposition.interner import Interner
-from collectors.exposition.packed_series import packed
+from collectors.exposition.packed_series import SeriesList, packed
 from collectors.samples import Labels, Layout, Series, View, labels_of
+from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.series import series_slots, shape_index
 from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.series.index import accepted_values
@@ -331,3 +332,44 @@ def test_a_target_that_comes_while_the_disk_is_full_is_found(tmp_path: Path, mon
         assert series_model.read(reader, "m1", *EVERYTHING) == there
     follower.close()
     fleet.close()
+
+
+def test_layouts_of_rules_are_kept_packed_and_go_on_with_their_rows(tmp_path: Path):
+    fleet = Fleet(tmp_path / "store")
+    layout = Layout(tuple(Series("r", labels_of({"pod": f"p{n}"})) for n in range(20)))
+    few = Layout(layout.raw[:3])
+    for one in (layout, layout, few, layout):
+        fleet.scrape("rule", one, rows=2)
+    first, last = (fleet.store.table.layout_of(block) for block in fleet.store.table.blocks.values())
+    assert isinstance(first.raw, SeriesList)
+    assert first.raw == layout.raw
+    assert last is few
+    assert fleet.store.stats().blocks == 2
+    assert {len(samples) for samples in series_model.read(fleet.store, "r", *EVERYTHING).values()} == {8, 6}
+    fleet.close()
+
+
+def test_further_slots_are_found_before_and_after_they_are_sorted_in(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(series_slots, "RECENT", 4)
+    slots, gone = series_slots.SeriesSlots(), set[int]()
+
+    def living(some: IntArray) -> BoolArray:
+        return ~np.isin(some, list(gone))
+
+    def of(*numbers: int) -> dict[int, list[int]]:
+        places, found = slots.of(np.array(numbers, dtype=np.int64))
+        return {n: found[places == place].tolist() for place, n in enumerate(numbers)}
+
+    slots.add(np.array([3, 1]), np.array([10, 11]))
+    assert of(1, 2, 3) == {1: [11], 2: [], 3: [10]}
+    slots.add(np.array([1, 2, 3]), np.array([12, 13, 14]))
+    slots.add(np.array([1]), np.array([15]))
+    assert (of(3, 1, 2), len(slots)) == ({3: [10, 14], 1: [11, 12, 15], 2: [13]}, 6)
+    gone |= {10, 11}
+    slots.gone(2, living)
+    assert len(slots) == 6  # too few are gone for the work
+    gone |= {12, 13, 14}
+    slots.gone(3, living)
+    assert (of(1, 2, 3), len(slots)) == ({1: [15], 2: [], 3: []}, 1)
+    slots.gone(1, living)
+    assert (of(1), len(slots)) == ({1: []}, 0)
