@@ -12,6 +12,9 @@ import numpy as np
 
 from controlplane.metrics.arrays import BoolArray, IntArray
 
+NONE = -1
+"""Number that stands for no series and for no slot."""
+
 RECENT = 4096
 """Pairs that are kept apart before they are sorted in, or an eighth of all pairs if that is more. Chosen."""
 
@@ -57,6 +60,20 @@ class SeriesSlots:
         places, found = np.concatenate(at), np.concatenate(slots)
         order = np.argsort(places, kind="stable")
         return places[order], found[order]
+
+    def last(self, numbers: IntArray) -> IntArray:
+        """Return the greatest further slot of each of some series `numbers` [n]: int64 of shape [n]. NONE without one.
+
+        It is the one that lives longest where layouts expire in their order.
+        """
+        self._settle()
+        found = np.full(len(numbers), NONE)
+        for pairs in (self._sorted, self._recent):
+            at = np.searchsorted(pairs.numbers, numbers, side="right") - 1
+            there = at >= 0
+            there[there] = pairs.numbers[at[there]] == numbers[there]
+            found[there] = pairs.slots[at[there]]
+        return found
 
     def _settle(self) -> None:
         """Sort the new pairs in."""

@@ -2,7 +2,8 @@
 
 A series has one or more slots. A slot is `factor * sum(columns)` of one block. Its number is the block's first number
 plus its position in the layout. The number of a series is that of its first slot. So for nearly all series the table
-only keeps a hash and places in the label index, some 50 bytes. Names, labels and columns are in the layout.
+keeps nothing: names, labels and columns are in the layout, and its list of series has one entry (see shape_index.py).
+Of any other series it keeps a hash and places in the label index, some 50 bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from controlplane.metrics.series.layout_series import (
 from controlplane.metrics.series.matchers import Matcher
 from controlplane.metrics.series.plan import ReadPlan, Slots
 from controlplane.metrics.series.series_numbers import SeriesNumbers
-from controlplane.metrics.series.series_slots import SeriesSlots
+from controlplane.metrics.series.series_slots import NONE, SeriesSlots
 from controlplane.metrics.series.shape_index import ShapeIndex
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.eras import Eras
@@ -47,8 +48,6 @@ WHOLE = 8
 """Part of a layout's series, as 1 / WHOLE, from which on all of them are read: one alone takes ten times as long."""
 WIDE = 2**31
 """Numbers from here on take eight bytes."""
-NONE = -1
-"""Number that stands for no series."""
 
 
 class Found(NamedTuple):
@@ -130,8 +129,7 @@ class SeriesTable:
 
     def _series(self, numbers: Sequence[int]) -> Iterator[Series | None]:
         """Yield the series of some numbers. None for one whose layout was removed."""
-        slots, _ = self._slots(np.array(numbers, dtype=np.int64))
-        places = [(slot, self._at(slot)) for slot in slots[: len(numbers)].tolist()]
+        places = [(slot, self._at(slot)) for slot in self._slot_of(np.array(numbers, dtype=np.int64)).tolist()]
         wanted = Counter(placed.base for _, placed in places if placed)
         whole: dict[int, Sequence[Series]] = {}
         for slot, placed in places:
@@ -245,11 +243,21 @@ class SeriesTable:
 
     def _living(self, numbers: IntArray) -> BoolArray:
         """Return a mask, in the shape of `numbers`, of the series that still exist."""
-        living: BoolArray = self._locate(numbers) >= 0
-        if len(self._elsewhere):
-            places, slots = self._elsewhere.of(numbers)
-            living[places[self._locate(slots) >= 0]] = True
-        return living
+        found: BoolArray = self._locate(self._slot_of(numbers)) >= 0
+        return found
+
+    def _slot_of(self, numbers: IntArray) -> IntArray:
+        """Return an existing slot of each series, in the shape of `numbers`. Of a removed series, any slot."""
+        slots = numbers.copy()
+        if not len(self._elsewhere):
+            return slots
+        left = np.flatnonzero(self._locate(slots) < 0)
+        slots[left] = self._elsewhere.last(numbers[left])
+        left = left[(slots[left] != NONE) & (self._locate(slots[left]) < 0)]
+        places, further = self._elsewhere.of(numbers[left])
+        there = self._locate(further) >= 0
+        slots[left[places[there]]] = further[there]
+        return slots
 
     def _locate(self, slots: IntArray) -> IntArray:
         """Return the index in `_order` of each slot's layout, in the shape of `slots`. -1 if the layout was removed."""

@@ -365,6 +365,7 @@ def test_further_slots_are_found_before_and_after_they_are_sorted_in(monkeypatch
     slots.add(np.array([1, 2, 3]), np.array([12, 13, 14]))
     slots.add(np.array([1]), np.array([15]))
     assert (of(3, 1, 2), len(slots)) == ({3: [10, 14], 1: [11, 12, 15], 2: [13]}, 6)
+    assert slots.last(np.array([0, 1, 2, 3, 4])).tolist() == [-1, 15, 13, 14, -1]
     gone |= {10, 11}
     slots.gone(2, living)
     assert len(slots) == 6  # too few are gone for the work
