@@ -103,12 +103,12 @@ class _Pairs:
         return cls(numbers[order], np.concatenate([pairs.slots for pairs in some])[order])
 
     def where(self, living: Callable[[IntArray], BoolArray]) -> _Pairs:
-        """Return the pairs whose slots exist."""
+        """Return the pairs whose slots exist. `living` returns a mask of the slots [n] that do."""
         kept = living(self.slots)
         return _Pairs(self.numbers[kept], self.slots[kept])
 
     def of_numbers(self, wanted: IntArray) -> tuple[IntArray, IntArray]:
-        """Return indexes into `wanted` and the slots of these numbers."""
+        """Return indexes into `wanted` [n], and the slots of these numbers; both int64 of shape [slots]."""
         first = np.searchsorted(self.numbers, wanted)
         counts = np.searchsorted(self.numbers, wanted, side="right") - first
         places = np.repeat(np.arange(len(wanted)), counts)
