@@ -1,7 +1,6 @@
 """The label index: the ids of the series that have a label value.
 
-It is changed and read under the store's lock. Postings are lists of series ids in increasing order, because new ids are
-always greater.
+It is changed and read under the store's lock. Postings are lists of series ids, nearly all in increasing order.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ class LabelIndex:
         """How many ids of a posting are gone, by label pair; None: of all."""
 
     def add(self, pair: tuple[str, str], ids: IntArray) -> None:
-        """Add series with a label pair. `ids` [n] ascend, and are greater than all earlier ids of that pair."""
+        """Add series with a label pair. `ids` [n] ascend, and the pair has none of them yet."""
         values = self._postings.setdefault(pair[0], {})
         values[pair[1]] = _extended(values.get(pair[1]), ids)
 
     def add_all(self, ids: IntArray) -> None:
-        """Add series to the list of all. `ids` [n] ascend, and are greater than all earlier ids."""
+        """Add series to the list of all. `ids` [n] ascend, and the list has none of them yet."""
         self._all = _extended(self._all, ids)
 
     def remove(self, pair: tuple[str, str] | None, count: int, living: Callable[[IntArray], BoolArray]) -> None:
@@ -96,7 +95,7 @@ class LabelIndex:
                 mine = _union([postings[value] for value in values if value in postings])
                 chosen = mine if chosen is None else chosen[_contained(chosen, mine)]
         if chosen is None:
-            chosen = np.array(self._all, dtype=np.int64)
+            chosen = _union([self._all])
         for others in excluding:
             if len(chosen) and others:
                 chosen = chosen[~_contained(chosen, _union(others))]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
-from collectors.exposition.packed_series import Pair, SeriesList, ViewList
+from collectors.exposition.interner import Interner
+from collectors.exposition.packed_series import LEAST, Pair, SeriesList, ViewList, packed
 from collectors.samples import METRIC_NAME, FloatArray, Labels, Layout, Series, View
-from controlplane.metrics.arrays import IntArray
+from controlplane.metrics.arrays import BoolArray, IntArray
 
 
 class Reads(NamedTuple):
@@ -21,6 +22,16 @@ class Reads(NamedTuple):
     factors: FloatArray
     sums: dict[int, tuple[int, ...]]
     """All columns of each position that is a sum of several, by index into the arrays."""
+
+
+def compact(layout: Layout, interner: Interner) -> Layout:
+    """Return a layout with its series packed: the table keeps it until its rows expire. Rules' layouts are not packed.
+
+    `interner` shares parts with other layouts.
+    """
+    if isinstance(layout.raw, SeriesList) or len(layout.raw) < LEAST:
+        return layout
+    return packed(layout, interner)
 
 
 def positions_of(layout: Layout) -> int:
@@ -45,15 +56,39 @@ def names_of(layout: Layout) -> set[str]:
     return _names(raw) | _names(viewed)
 
 
-def by_pair(layout: Layout) -> Iterator[tuple[Pair, IntArray]]:
-    """Yield each label pair, `__name__` included, with the positions of its series: ascending int64 of shape [n].
-
-    A pair that both raw series and views have comes twice, first for the raw series.
-    """
+def lists_of(layout: Layout) -> Iterator[tuple[int, Sequence[Series]]]:
+    """Yield the layout's lists of series, raw ones first, each with the position of its first series."""
     raw, viewed = _parts(layout)
-    yield from _by_pair(raw)
-    for pair, positions in _by_pair(viewed):
-        yield pair, positions + len(raw)
+    yield 0, raw
+    if viewed:
+        yield len(raw), viewed
+
+
+def metrics_of(series: Sequence[Series], mine: BoolArray) -> set[str]:
+    """Return the metric names of the series of a list for which `mine` `[series]` is true."""
+    if mine.all():
+        return _names(series)
+    return {series[position].name for position in np.flatnonzero(mine).tolist()}
+
+
+def pairs_of(series: Iterable[Series]) -> Iterable[Pair]:
+    """Return the label pairs of some series, `__name__` left out where that is cheap. A pair may come twice."""
+    if isinstance(series, SeriesList):
+        return (*series.own, *series.shape.pairs)
+    return chain.from_iterable(labels for _, labels in series)
+
+
+def by_pair(series: Sequence[Series]) -> Iterator[tuple[Pair, IntArray]]:
+    """Yield each label pair, `__name__` included, with the positions of its series: ascending int64 of shape [n]."""
+    if isinstance(series, SeriesList):
+        yield from series.by_pair()
+        return
+    found: dict[Pair, list[int]] = {}
+    for position, (name, labels) in enumerate(series):
+        for pair in chain(((METRIC_NAME, name),), labels):
+            found.setdefault(pair, []).append(position)
+    for pair, positions in found.items():
+        yield pair, np.array(positions, dtype=np.int64)
 
 
 class LayoutReader:
@@ -133,15 +168,3 @@ def _viewed(views: Sequence[View]) -> Sequence[Series]:
 
 def _names(series: Sequence[Series]) -> set[str]:
     return series.names if isinstance(series, SeriesList) else {one.name for one in series}
-
-
-def _by_pair(series: Sequence[Series]) -> Iterator[tuple[Pair, IntArray]]:
-    if isinstance(series, SeriesList):
-        yield from series.by_pair()
-        return
-    found: dict[Pair, list[int]] = {}
-    for position, (name, labels) in enumerate(series):
-        for pair in chain(((METRIC_NAME, name),), labels):
-            found.setdefault(pair, []).append(position)
-    for pair, positions in found.items():
-        yield pair, np.array(positions, dtype=np.int64)

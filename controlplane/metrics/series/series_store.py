@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from collectors.exposition.interner import Interner
 from collectors.samples import FloatArray, Layout, Metadata, Series
-from controlplane.metrics.series.layout_series import names_of
+from controlplane.metrics.series.layout_series import compact, names_of
 from controlplane.metrics.series.source import WRITTEN, SeriesSource
 from controlplane.metrics.series.store_limits import StoreLimits, refused_of
 from controlplane.metrics.series.store_reader import LOCK_FREE_READS, Answer, StoreReader
@@ -43,6 +44,9 @@ BLOCK_COST = 100
 """Columns in whose time a block is forgotten that has none."""
 BREATH_S = 0.001
 """How long the lock is left to others: whoever gives it back and asks again at once would get it before them."""
+
+SHARED_BYTES = 4 * 2**20
+"""Approximate limit of the memory for parts that layouts share, of layouts that do not come packed. Chosen."""
 
 DAY_S = 86_400.0
 
@@ -68,6 +72,7 @@ class SeriesStore(StoreReader):
         self.space = space or Space()
         self.writing = threading.Lock()
         self.sources: dict[str, SeriesSource] = {}
+        self._interner = Interner(SHARED_BYTES)
         self._next_layout = 1
         self._appended = self._out_of_order = self._dropped = self._evicted = 0
         self._newest_ms: int | None = None
@@ -207,7 +212,8 @@ class SeriesStore(StoreReader):
 
     def has_room_for(self, series: Series) -> bool:
         """Return whether the limit of all series admits this one. A known series is always admitted."""
-        return self.table.id_of(series) is not None or len(self.table) < self._limits.max_series
+        with self._lock:
+            return self.table.id_of(series) is not None or len(self.table) < self._limits.max_series
 
     def describe(self, families: Mapping[str, Metadata]) -> None:
         """Add type and help of metric families that are in no layout."""
@@ -250,7 +256,8 @@ class SeriesStore(StoreReader):
         refused, writer.refused = refused_of(layout, found, self._limits, self.table, self._living(writer))
         self._dropped += len(refused)
         number, self._next_layout = self._next_layout, self._next_layout + 1
-        description = Description(number, writer.name, layout, tuple(refused), self.table.eras.current)
+        kept = compact(layout, self._interner)
+        description = Description(number, writer.name, kept, tuple(refused), self.table.eras.current)
         block = self.table.add(description, found)
         current = (w.layout.metadata for w in self.sources.values() if w.layout)
         self.table.limit_metadata(chain(current, (layout.metadata,)))

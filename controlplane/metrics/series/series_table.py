@@ -2,7 +2,8 @@
 
 A series has one or more slots. A slot is `factor * sum(columns)` of one block. Its number is the block's first number
 plus its position in the layout. The number of a series is that of its first slot. So for nearly all series the table
-only keeps a hash and places in the label index, some 50 bytes. Names, labels and columns are in the layout.
+keeps nothing: names, labels and columns are in the layout, and its list of series has one entry (see shape_index.py).
+Of any other series it keeps a hash and places in the label index, some 50 bytes.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
-from collectors.samples import METRIC_NAME, Labels, Layout, Metadata, Series
+from collectors.exposition.packed_series import SeriesList
+from collectors.samples import Labels, Layout, Metadata, Series
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.series.index import LabelIndex
 from controlplane.metrics.series.layout_series import (
     LayoutReader,
     Reads,
     by_pair,
+    lists_of,
+    metrics_of,
+    pairs_of,
     positions_of,
     series_at,
     series_of,
@@ -29,6 +35,8 @@ from controlplane.metrics.series.layout_series import (
 from controlplane.metrics.series.matchers import Matcher
 from controlplane.metrics.series.plan import ReadPlan, Slots
 from controlplane.metrics.series.series_numbers import SeriesNumbers
+from controlplane.metrics.series.series_slots import NONE, SeriesSlots
+from controlplane.metrics.series.shape_index import ShapeIndex
 from controlplane.metrics.storage.block import Block
 from controlplane.metrics.storage.eras import Eras
 from controlplane.metrics.storage.records import Description
@@ -38,8 +46,8 @@ MAX_FAMILIES = 50_000
 
 WHOLE = 8
 """Part of a layout's series, as 1 / WHOLE, from which on all of them are read: one alone takes ten times as long."""
-NONE = -1
-"""Number that stands for no series."""
+WIDE = 2**31
+"""Numbers from here on take eight bytes."""
 
 
 class Found(NamedTuple):
@@ -57,13 +65,15 @@ class _Placed:
 
     def __init__(self, base: int, block: Block, layout: Layout, members: IntArray | None) -> None:
         self.base, self.block, self.layout = base, block, layout
-        self.members = members
+        # The greatest number is below the end of the layout's slots.
+        narrow = members is not None and base + len(members) < WIDE
+        self.members = members.astype(np.int32) if members is not None and narrow else members
         """[positions] numbers of the series. None if each series has the number of its own slot."""
 
     def numbers(self) -> IntArray:
         """Return the number of each position's series: int64 of shape [positions]. NONE for a refused series."""
         if self.members is not None:
-            return self.members
+            return self.members.astype(np.int64)
         return np.arange(self.base, self.base + positions_of(self.layout))
 
 
@@ -80,10 +90,12 @@ class SeriesTable:
         """Layouts in the order of their slots."""
         self._starts, self._ends = array("q"), array("q")
         """[layouts, in that order] first slot of each layout, and the slot after its last."""
-        self._elsewhere: dict[int, tuple[int, ...]] = {}
-        """All slots of each series that has a slot other than its number."""
+        self._elsewhere = SeriesSlots()
+        """Slots of series, apart from the one that is a series' number. That one may be gone while others live."""
         self._numbers = SeriesNumbers()
         self._index = LabelIndex()
+        self._shapes = ShapeIndex()
+        """Lists of new series of shared shapes. All other series are in `_numbers` and `_index`."""
         self._next = 0
         self._count = 0
         self._metadata: dict[str, Metadata] = {}
@@ -93,7 +105,7 @@ class SeriesTable:
 
     def id_of(self, series: Series) -> int | None:
         """Return the number of a series, or None if it is not in the table."""
-        number = int(self._known([series]).numbers[0])
+        number = int(self._known([series], series.labels).numbers[0])
         return None if number == NONE else number
 
     def layout_of(self, block: Block) -> Layout:
@@ -102,21 +114,22 @@ class SeriesTable:
 
     def find(self, layout: Layout) -> Found:
         """Return the hashes and the numbers of a layout's series."""
-        return self._known(series_of(layout))
+        return self._known(series_of(layout), chain.from_iterable(pairs_of(some) for _, some in lists_of(layout)))
 
-    def _known(self, series: Sequence[Series]) -> Found:
+    def _known(self, series: Sequence[Series], pairs: Iterable[tuple[str, str]]) -> Found:
         hashes = np.fromiter(map(hash, series), np.int64, len(series))
         numbers = np.full(len(series), NONE)
         similar = list(self._numbers.find(hashes))
         for (position, number), other in zip(similar, self._series([n for _, n in similar]), strict=True):
             if other == series[position]:
                 numbers[position] = number
+        for position, number in self._shapes.find(series, pairs):
+            numbers[position] = number
         return Found(hashes, numbers)
 
     def _series(self, numbers: Sequence[int]) -> Iterator[Series | None]:
         """Yield the series of some numbers. None for one whose layout was removed."""
-        slots = [self._elsewhere.get(number, (number,))[0] for number in numbers]
-        places = [(slot, self._at(slot)) for slot in slots]
+        places = [(slot, self._at(slot)) for slot in self._slot_of(np.array(numbers, dtype=np.int64)).tolist()]
         wanted = Counter(placed.base for _, placed in places if placed)
         whole: dict[int, Sequence[Series]] = {}
         for slot, placed in places:
@@ -152,25 +165,29 @@ class SeriesTable:
         self._starts.append(self._next)
         self._next += len(own)
         self._ends.append(self._next)
-        self._index_new(layout, own, new)
-        self._numbers.add(found.hashes[new].tolist(), own[new].tolist(), self._living)
+        for at, series in lists_of(layout):
+            mine = slice(at, at + len(series))
+            all_new = bool(new[mine].all())
+            if not isinstance(series, SeriesList) or not self._shapes.add(placed.base + at, series, all_new=all_new):
+                self._post(series, own[mine], found.hashes[mine], new[mine])
         self._count += int(new.sum())
         if members is not None:
-            for slot in np.flatnonzero((members != NONE) & (members != own)).tolist():
-                number = int(members[slot])
-                self._elsewhere[number] = (*self._elsewhere.get(number, (number,)), placed.base + slot)
+            further = (members != NONE) & (members != own)
+            self._elsewhere.add(members[further], own[further])
         self._metadata.update(layout.metadata)
         return block
 
-    def _index_new(self, layout: Layout, own: IntArray, new: BoolArray) -> None:
-        every = bool(new.all())
-        self._index.add_all(own if every else own[new])
-        if not new.any():
+    def _post(self, series: Sequence[Series], numbers: IntArray, hashes: IntArray, mine: BoolArray) -> None:
+        """Add the series of a list for which `mine` is true, one by one. Arrays are `[series]`."""
+        every = bool(mine.all())
+        if not mine.any():
             return
-        for pair, positions in by_pair(layout):
-            ids = own[positions if every else positions[new[positions]]]
+        self._index.add_all(numbers[mine])
+        for pair, positions in by_pair(series):
+            ids = numbers[positions if every else positions[mine[positions]]]
             if len(ids):
                 self._index.add(pair, ids)
+        self._numbers.add(hashes[mine].tolist(), numbers[mine].tolist(), self._living)
 
     def remove(self, numbers: Iterable[int]) -> set[str]:
         """Remove blocks by layout number, and series that no other block has. Return the names of all their series."""
@@ -188,44 +205,59 @@ class SeriesTable:
             index -= 1
         del self._order[index], self._starts[index], self._ends[index]
         numbers = placed.numbers()
-        gone = numbers != NONE
-        if self._elsewhere:
-            for position in np.flatnonzero(gone).tolist():
-                gone[position] = not self._live_on(int(numbers[position]), placed, placed.base + position)
+        gone = (numbers != NONE) & ~self._living(numbers)
+        if placed.members is not None:
+            own = np.arange(placed.base, placed.base + len(numbers))
+            further = int(np.count_nonzero((numbers != NONE) & (numbers != own)))
+            self._elsewhere.gone(further, lambda slots: self._locate(slots) >= 0)
+        self._count -= int(gone.sum())
         names: set[str] = set()
-        counts: Counter[tuple[str, str]] = Counter()
-        total = int(gone.sum())
-        for pair, positions in by_pair(placed.layout):
-            if pair[0] == METRIC_NAME and (numbers[positions] != NONE).any():
-                names.add(pair[1])
-            counts[pair] += len(positions) if total == len(gone) else int(np.count_nonzero(gone[positions]))
-        if total:
-            self._count -= total
-            for pair, count in counts.items():
-                if count:
-                    self._index.remove(pair, count, self._living)
-            self._index.remove(None, total, self._living)
-            self._numbers.gone(total, self._living)
+        posted = []
+        for at, series in lists_of(placed.layout):
+            mine = slice(at, at + len(series))
+            names |= metrics_of(series, numbers[mine] != NONE)
+            if not isinstance(series, SeriesList) or not self._shapes.remove(placed.base + at, series):
+                posted.append((series, gone[mine]))
+            elif not gone[mine].all():
+                # These series have other slots. Their list is gone, so each needs an entry of its own.
+                hashes = np.fromiter(map(hash, series), np.int64, len(series))
+                self._post(series, numbers[mine], hashes, ~gone[mine])
+        self._take_out(posted)
         return names
 
-    def _live_on(self, number: int, placed: _Placed, slot: int) -> bool:
-        """Remove a slot from a series. Return whether the series has other slots."""
-        slots = self._elsewhere.get(number)
-        if slots is None:
-            return False
-        left = tuple(other for other in slots if other != slot)
-        if left and left != (number,):
-            self._elsewhere[number] = left
-        else:
-            del self._elsewhere[number]
-        return bool(left)
+    def _take_out(self, lists: Sequence[tuple[Sequence[Series], BoolArray]]) -> None:
+        """Remove the entries of single series. With each list is a mask `[series]` of those that are gone."""
+        total = sum(int(gone.sum()) for _, gone in lists)
+        if not total:
+            return
+        counts: Counter[tuple[str, str]] = Counter()
+        for series, gone in lists:
+            every = bool(gone.all())
+            for pair, positions in by_pair(series):
+                counts[pair] += len(positions) if every else int(np.count_nonzero(gone[positions]))
+        for pair, count in counts.items():
+            if count:
+                self._index.remove(pair, count, self._living)
+        self._index.remove(None, total, self._living)
+        self._numbers.gone(total, self._living)
 
     def _living(self, numbers: IntArray) -> BoolArray:
         """Return a mask, in the shape of `numbers`, of the series that still exist."""
-        living = self._locate(numbers) >= 0
-        if self._elsewhere:
-            living |= self._moved(numbers)
-        return living
+        found: BoolArray = self._locate(self._slot_of(numbers)) >= 0
+        return found
+
+    def _slot_of(self, numbers: IntArray) -> IntArray:
+        """Return an existing slot of each series, in the shape of `numbers`. Of a removed series, any slot."""
+        slots = numbers.copy()
+        if not len(self._elsewhere):
+            return slots
+        left = np.flatnonzero(self._locate(slots) < 0)
+        slots[left] = self._elsewhere.last(numbers[left])
+        left = left[(slots[left] != NONE) & (self._locate(slots[left]) < 0)]
+        places, further = self._elsewhere.of(numbers[left])
+        there = self._locate(further) >= 0
+        slots[left[places[there]]] = further[there]
+        return slots
 
     def _locate(self, slots: IntArray) -> IntArray:
         """Return the index in `_order` of each slot's layout, in the shape of `slots`. -1 if the layout was removed."""
@@ -233,12 +265,6 @@ class SeriesTable:
             return np.full(len(slots), -1)
         index = np.searchsorted(np.array(self._starts), slots, side="right") - 1
         return np.where(slots < np.array(self._ends)[index], index, -1)
-
-    def _moved(self, numbers: IntArray) -> BoolArray:
-        """Return a mask of the numbers whose series has other slots than that one."""
-        moved = np.sort(np.fromiter(self._elsewhere, np.int64, len(self._elsewhere)))
-        found: BoolArray = moved[np.minimum(np.searchsorted(moved, numbers), len(moved) - 1)] == numbers
-        return found
 
     def count_series(self, numbers: Iterable[int]) -> int:
         """Return how many series some blocks have together."""
@@ -252,12 +278,11 @@ class SeriesTable:
 
     def label_values(self, name: str) -> list[str]:
         """Return the values that a label has, unsorted."""
-        return self._index.values(name)
+        return list({*self._index.values(name), *self._shapes.values(name)})
 
     def plan(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> ReadPlan:
         """Return how to read the series that satisfy all matchers; see LabelIndex.select."""
-        ids = self._index.select(accepted)
-        ids = ids[self._living(ids)]
+        ids = self._select(accepted)
         slots, more = self._slots(ids)
         order = np.argsort(slots, kind="stable")
         ordered = slots[order]
@@ -283,22 +308,39 @@ class SeriesTable:
             labels = [labels[n] for n in place.tolist()]
         return ReadPlan.of(labels, np.arange(len(ids)), more, Slots(block, column, factor, sums, self.blocks))
 
+    def _select(self, accepted: Sequence[tuple[Matcher, frozenset[str]]]) -> IntArray:
+        """Return the sorted numbers of the series that satisfy all matchers: int64 of shape [series]."""
+        ids = self._index.select(accepted)
+        ids = ids[self._living(ids)]
+        more = self._shapes.select([(m.name, values, m.matches("")) for m, values in accepted])
+        return np.sort(np.concatenate((ids, more)), kind="stable") if len(more) else ids
+
     def _slots(self, ids: IntArray) -> tuple[IntArray, dict[int, tuple[int, ...]]]:
         """Return the slots of series `ids` [n], and the places of the slots of each series that has several.
 
         The first n slots are the first slots of the series. The places are indexes of the returned slots, by the
         series' position in `ids`.
         """
-        more: dict[int, tuple[int, ...]] = {}
-        if not self._elsewhere or not len(ids):
-            return ids, more
-        slots = ids.tolist()
-        for place in np.flatnonzero(self._moved(ids)).tolist():
-            slots[place], *others = self._elsewhere[slots[place]]
-            if others:
-                more[place] = (place, *range(len(slots), len(slots) + len(others)))
-                slots += others
-        return np.array(slots, dtype=np.int64), more
+        if not len(self._elsewhere) or not len(ids):
+            return ids, {}
+        places, further = self._elsewhere.of(ids)
+        there = self._locate(further) >= 0
+        places, further = places[there], further[there]
+        if not len(places):
+            return ids, {}
+        # The slot that is the series' number may be gone. Then the first of the others takes its place.
+        series, first = np.unique(places, return_index=True)
+        moved = self._locate(ids[series]) < 0
+        slots = ids.copy()
+        slots[series[moved]] = further[first[moved]]
+        places, further = np.delete(places, first[moved]), np.delete(further, first[moved])
+        series, starts = np.unique(places, return_index=True)
+        bounds = (np.append(starts, len(places)) + len(ids)).tolist()
+        more = {
+            place: (place, *range(start, end))
+            for place, start, end in zip(series.tolist(), bounds[:-1], bounds[1:], strict=True)
+        }
+        return np.concatenate((slots, further)), more
 
     @property
     def metadata(self) -> Mapping[str, Metadata]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from collectors.samples import Layout, Series
 from controlplane.metrics.series.layout_series import series_of
-from controlplane.metrics.series.series_table import NONE, Found, SeriesTable
+from controlplane.metrics.series.series_slots import NONE
+from controlplane.metrics.series.series_table import Found, SeriesTable
 
 
 @dataclass(frozen=True)

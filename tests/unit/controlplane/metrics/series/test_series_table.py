@@ -15,8 +15,9 @@ from collectors.samples import Labels, Layout, Series, View
 from controlplane.metrics.arrays import BoolArray, IntArray
 from controlplane.metrics.series import index as indexing
 from controlplane.metrics.series import plans as planning
-from controlplane.metrics.series import series_numbers, series_table
+from controlplane.metrics.series import series_numbers, series_slots, series_table
 from controlplane.metrics.series.index import LabelIndex, accepted_values
+from controlplane.metrics.series.layout_series import series_of
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.plan import ReadPlan
 from controlplane.metrics.series.plans import Plans
@@ -69,7 +70,12 @@ def planned(table: SeriesTable, selector: tuple[Matcher, ...]) -> ReadPlan:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_table_that_lived_is_like_one_made_anew(seed: int, monkeypatch: pytest.MonkeyPatch):
-    for module, name, value in ((packed_series, "LEAST", 1), (series_numbers, "RECENT", 10), (indexing, "FEW", 3)):
+    for module, name, value in (
+        (packed_series, "LEAST", 1),
+        (series_numbers, "RECENT", 10),
+        (series_slots, "RECENT", 10),
+        (indexing, "FEW", 3),
+    ):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(series_table, "WHOLE", 1 + seed)  # few layouts are read whole, or nearly all
     rng = random.Random(seed)
@@ -97,12 +103,13 @@ def test_a_table_that_lived_is_like_one_made_anew(seed: int, monkeypatch: pytest
                 assert content(planned(table, selector)) == content(planned(fresh, selector))
             # What is gone is forgotten on the way: there is no more of it than of what lives.
             assert len(table._numbers) <= 20 + 2 * len(table)
+            assert len(table._elsewhere) <= 20 + 2 * sum(len(series_of(kept.layout)) for kept in held.values())
             assert len(table._index._all) <= 3 + 2 * len(table)
             assert sum(map(len, table._index._postings["__name__"].values())) <= 2 * len(table) + 3 * 16
     assert table.remove(list(held)) != set()
     assert (len(table), len(table.blocks)) == (0, 0)
     assert table._index.names() == []
-    assert (dict(table._index._gone), table._elsewhere, table._order, list(table._starts)) == ({}, {}, [], [])
+    assert (dict(table._index._gone), len(table._elsewhere), table._order, list(table._starts)) == ({}, 0, [], [])
 
 
 def test_series_whose_hashes_meet_are_told_apart():

@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from collectors.exposition import packed_series
+from collectors.exposition.interner import Interner
+from collectors.exposition.packed_series import packed
 from collectors.samples import Labels, Layout, Series, View
+from controlplane.metrics.series import shape_index
 from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.series.store_reader import StoreReader
@@ -46,12 +50,15 @@ def layouts_of(source: str) -> list[Layout]:
 class Timeline:
     """One store and its model. Every source has times of its own, so that no two samples of a series coincide."""
 
-    def __init__(self, seed: int, folder: Path | None, steps: int = 0) -> None:
-        """`steps` is how often the clock is set, beside sixty scrapes."""
+    def __init__(self, seed: int, folder: Path | None, steps: int = 0, *, pack: bool = False) -> None:
+        """`steps` is how often the clock is set, beside sixty scrapes. `pack` packs the layouts."""
         self.random, self.steps = random.Random(seed), steps
         self.latest = START
         self.model, self.folder, self.generation = Model(), folder, 0
         self.layouts = {source: layouts_of(source) for source in SOURCES}
+        if pack:
+            interner = Interner()
+            self.layouts = {s: [packed(layout, interner) for layout in some] for s, some in self.layouts.items()}
         self.now, self.turned = START, START
         self.store = self.opened()
         self.tidy = Tidy(self.store)
@@ -223,6 +230,26 @@ def test_a_store_in_files_says_what_the_model_says(
     assert isinstance(space, Folder)
     assert_accounts_hold(timeline.store, space)
     assert not space.paused
+    assert caplog.messages == []
+    timeline.close()
+
+
+@pytest.mark.parametrize(("seed", "steps"), [*((n, 0) for n in range(200, 206)), *((n, 6) for n in range(206, 209))])
+def test_sources_that_share_the_shape_of_their_series_say_what_the_model_says(
+    seed: int, steps: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(packed_series, "LEAST", 1)
+    monkeypatch.setattr(shape_index, "SHARED", seed % 2)
+    timeline = Timeline(seed, tmp_path / "store-0", steps, pack=True)
+    most = 0
+    for _ in range(60):
+        timeline.step()
+        timeline.check()
+        most = max(most, len(timeline.store.table._shapes._anchors))
+    timeline.crash()
+    timeline.check()
+    timeline.check_everything()
+    assert most > 0
     assert caplog.messages == []
     timeline.close()
 
