@@ -25,6 +25,8 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/controlplane demo $(ARGS)
 
+# Hundreds of tests start a process of their own, and each would compile the whole project where the shell forbids bytecode.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup
@@ -14,6 +15,9 @@ from promql.tokens import tokenize
 
 MAX_S = 15 * 60.0
 """Upper bound of a lookback, in seconds (chosen). A rule over days would otherwise keep yesterday's alert for days."""
+
+_CACHED_EXPRESSIONS, _CACHED_LENGTH = 4096, 10_000
+"""Number of expressions that a reload does not read again, and the length in characters of the longest of them."""
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _INFO = re.compile(r"[_:]info$")
@@ -48,12 +52,17 @@ def lookbacks(groups: Sequence[RuleGroup], interval_s: float = 0.0) -> dict[str,
 
 
 def _lookback(expr: str, group: str, recorded: Mapping[str, list[_Recorded]], seen: frozenset[str]) -> float:
-    longest = max(_ranges(expr), default=0.0)
+    longest = _longest(expr) if len(expr) <= _CACHED_LENGTH else _longest.__wrapped__(expr)
     read = {name for name in _NAME.findall(expr) if name in recorded} - seen
     for made in (made for name in read for made in recorded[name]):
         wait_s = 0.0 if made.group == group else made.interval_s
         longest = max(longest, wait_s + _lookback(made.expr, made.group, recorded, seen | read))
     return longest
+
+
+@lru_cache(maxsize=_CACHED_EXPRESSIONS)
+def _longest(expr: str) -> float:
+    return max(_ranges(expr), default=0.0)
 
 
 def _ranges(expr: str) -> Iterator[float]:

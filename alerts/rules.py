@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,6 +28,8 @@ from promql.parser import parse_tree
 
 _METRIC_NAME = re.compile(r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
 _LABEL_NAME = re.compile(r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+_CACHED_EXPRESSIONS, _CACHED_LENGTH = 4096, 10_000
+"""Number of expressions that a reload does not parse again, and the length in characters of the longest of them."""
 _VECTOR_TYPES = ("AggregateExpr", "VectorSelector", "BinaryExpr", "Call", "ParenExpr", "UnaryExpr", "NumberLiteral")
 
 
@@ -218,9 +221,14 @@ def check_expr(expr: str) -> None:
     """Raise ValueError unless `expr` is PromQL and returns an instant vector or a scalar, as a rule needs."""
     if not expr.strip():
         raise ValueError("expr is empty")
-    kind = type(parse_tree(expr)).__name__
+    kind = _kind(expr) if len(expr) <= _CACHED_LENGTH else _kind.__wrapped__(expr)
     if kind not in _VECTOR_TYPES:
         raise ValueError(f"expr is a {kind}; a rule needs an instant vector or a scalar")
+
+
+@lru_cache(maxsize=_CACHED_EXPRESSIONS)
+def _kind(expr: str) -> str:
+    return type(parse_tree(expr)).__name__
 
 
 def _group(item: Place, file: str, faults: Faults, unused: Iterable[str]) -> RuleGroup:

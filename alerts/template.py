@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from alerts.errors import TemplateError
@@ -24,6 +25,9 @@ VARIABLES = ("$labels", "$externalLabels", "$externalURL", "$value")
 
 MAX_QUERIES = 500
 """Maximum number of queries in the templates of a rule in one evaluation. Chosen: one for each of many hosts."""
+
+_CACHED, _CACHED_LENGTH = 4096, 10_000
+"""Number of texts that a reload does not parse again, and the length in characters of the longest of them."""
 
 _NAMES = frozenset((*FUNCTIONS, *SITUATED))
 
@@ -66,13 +70,19 @@ class Surroundings:
     answers: Answers = field(default_factory=Answers, compare=False)
 
 
+@lru_cache(maxsize=_CACHED)
+def _parsed(text: str) -> Parsed:
+    return parse(text, _NAMES, VARIABLES)
+
+
 class Template:
     """One parsed template."""
 
     def __init__(self, text: str) -> None:
         """Parse a text. Raises TemplateError, which quotes the wrong part."""
         self.text = text
-        self._parsed: Parsed | None = parse(text, _NAMES, VARIABLES) if "{{" in text else None
+        parsed = _parsed if len(text) <= _CACHED_LENGTH else _parsed.__wrapped__
+        self._parsed: Parsed | None = parsed(text) if "{{" in text else None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and self.text == other.text

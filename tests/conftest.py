@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,22 @@ def pytest_report_header() -> str:
     """Return a line that names the Prometheus with which the tests compare."""
     newer = NEWER.is_dir()
     return f"prometheus: {'from deploy/newer-prometheus.sh' if newer else 'of this machine, perhaps not Prometheus 3'}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Set aside the objects of 20,000 collected tests, which live until the end.
+
+    Each file of tests ends with a full garbage collection. It took 0.5 s of CPU while it looked at them too.
+    """
+    gc.disable()
+    try:
+        result = yield
+    finally:
+        gc.enable()
+    gc.collect()
+    gc.freeze()
+    return result
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -13,6 +13,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +36,9 @@ RUNBOOKS = "docs/runbooks"
 """Default place of the runbook pages, for a host without an address that serves them."""
 UNITS = ("seconds", "fraction", "ratio", "celsius", "count", "usd")
 """Units of variables. A `fraction` lies in (0, 1]; a `ratio` is any number from 0. Only `seconds` accepts durations."""
+
+CACHED_PACKS = 64
+"""Number of packs with their values filled in that are kept, so that a reload reads only those whose values differ."""
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
@@ -109,14 +113,20 @@ def _filled(
     name: str, overrides: Mapping[str, Threshold], options: PackOptions, texts: Mapping[str, str]
 ) -> tuple[RuleGroup, ...]:
     """Return the groups of a pack. `texts` are further placeholders."""
-    fields = _read(name)
-    variables = _override(_variables(fields["variables"]), overrides)
-    _fill(fields["groups"], variables, {"runbooks": options.runbooks.rstrip("/"), **texts})
-    groups = read_groups(fields["groups"], f"builtin:{name}")
+    variables = _override({v.name: v for v in pack_variables(name)}, overrides)
+    further = {"runbooks": options.runbooks.rstrip("/"), **texts}
     return tuple(
         replace(group, rules=tuple(_tuned(rule, options.owner(name), options.no_data) for rule in group.rules))
-        for group in groups
+        for group in _groups(name, tuple(variables.values()), tuple(further.items()))
     )
+
+
+@lru_cache(maxsize=CACHED_PACKS)
+def _groups(name: str, variables: tuple[Variable, ...], texts: tuple[tuple[str, str], ...]) -> tuple[RuleGroup, ...]:
+    """Return the groups of a pack with these values, before its rules get owners and policies."""
+    place = _read(name)["groups"]
+    _fill(place, {variable.name: variable for variable in variables}, dict(texts))
+    return read_groups(place, f"{PREFIX}{name}")
 
 
 def _tuned(rule: Rule, owner: str, no_data: Mapping[str, NoData]) -> Rule:
@@ -143,11 +153,13 @@ def expanded(sources: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _included(pack: str) -> list[str]:
+@cache
+def _included(pack: str) -> tuple[str, ...]:
     fields = _read(pack) if pack in BUILTIN else {}
-    return [item.text() for item in fields["includes"].items()] if "includes" in fields else []
+    return tuple(item.text() for item in fields["includes"].items()) if "includes" in fields else ()
 
 
+@cache
 def pack_variables(name: str) -> tuple[Variable, ...]:
     """Return a built-in pack's variables with defaults, in the pack's order. Raises RuleError for an unknown pack."""
     return tuple(_variables(_read(name)["variables"]).values())
@@ -208,9 +220,15 @@ def no_data_faults(sources: Iterable[str], names: Iterable[str]) -> list[NoDataE
     if not wanted:
         return []
     packs = [source.removeprefix(PREFIX) for source in expanded(sources)]
-    groups = (group for pack in packs if pack in BUILTIN for group in load_pack(pack, options=EXAMPLE))
-    known = {rule.alert for group in groups for rule in group.rules if isinstance(rule, AlertingRule)}
+    known = {alert: None for pack in packs if pack in BUILTIN for alert in _alerts(pack)}
     return [_unknown_alert(name, known) for name in wanted if name not in known]
+
+
+@cache
+def _alerts(pack: str) -> tuple[str, ...]:
+    """Return the names of a pack's alerts."""
+    groups = load_pack(pack, options=EXAMPLE)
+    return tuple(rule.alert for group in groups for rule in group.rules if isinstance(rule, AlertingRule))
 
 
 def _unknown_alert(name: str, known: Iterable[str]) -> NoDataError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -203,11 +204,19 @@ def _check_source(where: str, metric: Metric, engine: Engine, source: CatalogueS
 
 
 def load_catalogue(path: Path | None = None) -> Catalogue:
-    """Load and check the catalogue at `path` (None: the packaged one).
+    """Load and check the catalogue at `path` (None: the packaged one, which a process reads once).
 
     Raises CatalogueError, which names the file and the entry.
     """
-    resource = path or resources.files("collectors.catalogue") / "catalogue.yaml"
+    return _packaged() if path is None else _load(path)
+
+
+@cache
+def _packaged() -> Catalogue:
+    return _load(resources.files("collectors.catalogue") / "catalogue.yaml")
+
+
+def _load(resource: Path | Traversable) -> Catalogue:
     try:
         data = load_values(resource.read_text(encoding="utf-8"))
         return Catalogue.model_validate(data)

@@ -23,10 +23,10 @@ from controlplane.rollout.workers import Worker
 from controlplane.store.assignments import AssignmentStore
 from controlplane.store.database import Database
 from controlplane.store.gateways import GatewayStore, ModelReport, Report
-from controlplane.store.migrate import migrate
 from controlplane.store.rollout_log import RolloutLog
 from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.gateway.driver import GatewayDriver
+from tests.fakes.migrated import write_migrated
 from tests.fakes.openai_server import OpenAiServer
 from tests.fakes.rollout_world import VirtualClock
 from tests.fakes.triton import FakeTriton
@@ -111,8 +111,7 @@ class GatewayWorld:
             await self.triton.__aenter__()
         self.fleet = Fleet.model_validate({"fleet": {"name": "a"}, "models": [self._model()], "rollouts": self._shared})
         self.section = self.fleet.models[0]
-        self.db = Database(f"sqlite:///{self._folder}/cp.db")
-        migrate(self.db)
+        self.db = Database(write_migrated(self._folder / "cp.db"))
         self._open()
         source = DesiredSource(self.db, lambda: self.fleet)
         self.gateways = [SimGateway(self.db, source, f"g{n + 1}") for n in range(self._count)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlmodel import SQLModel, col, select
+from sqlmodel import col, select
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.config.models import ModelSection
@@ -24,6 +24,7 @@ from controlplane.store.tables.outbox import OutboxRow
 from controlplane.traffic.driver import Question
 from controlplane.traffic.engine_server import open_session
 from controlplane.traffic.triton.driver import TritonDriver
+from tests.fakes.migrated import write_migrated
 from tests.fakes.triton import FakeTriton
 
 START = 1_000_000.0
@@ -86,10 +87,10 @@ class World:
             self._sections["another"] = _section("another", self._others, model="model")
         if self._stored:
             restore(self._folder / "cp.db", self._stored, self.servers[0].url)
-        self.db = Database(f"sqlite:///{self._folder}/cp.db")
-        if self._stored:
+            self.db = Database(f"sqlite:///{self._folder}/cp.db")
             migrate(self.db)
-        SQLModel.metadata.create_all(self.db.engine)
+        else:
+            self.db = Database(write_migrated(self._folder / "cp.db"))
         self._open()
         return self
 

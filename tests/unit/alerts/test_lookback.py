@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from alerts.lookback import MAX_S, lookbacks
 from alerts.packs import BUILTIN, EXAMPLE, load_pack
 from alerts.rules import parse_rules
@@ -82,3 +84,10 @@ def test_the_packs_look_back_over_their_windows() -> None:
     names = {rule.id: rule.name for group in groups for rule in group.rules}
     found = {names[rule]: seconds for rule, seconds in lookbacks(groups).items()}
     assert (found["LLMErrorRateHigh"], found["GPUTemperatureHigh"], found["LLMModelDown"]) == (300, 0, 0)
+
+
+def test_an_expression_of_any_length_has_its_longest_range() -> None:
+    long = "x" * 10_001
+    rule = {"alert": "Long", "expr": f'rate(a{{b="{long}"}}[2m])', "labels": {"a": f"{long}{{{{ $value }}}}"}}
+    text = json.dumps({"groups": [{"name": "g", "rules": [rule]}]})
+    assert of(text) == of(text) == {"Long": 120}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alerts import packs
 from alerts.errors import NoDataError, RuleError, TemplateError
 from alerts.no_data import Action, NoData
 from alerts.packs import (
@@ -23,6 +24,7 @@ from alerts.packs import (
 )
 from alerts.rules import AlertingRule, RecordingRule, RuleGroup, as_prometheus, duplicates, parse_rules
 from alerts.template import Answers, Surroundings
+from alerts.yaml_nodes import Place, read_yaml
 from collectors.catalogue.model import Catalogue, load_catalogue
 from collectors.durations import parse_duration
 from collectors.engines.kinds import AUTO, ENGINES
@@ -302,3 +304,27 @@ def test_texts_of_rules_on_engines_have_words_for_a_model_without_a_name() -> No
         assert "  " not in dict(rule.annotations)["summary"].render(
             {"instance": "a:1", "rank": "0"}, 1.0, Surroundings()
         )
+
+
+def test_a_pack_is_read_once_for_equal_values_and_anew_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def reading(text: str, file: str) -> Place:
+        read.append(file)
+        return read_yaml(text, file)
+
+    monkeypatch.setattr(packs, "read_yaml", reading)
+    warm = Override(value=71.5)
+    first = load_pack("gpu", {"temperature": warm}, PackOptions(owners={"gpu": "ann"}))
+    assert read.count("builtin:gpu") == 1
+    again = load_pack("gpu", {"temperature": Override(value=71.5)}, PackOptions(owners={"gpu": "ann"}))
+    other = load_pack("gpu", {"temperature": warm}, PackOptions(owners={"gpu": "ben"}))
+    assert read.count("builtin:gpu") == 1
+    assert again == first != other
+    hot = load_pack("gpu", {"temperature": Override(value=72.5)}, PackOptions(owners={"gpu": "ann"}))
+    assert read.count("builtin:gpu") == 2
+    assert (
+        [(rule.name, rule.expr.replace("72.5", "71.5")) for group in hot for rule in group.rules if "72.5" in rule.expr]
+        == [(rule.name, rule.expr) for group in first for rule in group.rules if "71.5" in rule.expr]
+        != []
+    )

@@ -110,3 +110,7 @@ def test_a_malformed_catalogue_is_refused_with_file_and_entry(tmp_path: Path, bo
 def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"none\.yaml: No such file"):
         load_catalogue(tmp_path / "none.yaml")
+
+
+def test_a_process_reads_the_packaged_catalogue_once() -> None:
+    assert load_catalogue() is load_catalogue()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.access import Attempt, Gatekeeper, Principal, Role, SessionStore, Throttled, TokenStore
@@ -15,6 +14,7 @@ from controlplane.errors import Unauthenticated, Unavailable
 from controlplane.pools import ThreadPool
 from controlplane.store.audit import REFUSED, AuditStore
 from controlplane.store.database import Database
+from tests.fakes.migrated import write_migrated
 
 NOW = 1000.0
 HERE, THERE = Attempt("10.0.0.1", "the API"), Attempt("10.0.0.2", "the API")
@@ -23,8 +23,7 @@ HERE, THERE = Attempt("10.0.0.1", "the API"), Attempt("10.0.0.2", "the API")
 class Rig:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.db = Database(f"sqlite:///{path}")
-        SQLModel.metadata.create_all(self.db.engine)
+        self.db = Database(write_migrated(path))
         self.tokens, self.sessions = TokenStore(self.db), SessionStore(self.db)
         self.gatekeeper = Gatekeeper(self.db, self.tokens, self.sessions, ThreadPool("access", 2))
         self.token, self.text = self.tokens.create("ann", Role.OPERATOR, None, 0.0)

@@ -12,7 +12,6 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from alerts.dispatch import Stages
@@ -79,6 +78,7 @@ from controlplane.traffic.driver import (
     VersionState,
     all_to,
 )
+from tests.fakes.migrated import write_migrated
 from tests.fakes.version_reader import InProcessReader
 
 NOW = 1_800_000_000.0
@@ -361,8 +361,7 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    db = Database(f"sqlite:///{tmp_path}/cp.db")
-    SQLModel.metadata.create_all(db.engine)
+    db = Database(write_migrated(tmp_path / "cp.db"))
     yield Rig(db)
     db.close()
 

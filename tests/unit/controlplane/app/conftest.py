@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.config.loader import LoadedFleet, load_fleet
 from controlplane.store.database import Database
-from controlplane.store.migrate import migrate
+from tests.fakes.migrated import write_migrated
 
 Write = Callable[[str], LoadedFleet]
 
@@ -28,7 +28,6 @@ def fleet(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
-    migrate(database)
+    database = Database(write_migrated(tmp_path / "a.db"))
     yield database
     database.close()

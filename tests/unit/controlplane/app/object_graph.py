@@ -9,16 +9,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel
 
 from alerts.rules import RuleGroup
+from alerts.template import Template
 
 OURS = ("controlplane", "alerts", "collectors")
-PLAIN = (str, bytes, int, float, bool, type(None), Path, enum.Enum, BaseModel, type, RuleGroup)
-"""What is compared as a whole."""
+PLAIN = (str, bytes, int, float, bool, type(None), Path, enum.Enum, BaseModel, type, RuleGroup, Template)
+"""What is compared as a whole. A template is a function of its text."""
 
 
 @dataclass
@@ -42,27 +43,42 @@ def graph(root: object, skipped: tuple[type, ...]) -> Graph:
     What is a value (a frozen dataclass, a named tuple) is looked into wherever it is; what has a state, once.
     """
     found = Graph()
+    values, owners = found.values, found.owners
     seen: dict[int, object] = {}
     todo = deque([("", "", root)])
     while todo:
         path, owner, value = todo.popleft()
-        if isinstance(value, skipped):
-            continue
-        if isinstance(value, PLAIN):
-            found.values[path], found.owners[path] = value, owner
-        elif isinstance(value, np.ndarray):
-            found.values[path], found.owners[path] = value.tobytes(), owner
-        elif _is_value(value) or id(value) not in seen:
+        kind = type(value)
+        way = _way(kind, skipped)
+        if way == "plain":
+            values[path], owners[path] = value, owner
+        elif way == "array":
+            assert isinstance(value, np.ndarray)
+            values[path], owners[path] = value.tobytes(), owner
+        elif way == "value" or (way != "skipped" and (id(value) not in seen or _is_document(value))):
             seen[id(value)] = value  # held: an id is used again once its object is gone
             todo += [(path + step, attribute or owner, inner) for step, attribute, inner in _parts(value)]
     return found
 
 
-def _is_value(value: object) -> bool:
-    frozen = is_dataclass(value) and type(value).__dataclass_params__.frozen
-    # A list of plain values is part of a document of fleet.yaml, which parts share or copy as they like.
-    document = isinstance(value, list) and all(isinstance(one, PLAIN) for one in value)
-    return frozen or document or isinstance(value, tuple | types.FunctionType | functools.partial)
+@functools.cache
+def _way(kind: type, skipped: tuple[type, ...]) -> Literal["skipped", "plain", "array", "value", "state"]:
+    """Return what the walk does at an object of this type."""
+    if issubclass(kind, skipped):
+        return "skipped"
+    if issubclass(kind, PLAIN):
+        return "plain"
+    if issubclass(kind, np.ndarray):
+        return "array"
+    frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]  # typeshed lacks it
+    return "value" if frozen or issubclass(kind, tuple | types.FunctionType | functools.partial) else "state"
+
+
+def _is_document(value: object) -> bool:
+    """Return whether a list is of plain values: part of a document of fleet.yaml, which parts share or copy as they
+    like.
+    """
+    return isinstance(value, list) and all(isinstance(one, PLAIN) for one in value)
 
 
 def _parts(value: object) -> Iterator[tuple[str, str, object]]:

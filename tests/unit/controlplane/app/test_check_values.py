@@ -19,7 +19,7 @@ _SPLIT = RICH["models"][2]
 _MODELS = [*RICH["models"][:2], {name: value for name, value in _SPLIT.items() if name != "rollout"}]
 _REST = {name: value for name, value in RICH.items() if name != "rollouts"}
 FLEET = {**_REST, "models": _MODELS, "rules": ["builtin:gpu", "mine.yml"]}
-"""With the smallest of the built-in packs: they are read again for each value."""
+"""With the smallest of the built-in packs, because the whole file is checked for each value."""
 ROLLED = {"fleet": RICH["fleet"], "rules": [], "models": [_SPLIT], "rollouts": RICH["rollouts"]}
 """The options of rollouts alone: the whole file is read for each of its values."""
 WRONG = {"nothing": None, "a text": "abc", "a number": -1, "a list": [], "a map": {}, "a map in a list": [{"a": 1}]}

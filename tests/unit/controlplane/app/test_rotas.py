@@ -23,7 +23,7 @@ from controlplane.fleet.rota.calendar import CalendarError, Names, Reading
 from controlplane.fleet.rota.desk import RotaDesk, RotaReading
 from controlplane.store.alerting.rotas import RotaStore, StoredCalendar
 from controlplane.store.database import Database
-from controlplane.store.migrate import migrate
+from tests.fakes.migrated import write_migrated
 
 BEGIN = 1_800_000_000.0
 """15 January 2027, 08:00 UTC."""
@@ -115,8 +115,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("ROTA_URL", "https://calendar.example/secret.ics")
-    db = Database(f"sqlite:///{tmp_path / 'rotas.db'}")
-    migrate(db)
+    db = Database(write_migrated(tmp_path / "rotas.db"))
     yield World(tmp_path, db)
     db.close()
 

@@ -22,9 +22,9 @@ from controlplane.errors import Unavailable
 from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease, LeaseStore
-from controlplane.store.migrate import migrate
 from controlplane.store.replicas import Replicas
 from controlplane.store.tables.replica import RuleReportRow
+from tests.fakes.migrated import write_migrated
 from tests.patience import HANG_S
 
 (GROUP,) = parse_rules("groups: [{name: g, rules: [{alert: Hot, expr: 'temp > 85'}]}]", "/a/f.yml")
@@ -63,8 +63,7 @@ class Clock:
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Slow]:
-    made = Slow(f"sqlite:///{tmp_path}/x.db")
-    migrate(made)
+    made = Slow(write_migrated(tmp_path / "x.db"))
     SqlAlertLog(made).record(FIRING.rule, [FIRING], [])
     yield made
     made.answers.set()

@@ -28,9 +28,9 @@ from controlplane.config.loader import load_fleet
 from controlplane.schedule import LoopFactory
 from controlplane.store.database import Database
 from controlplane.store.lease import LeaseStore
-from controlplane.store.migrate import migrate
 from controlplane.store.schedules import ScheduleStore
 from controlplane.store.version_files import Found
+from tests.fakes.migrated import write_migrated
 from tests.fakes.rollout_world import VirtualClock
 from tests.unit.controlplane.backup.content.model_files import COMMIT, cached, model
 from tests.unit.controlplane.backup.world import write_files
@@ -119,8 +119,7 @@ class Plane:
 
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[Plane]:
-    db = Database(f"sqlite:///{tmp_path}/cp.db")
-    migrate(db)
+    db = Database(write_migrated(tmp_path / "cp.db"))
     made = Plane(tmp_path, db)
     for number in (1, 2):
         write_files(made.models / "chat" / str(number), model(number))

@@ -20,8 +20,8 @@ from controlplane.config.loader import load_fleet
 from controlplane.errors import Unavailable
 from controlplane.store.alerting.heartbeats import Heartbeat, HeartbeatStore
 from controlplane.store.database import Database
-from controlplane.store.migrate import migrate
 from controlplane.store.outbox import Stuck
+from tests.fakes.migrated import write_migrated
 
 
 @dataclass
@@ -67,8 +67,7 @@ class Service:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    database = Database(f"sqlite:///{tmp_path}/a.db")
-    migrate(database)
+    database = Database(write_migrated(tmp_path / "a.db"))
     yield Service(HeartbeatStore(database))
     database.close()
 

@@ -10,14 +10,12 @@ import pytest
 from controlplane.access import Role, TokenStore
 from controlplane.cli.main import run
 from controlplane.store.database import Database
-from controlplane.store.migrate import migrate
+from tests.fakes.migrated import write_migrated
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    db = Database(f"sqlite:///{tmp_path / 'controlplane.db'}")
-    migrate(db)
-    db.close()
+    write_migrated(tmp_path / "controlplane.db")
     return tmp_path
 
 

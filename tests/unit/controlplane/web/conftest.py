@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlmodel import SQLModel
 
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from alerts.interfaces import AlertInstance, AlertState, Transition, fingerprint
@@ -19,6 +18,7 @@ from collectors.samples import labels_of
 from controlplane.access.roles import Role
 from controlplane.store.database import Database
 from controlplane.web.console import install_console
+from tests.fakes.migrated import write_migrated
 from tests.unit.controlplane.api.conftest import NOW, Rig
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -103,8 +103,7 @@ class Browser:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    db = Database(f"sqlite:///{tmp_path}/cp.db")
-    SQLModel.metadata.create_all(db.engine)
+    db = Database(write_migrated(tmp_path / "cp.db"))
     yield Rig(db)
     db.close()
 

@@ -16,7 +16,7 @@ from controlplane.backup.jobs.command import Place
 from controlplane.backup.jobs.run import BackupRunner
 from controlplane.store.backups.runs import BackupRunStore
 from controlplane.store.database import Database
-from controlplane.store.migrate import migrate
+from tests.fakes.migrated import write_migrated
 
 FAKE = r"""
 import json, os, sys, time
@@ -52,8 +52,7 @@ class World:
 
     def __init__(self, home: Path) -> None:
         self.home, self.clock = home, Clock()
-        self.db = Database(f"sqlite:///{home / 'a.db'}")
-        migrate(self.db)
+        self.db = Database(write_migrated(home / "a.db"))
         self.runs = BackupRunStore(self.db)
         self.place = Place("s3://bucket/llm", home / "backup.key", home / "fleet.yaml", home)
         (home / "fake.py").write_text(FAKE)

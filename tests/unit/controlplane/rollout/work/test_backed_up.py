@@ -14,7 +14,7 @@ from controlplane.rollout.work.backed_up import BackupWaiter
 from controlplane.rollout.work.checks import Checks, CheckWorker
 from controlplane.store.backups.runs import BackupOutcome, BackupResult, BackupRunStore
 from controlplane.store.database import Database
-from controlplane.store.migrate import migrate
+from tests.fakes.migrated import write_migrated
 
 CREATED = 1000.0
 GOOD = BackupResult(BackupOutcome.SUCCEEDED, snapshot="abc")
@@ -48,8 +48,7 @@ class Plane:
 
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[Plane]:
-    db = Database(f"sqlite:///{tmp_path / 'a.db'}")
-    migrate(db)
+    db = Database(write_migrated(tmp_path / "a.db"))
     yield Plane(db)
     db.close()
 
