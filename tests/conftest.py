@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,21 @@ def pytest_report_header() -> str:
     """Return a line that names the Prometheus with which the tests compare."""
     newer = NEWER.is_dir()
     return f"prometheus: {'from deploy/newer-prometheus.sh' if newer else 'of this machine, perhaps not Prometheus 3'}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Search for no cycles while tests are collected, and set the modules and tests aside: all of them stay.
+
+    Every file of tests ends with a search (tests/unhandled.py), which looks only at what came since.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -55,5 +55,7 @@ def nothing_is_unhandled_at_the_end(unhandled: Unhandled) -> Iterator[None]:
     """Fail the last test of a file for exceptions that appear only at a garbage collection."""
     yield
     gc.collect()
+    if not gc.get_freeze_count():
+        gc.freeze()  # a test has taken back what tests/conftest.py set aside
     if said := unhandled.take():
         pytest.fail("unhandled on the event loop, in one of this file's tests:\n" + "\n".join(said), pytrace=False)
