@@ -14,7 +14,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from controlplane.access.roles import Role
 from tests.e2e.bad_day.rows import TOKENS
 from tests.e2e.bad_day.world import World
-from tests.e2e.test_console import CHROMIUM, FLAGS
+from tests.e2e.chromium import CHROMIUM, FLAGS
 from tests.patience import HANG_S
 
 SIGNED_OUT = ("sign-in",)
