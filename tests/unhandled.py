@@ -56,7 +56,6 @@ def nothing_is_unhandled_at_the_end(unhandled: Unhandled) -> Iterator[None]:
     yield
     gc.collect()
     if not gc.get_freeze_count():
-        # A test has put back what was set aside after the collection of the tests: see tests/conftest.py.
-        gc.freeze()
+        gc.freeze()  # a test has taken back what tests/conftest.py set aside
     if said := unhandled.take():
         pytest.fail("unhandled on the event loop, in one of this file's tests:\n" + "\n".join(said), pytrace=False)

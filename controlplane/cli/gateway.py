@@ -9,6 +9,7 @@ from pathlib import Path
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.render import say
+from controlplane.cli.starting import imports
 
 DATA_DIR = Path("data/gateway")
 """The default data folder: that of a gateway which `controlplane up` starts beside itself."""
@@ -28,13 +29,14 @@ def gateway(
     if token_file is not None and control_plane is None:
         raise WrongUsage("--token-file needs --control-plane")
     # The file is read before the slow imports, so that its errors appear at once.
-    from controlplane.config.loader import load_fleet
+    with imports():
+        from controlplane.config.loader import load_fleet
 
-    loaded = load_fleet(config)
-    from controlplane.app.logs import LogFormat, LogLevel, set_up_log
-    from controlplane.config.gateway import ControlPlaneSection
-    from controlplane.config.vocabulary import Authorization
-    from controlplane.gateway.process.serve import serve
+        loaded = load_fleet(config)
+        from controlplane.app.logs import LogFormat, LogLevel, set_up_log
+        from controlplane.config.gateway import ControlPlaneSection
+        from controlplane.config.vocabulary import Authorization
+        from controlplane.gateway.process.serve import serve
 
     follow = None
     if control_plane is not None:

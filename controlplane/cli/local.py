@@ -9,16 +9,18 @@ from pathlib import Path
 
 from controlplane.cli.errors import VerdictNegative, WrongUsage
 from controlplane.cli.render import columns, counted, emit, say, say_all
+from controlplane.cli.starting import imports
 from controlplane.errors import ConfigErrors
 
 
 def up(config: Path, listen: str, data_dir: Path | None, observe_only: bool, log_format: str, log_level: str) -> None:
     """Run the control plane for a fleet.yaml."""
     # The file is checked before the slow import of the server, so that its errors appear at once.
-    from controlplane.app.check import accepted
+    with imports():
+        from controlplane.app.check import accepted
 
-    loaded, warnings = accepted(config)
-    from controlplane.app.serve import serve
+        loaded, warnings = accepted(config)
+        from controlplane.app.serve import serve
 
     _set_up_log(log_format, log_level)
     serve(loaded, warnings, listen, data_dir or Path("data"), observe_only)

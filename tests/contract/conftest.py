@@ -22,6 +22,7 @@ from sqlmodel import SQLModel, col
 import controlplane.store.tables  # noqa: F401 - fills SQLModel.metadata
 from controlplane.store.database import Database
 from controlplane.store.tables.lease import LeaseRow
+from tests.fakes.rollouts.strategy_world import empty_database as new_file
 from tests.patience import PROCESS_S
 
 BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.needs("postgres"))]
@@ -177,12 +178,25 @@ def pgbouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
     shutil.rmtree(folder)
 
 
+_WITH_ROWS = " UNION ".join(
+    f"SELECT quote_ident('{name}') WHERE EXISTS (SELECT FROM \"{name}\")" for name in SQLModel.metadata.tables
+)
+_WITH_IDENTITIES = """
+SELECT quote_ident(owner.relname)
+FROM pg_sequences used
+JOIN pg_depend depends ON depends.objid = format('%I.%I', used.schemaname, used.sequencename)::regclass
+JOIN pg_class owner ON owner.oid = depends.refobjid AND owner.relkind = 'r'
+WHERE used.last_value IS NOT NULL
+"""
+
+
 def emptied(db: Database) -> Database:
     """Return a PostgreSQL database with no rows in its tables."""
-    # Five times as fast as a new database for each test. Identities restart, so a test cannot tell.
-    tables = ", ".join(f'"{name}"' for name in SQLModel.metadata.tables)
+    # Far faster than a new database for each test. Identities restart, so a test cannot tell.
     with db.transaction() as session:
-        session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        used = session.execute(text(f"{_WITH_ROWS} UNION {_WITH_IDENTITIES}")).scalars().all()
+        if used:
+            session.execute(text(f"TRUNCATE {', '.join(used)} RESTART IDENTITY CASCADE"))
     return db
 
 
@@ -202,12 +216,17 @@ def pooled_empty(pgbouncer: PgBouncer, postgres_server: PostgresServer) -> Itera
     db.close()
 
 
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with every table and no rows, to be copied."""
+    return new_file(tmp_path_factory.mktemp("tables") / "tables.db")
+
+
 @pytest.fixture(params=BOTH)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, tmp_path: Path, sqlite_tables: Path) -> Iterator[Database]:
     """A database with every table and no rows."""
     if request.param == "sqlite":
-        db = Database(f"sqlite:///{tmp_path}/controlplane.db")
-        SQLModel.metadata.create_all(db.engine)
+        db = Database(f"sqlite:///{shutil.copy(sqlite_tables, tmp_path / 'controlplane.db')}")
     else:
         db = emptied(Database(request.getfixturevalue("postgres_server").url("with_schema")))
     yield db

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from controlplane.access.roles import Role
 from tests.e2e.bad_day.rows import TOKENS
 from tests.e2e.bad_day.world import World
-from tests.e2e.test_console import CHROMIUM, FLAGS
+from tests.e2e.chromium import CHROMIUM, FLAGS
 from tests.patience import HANG_S
 
 SIGNED_OUT = ("sign-in",)
@@ -101,21 +101,14 @@ class Console:
     places: Places
     session: Any
     """The cookies of an admin who has signed in."""
+    contexts: dict[tuple[bool, str, int, int], BrowserContext] = field(default_factory=dict)
+    """One for each look, signed in or not: its pages share what the browser has loaded and compiled."""
 
     @asynccontextmanager
-    async def page(self, name: str, scheme: str, width: int, height: int, **options: Any) -> AsyncIterator[Visit]:
+    async def page(self, name: str, scheme: str, width: int, height: int) -> AsyncIterator[Visit]:
         """Yield a page that is open and settled."""
-        scheme_of: Any = scheme
-        context = await self.browser.new_context(
-            base_url=self.world.url,
-            color_scheme=scheme_of,
-            reduced_motion="reduce",
-            viewport={"width": width, "height": height},
-            storage_state=None if name in SIGNED_OUT else self.session,
-            **options,
-        )
+        page = await (await self._context(name not in SIGNED_OUT, scheme, width, height)).new_page()
         try:
-            page = await context.new_page()
             faults: list[str] = []
 
             def heard(message: ConsoleMessage) -> None:
@@ -138,7 +131,19 @@ class Console:
                 await expect(chart).not_to_be_empty(timeout=HANG_S * 1000)
             yield Visit(page, faults)
         finally:
-            await context.close()
+            await page.close()
+
+    async def _context(self, signed_in: bool, scheme: Any, width: int, height: int) -> BrowserContext:
+        key = signed_in, scheme, width, height
+        if key not in self.contexts:
+            self.contexts[key] = await self.browser.new_context(
+                base_url=self.world.url,
+                color_scheme=scheme,
+                reduced_motion="reduce",
+                viewport={"width": width, "height": height},
+                storage_state=self.session if signed_in else None,
+            )
+        return self.contexts[key]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Demo:
         while time.monotonic() < deadline:
             if found := happened():
                 return found
-            time.sleep(0.2)
+            time.sleep(0.5)  # each look is a process
         logs = {p.name: p.read_text(errors="replace")[-2000:] for p in (self.folder / "demo" / "logs").glob("*.log")}
         pytest.fail(f"not within {timeout_s:g}s: {what}\n{''.join(self.output)}\n{logs}")
 

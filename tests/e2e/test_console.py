@@ -17,22 +17,16 @@ import httpx
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
+from tests.e2e.chromium import WAIT_MS
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S, PROCESS_S
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 ADMIN = "cp_0123456789ab_" + "0123456789abcdef" * 4
 MARKUP = "<img src=x onerror=window.pwned=1>"
-WAIT_MS = HANG_S * 1000
-"""For what takes the control plane several turns: a rollout verifies its version for 5 s."""
 NO_POLLING = """
 const later = window.setTimeout;
 window.setTimeout = (run, ms, ...more) => (ms >= 5000 ? 0 : later(run, ms, ...more));
@@ -156,14 +150,6 @@ async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Contr
             yield plane
         finally:
             await plane.stop()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

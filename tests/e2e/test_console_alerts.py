@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, Route, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Route, expect
 
-from tests.e2e.test_console import CHROMIUM, FLAGS, WAIT_MS
+from tests.e2e.chromium import WAIT_MS
 from tests.e2e.test_console_silences import looked_at
 from tests.scenario.test_amtool_silences import FLEET
 from tests.scenario.up import TOKEN, up
 
-pytestmark = pytest.mark.needs("chromium")
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+
+WIDTHS = [1280, 375]
 RULES = """\
 groups:
   - name: g
@@ -28,26 +32,50 @@ groups:
 """
 
 
-@pytest.fixture(params=[1280, 375])
-async def page(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Page]:
-    (tmp_path / "rules.yml").write_text(RULES)
-    async with up(tmp_path, FLEET) as (_, port), async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = await browser.new_context(
-            viewport={"width": request.param, "height": 800}, base_url=f"http://127.0.0.1:{port}"
-        )
-        context.set_default_timeout(WAIT_MS)
-        page = await context.new_page()
-        faults: list[str] = []
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda said: faults.append(said.text) if "Security Policy" in said.text else None)
-        await page.goto("/sign-in?next=/alerts")
-        await page.fill("input[name=token]", TOKEN)
-        await page.click("button[type=submit]")
-        await page.wait_for_url("/alerts")
+@asynccontextmanager
+async def plane(folder: Path) -> AsyncIterator[str]:
+    """Yield the address of a control plane with the three alerts."""
+    (folder / "rules.yml").write_text(RULES)
+    async with up(folder, FLEET) as (_, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of the control plane of the tests that change nothing in it."""
+    async with plane(tmp_path_factory.mktemp("shared")) as url:
+        yield url
+
+
+@asynccontextmanager
+async def signed_in(chromium: Browser, url: str, width: int) -> AsyncIterator[Page]:
+    """Yield the page of alerts in a browser without a past."""
+    context = await chromium.new_context(viewport={"width": width, "height": 800}, base_url=url)
+    context.set_default_timeout(WAIT_MS)
+    page = await context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if "Security Policy" in said.text else None)
+    await page.goto("/sign-in?next=/alerts")
+    await page.fill("input[name=token]", TOKEN)
+    await page.click("button[type=submit]")
+    await page.wait_for_url("/alerts")
+    yield page
+    assert faults == []
+    await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=WIDTHS)
+async def page(request: pytest.FixtureRequest, chromium: Browser, shared: str) -> AsyncIterator[Page]:
+    async with signed_in(chromium, shared, request.param) as page:
         yield page
-        assert faults == []
-        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=WIDTHS)
+async def own(request: pytest.FixtureRequest, chromium: Browser, tmp_path: Path) -> AsyncIterator[Page]:
+    """The page of alerts of a control plane that this test alone changes."""
+    async with plane(tmp_path) as url, signed_in(chromium, url, request.param) as page:
+        yield page
 
 
 async def refreshed(page: Page) -> None:
@@ -56,43 +84,43 @@ async def refreshed(page: Page) -> None:
         await page.evaluate("htmx.trigger('#live', 'refresh')")
 
 
-async def test_several_alerts_are_selected_and_acknowledged_with_one_reason(page: Page) -> None:
-    picks, bar = page.locator("input[data-pick]"), page.locator("#picked")
+async def test_several_alerts_are_selected_and_acknowledged_with_one_reason(own: Page) -> None:
+    picks, bar = own.locator("input[data-pick]"), own.locator("#picked")
     await expect(picks).to_have_count(3)
     await expect(bar).to_be_hidden()
     await picks.first.check()
-    await page.get_by_role("link", name="Slow").focus()
-    await page.keyboard.press("x")
+    await own.get_by_role("link", name="Slow").focus()
+    await own.keyboard.press("x")
     await expect(bar).to_contain_text("2 selected Hot, Slow")
-    await refreshed(page)
-    await expect(page.locator("input[data-pick]:checked")).to_have_count(2)
-    await looked_at(page, "alerts-selected")
+    await refreshed(own)
+    await expect(own.locator("input[data-pick]:checked")).to_have_count(2)
+    await looked_at(own, "alerts-selected")
 
     await bar.get_by_role("button", name="Acknowledge…").click()
-    dialog = page.locator("#dialog")
+    dialog = own.locator("#dialog")
     await expect(dialog).to_contain_text("Acknowledge 2 alerts?")
     await expect(dialog).to_contain_text("node=n")
     await dialog.locator("input[name=comment]").fill("the room is too warm")
-    await looked_at(page, "acknowledge-several")
+    await looked_at(own, "acknowledge-several")
     await dialog.get_by_role("button", name="Acknowledge").click()
     await expect(dialog).to_be_hidden()
     await expect(bar).to_be_hidden()
-    await expect(page.locator("#live").get_by_text("acknowledged", exact=True)).to_have_count(2)
+    await expect(own.locator("#live").get_by_text("acknowledged", exact=True)).to_have_count(2)
 
 
-async def test_several_alerts_are_snoozed_for_one_time(page: Page) -> None:
-    picks, bar = page.locator("input[data-pick]"), page.locator("#picked")
+async def test_several_alerts_are_snoozed_for_one_time(own: Page) -> None:
+    picks, bar = own.locator("input[data-pick]"), own.locator("#picked")
     await picks.first.check()
     await picks.nth(1).check()
     await bar.get_by_role("button", name="Snooze…").click()
-    dialog = page.locator("#dialog")
+    dialog = own.locator("#dialog")
     await expect(dialog).to_contain_text("Snooze 2 alerts?")
     await dialog.get_by_label("For how long").fill("1h30m")
-    await looked_at(page, "snooze-several")
+    await looked_at(own, "snooze-several")
     await dialog.get_by_role("button", name="Snooze").click()
     await expect(dialog).to_be_hidden()
     await expect(bar).to_be_hidden()
-    await expect(page.locator("#live").get_by_text("snoozed", exact=True)).to_have_count(2)
+    await expect(own.locator("#live").get_by_text("snoozed", exact=True)).to_have_count(2)
 
 
 async def test_the_chart_of_an_alert_comes_first_and_outlives_a_refresh(page: Page) -> None:

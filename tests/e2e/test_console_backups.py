@@ -11,12 +11,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from tests.e2e.chromium import WAIT_MS
 from tests.e2e.test_console import (
     ADMIN,
-    WAIT_MS,
     ControlPlane,
     Engine,
-    chromium,  # noqa: F401 - a fixture
     context,  # noqa: F401 - a fixture
     page,  # noqa: F401 - a fixture
     sign_in,

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Page, Request, async_playwright, expect
+from playwright.async_api import Browser, Page, Request, expect
 
-from tests.e2e.test_console import CHROMIUM, FLAGS, WAIT_MS
+from tests.e2e.chromium import WAIT_MS
 from tests.scenario.up import TOKEN, up
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
@@ -77,23 +77,21 @@ async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(plane: str) -> AsyncIterator[Page]:
+async def page(plane: str, chromium: Browser) -> AsyncIterator[Page]:
     """Yield a signed-in page in which no script may fail."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = await browser.new_context(viewport={"width": 1280, "height": 900}, base_url=plane)
-        context.set_default_timeout(WAIT_MS)
-        expect.set_options(timeout=WAIT_MS)
-        page, faults = await context.new_page(), list[str]()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        await page.goto("/sign-in")
-        await page.fill("input[name=token]", TOKEN)
-        await page.click("button[type=submit]")
-        await page.wait_for_url("/")
-        yield page
-        assert faults == []
-        assert await page.evaluate("window.pwned") is None
-        await browser.close()
+    context = await chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=plane)
+    context.set_default_timeout(WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)
+    page, faults = await context.new_page(), list[str]()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    await page.goto("/sign-in")
+    await page.fill("input[name=token]", TOKEN)
+    await page.click("button[type=submit]")
+    await page.wait_for_url("/")
+    yield page
+    assert faults == []
+    assert await page.evaluate("window.pwned") is None
+    await context.close()
 
 
 def values(figure: str) -> str:

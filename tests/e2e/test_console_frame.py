@@ -7,11 +7,10 @@ import re
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
+from tests.e2e.chromium import WAIT_MS
 from tests.e2e.test_console import (  # noqa: F401 - fixtures
     ADMIN,
-    WAIT_MS,
     ControlPlane,
-    chromium,
     context,
     page,
     plane,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import async_playwright, expect
 
-from tests.e2e.test_console import CHROMIUM, FLAGS, WAIT_MS
+from tests.e2e.chromium import CHROMIUM, FLAGS, WAIT_MS
 from tests.e2e.test_console_silences import looked_at
 from tests.scenario.up import TOKEN, up
 

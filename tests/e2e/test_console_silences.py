@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from tests.e2e.test_console import CHROMIUM, FLAGS, WAIT_MS
+from tests.e2e.chromium import CHROMIUM, FLAGS, WAIT_MS
 from tests.scenario.test_amtool_silences import FLEET
 from tests.scenario.up import TOKEN, up
 

@@ -7,12 +7,11 @@ import re
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from tests.e2e.chromium import WAIT_MS
 from tests.e2e.test_console import (  # noqa: F401 - fixtures
     ADMIN,
     NO_POLLING,
-    WAIT_MS,
     ControlPlane,
-    chromium,
     context,
     page,
     plane,
@@ -32,7 +31,7 @@ REFRESH = "document.getElementById('live').dispatchEvent(new Event('refresh'))"
 
 async def test_what_one_person_changes_another_sees_by_an_event(
     plane: ControlPlane,  # noqa: F811
-    chromium: Browser,  # noqa: F811
+    chromium: Browser,
     page: Page,  # noqa: F811
 ) -> None:
     other = await chromium.new_context(base_url=plane.url)

@@ -82,7 +82,8 @@ def test_promote_and_roll_back_through_the_gateway_without_one_failed_or_cut_req
     assert (gateway["live"], gateway["ready"], gateway["fault"]) == (True, True, "")
     for version, old in (("v2", "v1"), ("v1", "v2")):
         # The bound on false alarms is 1%, not 0: here every comparison is only reported.
-        text = demo.cp("promote", "chat", version, *[f"--report-only={metric.value}" for metric in Metric])
+        reported = [f"--report-only={metric.value}" for metric in Metric]
+        text = demo.cp("promote", "chat", version, "--rollback-window", "5s", *reported)
         assert re.search(rf"switching +{version} gets 20% of the requests", text), text
         assert re.search(rf"preparing +{version} is ready on gateway and is asked 5 questions", text), text
         assert re.search(rf"verifying +{version} serves on gateway", text), text

@@ -13,8 +13,8 @@ import sys
 
 from aiohttp import web
 
-TOKENS = 12
-STEP_S = 0.05
+TOKENS = 6
+STEP_S = 0.1
 HELD = "go on until you are released"
 HELD_STEP_S = 0.2
 

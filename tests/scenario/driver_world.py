@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -115,12 +116,15 @@ class Logged:
 class DriverWorld:
     """`async with DriverWorld(case, tmp_path, {…}) as world`: model `chat`, v1 stable, v2 ready, clients asking."""
 
-    def __init__(self, case: Case, folder: Path, rollout: Mapping[str, Any]) -> None:
-        """`rollout` is the model's section of that name in fleet.yaml."""
+    def __init__(self, case: Case, folder: Path, rollout: Mapping[str, Any], empty: Path | None = None) -> None:
+        """`rollout` is the model's section of that name in fleet.yaml.
+
+        `empty` is a database file with the tables and no rows, to begin with a copy of it.
+        """
         assert case.ask is not None
         fields = case.section.model_dump(mode="json", exclude_unset=True)
         self._section = ModelSection.model_validate({**fields, "rollout": dict(rollout)})
-        self._case, self._folder = case, folder
+        self._case, self._folder, self._empty = case, folder, empty
         self.clock, self.evidence, self.crowd = VirtualClock(), NOTHING, Crowd(case.ask)
         self.looks = KindWorker()
         """The looks at the candidate. They pass unless a test says otherwise."""
@@ -128,8 +132,11 @@ class DriverWorld:
         """Verb, weights, and whether the other version stays, of each order of any driver."""
 
     async def __aenter__(self) -> Self:
+        if self._empty is not None:
+            shutil.copy(self._empty, self._folder / "cp.db")
         self._open()
-        migrate(self.db)
+        if self._empty is None:
+            migrate(self.db)
         await self.crowd.__aenter__()
         return self
 

@@ -62,6 +62,8 @@ class Machine:
         self.client = httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=HANG_S)
         self.process: asyncio.subprocess.Process | None = None
         self.started = 0
+        self.readiness: Any = None
+        """The last answer about it."""
 
     def set(self, by_s: float) -> None:
         """Set the clock to the real time plus `by_s` seconds."""
@@ -104,8 +106,8 @@ class Machine:
         return (await self.client.get(f"http://127.0.0.1:{port}{path}", params=params)).json()
 
     async def ready(self) -> bool:
-        answer = await self.get("/readyz")
-        return bool(answer["status"] == "ready")
+        self.readiness = await self.get("/readyz")
+        return bool(self.readiness["status"] == "ready")
 
     async def not_ready_for_the_clock(self) -> bool:
         answer = await self.get("/readyz")
@@ -132,7 +134,7 @@ class Machine:
                     assert self.process is None or self.process.returncode is None, self.said()
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise AssertionError(f"{holds} did not come to hold:\n{self.said()}") from None
+            raise AssertionError(f"{holds} did not come to hold; {self.readiness}:\n{self.said()}") from None
 
 
 class Gpu:

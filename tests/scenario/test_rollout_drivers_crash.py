@@ -17,6 +17,7 @@ import pytest
 from controlplane.rollout.model import Phase, Rollout
 from tests.contract.drivers.cases import DRIVERS, NEEDS, Case
 from tests.fakes.hook_server import HookServer
+from tests.fakes.rollouts.strategy_world import empty_database
 from tests.patience import HANG_S
 from tests.scenario.driver_world import DriverWorld
 from tests.scenario.test_rollout_drivers import JOINED
@@ -131,12 +132,14 @@ async def test_killed_at_every_write_it_ends_the_same_with_no_effect_left_out_or
     elif strategy == "canary":
         steps = {"steps": ["25%", "analyse 5s"], "analysis": {"interval": "5s"}}
     stories: dict[str, Story] = {}
+    empty = empty_database(tmp_path / "empty.db")
     for where in ("", BEFORE, BETWEEN, AFTER):
         async with HookServer() as hooks:
             folder = tmp_path / (where or "undisturbed")
             folder.mkdir()
             called = [{"name": f"at-{moment}", "at": moment, "url": hooks.url} for moment in MOMENTS]
-            async with DriverWorld(target, folder, {**steps, "hooks": called, "rollback_window": "5s"}) as world:
+            rollout = {**steps, "hooks": called, "rollback_window": "5s"}
+            async with DriverWorld(target, folder, rollout, empty) as world:
                 stories[where] = story = await run(world, hooks, strategy, where, breach)
                 await world.only("v1" if breach else "v2")
                 await world.reset()

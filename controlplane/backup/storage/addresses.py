@@ -13,7 +13,7 @@ from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
 from controlplane.backup.errors import NotARepository, StoreUnreachable
 from controlplane.backup.storage.folder import FolderStore
-from controlplane.backup.storage.objects import RETRY_WITHIN, TIMEOUT, ObjectsStore
+from controlplane.backup.storage.objects import BACKOFF, MOST_BACKOFF, RETRY_WITHIN, TIMEOUT, ObjectsStore
 from controlplane.backup.storage.store import Store
 from controlplane.config.backup.buckets import CLOUDS
 
@@ -48,10 +48,12 @@ def cloud_store(
     *,
     timeout: timedelta = TIMEOUT,
     retry_within: timedelta = RETRY_WITHIN,
+    backoff: timedelta = BACKOFF,
 ) -> S3Store | GCSStore | AzureStore:
     """Return obstore's store of a bucket and a prefix. Nothing is read yet.
 
-    A request ends after `timeout`, and is repeated for `retry_within` at most.
+    A request ends after `timeout`, and is repeated for `retry_within` at most. `backoff` is the time before the first
+    repetition; it doubles with each one.
 
     Raises NotARepository for an address with credentials or without a bucket, and StoreUnreachable when obstore refuses
     the address or its configuration.
@@ -66,7 +68,11 @@ def cloud_store(
         store = from_url(
             address,
             client_options={"timeout": timeout, "connect_timeout": timeout / 6, "allow_http": plain},
-            retry_config={"max_retries": 8, "retry_timeout": retry_within},
+            retry_config={
+                "max_retries": 8,
+                "retry_timeout": retry_within,
+                "backoff": {"init_backoff": backoff, "max_backoff": MOST_BACKOFF, "base": 2},
+            },
         )
     except (BaseError, ValueError) as error:
         raise StoreUnreachable(f"{address}: {str(error).partition(chr(10))[0]}") from error

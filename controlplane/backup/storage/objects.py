@@ -38,6 +38,9 @@ ONE_REQUEST_BELOW: Final = 8 << 20
 TIMEOUT: Final = timedelta(seconds=60)
 """Longest time of one request. Chosen: 8 MiB at 1.1 Mbit/s."""
 RETRY_WITHIN: Final = timedelta(minutes=3)
+BACKOFF: Final = timedelta(milliseconds=100)
+MOST_BACKOFF: Final = timedelta(seconds=15)
+"""Pauses before the first repetition of a request and before each late one: obstore's own defaults."""
 TRIES: Final = 3
 QUICK_S: Final = 5.0
 """Seconds after which a fault is not tried again here: obstore has repeated the request itself by then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -237,7 +238,7 @@ async def by_script(folder: Path) -> AsyncIterator[Case]:
         file.write_text('{"v1": 1.0}')
 
         def section(where: str) -> ModelSection:
-            return versions.section(driver="exec", command=[str(SCRIPT), where], weights=True)
+            return versions.section(driver="exec", command=[sys.executable, "-S", str(SCRIPT), where], weights=True)
 
         yield Case(
             lambda: made(section(str(file))),

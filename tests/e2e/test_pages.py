@@ -1,17 +1,21 @@
-"""axe-core finds nothing on any page of the console, light or dark: WCAG 2.2 level AA, and axe's best practices.
+"""Every page of the console over a fleet that has seen a bad day: its look, its errors, its width, its accessibility.
 
-axe-core is a devDependency of controlplane/web/package.json. `make test` installs it by the lock file; wheels lack it.
+axe-core finds nothing on any page, light or dark: WCAG 2.2 level AA, and axe's best practices. It is a devDependency of
+controlplane/web/package.json. `make test` installs it by the lock file; wheels lack it.
+
+`SCREENSHOTS=FOLDER` keeps the pictures: NAME-light.png, NAME-dark.png and NAME-375.png.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 import controlplane.web
 from tests.e2e.bad_day.world import World
@@ -19,6 +23,13 @@ from tests.e2e.console_pages import PAGES, Console, open_console
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
+LOOKS = {"light": ("light", 1440, 900), "dark": ("dark", 1440, 900), "375": ("light", 375, 812)}
+"""Name to colour scheme, width and height."""
+JUDGED = ("light", "dark")
+"""The looks that axe-core judges."""
+TOO_WIDE = """[...document.querySelectorAll('.table')]
+  .filter((table) => table.scrollWidth > table.clientWidth + 1) // both are rounded
+  .map((table) => table.querySelector('table')?.getAttribute('aria-label') || table.className)"""
 AXE = Path(controlplane.web.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 MOST = 5
@@ -37,15 +48,20 @@ async def console(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Con
         yield console
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", PAGES)
-async def test_a_page_is_accessible(console: Console, axe: str, name: str, scheme: str) -> None:
-    async with console.page(name, scheme, 1440, 900) as visit:
-        await visit.page.evaluate(axe)  # DevTools runs it, so the content security policy of the page does not matter
-        found = await visit.page.evaluate(
-            "(tags) => axe.run(document, { runOnly: tags, resultTypes: ['violations'] })", TAGS
-        )
-    assert [_told(violation) for violation in found["violations"]] == []
+async def test_a_page_is_whole_at_every_width_and_accessible(
+    console: Console, axe: str, tmp_path: Path, name: str, look: str
+) -> None:
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)  # playwright makes it
+    scheme, width, height = LOOKS[look]
+    async with console.page(name, scheme, width, height) as visit:
+        await visit.page.screenshot(path=folder / f"{name}-{look}.png", full_page=True)
+        assert visit.faults == []
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert await visit.page.evaluate(TOO_WIDE) == []
+        if look in JUDGED:
+            assert await _violations(visit.page, axe, TAGS) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -61,9 +77,7 @@ async def test_a_page_that_is_not_current_keeps_its_contrast(
         live = page.locator("body.stale #live")
         for style, value in (("opacity", "1"), ("filter", "none")):
             await expect(live).to_have_css(style, value)  # axe knows no filters
-        await page.evaluate(axe)
-        found = await page.evaluate("axe.run(document, { runOnly: ['color-contrast'], resultTypes: ['violations'] })")
-    assert [_told(violation) for violation in found["violations"]] == []
+        assert await _violations(page, axe, ["color-contrast"]) == []
 
 
 @pytest.mark.parametrize("width", [375, 1440])
@@ -79,11 +93,14 @@ async def test_badges_stay_large_enough_to_press_however_they_wrap(console: Cons
                 badges.append(more);
             }
         }""")
-        await visit.page.evaluate(axe)
-        found = await visit.page.evaluate(
-            "axe.run(document, { runOnly: ['target-size'], resultTypes: ['violations'] })"
-        )
-    assert [_told(violation) for violation in found["violations"]] == []
+        assert await _violations(visit.page, axe, ["target-size"]) == []
+
+
+async def _violations(page: Page, axe: str, rules: list[str]) -> list[str]:
+    """Return what axe-core finds on a page by rules or tags, one sentence each."""
+    await page.evaluate(axe)  # DevTools runs it, so the content security policy of the page does not matter
+    run = "(rules) => axe.run(document, { runOnly: rules, resultTypes: ['violations'] })"
+    return [_told(violation) for violation in (await page.evaluate(run, rules))["violations"]]
 
 
 def _told(violation: dict[str, Any]) -> str:
