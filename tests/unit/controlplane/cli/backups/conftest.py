@@ -24,7 +24,8 @@ PROGRAM = [sys.executable, "-m", "controlplane"]
 class Machine:
     """A machine with a repository, a key file and models."""
 
-    forks: ClassVar[Forks]
+    forks: ClassVar[Forks | None] = None
+    """The process from which those of `backup` are forked. None: each starts Python itself."""
     home: Path
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -50,7 +51,7 @@ class Machine:
         return done
 
     def _run(self, words: list[str], before: Callable[[], None] | None) -> subprocess.CompletedProcess[str]:
-        if before is None:
+        if before is None and self.forks is not None:
             with tempfile.TemporaryDirectory() as said:
                 return self.forks.run(words, self.home, self.environment, Path(said))
         return subprocess.run(
@@ -72,6 +73,7 @@ def forks() -> Iterator[None]:
     """The process from which those of `Machine.backup` are forked."""
     with Forks() as Machine.forks:
         yield
+    Machine.forks = None
 
 
 @pytest.fixture(scope="session")
