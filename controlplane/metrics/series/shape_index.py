@@ -33,7 +33,7 @@ FEW = 16
 """Values up to which each is looked up. Of more values, the value of each list is looked up among them."""
 
 PART = 8
-"""Part of a list's series, as 1 / PART, up to which series are compared one by one with those of their metric."""
+"""Part of a list's series, as 1 / PART, up to which series are looked for one by one."""
 
 Condition = tuple[str, frozenset[str], bool]
 """A matcher: its label, the existing values that it accepts, and whether it accepts series without the label."""
@@ -55,7 +55,19 @@ class _Placed(NamedTuple):
 class _Group:
     """Lists of one kind."""
 
-    __slots__ = ("_codes", "_hashes", "_holes", "_positions", "_size", "_splits", "always", "firsts", "lists")
+    __slots__ = (
+        "_codes",
+        "_hashes",
+        "_holes",
+        "_pairs",
+        "_positions",
+        "_shape",
+        "_size",
+        "_splits",
+        "always",
+        "firsts",
+        "lists",
+    )
 
     def __init__(self, kind: Kind) -> None:
         shape, names = kind
@@ -63,13 +75,15 @@ class _Group:
         """[lists, in the order of their numbers] number of each one's first series, and the lists."""
         self._hashes = [array("q") for _ in names]
         """[holes][lists] hash of the value in each hole."""
-        self._size, self._holes = len(shape), {name: hole for hole, name in enumerate(names)}
+        self._shape, self._size, self._holes = shape, len(shape), {name: hole for hole, name in enumerate(names)}
         owner = np.repeat(np.arange(len(shape), dtype=np.int32), np.diff(shape.ends))
         self._positions = owner[np.argsort(shape.flat, kind="stable")]
         self._splits = np.searchsorted(np.sort(shape.flat), np.arange(len(names) + len(shape.pairs) + 1))
         """Positions by code: those of code n are `_positions[_splits[n]:_splits[n + 1]]`, ascending."""
+        self._pairs = {pair: code for code, pair in enumerate(shape.pairs, len(names))}
+        """Code of each pair that is no hole."""
         self._codes: dict[str, dict[str, int]] = {}
-        """Code of each pair that is no hole, by label and value."""
+        """The same, by label and value."""
         for code, (name, value) in enumerate(shape.pairs, len(names)):
             self._codes.setdefault(name, {})[value] = code
         counts = np.diff(self._splits)[: len(names)].tolist()
@@ -100,27 +114,33 @@ class _Group:
 
     def find(self, first: int, others: SeriesList, series: Sequence[Series]) -> Iterator[tuple[int, int]]:
         """Yield (position, number) for each of `series` that is in a list of this kind with that first number."""
-        if len(series) * PART > len(others):
+        own = {pair: hole for hole, pair in enumerate(others.own)}
+        # A pair of a hole that the shape has, too, would have two codes.
+        if len(series) * PART > len(others) or not own.keys().isdisjoint(self._pairs):
             numbers = {other: number for number, other in enumerate(others, first)}
             for position, one in enumerate(series):
                 if (number := numbers.get(one)) is not None:
                     yield position, number
             return
         for position, one in enumerate(series):
-            for at in self._of_metric(one.name):
-                if others[at] == one:
-                    yield position, first + at
+            codes = [own.get(pair, self._pairs.get(pair)) for pair in ((METRIC_NAME, one.name), *one.labels)]
+            if None not in codes and (at := self._position(np.array(codes, dtype=np.int32))) is not None:
+                yield position, first + at
+
+    def _position(self, codes: NDArray[np.int32]) -> int | None:
+        """Return the position of the series with these codes, in their order."""
+        rarest = min(codes.tolist(), key=lambda code: self._splits[code + 1] - self._splits[code])
+        at = self._at(rarest)
+        starts = self._shape.ends[at]
+        fits = self._shape.ends[at + 1] - starts == len(codes)
+        at, starts = at[fits], starts[fits]
+        same = (self._shape.flat[starts[:, None] + np.arange(len(codes))] == codes).all(axis=1)
+        found = at[same]
+        return int(found[0]) if len(found) else None
 
     def has_metric(self, names: set[str]) -> bool:
         """Return whether some list may have a series of these metrics."""
         return METRIC_NAME in self._holes or not names.isdisjoint(self._codes.get(METRIC_NAME, ()))
-
-    def _of_metric(self, name: str) -> Sequence[int]:
-        """Return the positions that may have a series of a metric."""
-        if METRIC_NAME in self._holes:
-            return range(self._size)
-        code = self._codes[METRIC_NAME].get(name)
-        return [] if code is None else self._at(code).tolist()
 
     def _at(self, code: int) -> NDArray[np.int32]:
         """Return the positions of the series that have a code, ascending."""
