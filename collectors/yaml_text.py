@@ -26,6 +26,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from collectors.yaml_reasons import TAB, UNKNOWN, reason_of
 
+_HALVES = "invalid Unicode character escape code"
+_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+BOM = "\ufeff"
 MAX_DEPTH = 100
 """Maximum depth of nesting (chosen)."""
 SECOND = "a second document begins here; write everything into one, without '---' in between"
@@ -57,11 +60,16 @@ class YamlError(Exception):
 def compose(text: str, most: int | None = None) -> list[Node]:
     """Return the root of each document of a text. Raises YamlError.
 
-    `most` is the largest number of documents; None: any number.
+    `most` is the largest number of documents; None: any number. Marks count characters of the text without a byte order
+    mark.
     """
+    text = text.removeprefix(BOM)
     try:
         return list(_Composer(text, most).documents())
     except yaml.MarkedYAMLError as error:
+        # JSON writes a character such as an emoji as two escapes, of which YAML takes none.
+        if _HALVES in str(error) and (joined := _SURROGATES.sub(_joined, text)) != text:
+            return compose(joined, most)
         mark = error.problem_mark or error.context_mark
         # An error at the end of the text belongs to the last line that is not blank.
         line = min(mark.line, text.rstrip().count("\n")) + 1 if mark else None
@@ -72,8 +80,16 @@ def compose(text: str, most: int | None = None) -> list[Node]:
         at = error.position
         what = f"the character U+{ord(text[at]):04X} is not allowed; remove it" if at < len(text) else UNKNOWN
         raise YamlError(f"not YAML: {what}", text.count("\n", 0, at) + 1) from error
+    except UnicodeEncodeError as error:
+        what = f"the character U+{ord(text[error.start]):04X} is not allowed; remove it"
+        raise YamlError(f"not YAML: {what}", text.count("\n", 0, error.start) + 1) from error
     except yaml.YAMLError as error:
         raise YamlError(f"not YAML: {reason_of(str(error))}", None) from error
+
+
+def _joined(pair: re.Match[str]) -> str:
+    high, low = int(pair[1], 16), int(pair[2], 16)
+    return f"\\U{0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF):08x}"
 
 
 def load_texts(text: str) -> Any:
@@ -211,6 +227,8 @@ def _value(node: ScalarNode) -> Any:
     if kinds is None:
         raise YamlError(f"not YAML: {_TAG}", node.start_mark.line + 1)
     value = _plain(node)
+    if kinds is float and type(value) is int:
+        return float(value)
     if not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool):
         raise YamlError(
             f"not YAML: the value does not fit its tag !!{node.tag[len(_YAML) :]}", node.start_mark.line + 1

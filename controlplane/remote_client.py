@@ -15,7 +15,6 @@ from collectors.errors import ScrapeError
 from collectors.http.answer import BoundedBody
 from collectors.http.fetch import translated
 from collectors.http.http_client import request_options
-from collectors.http.tls import TlsContexts
 from collectors.target import Auth
 from controlplane.errors import Unavailable
 
@@ -74,7 +73,6 @@ class RemoteClient:
         self._url = URL(url.rstrip("/"))
         self._auth, self._headers, self._max_reply_bytes = auth, dict(headers or {}), max_reply_bytes
         self._whole = whole
-        self._tls = TlsContexts()
         self._session: aiohttp.ClientSession | None = None
         # `name` is shown to people. It has no userinfo (the configuration refuses it) and no query (it may hold a key).
         self.name = f"{self._url.scheme}://{self._url.host_port_subcomponent}{self._url.path.rstrip('/')}"
@@ -98,7 +96,7 @@ class RemoteClient:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                options = await request_options(self._auth, self._tls)
+                options = await request_options(self._auth)
                 options["headers"] = {
                     **self._headers,
                     "Accept-Encoding": "gzip" if self._whole else "identity",

@@ -24,7 +24,7 @@ from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.fetch import translated
 from collectors.http.retry_after import retry_after_s
-from collectors.http.tls import TlsContexts
+from collectors.http.tls import verification
 from collectors.target import Auth
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -95,7 +95,6 @@ class HttpPoster:
     timeout_s: float = 8.0
     now: Callable[[], float] = time.time
     """Unix seconds, for a Retry-After that is a date."""
-    _tls: TlsContexts = field(default_factory=TlsContexts)
     _session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
@@ -174,9 +173,7 @@ class HttpPoster:
         verify: ssl.SSLContext | bool = True
         if (auth := self.auth) is not None:
             try:
-                credentials, verify = await asyncio.to_thread(
-                    lambda: (authorization(auth), self._tls.verification(auth))
-                )
+                credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), verification(auth)))
             except ScrapeError as error:
                 raise DeliveryFailed(f"{self.name}: {error}") from error
             sent |= {"Authorization": credentials} if credentials else {}

@@ -17,7 +17,6 @@ from collectors.errors import DiscoveryError, ScrapeError
 from collectors.http.answer import BoundedBody, other_status
 from collectors.http.fetch import HTTP_ERRORS, translated
 from collectors.http.http_client import request_options
-from collectors.http.tls import TlsContexts
 
 MAX_BODY_BYTES = 16 * 2**20
 """Maximum size of an answer: some 10,000 containers. Chosen: that of http_sd."""
@@ -29,13 +28,11 @@ def docker_follower(sd: DockerSd, means: Means) -> Follower:
     """Return what asks a daemon at its interval."""
 
     async def follow(heard: Hears) -> None:
-        tls = TlsContexts()
-
         async def ask(heard: Hears) -> None:
             wait_s = min(sd.refresh_interval_s, MAX_WAIT_S)
             try:
                 async with asyncio.timeout(wait_s):
-                    containers, networks = await _answers(sd, tls)
+                    containers, networks = await _answers(sd)
             except TimeoutError:
                 raise DiscoveryError(f"{sd.place}: no answer within {wait_s:g} s") from None
             except ScrapeError as error:
@@ -51,7 +48,7 @@ def docker_follower(sd: DockerSd, means: Means) -> Follower:
     return follow
 
 
-async def _answers(sd: DockerSd, tls: TlsContexts) -> tuple[list[Any], list[Any]]:
+async def _answers(sd: DockerSd) -> tuple[list[Any], list[Any]]:
     """Return the containers and the networks. Raises ScrapeError, and aiohttp's errors."""
     if sd.socket:
         base, connector = "http://docker", aiohttp.UnixConnector(sd.socket)
@@ -59,7 +56,7 @@ async def _answers(sd: DockerSd, tls: TlsContexts) -> tuple[list[Any], list[Any]
         # As in Docker's own clients, tcp:// is HTTP without TLS.
         base = ("http" + sd.host.removeprefix("tcp")) if sd.host.startswith("tcp://") else sd.host.rstrip("/")
         connector = aiohttp.TCPConnector()  # type: ignore[assignment]
-    options = await request_options(sd.auth, tls)
+    options = await request_options(sd.auth)
     options["headers"]["Accept-Encoding"] = "gzip"
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False

@@ -27,7 +27,7 @@ from collectors.http.answer import Answer, Progress
 from collectors.http.credentials import authorization, basic
 from collectors.http.plain_http import PlainConnection
 from collectors.http.redirects import followed
-from collectors.http.tls import TlsContexts
+from collectors.http.tls import verification
 from collectors.target import Auth
 
 ACCEPT = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
@@ -62,7 +62,6 @@ class HttpSource:
         self._max_body_bytes = max_body_bytes
         usual = {"Accept": ACCEPT, "Accept-Encoding": "gzip", "User-Agent": user_agent}
         self._headers = {**usual, **(headers or {})}
-        self._tls = TlsContexts()
         self._thread = _OwnThread()
         self._progress = Progress()
         self._moved: URL | None = None
@@ -135,7 +134,10 @@ class HttpSource:
         if url.scheme == "http":
             return await self._ask_plain(url, headers)
         session = self._session or self._connect()
-        async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
+        name = self._auth.server_name if self._auth else ""
+        async with session.get(
+            url, headers=headers, ssl=verify, server_hostname=name or None, allow_redirects=False
+        ) as response:
             try:
                 return await self._body(response)
             finally:
@@ -179,7 +181,7 @@ class HttpSource:
         return self._session
 
     def _prepare(self, auth: Auth) -> tuple[str | None, ssl.SSLContext | bool]:
-        return authorization(auth), self._tls.verification(auth)
+        return authorization(auth), verification(auth)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         headers = {name.lower(): value for name, value in response.headers.items()}

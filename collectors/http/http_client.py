@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
 from collectors.http.credentials import authorization
-from collectors.http.tls import TlsContexts
+from collectors.http.tls import verification
 from collectors.target import Auth
 
 _MAX_CONNECTIONS = 8
@@ -29,13 +29,12 @@ class HttpClient:
     ) -> None:
         self._auth = auth
         self._auto_decompress = auto_decompress
-        self._tls = TlsContexts()
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
     async def options(self) -> dict[str, Any]:
         """Return the keyword arguments for a request; see `request_options`."""
-        return await request_options(self._auth, self._tls, self._user_agent)
+        return await request_options(self._auth, self._user_agent)
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session. It is made at first use, because it needs the running loop. It has no own deadline."""
@@ -55,20 +54,20 @@ class HttpClient:
             self._session = None
 
 
-async def request_options(auth: Auth | None, tls: TlsContexts, user_agent: str = "llm-controlplane") -> dict[str, Any]:
+async def request_options(auth: Auth | None, user_agent: str = "llm-controlplane") -> dict[str, Any]:
     """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, no redirects.
 
-    The caller keeps `tls`, so that a CA file is read once and not at every request. Raises ScrapeError when a secret or
-    the CA file cannot be read.
+    Raises ScrapeError when a secret or a file of certificates cannot be read.
     """
     headers = {"User-Agent": user_agent}
     verify: ssl.SSLContext | bool = True
     if auth:
         # Secrets may be on a network file system: in a thread, its stall delays only this request.
-        credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), tls.verification(auth)))
+        credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), verification(auth)))
         if credentials:
             headers["Authorization"] = credentials
-    return {"headers": headers, "ssl": verify, "allow_redirects": False}
+    name = auth.server_name if auth else ""
+    return {"headers": headers, "ssl": verify, "server_hostname": name or None, "allow_redirects": False}
 
 
 class _Families(Collector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from controlplane.cli.client import ApiClient, announce, connect, quoted
@@ -10,14 +11,16 @@ from controlplane.cli.render import age, clock, columns, emit, number, say, tell
 from controlplane.cli.verbs.grammar import hint
 from controlplane.telling import happened
 
+_MATCHER = re.compile(r"([^=!~\s]+)(=~|!~|!=|=)(.*)", re.DOTALL)
 SHORT = 8
 """Fewest characters of an alert's id in `alerts list`. `alerts show` accepts such a short id."""
 
 
 def alerts_list(matchers: list[str], state: str, limit: int, url: str | None, context: str | None, output: str) -> None:
     """List alerts, firing ones first: those whose labels match all matchers."""
+    label = ",".join(map(_quoted, matchers)) or None
     with connect(url, context) as client:
-        items = client.get("/cp/v1/alerts", state=state, limit=limit, label=",".join(matchers) or None)["items"]
+        items = client.get("/cp/v1/alerts", state=state, limit=limit, label=label)["items"]
     items.sort(key=lambda a: a["severity"] == "none")  # severity none is for machines: last
     shown = short([a["fingerprint"] for a in items])
     rows = [
@@ -37,6 +40,15 @@ def alerts_list(matchers: list[str], state: str, limit: int, url: str | None, co
     none = f"no {'' if state == 'all' else f'{state} '}alert has labels that match {','.join(matchers)}"
     empty = none if matchers else "no alerts: every rule that has data is inactive"
     emit(items, output, lambda: columns(header, rows, empty, calm=calm))
+
+
+def _quoted(matcher: str) -> str:
+    """Return a matcher with its value in quotes, so that commas and braces in it are its own."""
+    found = _MATCHER.fullmatch(matcher)
+    if not found or found[3].startswith('"'):
+        return matcher
+    escaped = found[3].replace("\\", "\\\\").replace('"', '\\"')
+    return f'{found[1]}{found[2]}"{escaped}"'
 
 
 def short(identifiers: list[str]) -> dict[str, str]:

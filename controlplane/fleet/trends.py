@@ -111,15 +111,16 @@ def queries(scrape_interval_s: float) -> dict[str, str]:
     """Return the PromQL of each measure, by model and source. Buckets are also grouped by engine: they differ."""
     window = f"{math.ceil(max(WINDOW_S, 4 * scrape_interval_s))}s"
     failed = "|".join(sorted(FAILED))
-    by = "sum by (model, source)"
+    by, each = "sum by (model, source)", "sum by (model, source, engine)"
     return {
         "requests": f'{by} (rate(llm_requests_total{{source!~"probe|proxy"}}[{window}])) or max by (model, source) '
         f'(sum by (model, source, engine) (rate(llm_requests_total{{source="proxy"}}[{window}])))',
         "p99": _quantile(0.99, "llm_request_duration_seconds_bucket", window),
         "ttft": _quantile(0.95, "llm_time_to_first_token_seconds_bucket", window),
-        "errors": f'({by} (rate(llm_requests_total{{source!="engine",outcome=~"{failed}"}}[{window}]))'
-        f' or 0 * {by} (rate(llm_requests_total{{source!="engine"}}[{window}])))'
-        f' / ({by} (rate(llm_requests_total{{source!="engine"}}[{window}])) > 0)',
+        # Each kind of proxies by itself: the successes of one behind another would thin its failures.
+        "errors": f'max by (model, source) (({each} (rate(llm_requests_total{{source!="engine",outcome=~"{failed}"}}'
+        f'[{window}])) or 0 * {each} (rate(llm_requests_total{{source!="engine"}}[{window}])))'
+        f' / ({each} (rate(llm_requests_total{{source!="engine"}}[{window}])) > 0))',
         "tokens": f'{by} (rate(llm_tokens_total{{type="output"}}[{window}]))',
     }
 

@@ -11,7 +11,6 @@ import aiohttp
 
 from collectors.errors import ScrapeError
 from collectors.http.http_client import request_options
-from collectors.http.tls import TlsContexts
 from collectors.target import Auth
 from controlplane.errors import Unavailable
 from controlplane.traffic.driver import NotSent
@@ -50,7 +49,6 @@ class EngineServer:
     def __init__(self, url: str, session: aiohttp.ClientSession, timeout_s: float, auth: Auth | None) -> None:
         """`session` comes from open_session(). `timeout_s` is the deadline of a call that names none."""
         self._url, self._session, self._timeout_s, self._auth = url.rstrip("/"), session, timeout_s, auth
-        self._tls = TlsContexts()
 
     async def call(self, method: str, path: str, body: Any = None, timeout_s: float | None = None) -> tuple[int, bytes]:
         """Return status and body of an answer. `body` is sent as JSON; `timeout_s` replaces the server's deadline.
@@ -72,7 +70,7 @@ class EngineServer:
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
         started = time.monotonic()
         try:
-            options = await request_options(self._auth, self._tls)
+            options = await request_options(self._auth)
             options["headers"] = {**headers, **options["headers"]}
             async with self._session.request(
                 method, self._url + path, json=body, timeout=timeout, **options
@@ -85,7 +83,7 @@ class EngineServer:
             raise NotSent(f"{self._url} did not answer {path}: {_named(error)}") from error
         except TimeoutError as error:
             raise Unavailable(f"{self._url} did not answer {path} within {timeout.total:g} s") from error
-        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError, asyncio.IncompleteReadError) as error:
             raise Unavailable(f"{self._url} did not answer {path}: {_named(error)}") from error
 
 

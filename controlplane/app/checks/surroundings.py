@@ -11,7 +11,7 @@ from typing import Any
 from alerts.errors import DeliveryFailed
 from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
-from collectors.http.tls import TlsContexts
+from collectors.http.tls import verification
 from controlplane.app.checks.findings import Findings
 from controlplane.app.checks.routing import can_route
 from controlplane.app.notifying.secrets import secrets_of
@@ -94,7 +94,7 @@ def _check_access(section: Access, loc: Loc, findings: Findings) -> None:
         assert auth is not None
         try:
             if name == "tls":
-                TlsContexts().verification(auth)
+                verification(auth)
             else:
                 authorization(auth)
         except ScrapeError as error:

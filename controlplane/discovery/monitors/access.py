@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from collectors.target import Auth
+from controlplane.config.vocabulary import host_name
 from controlplane.discovery.monitors.fields import Fields
 
 FIELDS = (
@@ -83,7 +84,10 @@ def _tls(tls: Fields, secret: Secret) -> dict[str, object]:
         raise tls.error("maxVersion", "is not supported")
     found: dict[str, object] = {"insecure_skip_verify": True} if tls.flag("insecureSkipVerify", False) else {}
     if name := tls.text("serverName").strip():
-        found["server_name"] = name
+        try:
+            found["server_name"] = host_name(name)
+        except ValueError as error:
+            raise tls.error("serverName", str(error)) from error
     return found | _authority(tls, secret)
 
 

@@ -7,15 +7,17 @@ The file is a DiscoveryResponse in YAML or JSON. Its `version_info` changes with
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from collectors.yaml_text import YamlError, compose
+from collectors.yaml_text import BOM, YamlError, compose
 from controlplane.traffic.proxies.shares import shares_of, whole_numbers
 from controlplane.traffic.words import told
 
+_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 WHOLE = 10_000
 """Sum of the weights that are written: steps of 0.01 %. Envoy divides by the sum (route_components.proto)."""
 
@@ -29,6 +31,11 @@ def with_weights(text: str, weights: Mapping[str, float]) -> str:
 
     Raises UnfitRoutes when there is none, or a cluster has no weight.
     """
+    bare = text.removeprefix(BOM)
+    return text[: len(text) - len(bare)] + _rewritten(bare, weights)
+
+
+def _rewritten(text: str, weights: Mapping[str, float]) -> str:
     root = _parsed(text)
     edits: list[tuple[int, int, str]] = []
     numbers = whole_numbers(weights, WHOLE)
@@ -42,7 +49,26 @@ def with_weights(text: str, weights: Mapping[str, float]) -> str:
     stated = _entry(root, "version_info")
     if stated is None:
         raise UnfitRoutes('it has no version_info; add `version_info: "0"` at its top')
-    return _edited(text, [*edits, (*_span(stated), f'"{version}"')])
+    whole = _edited(text, [*edits, (*_span(stated), f'"{version}"')])
+    _check_rewritten(whole, weights, numbers, version)
+    return whole
+
+
+def _check_rewritten(text: str, weights: Mapping[str, float], numbers: Mapping[str, int], version: str) -> None:
+    """Raise UnfitRoutes unless a rewritten file says what it should: an alias or a block has no place of its own."""
+    unfit = UnfitRoutes(
+        "its weights and version_info cannot be rewritten where they stand: write each as a plain number or text, "
+        "without anchors, aliases and blocks"
+    )
+    try:
+        root = _parsed(text)
+        splits = _split(root, weights)
+    except UnfitRoutes as error:
+        raise unfit from error
+    stated = _entry(root, "version_info")
+    wrong = any(node.value != str(numbers.get(name, 0)) for split in splits for name, node in split.items())
+    if wrong or not isinstance(stated, ScalarNode) or stated.value != version:
+        raise unfit
 
 
 def version_of(text: str) -> str:
@@ -78,6 +104,8 @@ def _dumped(value: Any) -> Iterator[list[Any]]:
 
 
 def _parsed(text: str) -> Node:
+    # JSON writes a character such as an emoji as two escapes, of which YAML takes none. Positions stay the same.
+    text = _SURROGATES.sub(r"\\u00e9\\u00e9", text)
     try:
         found = compose(text, most=1)
     except YamlError as error:
@@ -108,15 +136,21 @@ def _clusters(split: Node) -> dict[str, Node]:
     return found
 
 
-def _below(node: Node, key: str) -> Iterator[Node]:
-    if isinstance(node, MappingNode):
-        for name, value in node.value:
-            if name.value == key:
-                yield value
-            yield from _below(value, key)
-    elif isinstance(node, SequenceNode):
-        for value in node.value:
-            yield from _below(value, key)
+def _below(root: Node, key: str) -> Iterator[Node]:
+    """Yield the values of a field anywhere, each once: a list may hold itself by an alias."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        inner: list[Node] = []
+        if isinstance(node, MappingNode):
+            yield from (value for name, value in node.value if name.value == key)
+            inner = [value for _, value in node.value]
+        elif isinstance(node, SequenceNode):
+            inner = list(node.value)
+        waiting += reversed(inner)
 
 
 def _entry(node: Node, key: str) -> Node | None:

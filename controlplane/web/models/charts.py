@@ -99,9 +99,9 @@ def mean(scope: Scope) -> Chart:
 
 def failures(scope: Scope) -> Chart:
     """Return the failed share of the requests, from the nearest source that counts failures."""
-    by = "sum by (version, source)"
 
     def failed(source: str) -> str:
+        by = _each(source)
         mine = f'source="{source}"'
         some = scope.series("llm_requests_total", mine, f'outcome=~"{FAILURES}"')
         every = f"{by} (rate({scope.series('llm_requests_total', mine)}[$window]))"
@@ -109,7 +109,7 @@ def failures(scope: Scope) -> Chart:
         # tells none may not count them, and neither may a source that calls its outcomes unknown.
         known = scope.series("llm_requests_total", mine, 'outcome!="unknown"')
         none = "" if source == "engine" else f" or 0 * {by} (rate({known}[$window]))"
-        return f"({by} (rate({some}[$window])){none}) / ({every} > 0)"
+        return _worst(source, f"({by} (rate({some}[$window])){none}) / ({every} > 0)")
 
     queries = ({"expr": first_of(failed(source) for source in QUALITY_SOURCES), "legend": "version source"},)
     return Chart(_("Errors and timeouts"), queries, "ratio", scope.line("error_rate"))
@@ -174,10 +174,21 @@ def _mean(scope: Scope, caption: str, metric: str) -> Chart:
 
     def of(part: str, source: str) -> str:
         counter = scope.series(f"{metric}_{part}", f'source="{source}"')
-        return f"sum by (version, source) (rate({counter}[$window]))"
+        return f"{_each(source)} (rate({counter}[$window]))"
 
-    expr = first_of(f"{of('sum', source)} / ({of('count', source)} > 0)" for source in QUALITY_SOURCES)
+    means = (_worst(source, f"{of('sum', source)} / ({of('count', source)} > 0)") for source in QUALITY_SOURCES)
+    expr = first_of(means)
     return Chart(caption, ({"expr": expr, "legend": "version source"},), "seconds")
+
+
+def _each(source: str) -> str:
+    """Return the sum that one ratio is made of. Proxies of two kinds, one behind the other, have one each."""
+    return f"sum by (version, source{', engine' if source == 'proxy' else ''})"
+
+
+def _worst(source: str, ratios: str) -> str:
+    """Return the greatest of the ratios of proxies of several kinds; of another source, the ratio."""
+    return f"max by (version, source) ({ratios})" if source == "proxy" else ratios
 
 
 def _rate(scope: Scope) -> str:

@@ -150,17 +150,21 @@ class Source:
         """Take the TLS settings of `http_config`, the receiver's or else the global one. Return its fields."""
         own = fields.at("http_config")
         config = Fields(own or self.shared.at("http_config"), f"{fields.path}.http_config" if own else "http_config")
-        self.tls(config, taken)
+        self.tls(config, taken, shown=True)
         return config
 
-    def tls(self, fields: Fields, taken: Taken) -> None:
-        """Take the TLS settings of `tls_config`."""
+    def tls(self, fields: Fields, taken: Taken, *, shown: bool = False) -> None:
+        """Take the TLS settings of `tls_config`; with `shown` also the certificate that the receiver is shown."""
         tls = Fields(fields.at("tls_config"), f"{fields.path}.tls_config")
         found: dict[str, Any] = {}
         if path := tls.text("ca_file"):
             found["ca_file"] = str(self.folder / path)
         if tls.flag("insecure_skip_verify", False):
             found["insecure_skip_verify"] = True
+        if shown:
+            found |= {name: str(self.folder / path) for name in ("cert_file", "key_file") if (path := tls.text(name))}
+            if name := tls.text("server_name"):
+                found["server_name"] = name
         taken.put("tls", found)
         self.leftover(tls)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from collectors.target import Auth
 from controlplane.config.scraping.prometheus.sections import Section
+from controlplane.config.vocabulary import host_name
 
 FIELDS = (
     "authorization", "basic_auth", "bearer_token", "bearer_token_file", "enable_http2", "follow_redirects",
@@ -104,7 +105,10 @@ def _tls(section: Section, folder: Path, leave_out: Tell) -> dict[str, object]:
     files = {name: tls.text(name) for name in ("ca_file", "cert_file", "key_file")}
     found: dict[str, object] = {name: str(folder / path) for name, path in files.items() if path}
     if name := tls.text("server_name"):
-        found["server_name"] = name
+        try:
+            found["server_name"] = host_name(name)
+        except ValueError as error:
+            leave_out(tls, "server_name", f"is not supported as it is ({error})")
     if tls.flag("insecure_skip_verify"):
         found["insecure_skip_verify"] = True
     return found

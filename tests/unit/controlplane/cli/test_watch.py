@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from alerts.routing.matchers import parse_matchers
 from controlplane.cli.main import run
 from controlplane.cli.watch import _change, _kept_back, _print_alert, _told
 
@@ -81,7 +82,17 @@ def test_alerts_are_chosen_by_their_labels(current: Any, capsys: pytest.CaptureF
     current.replies |= {"GET /cp/v1/alerts": (200, {"items": [alert(IDS[0])]})}
     assert run(["alerts", "list", "model=chat", "node=~gpu-1.*", "--state", "firing"]) == 0
     asked = current.requests[-1].query
-    assert (asked["label"], asked["state"]) == (["model=chat,node=~gpu-1.*"], ["firing"])
+    assert (asked["label"], asked["state"]) == (['model="chat",node=~"gpu-1.*"'], ["firing"])
+    wanted = ["node=~gpu-1{1,2}", 'path=a,"b"\\c', 'quoted="a,b"', "pod!="]
+    assert run(["alerts", "list", *wanted]) == 0
+    (label,) = current.requests[-1].query["label"]
+    values = [(one.name, one.op.value, one.value) for one in parse_matchers(label)]
+    assert values == [
+        ("node", "=~", "gpu-1{1,2}"),
+        ("path", "=", 'a,"b"\\c'),
+        ("quoted", "=", "a,b"),
+        ("pod", "!=", ""),
+    ]
     current.replies |= {"GET /cp/v1/alerts": (200, {"items": []})}
     assert run(["alerts", "list", "model=chat"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "no active alert has labels that match model=chat"

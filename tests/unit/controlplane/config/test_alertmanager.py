@@ -34,7 +34,7 @@ global:
   smtp_auth_password: s3cret-mail
   slack_api_url: https://hooks.slack.com/services/T0/B0/s3cret-slack
   opsgenie_api_key: s3cret-genie
-  http_config: {tls_config: {ca_file: ca.pem}}
+  http_config: {tls_config: {ca_file: ca.pem, cert_file: c.pem, key_file: /k.pem, server_name: hooks.internal}}
 route: {receiver: team x, routes: [{receiver: pager}, {receiver: nobody}, {receiver: mail}]}
 receivers:
   - name: team x
@@ -79,6 +79,8 @@ def test_each_receiver_becomes_its_notifiers(read: Read, tmp_path: Path) -> None
     }
     hook, bot, first, second = sections["team x"]
     assert isinstance(hook, SlackWebhookSection) and hook.tls and hook.tls.ca_file == tmp_path / "ca.pem"
+    shown = hook.tls.cert_file, hook.tls.key_file, hook.tls.server_name
+    assert shown == (tmp_path / "c.pem", Path("/k.pem"), "hooks.internal")
     assert isinstance(bot, SlackSection)
     assert (bot.channel, bot.base_url) == ("#gpu", "https://slack.example/api/")
     assert isinstance(first, WebhookSection) and first.max_alerts == 10

@@ -74,6 +74,8 @@ def test_a_model_behind_a_proxy_alone_has_the_lines_of_the_proxy() -> None:
 def test_a_proxy_behind_another_counts_the_same_requests() -> None:
     both = [counted("", "proxy") | {"engine": engine} for engine in ("litellm", "envoy-ai-gateway")]
     assert drawn(requests(Scope("chat")), *both) == [({}, pytest.approx(1.0))]
+    failing = counted("", "proxy", "error") | {"engine": "litellm"}
+    assert drawn(failures(Scope("chat")), *both, failing) == [({"source": "proxy"}, pytest.approx(0.5))]
     replicas = [counted("", "proxy") | {"engine": "litellm", "instance": instance} for instance in "ab"]
     assert drawn(requests(Scope("chat")), *replicas) == [({}, pytest.approx(2.0))]
 

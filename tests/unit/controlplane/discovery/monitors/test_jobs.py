@@ -284,6 +284,10 @@ LEFT_OUT = (
         {"tlsConfig": {"keySecret": {"name": "c", "key": "k"}}},
         "endpoints[1].tlsConfig.keySecret: is not supported: no client certificate is sent",
     ),
+    (
+        {"tlsConfig": {"serverName": "a\0b"}},
+        "endpoints[1].tlsConfig.serverName: expected the name of a host such as gpu-7.example, without a port",
+    ),
     ({"tlsConfig": {"minVersion": "TLS13"}}, "endpoints[1].tlsConfig.minVersion: is not supported above TLS12"),
     ({"interval": "999ms"}, "endpoints[1].interval: 999ms is shorter than 1s, the shortest that is taken"),
     ({"scrapeTimeout": "1ms"}, "endpoints[1].scrapeTimeout: 1ms is shorter than 1s, the shortest that is taken"),

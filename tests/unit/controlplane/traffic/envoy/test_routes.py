@@ -42,6 +42,44 @@ def test_json_is_rewritten_as_well() -> None:
     ]
 
 
+def test_a_byte_order_mark_and_characters_of_any_width_move_nothing() -> None:
+    text = "\ufeff" + FILE.replace("# ours", "# unsere Gewichte für 🚀").replace("\n", "\r\n")
+    after = with_weights(text, {"chat_v1": 0.95, "chat_v2": 0.05})
+    assert after == text.replace("weight: 100", "weight: 9500").replace("weight: 0}", "weight: 500}").replace(
+        '"7"', f'"{version_of(after)}"'
+    )
+    assert with_weights(after, {"chat_v1": 0.95, "chat_v2": 0.05}) == after
+
+
+def test_an_emoji_in_json_is_two_escapes_and_stays() -> None:
+    clusters = [{"name": "a", "weight": 1}, {"name": "b", "weight": 0}]
+    text = json.dumps({"note": "🚀 é", "version_info": "1", "weighted_clusters": {"clusters": clusters}})
+    assert "\\ud83d\\ude80" in text
+    found = json.loads(with_weights(text, {"a": 0.5, "b": 0.5}))
+    assert found["note"] == "🚀 é"
+    assert [one["weight"] for one in found["weighted_clusters"]["clusters"]] == [5000, 5000]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'version_info: "1"\nweighted_clusters: {clusters: [{name: a, weight: &w 50}, {name: b, weight: *w}]}\n',
+        'version_info: "1"\nweighted_clusters:\n  clusters:\n  - {name: a, weight: 1}\n  - name: b\n    weight:\n',
+        "version_info: |\n  1\nweighted_clusters: {clusters: [{name: a, weight: 1}, {name: b, weight: 1}]}\n",
+        'version_info: "1"\nweighted_clusters: {clusters: [{name: a, weight: 1}, {name: b, weight: &w 1}]}\nx: *w\n',
+    ],
+    ids=["alias", "empty", "block", "anchor"],
+)
+def test_a_weight_without_a_place_of_its_own_is_refused(text: str) -> None:
+    with pytest.raises(UnfitRoutes, match=r"cannot be rewritten where they stand|neither YAML"):
+        with_weights(text, {"a": 0.3, "b": 0.7})
+
+
+def test_a_list_that_holds_itself_is_looked_through_once() -> None:
+    with pytest.raises(UnfitRoutes, match="no weighted_clusters of it has a"):
+        with_weights("version_info: '1'\nresources: &r [*r]\n", {"a": 1.0})
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
