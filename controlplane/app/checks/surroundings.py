@@ -12,6 +12,7 @@ from alerts.errors import DeliveryFailed
 from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import verification
+from collectors.target import Auth
 from controlplane.app.checks.findings import Findings
 from controlplane.app.checks.routing import can_route
 from controlplane.app.notifying.secrets import secrets_of
@@ -92,13 +93,17 @@ def _check_access(section: Access, loc: Loc, findings: Findings) -> None:
             continue
         auth = auth_of(Access.model_construct(**{name: part}))
         assert auth is not None
+        for fault in faults_of(auth):
+            findings.warn((*loc, name), fault)
+
+
+def faults_of(auth: Auth) -> Iterator[str]:
+    """Yield a sentence for a secret, and one for a file of certificates, that cannot be used here. Blocking."""
+    for read in (verification, authorization):
         try:
-            if name == "tls":
-                verification(auth)
-            else:
-                authorization(auth)
+            read(auth)
         except ScrapeError as error:
-            findings.warn((*loc, name), str(error))
+            yield str(error)
 
 
 def _check_backend(section: Backend, loc: Loc, findings: Findings) -> None:

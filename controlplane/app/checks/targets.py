@@ -17,6 +17,7 @@ from collectors.engines.kinds import ENGINES
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
+from controlplane.app.checks.surroundings import faults_of
 from controlplane.app.targets.plan import ScrapePlan, plan_scraping
 from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.config.checking import Loc
@@ -177,6 +178,9 @@ def _of_file(
         if name not in names:
             findings.warn((*loc, "engines", name), not_one_of(name, "the jobs of the file", names))
     at = (*loc, "prometheus_config")
+    for job in read.jobs:
+        for fault in {fault: None for one in job.groups if one.auth for fault in faults_of(one.auth)}:
+            findings.warn(at, f"job {job.name}: {fault}")
     discovery = Discovery((), loaded.path.parent, [PrometheusFile(path, group)])
     targets = _asked(discovery)
     for problem in discovery.errors:

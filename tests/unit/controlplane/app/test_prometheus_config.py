@@ -49,6 +49,17 @@ def test_check_refuses_a_file_that_prometheus_would_refuse(tmp_path: Path) -> No
     assert str(finding) == f"{tmp_path}/none.yml: cannot be read: No such file or directory"
 
 
+def test_files_of_a_job_that_cannot_be_read_are_warnings(tmp_path: Path) -> None:
+    tls = "tls_config: {cert_file: c.pem, key_file: k.pem}, authorization: {credentials_file: token}"
+    job = f"{{job_name: chat, scheme: https, static_configs: [{{targets: ['h:1']}}, {{targets: ['h:2']}}], {tls}}}"
+    at = "fleet.yaml:3: warning: targets[0].prometheus_config: job chat"
+    assert checked(tmp_path, FLEET.replace("{gpus: dcgm}", "{}"), f"scrape_configs: [{job}]") == [
+        f"{at}: cannot read the certificate file c.pem: No such file or directory",
+        f"{at}: cannot read the credentials file token: No such file or directory",
+        "fleet.yaml: good: 2 targets",
+    ]
+
+
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
