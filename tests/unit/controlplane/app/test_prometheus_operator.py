@@ -201,18 +201,19 @@ async def test_a_pod_that_no_monitor_sees_has_a_reason(fleet: Write) -> None:
             api.put(each)
         async with following(fleet(entry(api))) as running:
             await becomes(running, lambda r: reasons(r, "alone-0"), [("prometheus_operator", behind)])
-            assert [job for job, _ in reasons(running, "served-0")] == ["serviceMonitor/llm/of-ml/0"]
-            assert [job for job, _ in reasons(running, "far-0")] == ["prometheus_operator"]
+            # Each kind of object is watched by itself, so they become known one after another.
+            await becomes(running, lambda r: [job for job, _ in reasons(r, "served-0")], ["serviceMonitor/llm/of-ml/0"])
+            await becomes(running, lambda r: [job for job, _ in reasons(r, "far-0")], ["prometheus_operator"])
             for each in service("alone", ("alone-0", "10.0.0.2"), team="ml"):
                 api.put(each)
             await becomes(running, targets, [("alone", "10.0.0.2:8000", "alone-0")])
-            assert reasons(running, "alone-0") == []
+            await becomes(running, lambda r: reasons(r, "alone-0"), [])
             api.put(service_monitor("all", namespaceSelector={"any": True}, endpoints=[{"port": "http"}]))
             await becomes(running, lambda r: reasons(r, "far-0"), [("prometheus_operator", behind)])
             api.put(pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{"port": "metrics"}]))
             await becomes(running, lambda r: [job for job, _ in reasons(r, "far-0")], ["podMonitor/llm/all/0"])
             port = 'port: the name of the container\'s port must be "metrics", and is "http"'
-            assert reasons(running, "waits-0") == [("podMonitor/llm/all/0", port)]
+            await becomes(running, lambda r: reasons(r, "waits-0"), [("podMonitor/llm/all/0", port)])
             api.put(pod_monitor("all", namespaceSelector={"any": True}, podMetricsEndpoints=[{"port": "http"}]))
             waits = [("podMonitor/llm/all/0", "it has no address yet: a pod that waits has no IP")]
             await becomes(running, lambda r: reasons(r, "waits-0"), waits)
