@@ -12,7 +12,7 @@ from __future__ import annotations
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from zlib import crc32
 
-from controlplane.gateway.limits.memory import AT_EPOCHS, AT_UNLOCKED, Memory
+from controlplane.gateway.limits.memory import AT_CHANGES, AT_EPOCHS, AT_UNLOCKED, Memory
 from controlplane.gateway.patience import Patience
 
 TENANTS = 256
@@ -45,6 +45,11 @@ class Locks:
         self._fd = memory.area.fd
         self._offset = memory.area.offset
         self._floats = memory.floats
+
+    @property
+    def changes(self) -> float:
+        """Count of changes of the memory: of workers that began, and of slots."""
+        return self._floats[AT_CHANGES]
 
     def acquire(self, stripe: int) -> int:
         """Lock a stripe, and return the byte that is locked, for `holds` and `release`. Returns UNLOCKED when no try

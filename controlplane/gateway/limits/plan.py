@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from controlplane.gateway.desired.document import PriceSpec
 from controlplane.gateway.limits.gauge import NO_LIMIT, Gauge, longer
 from controlplane.gateway.limits.locks import Locks
@@ -10,6 +12,13 @@ from controlplane.gateway.limits.over import Over
 TRIES = 3
 """Most attempts at an update whose lock was taken away in between, because its worker was stopped."""
 
+
+class Outdated(NamedTuple):
+    """Nothing was set aside: a worker has begun, or slots have changed, since the plan was made. Make it anew."""
+
+
+OUTDATED = Outdated()
+
 Tightest = tuple[Gauge | None, float, Gauge | None, float]
 """Limits of which least was left after the last request, and what was left: of requests, and of tokens."""
 
@@ -17,9 +26,11 @@ Tightest = tuple[Gauge | None, float, Gauge | None, float]
 class Plan:
     """Gauges of key, tenant and model, as far as they have limits. `stripe` is the lock of all of them."""
 
-    __slots__ = ("_stripe", "counts_money", "gauges", "model", "price", "tightest")
+    __slots__ = ("_changes", "_stripe", "counts_money", "gauges", "model", "price", "tightest")
 
-    def __init__(self, gauges: tuple[Gauge, ...], stripe: int, model: str, price: PriceSpec) -> None:
+    def __init__(self, gauges: tuple[Gauge, ...], stripe: int, model: str, price: PriceSpec, changes: float) -> None:
+        """`changes` is the count of changes of the memory, as it was before `gauges` were made."""
+        self._changes = changes
         self.gauges = gauges
         self.model = model
         self.price = price
@@ -27,13 +38,19 @@ class Plan:
         self.tightest: Tightest = (None, NO_LIMIT, None, NO_LIMIT)
         self.counts_money = any(gauge.counts_money for gauge in gauges)
 
-    def take(self, locks: Locks, now: float, unix: float, tokens: float, money: float) -> Over | None:
-        """Set a request aside on all limits. Returns the limit that it would pass; then nothing was set aside."""
+    def take(self, locks: Locks, now: float, unix: float, tokens: float, money: float) -> Over | Outdated | None:
+        """Set a request aside on all limits. Returns the limit that it would pass; then nothing was set aside.
+
+        Returns OUTDATED for a plan that may lack a worker. Only under the lock that is certain: a worker that begins
+        while this one waits for the lock may have taken what is left.
+        """
         gauges = self.gauges
         for attempt in range(TRIES):
             byte = locks.acquire(self._stripe)
             try:
-                over = None
+                if locks.changes != self._changes:
+                    return OUTDATED
+                over: Over | None = None
                 for gauge in gauges:
                     found = gauge.check(now, unix, tokens, money)
                     if found is not None:

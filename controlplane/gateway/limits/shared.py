@@ -14,7 +14,7 @@ from controlplane.gateway.limits.locks import ALL, DIRECTORY, Locks, stripe_of
 from controlplane.gateway.limits.memory import AT_CHANGES, Memory
 from controlplane.gateway.limits.over import Owner, Scope
 from controlplane.gateway.limits.owners import NO_LIMITS, any_model_has_limits
-from controlplane.gateway.limits.plan import Plan
+from controlplane.gateway.limits.plan import Outdated, Plan
 from controlplane.gateway.limits.reservation import HeldReservation, price_of
 from controlplane.gateway.limits.wording import refuse
 from controlplane.gateway.refusal import Refusal
@@ -81,16 +81,20 @@ class SharedLimits:
         if answer is None:
             learns = self._means
             answer = learns.of(model.name)
-        plan = self._plans.get((caller.key_id, model.name))
-        if plan is None or plan.price is not model.price or self._changes != self._floats[AT_CHANGES]:
-            plan = self._plan(caller, model)
-        money = 0.0
-        if plan.gauges:
+        while True:
+            plan = self._plans.get((caller.key_id, model.name))
+            if plan is None or plan.price is not model.price or self._changes != self._floats[AT_CHANGES]:
+                plan = self._plan(caller, model)
+            money = 0.0
+            if not plan.gauges:
+                break
             if plan.counts_money:
                 money = price_of(plan.price, prompt, answer)
             unix = self._unix()
             over = plan.take(self._locks, now, unix, float(prompt + answer), money)
-            if over is not None:
+            if over is None:
+                break
+            if not isinstance(over, Outdated):
                 return refuse(over, caller, unix)
         return HeldReservation(plan, self._locks, prompt, answer, money, learns)
 
@@ -105,7 +109,8 @@ class SharedLimits:
             self._gauge(Owner(Scope.MODEL, model.name), model.limits),
         )
         stripe = ALL if self._any_model else stripe_of(caller.tenant)
-        plan = Plan(tuple(gauge for gauge in gauges if gauge is not None), stripe, model.name, model.price)
+        held = tuple(gauge for gauge in gauges if gauge is not None)
+        plan = Plan(held, stripe, model.name, model.price, changes)
         self._plans[caller.key_id, model.name] = plan
         return plan
 

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from controlplane.gateway.desired.document import LimitSpec
+from controlplane.gateway.desired.document import Desired, LimitSpec
+from controlplane.gateway.limits.keeper import Keeper
+from controlplane.gateway.limits.locks import Locks
 from controlplane.gateway.limits.reservation import HeldReservation
-from tests.fakes.limits import World, document, used
+from controlplane.gateway.limits.shared import SharedLimits
+from controlplane.gateway.refusal import Refusal
+from controlplane.gateway.request import Caller
+from controlplane.gateway.seams import Area
+from tests.fakes.limits import NOON, World, document, new_area, used
 
 
 class Watched:
@@ -86,3 +92,35 @@ def test_a_settlement_at_any_instant_lets_nothing_pass(limits: LimitSpec) -> Non
         assert {writes_before for writes_before, _ in found} == {writes}
     else:
         assert found == set()
+
+
+def test_a_worker_that_begins_while_another_waits_for_the_lock_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    desired = document(LimitSpec(daily_tokens=100))
+    area = new_area()
+    Keeper(area).apply(desired, 0.0)
+    first = worker_of(area, 0, desired)
+    held = reserved(first, desired, 10)
+    assert isinstance(held, HeldReservation)
+    held.cancel(0.0)
+    acquire, taken = Locks.acquire, list[object]()
+
+    def acquiring(self: Locks, stripe: int) -> int:
+        if self is first._locks and not taken:
+            taken.append(None)
+            taken[0] = reserved(worker_of(area, 1, desired), desired, 95)
+        return acquire(self, stripe)
+
+    monkeypatch.setattr(Locks, "acquire", acquiring)
+    assert isinstance(reserved(first, desired, 10), Refusal)
+    assert isinstance(taken[0], HeldReservation)
+    assert isinstance(reserved(first, desired, 5), HeldReservation)
+
+
+def worker_of(area: Area, column: int, desired: Desired) -> SharedLimits:
+    limits = SharedLimits(area, column, unix=lambda: NOON)
+    limits.apply(desired, 0.0)
+    return limits
+
+
+def reserved(limits: SharedLimits, desired: Desired, tokens: int) -> HeldReservation | Refusal:
+    return limits.reserve(Caller("ab12", "acme"), desired.models[0], tokens, 0, 0.0)
