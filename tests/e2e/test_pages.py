@@ -96,6 +96,14 @@ async def test_badges_stay_large_enough_to_press_however_they_wrap(console: Cons
         assert await _violations(visit.page, axe, ["target-size"]) == []
 
 
+async def test_the_tiles_of_a_node_are_of_one_height_whether_they_have_an_alert_or_not(console: Console) -> None:
+    async with console.page("fleet", "light", 1440, 900) as visit:
+        heights = await visit.page.locator(".tiles8:has(.alarm)").evaluate_all(
+            "rows => rows.map(row => [...new Set([...row.querySelectorAll('.g')].map(tile => tile.offsetHeight))])"
+        )
+    assert heights and all(len(of_row) == 1 for of_row in heights), heights
+
+
 async def _violations(page: Page, axe: str, rules: list[str]) -> list[str]:
     """Return what axe-core finds on a page by rules or tags, one sentence each."""
     await page.evaluate(axe)  # DevTools runs it, so the content security policy of the page does not matter
