@@ -9,6 +9,7 @@ controlplane/web/package.json. `make test` installs it by the lock file; wheels 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,31 @@ async def test_badges_stay_large_enough_to_press_however_they_wrap(console: Cons
         assert await _violations(visit.page, axe, ["target-size"]) == []
 
 
+async def test_what_no_version_was_chosen_for_is_named_in_a_charts_legend(console: Console) -> None:
+    """A request that the gateway refuses before it chooses a version counts for none."""
+    now = time.time() - 120
+    answer = {
+        "status": "success",
+        "data": {
+            "resultType": "matrix",
+            "result": [
+                {"metric": {"version": name} if name else {}, "values": [[now, "1"], [now - 60, "1"]]}
+                for name in ("v1", "")
+            ],
+        },
+    }
+    async with console.page("fleet", "light", 1440, 900) as visit:
+        await visit.page.route("**/api/v1/query_range", lambda route: route.fulfill(json=answer))
+        await visit.page.goto("/models/chat")
+        names = visit.page.locator("figure").first.locator(".legend button")
+        await expect(names).to_have_count(2)
+        await expect(names.filter(has_text="no version")).to_have_count(1)
+
+
 async def test_the_tiles_of_a_node_are_of_one_height_whether_they_have_an_alert_or_not(console: Console) -> None:
     async with console.page("fleet", "light", 1440, 900) as visit:
+        name = visit.page.locator(".node:has(.alarm) h3").first
+        await name.evaluate("name => { name.textContent = 'a-long-name-of-a-node-in-many-lines' }")
         heights = await visit.page.locator(".tiles8:has(.alarm)").evaluate_all(
             "rows => rows.map(row => [...new Set([...row.querySelectorAll('.g')].map(tile => tile.offsetHeight))])"
         )

@@ -21,9 +21,12 @@ async function matrix({ expr, legend }, time) {
   const answer = await postQuery("/api/v1/query_range", { query, start: time.start, end: time.end, step: time.step });
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? text("answered", { status: answer.status }));
   const labels = (legend ?? "").split(" ").filter(Boolean);
-  return (await answer.json()).data.result.map((series) => ({
+  const result = (await answer.json()).data.result;
+  // What no version is chosen for, such as a refused request, is beside the versions; what knows none is of all of them.
+  const unnamed = labels[0] === "version" ? text(result.length > 1 ? "no_version" : "all") : legend || text("all");
+  return result.map((series) => ({
     labels: series.metric,
-    name: legend === "*" ? labelled(series.metric) : labels.map((l) => series.metric[l]).filter(Boolean).join(" ") || legend || text("all"),
+    name: legend === "*" ? labelled(series.metric) : labels.map((l) => series.metric[l]).filter(Boolean).join(" ") || unnamed,
     values: series.values,
   }));
 }
