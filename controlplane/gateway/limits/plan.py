@@ -17,8 +17,6 @@ class Outdated(NamedTuple):
     """Nothing was set aside: a worker has begun, or slots have changed, since the plan was made. Make it anew."""
 
 
-OUTDATED = Outdated()
-
 Tightest = tuple[Gauge | None, float, Gauge | None, float]
 """Limits of which least was left after the last request, and what was left: of requests, and of tokens."""
 
@@ -41,7 +39,7 @@ class Plan:
     def take(self, locks: Locks, now: float, unix: float, tokens: float, money: float) -> Over | Outdated | None:
         """Set a request aside on all limits. Returns the limit that it would pass; then nothing was set aside.
 
-        Returns OUTDATED for a plan that may lack a worker. Only under the lock that is certain: a worker that begins
+        Returns Outdated for a plan that may lack a worker. Only under the lock that is certain: a worker that begins
         while this one waits for the lock may have taken what is left.
         """
         gauges = self.gauges
@@ -49,7 +47,7 @@ class Plan:
             byte = locks.acquire(self._stripe)
             try:
                 if locks.changes != self._changes:
-                    return OUTDATED
+                    return Outdated()
                 over: Over | None = None
                 for gauge in gauges:
                     found = gauge.check(now, unix, tokens, money)

@@ -81,20 +81,17 @@ class SharedLimits:
         if answer is None:
             learns = self._means
             answer = learns.of(model.name)
-        while True:
-            plan = self._plans.get((caller.key_id, model.name))
-            if plan is None or plan.price is not model.price or self._changes != self._floats[AT_CHANGES]:
-                plan = self._plan(caller, model)
-            money = 0.0
-            if not plan.gauges:
-                break
+        plan = self._plans.get((caller.key_id, model.name))
+        if plan is None or plan.price is not model.price:
+            plan = self._plan(caller, model)
+        money = 0.0
+        if plan.gauges:
             if plan.counts_money:
                 money = price_of(plan.price, prompt, answer)
-            unix = self._unix()
-            over = plan.take(self._locks, now, unix, float(prompt + answer), money)
-            if over is None:
-                break
-            if not isinstance(over, Outdated):
+            unix, tokens = self._unix(), float(prompt + answer)
+            while isinstance(over := plan.take(self._locks, now, unix, tokens, money), Outdated):
+                plan = self._plan(caller, model)
+            if over is not None:
                 return refuse(over, caller, unix)
         return HeldReservation(plan, self._locks, prompt, answer, money, learns)
 
