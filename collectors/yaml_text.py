@@ -27,7 +27,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from collectors.yaml_reasons import TAB, UNKNOWN, reason_of
 
 _HALVES = "invalid Unicode character escape code"
-_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+"""A character such as an emoji as JSON writes it: two escapes, of which YAML takes none."""
 BOM = "\ufeff"
 MAX_DEPTH = 100
 """Maximum depth of nesting (chosen)."""
@@ -67,8 +68,7 @@ def compose(text: str, most: int | None = None) -> list[Node]:
     try:
         return list(_Composer(text, most).documents())
     except yaml.MarkedYAMLError as error:
-        # JSON writes a character such as an emoji as two escapes, of which YAML takes none.
-        if _HALVES in str(error) and (joined := _SURROGATES.sub(_joined, text)) != text:
+        if _HALVES in str(error) and (joined := SURROGATES.sub(_joined, text)) != text:
             return compose(joined, most)
         mark = error.problem_mark or error.context_mark
         # An error at the end of the text belongs to the last line that is not blank.

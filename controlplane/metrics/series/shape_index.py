@@ -59,7 +59,6 @@ class _Group:
         "_codes",
         "_hashes",
         "_holes",
-        "_pairs",
         "_positions",
         "_shape",
         "_size",
@@ -80,10 +79,8 @@ class _Group:
         self._positions = owner[np.argsort(shape.flat, kind="stable")]
         self._splits = np.searchsorted(np.sort(shape.flat), np.arange(len(names) + len(shape.pairs) + 1))
         """Positions by code: those of code n are `_positions[_splits[n]:_splits[n + 1]]`, ascending."""
-        self._pairs = {pair: code for code, pair in enumerate(shape.pairs, len(names))}
-        """Code of each pair that is no hole."""
         self._codes: dict[str, dict[str, int]] = {}
-        """The same, by label and value."""
+        """Code of each pair that is no hole, by label and value."""
         for code, (name, value) in enumerate(shape.pairs, len(names)):
             self._codes.setdefault(name, {})[value] = code
         counts = np.diff(self._splits)[: len(names)].tolist()
@@ -116,16 +113,20 @@ class _Group:
         """Yield (position, number) for each of `series` that is in a list of this kind with that first number."""
         own = {pair: hole for hole, pair in enumerate(others.own)}
         # A pair of a hole that the shape has, too, would have two codes.
-        if len(series) * PART > len(others) or not own.keys().isdisjoint(self._pairs):
+        if len(series) * PART > len(others) or any(self._code(*pair) is not None for pair in own):
             numbers = {other: number for number, other in enumerate(others, first)}
             for position, one in enumerate(series):
                 if (number := numbers.get(one)) is not None:
                     yield position, number
             return
         for position, one in enumerate(series):
-            codes = [own.get(pair, self._pairs.get(pair)) for pair in ((METRIC_NAME, one.name), *one.labels)]
+            codes = [own.get(pair, self._code(*pair)) for pair in ((METRIC_NAME, one.name), *one.labels)]
             if None not in codes and (at := self._position(np.array(codes, dtype=np.int32))) is not None:
                 yield position, first + at
+
+    def _code(self, name: str, value: str) -> int | None:
+        """Return the code of a pair that is no hole."""
+        return self._codes.get(name, {}).get(value)
 
     def _position(self, codes: NDArray[np.int32]) -> int | None:
         """Return the position of the series with these codes, in their order."""

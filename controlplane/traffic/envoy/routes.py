@@ -7,17 +7,15 @@ The file is a DiscoveryResponse in YAML or JSON. Its `version_info` changes with
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from collectors.yaml_text import BOM, YamlError, compose
+from collectors.yaml_text import BOM, SURROGATES, YamlError, compose
 from controlplane.traffic.proxies.shares import shares_of, whole_numbers
 from controlplane.traffic.words import told
 
-_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 WHOLE = 10_000
 """Sum of the weights that are written: steps of 0.01 %. Envoy divides by the sum (route_components.proto)."""
 
@@ -104,8 +102,8 @@ def _dumped(value: Any) -> Iterator[list[Any]]:
 
 
 def _parsed(text: str) -> Node:
-    # JSON writes a character such as an emoji as two escapes, of which YAML takes none. Positions stay the same.
-    text = _SURROGATES.sub(r"\\u00e9\\u00e9", text)
+    # Two other escapes stand in for them, so that positions stay the same.
+    text = SURROGATES.sub(r"\\u00e9\\u00e9", text)
     try:
         found = compose(text, most=1)
     except YamlError as error:
