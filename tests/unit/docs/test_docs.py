@@ -153,6 +153,24 @@ def test_the_annotated_example_is_good_as_the_page_shows(monkeypatch: pytest.Mon
     assert "$ cp check examples/fleet.yaml\n" + "\n".join(sentences) + "\n```" in read("fleet-yaml.md")
 
 
+def test_the_check_of_an_own_fleet_says_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "guide" / "own-fleet.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(fleet:.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("fleet.yaml").write_text(block)
+    Path("targets").mkdir()
+    Path("targets", "a.json").write_text('[{"targets": ["10.0.0.7:8000", "10.0.0.8:8000"]}]')
+    report = inspect_file(Path("fleet.yaml"))
+    told = "\n".join([*map(str, report.findings), report.verdict])
+    assert f"$ controlplane check fleet.yaml\n{told}\n$" in page
+
+
+def test_the_guide_counts_the_built_in_rules_as_a_check_does(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text("fleet: {name: x}\n")
+    (rules,) = re.findall(r"\d+ rules", inspect_file(tmp_path / "fleet.yaml").verdict)
+    assert f"0 models, {rules}" in (ROOT / "docs" / "guide" / "discovery.md").read_text(encoding="utf-8")
+
+
 GUIDE_FLEETS = [
     (page.name, block)
     for page in sorted((ROOT / "docs" / "guide").glob("*.md"))
