@@ -21,6 +21,7 @@ from collectors.engines.kinds import AUTO
 from collectors.errors import BodyTooLarge, ScrapeError, ScrapeTimeout
 from collectors.exposition.layout_cache import LayoutCache, Shapes
 from collectors.exposition.parser import Limits, Parsed
+from collectors.overrun import overrun
 from collectors.samples import FloatArray, Layout, SampleSink
 from collectors.scraping.engine_of import EngineOf, Recognise
 from collectors.scraping.report import report_key, report_layout
@@ -156,7 +157,7 @@ class _Scraper:
         self._engine.may_read()
         self._source = self._source or self.setup.recipe.made()
         try:
-            async with asyncio.timeout(self.target.timeout_s + _OVERRUN_S):
+            async with overrun(self.target.timeout_s, _OVERRUN_S):
                 body = await self._source.read(self.target.timeout_s)
         except TimeoutError:
             raise ScrapeTimeout(f"timed out after {self.target.timeout_s:g}s") from None

@@ -6,7 +6,6 @@ and it leaves a program that hangs behind; so such a program is run here. This m
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -23,6 +22,7 @@ from kubernetes.aio.config.kube_config import (
     KubeConfigMerger,
 )
 
+from collectors.overrun import overrun
 from controlplane.traffic import child
 from controlplane.traffic.kubernetes.resource import text_at, value_at
 from controlplane.traffic.words import told
@@ -41,7 +41,7 @@ async def load(paths: str, context: str | None, settings: Configuration, timeout
     """
     try:
         loader = _Loader(paths, context, timeout_s)
-        async with asyncio.timeout(timeout_s + 1.0):  # a program has its own deadline, and a message that names it
+        async with overrun(timeout_s, 1.0):  # a program has its own deadline, and a message that names it
             await loader.load_and_set(settings)  # type: ignore[no-untyped-call]
     except NoAccountError:
         raise

@@ -5,7 +5,7 @@
 // colour on the whole page. Missing samples are gaps, and a chart without data shows a sentence.
 import { tabled } from "./chart_table.js";
 import { drawStrip, marksWithin, readMarks } from "./markers.js";
-import { clock, dressed, optionsOf } from "./plot.js";
+import { beneath, clock, dressed, optionsOf } from "./plot.js";
 import { postQuery } from "./query_api.js";
 import { labelled } from "./query_result.js";
 import { onRange, range, startRange, whole, zoom } from "./range.js";
@@ -57,6 +57,11 @@ function sizeOf(figure) {
   return { width: Math.max(160, plot.clientWidth), height: plot.clientHeight };
 }
 
+// The time at the cursor, which is one for all charts; undefined without one.
+function pointedAt() {
+  for (const { plot, data } of charts.values()) if (plot && beneath(plot) !== null) return data[0][beneath(plot)];
+}
+
 // The values beneath the cursor, or the latest ones. Null: the cursor is off the plot.
 function tell(figure, index) {
   const chart = charts.get(figure);
@@ -97,7 +102,7 @@ function show(figure, i, name, button) {
 }
 
 function make(figure, state) {
-  const { spec, named, data, time } = state;
+  const { spec, named, data, time } = state, at = pointedAt();
   charts.get(figure)?.plot.destroy();
   const body = figure.querySelector(".plot");
   body.textContent = "";
@@ -108,7 +113,8 @@ function make(figure, state) {
   const heard = { told: (index) => tell(figure, index), drawn: (u) => drawStrip(strip, u, hovered) };
   charts.set(figure, state);
   legendOf(figure, named);
-  state.plot = new uPlot(optionsOf(sizeOf(figure), spec, named, time, heard), data, body);
+  const ready = (u) => { if (at !== undefined) u.setCursor({ left: u.valToPos(at, "x"), top: u.over.clientHeight / 2 }); };
+  state.plot = new uPlot(optionsOf(sizeOf(figure), spec, named, time, { ...heard, ready }), data, body);
   for (const [i, series] of named.entries()) {
     if (!state.hidden.has(series.name)) continue;
     state.plot.setSeries(i + 1, { show: false });
@@ -143,7 +149,7 @@ function draw(figure, spec, found, time) {
     Object.assign(known.time, time);
     known.plot.setData(data);
   } else make(figure, { key, spec, named, data, time: { ...time }, hidden: known?.hidden ?? new Set() });
-  tell(figure, null);
+  tell(figure, beneath(charts.get(figure).plot));
   tabled(figure, charts.get(figure), marksWithin(time.start, time.end));
 }
 
@@ -174,7 +180,7 @@ function pressed(event) {
   const chart = figure && event.target.matches(".plot") && charts.get(figure);
   if (!chart || event.ctrlKey || event.metaKey || event.altKey) return;
   const { plot, data, time } = chart, last = data[0].length - 1;
-  const now = plot.cursor.left >= 0 ? plot.cursor.idx : null;
+  const now = beneath(plot);
   const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -last, End: last };
   const middle = data[0][now ?? last] ?? time.end;
   if (event.key in moves) {
@@ -190,7 +196,7 @@ function pressed(event) {
 }
 
 function again() {
-  for (const [figure, state] of [...charts]) make(figure, state), tell(figure, null);
+  for (const [figure, state] of [...charts]) make(figure, state), tell(figure, beneath(state.plot));
 }
 
 function start() {

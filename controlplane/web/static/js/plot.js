@@ -57,8 +57,12 @@ function drawThresholds(u, spec) {
   ctx.restore();
 }
 
-// `told` gets the index of the sample beneath the cursor, or null; `drawn` the plot whenever its place may have changed.
-export function optionsOf(size, spec, named, time, { told, drawn }) {
+// The index of the sample beneath the cursor. Null: the cursor is off the plot.
+export const beneath = ({ cursor }) => cursor.left >= 0 ? cursor.idx : null;
+
+// `told` gets the index of the sample beneath the cursor, or null; `ready` the plot when it has its scales; `drawn` the
+// plot whenever its place may have changed.
+export function optionsOf(size, spec, named, time, { told, ready, drawn }) {
   const axis = { stroke: themed("--dim"), font: FONT, grid: { stroke: themed("--line"), width: 1 }, ticks: { show: false } };
   const colours = { alert: themed("--bad"), pending: themed("--busy"), rollout: themed("--info") };
   const seriesOf = ({ name, tint, dash }) => {
@@ -81,8 +85,9 @@ export function optionsOf(size, spec, named, time, { told, drawn }) {
     },
     series: [{}, ...named.map(seriesOf)],
     hooks: {
+      ready: [ready],
       draw: [(u) => { drawStarts(u, colours); drawThresholds(u, spec); drawn(u); }],
-      setCursor: [(u) => told(u.cursor.left >= 0 ? u.cursor.idx : null)],
+      setCursor: [(u) => told(beneath(u))],
       setSelect: [(u) => {
         if (u.select.width < 8) return;
         const [from, to] = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
