@@ -4,17 +4,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # One worker more than the two cores of a small machine, because tests that wait for real servers leave a core idle.
 WORKERS ?= 3
+SUITE  := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 # Engines that are too heavy for every development environment, each in one of its own: make test-engines ENGINE=vllm
 ENGINES ?= .cache/engines
 ENGINE  ?= $(patsubst tests/engines/%.txt,%,$(wildcard tests/engines/*.txt))
 
-.PHONY: demo test test-engines check bench lock clean help
+.PHONY: demo test test-twice test-engines check bench lock clean help
 
 help:
 	@echo "make demo    start the demo: a real Triton, simulated vLLM and GPUs, a load generator, the control plane"
 	@echo "make test    run the tests; the summary names those whose real component is missing"
+	@echo "make test-twice  run them, and once more, alone, those that failed beside real servers; it names those that pass then"
 	@echo "make test-engines  install engines of some GB into $(ENGINES), and run the tests that need them; ENGINE=vllm: one of them"
 	@echo "make check   run ruff, mypy --strict, import-linter, and look for marks of merge conflicts"
 	@echo "make bench   run the benchmarks; each prints a ratio against a named peer"
@@ -28,7 +30,12 @@ demo: $(VENV)/.demo
 # Hundreds of tests start a process of their own, and each would compile the whole project where the shell forbids bytecode.
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(SUITE) $(ARGS)
+
+test-twice: export PYTHONDONTWRITEBYTECODE =
+test-twice: $(VENV)/.dev
+	@# pytest ends with 1 when tests failed, and with others when it did not run them all
+	$(SUITE) --cache-clear $(ARGS) || { [ $$? -eq 1 ] && $(BIN)/python -m tests.second_try; }
 
 test-engines: $(VENV)/.dev $(ENGINE:%=$(ENGINES)/%/.made)
 	TEST_ENGINES=$(ENGINES) $(BIN)/python -m pytest $(ENGINE:%=tests/engines/test_%.py) $(ARGS)
