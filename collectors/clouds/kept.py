@@ -28,14 +28,21 @@ class Issued(NamedTuple, Generic[T]):
 
 
 class Kept(ABC, Generic[T]):
-    """One credential for one API. `wall` gives unix seconds."""
+    """One credential for one API. `wall` gives unix seconds.
+
+    A renewal is a task of its own: it goes on when the one who began it gives up, and an issuer that hangs delays
+    nobody for longer than `patience_s` while the last credential has not ended.
+    """
+
+    patience_s = 2.0
+    """Longest wait for a new credential, in seconds, while the last one can be used. Chosen: an issuer answers within
+    one second, and a scrape has ten."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._issued: Issued[T] | None = None
         self._renew_at, self._tried_at = 0.0, float("-inf")
-        self._one, self._tries = asyncio.Lock(), 0
-        self._failure: ScrapeError | None = None
+        self._renewal: asyncio.Task[ScrapeError | None] | None = None
         self.remark = ""
         """Cause for which the credential could not be renewed while the last one is used; "": there is none."""
 
@@ -45,15 +52,17 @@ class Kept(ABC, Generic[T]):
         While the issuer fails, the last credential is used until its end. Raises ScrapeError, without a secret, and
         ExpositionError for an answer of another form.
         """
-        before = self._tries
-        async with self._one:
-            # A clock that was set back would put the renewal off by as much.
-            if self._issued is None or not self._tried_at <= self._wall() < self._renew_at:
-                if self._failure and self._tries != before:  # another caller has tried meanwhile
-                    raise self._failure
-                await self._renew()
-            assert self._issued is not None
-            return self._issued.value
+        # A clock that was set back would put the renewal off by as much.
+        if self._issued is None or not self._tried_at <= self._wall() < self._renew_at:
+            if self._renewal is None or self._renewal.done():
+                self._renewal = asyncio.get_running_loop().create_task(self._renew())
+            usable = self._issued is not None and self._wall() < self._issued.until
+            renewal = self._renewal
+            await asyncio.wait({renewal}, timeout=self.patience_s if usable else None)
+            failure = renewal.result() if renewal.done() and not renewal.cancelled() else None
+            if self._issued is None:
+                raise failure or ScrapeError("there is no credential: its source was closed")
+        return self._issued.value
 
     def forget(self) -> bool:
         """Fetch a new credential at the next use: this one was refused. Return whether there can be another."""
@@ -61,10 +70,14 @@ class Kept(ABC, Generic[T]):
         return True
 
     async def close(self) -> None:
-        """Close the connections to the issuer."""
+        """Close the connections to the issuer, and end a renewal that has begun."""
+        if self._renewal and not self._renewal.done():
+            self._renewal.cancel()
+            await asyncio.wait({self._renewal})
 
-    async def _renew(self) -> None:
-        self._failure, self._tried_at = None, self._wall()
+    async def _renew(self) -> ScrapeError | None:
+        """Fetch once, and return what failed. The last credential stays until its end."""
+        self._tried_at = self._wall()
         try:
             found = await self._fetch()
             lasts_s = found.until - self._wall()
@@ -72,16 +85,15 @@ class Kept(ABC, Generic[T]):
                 raise UnexpectedStatus("the issuer gave a credential that has ended; is this host's clock right?")
         except ScrapeError as error:
             if self._issued is None or self._wall() >= self._issued.until:
-                self._issued, self._failure = None, error
-                raise
+                self._issued = None
+                return error
             wait_s = error.wait_s if isinstance(error, Limited) else RETRY_S
             self._renew_at = min(self._issued.until, self._wall() + wait_s)
             self.remark = f"the credentials cannot be renewed, and the last ones are used to their end: {error}"
-        else:
-            self.remark = ""
-            self._issued, self._renew_at = found, found.until - min(RENEW_S, lasts_s / 2)
-        finally:
-            self._tries += 1
+            return error
+        self.remark = ""
+        self._issued, self._renew_at = found, found.until - min(RENEW_S, lasts_s / 2)
+        return None
 
     @abstractmethod
     async def _fetch(self) -> Issued[T]:

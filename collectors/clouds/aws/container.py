@@ -56,6 +56,7 @@ class ContainerKeys(Kept[Key]):
 
     async def close(self) -> None:
         """Close the connections."""
+        await super().close()
         await self._api.close()
 
     async def _fetch(self) -> Issued[Key]:

@@ -42,6 +42,7 @@ class InstanceKeys(Kept[Key]):
 
     async def close(self) -> None:
         """Close the connections."""
+        await super().close()
         await self._api.close()
 
     async def _fetch(self) -> Issued[Key]:

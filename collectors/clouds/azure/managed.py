@@ -41,6 +41,7 @@ class ManagedTokens(Kept[str]):
 
     async def close(self) -> None:
         """Close the connections."""
+        await super().close()
         await self._api.close()
 
     async def _fetch(self) -> Issued[str]:

@@ -37,6 +37,7 @@ class MetadataTokens(Kept[str]):
 
     async def close(self) -> None:
         """Close the connections."""
+        await super().close()
         await self._api.close()
 
     async def _fetch(self) -> Issued[str]:

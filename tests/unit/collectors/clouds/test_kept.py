@@ -9,6 +9,7 @@ import pytest
 from collectors.clouds.kept import Issued, Kept, bearer
 from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
+from tests.patience import HANG_S
 
 
 class Issuer(Kept[str]):
@@ -103,6 +104,41 @@ async def test_all_who_ask_at_once_share_one_renewal(fails: ScrapeError | None) 
     found = await asyncio.gather(*asking, return_exceptions=True)
     assert issuer.given == 1
     assert found == ([fails] * 5 if fails else ["c1"] * 5)
+
+
+async def test_an_issuer_that_hangs_holds_up_nobody_while_the_last_one_is_good() -> None:
+    issuer = Issuer()
+    issuer.patience_s = 0.01
+    await issuer.current()
+    issuer.slow = asyncio.Event()
+    issuer.now = 1000 + 3300
+    assert [await issuer.current() for _ in range(3)] == ["c1", "c1", "c1"]
+    assert issuer.given == 2, "one question is open"
+    issuer.slow.set()
+    issuer.patience_s = HANG_S
+    assert (await issuer.current(), issuer.given) == ("c2", 2)
+
+
+async def test_a_renewal_goes_on_when_the_one_who_began_it_gives_up() -> None:
+    issuer = Issuer()
+    issuer.slow = asyncio.Event()
+    impatient = asyncio.create_task(issuer.current())
+    await asyncio.sleep(0)
+    patient = asyncio.create_task(issuer.current())
+    await asyncio.sleep(0)
+    impatient.cancel()
+    issuer.slow.set()
+    assert (await patient, issuer.given) == ("c1", 1)
+
+
+async def test_a_source_that_is_closed_ends_the_renewal_and_tells_who_waits() -> None:
+    issuer = Issuer()
+    issuer.slow = asyncio.Event()
+    waiting = asyncio.create_task(issuer.current())
+    await asyncio.sleep(0)
+    await issuer.close()
+    with pytest.raises(ScrapeError, match="there is no credential: its source was closed"):
+        await waiting
 
 
 async def test_a_refused_one_is_not_used_again_though_the_issuer_fails() -> None:
