@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import ssl
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +20,9 @@ from alerts.errors import DeliveryFailed
 from alerts.notify.plain import FormRefused
 from alerts.notify.text import cut, one_line
 from collectors.errors import ScrapeError
-from collectors.http.credentials import authorization
 from collectors.http.fetch import translated
+from collectors.http.http_client import request_options
 from collectors.http.retry_after import retry_after_s
-from collectors.http.tls import verification
 from collectors.target import Auth
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -167,19 +165,16 @@ class HttpPoster:
         return address
 
     async def _options(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return aiohttp's arguments. Secrets are read in a thread: they may be on a file system that stalls."""
+        """Return aiohttp's arguments, with secrets read now."""
+        try:
+            options = await request_options(self.auth)
+        except ScrapeError as error:
+            raise DeliveryFailed(f"{self.name}: {error}") from error
         # No compression, because the size of an answer is bounded as it is received.
-        sent = {"User-Agent": "llm-controlplane", "Accept-Encoding": "identity", **self.headers, **headers}
-        verify: ssl.SSLContext | bool = True
-        if (auth := self.auth) is not None:
-            try:
-                credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), verification(auth)))
-            except ScrapeError as error:
-                raise DeliveryFailed(f"{self.name}: {error}") from error
-            sent |= {"Authorization": credentials} if credentials else {}
+        options["headers"] = {"Accept-Encoding": "identity", **self.headers, **headers, **options["headers"]}
         if self.authorization is not None:
-            sent["Authorization"] = self.authorization()
-        return {"headers": sent, "ssl": verify, "allow_redirects": False}
+            options["headers"]["Authorization"] = self.authorization()
+        return options
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from alerts.errors import DeliveryFailed
 from collectors.errors import ScrapeError, Unreachable
 from collectors.http.fetch import HttpSource
 from collectors.target import Auth
+from controlplane.errors import Unavailable
 from tests.contract.notifiers.tls import self_signed
+from tests.fakes.asking import Asks, posted, remote
 from tests.unit.collectors.http.test_fetch import answering, failure, read, serving
 
 
@@ -148,3 +151,14 @@ async def test_a_certificate_may_be_of_another_name_than_the_address(tmp_path: P
         assert "TLS certificate refused" in str(await failure(url, Auth(ca_file=str(cert))))
         assert await read(url, Auth(ca_file=str(cert), server_name="vllm.internal")) == b"up 1\n"
         assert "TLS certificate refused" in str(await failure(url, Auth(ca_file=str(cert), server_name="other")))
+
+
+@pytest.mark.parametrize("asks", [remote, posted])
+async def test_other_clients_accept_that_name_too(tmp_path: Path, asks: Asks) -> None:
+    cert, key = made_by_openssl(tmp_path, "-nodes", "-addext", "subjectAltName=DNS:vllm.internal")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    async with serving(answering(b"up 1\n"), context) as url:
+        assert await asks(url, Auth(ca_file=str(cert), server_name="vllm.internal")) == 200
+        with pytest.raises((Unavailable, DeliveryFailed), match="certificate"):
+            await asks(url, Auth(ca_file=str(cert)))
