@@ -69,6 +69,8 @@ class UnexpectedStatus(ScrapeError):
     """The source answered with another status than 200, or with redirects that are not followed."""
 
     reason = "status"
+    status = 0
+    """The status, where it is known."""
 
 
 class Redirected(UnexpectedStatus):

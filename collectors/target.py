@@ -11,6 +11,28 @@ from collectors.relabel import RelabelRule
 from collectors.samples import Labels
 
 
+class Issuer(Protocol):
+    """Gives credentials for a time. Hashable and comparable by its settings, as Auth is."""
+
+    @property
+    def place(self) -> str:
+        """Host that is asked, for messages."""
+        ...
+
+    @property
+    def secret(self) -> Auth:
+        """Secret that is shown to the issuer, and the TLS settings towards it."""
+        ...
+
+    async def authorization(self) -> str:
+        """Return the value of the Authorization header. Raises ScrapeError, without a secret."""
+        ...
+
+    def forget(self) -> None:
+        """Ask for new credentials at the next use: the server refused these."""
+        ...
+
+
 @dataclass(frozen=True)
 class Auth:
     """Credentials and TLS settings of a target. Secrets are read at each scrape, so that rotation needs no restart."""
@@ -32,6 +54,34 @@ class Auth:
     """Name that the server's certificate is to have. "": the host of the URL."""
     inline: str = field(default="", repr=False)
     """The credentials, or with `username` the password, where a user's file has them instead of naming a file."""
+
+    @property
+    def issuer(self) -> Issuer | None:
+        """Issuer of the credentials, in place of those above. None: the Auth itself names them, and can be stored."""
+        return None
+
+    def without_credentials(self) -> Auth:
+        """Return the TLS settings alone."""
+        return Auth(
+            ca_file=self.ca_file,
+            ca=self.ca,
+            insecure_skip_verify=self.insecure_skip_verify,
+            cert_file=self.cert_file,
+            key_file=self.key_file,
+            server_name=self.server_name,
+        )
+
+
+@dataclass(frozen=True)
+class IssuedAuth(Auth):
+    """Credentials that an issuer gives."""
+
+    oauth2: Issuer | None = None
+
+    @property
+    def issuer(self) -> Issuer | None:
+        """Issuer of the credentials."""
+        return self.oauth2
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from yarl import URL
@@ -42,8 +41,7 @@ class JsonApi:
     """Sends requests. `auth` gives the TLS settings; its credentials are not sent."""
 
     def __init__(self, auth: Auth | None, max_body_bytes: int, request_s: float = REQUEST_S) -> None:
-        plain = auth and replace(auth, credentials_file=None, credentials_env=None, username=None, inline="")
-        self._client = HttpClient(plain, auto_decompress=False)
+        self._client = HttpClient(auth and auth.without_credentials(), auto_decompress=False)
         self._max_body_bytes, self._request_s = max_body_bytes, request_s
 
     async def send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes = b"") -> Told:

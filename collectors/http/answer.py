@@ -95,14 +95,18 @@ class Progress:
     def __init__(self) -> None:
         self.connected = False
         self.answer: Answer | None = None
+        self.issuer = ""
+        """Host that was asked for a token, while it has not answered."""
 
     def restart(self) -> None:
         """Begin a new read."""
-        self.connected, self.answer = False, None
+        self.connected, self.answer, self.issuer = False, None, ""
 
     @property
     def stage(self) -> str:
         """Stage of the read, in words."""
+        if self.issuer:
+            return f"no token from {self.issuer} yet"
         if self.answer and self.answer.received:
             return f"in the middle of the body, {self.answer.received} bytes received"
         if self.answer:
@@ -119,4 +123,6 @@ def other_status(status: int, location: str) -> UnexpectedStatus:
     message = f"answered {status}{phrase}, expected 200"
     if status in _REDIRECTS and location:
         return Redirected(f"{message}: a redirect", location, permanent=status in _PERMANENT)
-    return UnexpectedStatus(message)
+    error = UnexpectedStatus(message)
+    error.status = status
+    return error

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import aiohttp
@@ -22,7 +23,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.tracing import Trace
 from yarl import URL
 
-from collectors.errors import ExpositionError, Redirected, ScrapeError, ScrapeTimeout, Unreachable
+from collectors.errors import ExpositionError, Redirected, ScrapeError, ScrapeTimeout, UnexpectedStatus, Unreachable
 from collectors.http.answer import Answer, Progress
 from collectors.http.credentials import authorization, basic
 from collectors.http.plain_http import PlainConnection
@@ -111,11 +112,20 @@ class HttpSource:
         if self._auth:
             # Secrets may be on a network file system that stalls.
             given, verify = await self._thread.run(self._prepare, self._auth)
+            if self._auth.issuer:
+                self._progress.issuer = self._auth.issuer.place
+                given = await self._auth.issuer.authorization()
+                self._progress.issuer = ""
             credentials = given or credentials
         headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
         if credentials:
             headers["Authorization"] = credentials
-        return await self._follow(self._moved or url, headers, verify)
+        try:
+            return await self._follow(self._moved or url, headers, verify)
+        except UnexpectedStatus as error:
+            if self._auth and self._auth.issuer and error.status == HTTPStatus.UNAUTHORIZED:
+                self._auth.issuer.forget()
+            raise
 
     async def _follow(self, url: URL, headers: Mapping[str, str], verify: ssl.SSLContext | bool) -> bytes:
         self._moved, moved, hops, permanent = None, self._moved, 0, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from collectors.http.credentials import authorization
 from collectors.http.tls import verification
-from collectors.target import Auth
+from collectors.target import Auth, Issuer
 
 _MAX_CONNECTIONS = 8
 
@@ -57,17 +58,39 @@ class HttpClient:
 async def request_options(auth: Auth | None, user_agent: str = "llm-controlplane") -> dict[str, Any]:
     """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, no redirects.
 
-    Raises ScrapeError when a secret or a file of certificates cannot be read.
+    Raises ScrapeError when a secret or a file of certificates cannot be read, or when an issuer gives no token.
     """
     headers = {"User-Agent": user_agent}
+    watched: tuple[aiohttp.ClientMiddlewareType, ...] = ()
     verify: ssl.SSLContext | bool = True
     if auth:
         # Secrets may be on a network file system: in a thread, its stall delays only this request.
         credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), verification(auth)))
+        if auth.issuer:
+            credentials, watched = await auth.issuer.authorization(), (_Refusals(auth.issuer),)
         if credentials:
             headers["Authorization"] = credentials
     name = auth.server_name if auth else ""
-    return {"headers": headers, "ssl": verify, "server_hostname": name or None, "allow_redirects": False}
+    return {
+        "headers": headers,
+        "ssl": verify,
+        "server_hostname": name or None,
+        "allow_redirects": False,
+        "middlewares": watched,
+    }
+
+
+class _Refusals:
+    """Has an issuer asked again after a server refused its credentials. The refused answer goes on as it is."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+
+    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await send(request)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            self._issuer.forget()
+        return response
 
 
 class _Families(Collector):

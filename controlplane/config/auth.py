@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from collectors.target import Auth
-from controlplane.config.vocabulary import Access
+from pathlib import Path
+from typing import Any
+
+from collectors.clouds.oauth2 import ClientCredentials
+from collectors.samples import labels_of
+from collectors.target import Auth, IssuedAuth
+from controlplane.config.vocabulary import Access, IssuedAccess, OAuth2Section, TlsSection
 
 
 def auth_of(access: Access) -> Auth | None:
     """Return the Auth of a section, or None without credentials and TLS settings. Does not read the secrets."""
     header, basic, tls = access.authorization, access.basic_auth, access.tls
-    if not (header or basic or tls):
+    oauth2 = access.oauth2 if isinstance(access, IssuedAccess) else None
+    if not (header or basic or tls or oauth2):
         return None
-    return Auth(
+    fields: dict[str, Any] = dict(
         scheme=header.type if header else "Bearer",
-        credentials_file=str(header.credentials_file) if header and header.credentials_file else None,
+        credentials_file=_path(header.credentials_file) if header else None,
         credentials_env=header.credentials_env if header else None,
         username=basic.username if basic else None,
         password_file=str(basic.password_file) if basic else None,
-        ca_file=str(tls.ca_file) if tls and tls.ca_file else None,
-        insecure_skip_verify=tls.insecure_skip_verify if tls else False,
-        cert_file=str(tls.cert_file) if tls and tls.cert_file else None,
-        key_file=str(tls.key_file) if tls and tls.key_file else None,
-        server_name=tls.server_name or "" if tls else "",
+        **_tls(tls),
     )
+    return IssuedAuth(**fields, oauth2=issuer_of(oauth2)) if oauth2 else Auth(**fields)
+
+
+def issuer_of(section: OAuth2Section) -> ClientCredentials:
+    """Return the issuer of a section. Does not read the secret."""
+    secret = Auth(
+        credentials_file=_path(section.client_secret_file),
+        credentials_env=section.client_secret_env,
+        **_tls(section.tls),
+    )
+    return ClientCredentials(
+        section.token_url, section.client_id, secret, section.scopes, labels_of(section.endpoint_params)
+    )
+
+
+def _tls(tls: TlsSection | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    return {
+        "ca_file": _path(tls.ca_file),
+        "insecure_skip_verify": tls.insecure_skip_verify,
+        "cert_file": _path(tls.cert_file),
+        "key_file": _path(tls.key_file),
+        "server_name": tls.server_name or "",
+    }
+
+
+def _path(path: Path | None) -> str | None:
+    return str(path) if path else None

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from controlplane.config.checking import Fault, check
-from controlplane.config.vocabulary import Access, HttpUrl, Interval, Model, Name, Text
+from controlplane.config.vocabulary import HttpUrl, Interval, IssuedAccess, Model, Name, Text
 
 
 def _server_url(value: str) -> str:
@@ -55,7 +55,7 @@ def _header_name(value: str) -> str:
     return value
 
 
-class RemoteAccess(Access):
+class RemoteAccess(IssuedAccess):
     """Access to another metrics server."""
 
     headers: dict[Annotated[str, AfterValidator(_header_name)], Text] = Field(default={})

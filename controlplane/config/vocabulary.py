@@ -269,3 +269,34 @@ class Access(Model):
     def _one_kind(self) -> Iterator[Fault]:
         if self.authorization and self.basic_auth:
             yield Fault((), "authorization: and basic_auth: cannot both be given")
+
+
+class OAuth2Section(Model):
+    """An issuer of access tokens (OAuth 2, client credentials)."""
+
+    client_id: Text
+    client_secret_file: FilePath | None = None
+    client_secret_env: Text | None = None
+    token_url: HttpUrl
+    scopes: tuple[Text, ...] = ()
+    endpoint_params: dict[Text, Text] = Field(default={})
+    """Further parameters of the question to the issuer, such as `audience`."""
+    tls: TlsSection | None = None
+    """Settings towards the issuer."""
+
+    @check
+    def _has_a_secret(self) -> Iterator[Fault]:
+        if bool(self.client_secret_file) == bool(self.client_secret_env):
+            yield Fault((), "needs one of client_secret_file:, client_secret_env:")
+
+
+class IssuedAccess(Access):
+    """Access to a server whose credentials an issuer may give."""
+
+    oauth2: OAuth2Section | None = None
+
+    @check
+    def _one_kind_or_an_issuer(self) -> Iterator[Fault]:
+        for name in ("authorization", "basic_auth"):
+            if self.oauth2 and getattr(self, name):
+                yield Fault(("oauth2",), f"cannot be given beside {name}:")

@@ -23,7 +23,7 @@ from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifiers import CommandSection, NotifierSection
 from controlplane.config.traffic.base import Backend
-from controlplane.config.vocabulary import Access, Model, TlsSection, whole
+from controlplane.config.vocabulary import Access, IssuedAccess, Model, TlsSection, whole
 from controlplane.errors import ConfigError
 
 
@@ -85,25 +85,25 @@ def _sections(value: Any, loc: Loc) -> Iterator[tuple[Loc, Model]]:
 
 
 def _check_access(section: Access, loc: Loc, findings: Findings) -> None:
-    parts = {
-        name: getattr(section, name) if section.reads(name) else None for name in ("authorization", "basic_auth", "tls")
-    }
-    for name, part in parts.items():
+    for name in ("authorization", "basic_auth", "tls", "oauth2"):
+        part = getattr(section, name, None) if section.reads(name) else None
         if part is None or not whole(part):
             continue
-        auth = auth_of(Access.model_construct(**{name: part}))
+        auth = auth_of(IssuedAccess.model_construct(**{name: part}))
         assert auth is not None
         for fault in faults_of(auth):
             findings.warn((*loc, name), fault)
 
 
 def faults_of(auth: Auth) -> Iterator[str]:
-    """Yield a sentence for a secret, and one for a file of certificates, that cannot be used here. Blocking."""
+    """Yield a sentence for each secret, and for each file of certificates, that cannot be used here. Blocking."""
     for read in (verification, authorization):
         try:
             read(auth)
         except ScrapeError as error:
             yield str(error)
+    if auth.issuer:
+        yield from faults_of(auth.issuer.secret)
 
 
 def _check_backend(section: Backend, loc: Loc, findings: Findings) -> None:

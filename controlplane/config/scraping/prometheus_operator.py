@@ -12,7 +12,7 @@ from collectors.discovery.monitors.selector_operator import Operator
 from controlplane.config.checking import Fault, check
 from controlplane.config.scraping.kubernetes_sd import NamespacesSection
 from controlplane.config.scraping.relabel import RelabelSection
-from controlplane.config.vocabulary import Access, FilePath, HttpUrl, Model, Text
+from controlplane.config.vocabulary import Access, FilePath, HttpUrl, IssuedAccess, Model, Text
 
 
 class ExpressionSection(Model):
@@ -35,7 +35,7 @@ class LabelSelectorSection(Model):
     match_expressions: tuple[ExpressionSection, ...] = ()
 
 
-class ScrapeClassSection(Access):
+class ScrapeClassSection(IssuedAccess):
     """Settings that monitors take over by the name in their `scrapeClass`."""
 
     name: Text

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from collectors.discovery.dns_sd import RecordType
 from controlplane.config.checking import Fault, check
-from controlplane.config.vocabulary import Access, Interval, Model, Text, address
+from controlplane.config.vocabulary import Interval, IssuedAccess, Model, Text, address
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -29,7 +29,7 @@ class DnsSdSection(Model):
             yield Fault(("port",), f"is required, because records of the type {self.type} have none")
 
 
-class ConsulSdSection(Access):
+class ConsulSdSection(IssuedAccess):
     """A Consul agent whose services are targets, as in Prometheus's `consul_sd_configs`."""
 
     server: Annotated[Text, AfterValidator(address)] = "localhost:8500"
@@ -61,7 +61,7 @@ class DockerFilterSection(Model):
     values: Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
-class DockerSdSection(Access):
+class DockerSdSection(IssuedAccess):
     """A Docker daemon whose containers are targets, as in Prometheus's `docker_sd_configs`."""
 
     host: Annotated[Text, AfterValidator(_docker_host)]

@@ -23,10 +23,10 @@ from controlplane.config.scraping.prometheus_operator import PrometheusOperatorS
 from controlplane.config.scraping.relabel import RelabelSection
 from controlplane.config.scraping.sd_sections import ConsulSdSection, DnsSdSection, DockerSdSection
 from controlplane.config.vocabulary import (
-    Access,
     FilePath,
     HttpUrl,
     Interval,
+    IssuedAccess,
     LabelName,
     Text,
     address,
@@ -56,14 +56,14 @@ JOB_ENGINE = AUTO
 """Engine of a job of a prometheus.yml or a monitor for which fleet.yaml names none."""
 
 
-class HttpSdSection(Access):
+class HttpSdSection(IssuedAccess):
     """A server that answers with a list of addresses, as in Prometheus's `http_sd_configs`."""
 
     url: HttpUrl
     refresh_interval: Interval = 60.0
 
 
-class TargetGroup(Access):
+class TargetGroup(IssuedAccess):
     """Targets of one engine kind that share labels and credentials."""
 
     engine: EngineName | None = None
@@ -183,7 +183,7 @@ class TargetGroup(Access):
         if needed in _OWN_KEYS:
             if needed == "aws" and not self.aws:
                 yield Fault((), f"engine {self.engine} needs aws: {{region: eu-west-1}}, with the region of the models")
-            for field in ("authorization", "basic_auth"):
+            for field in ("authorization", "basic_auth", "oauth2"):
                 if getattr(self, field):
                     yield Fault((field,), f"is not for engine {self.engine}; use {_OWN_KEYS[needed]}")
 
@@ -194,6 +194,8 @@ class TargetGroup(Access):
             if keyless and getattr(self, field):
                 yield Fault((field,), "is not for an azure.identity without a secret; remove it")
         needs_key = self.account and not keyless and _PLACES.get(self.engine or "") not in _OWN_KEYS
+        if self.oauth2 and self.account and _PLACES.get(self.engine or "") not in _OWN_KEYS:
+            yield Fault(("oauth2",), f"is not for engine {self.engine}, whose requests carry its own key; remove it")
         if needs_key and not self.authorization:
             yield Fault(
                 (),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
+from urllib.parse import urlsplit
 
-from collectors.target import Auth
+from collectors.clouds.oauth2 import ClientCredentials
+from collectors.target import Auth, IssuedAuth
 from controlplane.config.vocabulary import host_name
 from controlplane.discovery.monitors.fields import Fields
 
@@ -38,23 +40,28 @@ def auth_of(endpoint: Fields, secret: Secret, tell: Tell) -> Auth | None:
 
     Raises FieldError for what cannot be done and must not be ignored.
     """
-    for name in ("oauth2", "proxyConnectHeader"):
-        if endpoint.fields(name):
-            raise endpoint.error(name, "is not supported")
-    if endpoint.text("proxyUrl") or endpoint.flag("proxyFromEnvironment", False):
-        raise endpoint.error("proxyUrl" if endpoint.text("proxyUrl") else "proxyFromEnvironment", "is not supported")
+    _refuse_proxies(endpoint)
     if endpoint.text("bearerTokenFile"):
         raise endpoint.error("bearerTokenFile", _OWN_FILE)
     if not endpoint.flag("followRedirects", True):
         tell(f"{endpoint.at('followRedirects')} has no effect: redirects on the same server are followed, no others")
     parts = {**_tls(endpoint.fields("tlsConfig"), secret), **_credentials(endpoint, secret)}
-    return Auth(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
+    kind = IssuedAuth if "oauth2" in parts else Auth
+    return kind(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
+
+
+def _refuse_proxies(of: Fields) -> None:
+    if of.fields("proxyConnectHeader"):
+        raise of.error("proxyConnectHeader", "is not supported")
+    if of.text("proxyUrl") or of.flag("proxyFromEnvironment", False):
+        raise of.error("proxyUrl" if of.text("proxyUrl") else "proxyFromEnvironment", "is not supported")
 
 
 def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
-    basic, header, token = (endpoint.fields(n) for n in ("basicAuth", "authorization", "bearerTokenSecret"))
+    kinds = ("basicAuth", "authorization", "bearerTokenSecret", "oauth2")
+    basic, header, token, issuer = (endpoint.fields(name) for name in kinds)
     # Objects of older releases have an empty reference where none is meant.
-    given = [part for part in (basic, header, token) if part and (part is not token or token.text("name"))]
+    given = [part for part in (basic, header, token, issuer) if part and (part is not token or token.text("name"))]
     if len(given) > 1:
         raise endpoint.error("", f"{given[0].path.rpartition('.')[2]} and {given[1].path.rpartition('.')[2]} cannot"
                                  " both be given")  # fmt: skip
@@ -64,10 +71,39 @@ def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
         return {"username": secret(basic, "username"), "inline": secret(basic, "password")}
     if given[0] is token:
         return {"inline": secret(endpoint, "bearerTokenSecret")}
+    if given[0] is issuer:
+        return {"oauth2": _issuer(issuer, secret)}
     scheme = header.text("type").strip() or "Bearer"
     if scheme.lower() == "basic":
         raise header.error("type", "expected another type than basic; use basicAuth")
     return {"scheme": scheme, "inline": secret(header, "credentials")} if header.fields("credentials") else {}
+
+
+def _issuer(of: Fields, secret: Secret) -> ClientCredentials:
+    _refuse_proxies(of)
+    url, client = of.text("tokenUrl"), of.fields("clientId")
+    if not is_http(url):
+        raise of.error("tokenUrl", "expected an address that begins with http:// or https://, has a host and no user")
+    given = [name for name in ("secret", "configMap") if client.fields(name)]
+    if len(given) != 1:
+        raise of.error("clientId", "needs one of secret and configMap")
+    params = of.fields("endpointParams")
+    return ClientCredentials(
+        url,
+        secret(client, given[0], of_map=given[0] == "configMap"),
+        Auth(inline=secret(of, "clientSecret"), **_tls(of.fields("tlsConfig"), secret)),  # type: ignore[arg-type]
+        of.texts("scopes"),
+        tuple(sorted((name, params.text(name)) for name in params.names())),
+    )
+
+
+def is_http(url: str) -> bool:
+    """Return whether a text is an address of HTTP with a host and without a user."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username)
+    except ValueError:
+        return False
 
 
 def _tls(tls: Fields, secret: Secret) -> dict[str, object]:

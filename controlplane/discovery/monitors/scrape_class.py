@@ -37,7 +37,7 @@ class ScrapeClass:
         if self.auth is None:
             return own
         found = own or Auth()
-        if not (found.inline or found.username is not None):
+        if not (found.inline or found.username is not None or found.issuer):
             found = replace(
                 self.auth,
                 ca_file=None,

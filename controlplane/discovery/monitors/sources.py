@@ -6,7 +6,6 @@ Functions take (entry, defaults, secret, tell). They raise FieldError for an ent
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from collectors.discovery.consul_sd import ConsulSd
 from collectors.discovery.dns_sd import DnsSd, RecordType
@@ -33,7 +32,7 @@ def http(entry: Fields, defaults: Defaults, secret: access.Secret, tell: access.
     """Return the settings of an entry of `httpSDConfigs`."""
     _tell_unread(entry, _HTTP, tell)
     url = entry.text("url")
-    if not _is_http(url):
+    if not access.is_http(url):
         raise entry.error("url", "expected an address that begins with http:// or https://, has a host and no user")
     return HttpSd(url, entry.seconds("refreshInterval", 60.0), access.auth_of(entry, secret, tell))
 
@@ -55,14 +54,14 @@ def consul(entry: Fields, defaults: Defaults, secret: access.Secret, tell: acces
     """Return the settings of an entry of `consulSDConfigs`."""
     _tell_unread(entry, _CONSUL, tell)
     server, scheme = entry.text("server"), entry.text("scheme").lower() or "http"
-    if not _is_http(f"http://{server}/") or "/" in server:
+    if not access.is_http(f"http://{server}/") or "/" in server:
         raise entry.error("server", "expected the host:port of an agent")
     if scheme not in ("http", "https"):
         raise entry.error("scheme", f"expected HTTP or HTTPS, got {entry.text('scheme')!r}")
     auth, meta = access.auth_of(entry, secret, tell), entry.fields("nodeMeta")
     if entry.fields("tokenRef"):
-        if entry.fields("authorization") or entry.fields("basicAuth"):
-            raise entry.error("tokenRef", "cannot be given beside authorization and basicAuth")
+        if any(entry.fields(name) for name in ("authorization", "basicAuth", "oauth2")):
+            raise entry.error("tokenRef", "cannot be given beside authorization, basicAuth and oauth2")
         auth = replace(auth or Auth(), inline=secret(entry, "tokenRef"))
     return ConsulSd(
         server,
@@ -116,11 +115,3 @@ def _selector(one: Fields) -> Selector:
 def _tell_unread(entry: Fields, known: tuple[str, ...], tell: access.Tell) -> None:
     for sentence in unread(entry, known):
         tell(sentence)
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username)
-    except ValueError:
-        return False

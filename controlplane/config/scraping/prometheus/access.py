@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from collectors.target import Auth
-from controlplane.config.scraping.prometheus.sections import Section
+from collectors.clouds.oauth2 import ClientCredentials
+from collectors.target import Auth, IssuedAuth
+from controlplane.config.scraping.prometheus.sections import Section, check_url
 from controlplane.config.vocabulary import host_name
 
 FIELDS = (
@@ -21,6 +22,15 @@ _HEADER = ("type", "credentials", "credentials_file", "credentials_ref")
 _TLS = (
     "ca", "ca_file", "ca_ref", "cert", "cert_file", "cert_ref", "key", "key_file", "key_ref", "server_name",
     "insecure_skip_verify", "min_version", "max_version",
+)  # fmt: skip
+_OAUTH2 = (
+    "audience", "claims", "client_certificate_key", "client_certificate_key_file", "client_certificate_key_id",
+    "client_certificate_key_ref", "client_id", "client_secret", "client_secret_file", "client_secret_ref",
+    "endpoint_params", "grant_type", "iss", "no_proxy", "proxy_connect_header", "proxy_from_environment", "proxy_url",
+    "scopes", "signature_algorithm", "tls_config", "token_url",
+)  # fmt: skip
+_OAUTH2_TAKEN = (
+    "client_id", "client_secret", "client_secret_file", "endpoint_params", "scopes", "tls_config", "token_url",
 )  # fmt: skip
 _TAKEN = ("ca_file", "cert_file", "insecure_skip_verify", "key_file", "server_name")
 _WEAKER = ("TLS10", "TLS11", "TLS12")
@@ -37,7 +47,7 @@ def auth_of(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Auth
     RuleError for what Prometheus refuses.
     """
     _check_together(section)
-    for name in ("oauth2", "http_headers", "proxy_url", "proxy_connect_header"):
+    for name in ("http_headers", "proxy_url", "proxy_connect_header"):
         if section.text(name) if name == "proxy_url" else section.at(name):
             leave_out(section, name, "is not supported")
     if section.flag("proxy_from_environment"):
@@ -45,7 +55,12 @@ def auth_of(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Auth
     if not section.flag("follow_redirects", True):
         tell(section, "follow_redirects", "is not taken over: redirects on the same server are followed, no others")
     parts = {**_tls(section, folder, leave_out), **_credentials(section, folder, leave_out, tell)}
-    return Auth(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
+    if section.at("oauth2"):
+        parts["oauth2"] = _issuer(
+            Section(section.at("oauth2"), f"{section.path}.oauth2", _OAUTH2), folder, leave_out, tell
+        )
+    kind = IssuedAuth if "oauth2" in parts else Auth
+    return kind(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
 
 
 def _check_together(section: Section) -> None:
@@ -78,6 +93,34 @@ def _credentials(section: Section, folder: Path, leave_out: Tell, tell: Tell) ->
         found = _secret(header, "credentials", folder, tell)
         return {"scheme": scheme, **found} if found else {}
     return _secret(section, "bearer_token", folder, tell)
+
+
+def _issuer(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> ClientCredentials:
+    for name in ("client_id", "token_url"):
+        if not section.text(name):
+            raise section.error(f"needs {name}")
+    check_url(section, "token_url")
+    _one_of(section, "client_secret", "client_secret_file", "client_secret_ref")
+    for name in section.names():
+        off = (
+            (section.text("grant_type") == "client_credentials")
+            if name == "grant_type"
+            else (name == "proxy_from_environment" and not section.flag(name))
+        )
+        if name not in _OAUTH2_TAKEN and not off:
+            leave_out(section, name, "is not supported")
+    if not any(section.text(name) for name in ("client_secret", "client_secret_file")):
+        leave_out(section, "client_id", "has no secret; add client_secret_file")
+    secret = {**_tls(section, folder, leave_out), **_secret(section, "client_secret", folder, tell)}
+    place = section.at("endpoint_params")
+    params = tuple(sorted((name, value.text()) for name, value in place.fields().items())) if place else ()
+    return ClientCredentials(
+        section.text("token_url"),
+        section.text("client_id"),
+        Auth(**secret),  # type: ignore[arg-type]  # the functions name only its fields
+        section.texts("scopes"),
+        params,
+    )
 
 
 def _secret(section: Section, name: str, folder: Path, tell: Tell) -> dict[str, object]:

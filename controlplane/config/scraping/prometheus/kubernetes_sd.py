@@ -21,6 +21,8 @@ def read(section: Section, folder: Path, leave_out: access.Tell, tell: access.Te
     names = Section(section.at("namespaces"), f"{section.path}.namespaces", ("names", "own_namespace"))
     attached = Section(section.at("attach_metadata"), f"{section.path}.attach_metadata", ("node",))
     kubeconfig = section.text("kubeconfig_file")
+    if section.at("oauth2"):
+        leave_out(section, "oauth2", "is not supported; use authorization")
     sd = KubernetesSd(
         _role(section),
         section.text("api_server"),

@@ -41,8 +41,8 @@ def read_consul(section: Section, folder: Path, leave_out: access.Tell, tell: ac
             leave_out(section, field, "is not supported; use basic_auth")
     auth, token = access.auth_of(section, folder, leave_out, tell), section.text("token")
     if token:
-        if section.at("authorization") or section.at("basic_auth"):
-            raise section.error("cannot be given beside authorization and basic_auth", "token")
+        if any(section.at(name) for name in ("authorization", "basic_auth", "oauth2")):
+            raise section.error("cannot be given beside authorization, basic_auth and oauth2", "token")
         tell(section, "token", "is a secret in this file, and is used; authorization.credentials_file keeps it out")
         auth = replace(auth or Auth(), inline=token)
     at = section.at("node_meta")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2
+
 RESPONDERS = [{"type": "team", "name": "a"}, {"type": "user", "username": "a@b.c"}, {"type": "user", "id": "u"}]
 RICH_NOTIFIERS: list[dict[str, Any]] = [
     {
@@ -100,6 +102,7 @@ NOTIFIER_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("notifiers[].environment", (*_at("program"), "environment"), {"TEAM": "gpu"}),
     ("notifiers[].tls", (*_at("teams"), "tls"), {"ca_file": "/ca2"}),
     ("notifiers[].authorization", (*_at("hook"), "authorization"), {"credentials_env": "E"}),
+    ("notifiers[].oauth2", *_as("am", "basic_auth", oauth2=OAUTH2)),
     ("notifiers[].basic_auth", (*_at("am"), "basic_auth"), {"username": "w", "password_file": "/p"}),
 )
 """(field of the reference, where in RICH, new value)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2
+
 _BEFORE: dict[str, Any] = {"api_server": "http://127.0.0.1:1"}
 _SELECTOR = {"match_expressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
 _FIRST = "service_monitor_selector"
@@ -30,6 +32,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
             "default": {"default": True},
             "authorization": {"authorization": {"credentials_env": "E"}},
             "basic_auth": {"basic_auth": {"username": "u", "password_file": "/p"}},
+            "oauth2": {"oauth2": OAUTH2},
             "tls": {"tls": {"insecure_skip_verify": True}},
             "relabel_configs": {"relabel_configs": [{"target_label": "a", "replacement": "b"}]},
             "metric_relabel_configs": {"metric_relabel_configs": [{"target_label": "a", "replacement": "b"}]},

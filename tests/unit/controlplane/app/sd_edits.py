@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2
+
 DOCKER = {"host": "unix:///none.sock"}
 DNS = {"names": ["a.invalid"], "type": "A", "port": 9}
 
@@ -35,6 +37,7 @@ SD_EDITS = (
             "refresh_interval": "9s",
             "authorization": {"credentials_env": "E"},
             "basic_auth": {"username": "u", "password_file": "/pw"},
+            "oauth2": OAUTH2,
             "tls": {"insecure_skip_verify": True},
         }.items()
     ),
@@ -51,6 +54,7 @@ SD_EDITS = (
             "refresh_interval": "9s",
             "authorization": {"credentials_env": "E"},
             "basic_auth": {"username": "u", "password_file": "/pw"},
+            "oauth2": OAUTH2,
             "tls": {"insecure_skip_verify": True},
         }.items()
     ),

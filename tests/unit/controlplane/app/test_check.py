@@ -220,6 +220,8 @@ def test_secrets_that_are_unset_unreadable_empty_or_broken_are_warnings(
           remote_write:
             - {url: "http://m/w", basic_auth: {username: u, password_file: binary}}
             - {url: "http://n/w", authorization: {credentials_env: GOOD}}
+            - url: "http://o/w"
+              oauth2: {client_id: c, client_secret_file: none, token_url: "http://i", tls: {ca_file: good}}
         """)
     assert told[:-1] == [
         "fleet.yaml:4: warning: targets[0].authorization: the environment variable NOT_SET is not set or empty",
@@ -236,6 +238,9 @@ def test_secrets_that_are_unset_unreadable_empty_or_broken_are_warnings(
         f"fleet.yaml:18: warning: metrics.query.authorization: cannot read the credentials file {tmp_path}: Is a"
         " directory",
         "fleet.yaml:20: warning: metrics.remote_write[0].basic_auth: the credentials file binary is not UTF-8 text",
+        "fleet.yaml:23: warning: metrics.remote_write[2].oauth2: cannot read the credentials file none: No such file or"
+        " directory",
+        "fleet.yaml:23: warning: metrics.remote_write[2].oauth2: the CA file good holds no PEM certificate",
     ]
     assert "hunter2" not in "".join(told)
 

@@ -38,6 +38,7 @@ from tests.unit.controlplane.app.cloud_edits import CLOUD_EDITS
 from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
 from tests.unit.controlplane.app.kubernetes_sd_edits import kubernetes_edits
 from tests.unit.controlplane.app.notifier_edits import NOTIFIER_EDITS
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2, oauth2_edits
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.operator_edits import operator_edits
 from tests.unit.controlplane.app.probe_edits import PROBE_EDITS
@@ -128,6 +129,8 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
         (*FILES, "http_sd"),
         [{"url": "http://127.0.0.1:1/", "tls": {"insecure_skip_verify": True}}],
     ),
+    ("targets[].http_sd[].oauth2", (*FILES, "http_sd"), [{"url": "http://127.0.0.1:1/", "oauth2": OAUTH2}]),
+    *oauth2_edits(TARGET),
     *SD_EDITS,
     *kubernetes_edits(FILES),
     *operator_edits(FILES),
@@ -301,6 +304,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("metrics.remote_write[].send", (*WRITE, "send"), ["raw", "recorded"]),
     ("metrics.remote_write[].authorization", (*WRITE, "authorization", "credentials_file"), "/k7"),
     ("metrics.remote_write[].basic_auth", ("metrics", "remote_write", 1, "basic_auth"), BASIC),
+    ("metrics.remote_write[].oauth2", ("metrics", "remote_write", 1, "oauth2"), OAUTH2),
     ("metrics.remote_write[].tls", (*WRITE, "tls"), {"insecure_skip_verify": True}),
     ("metrics.remote_write[].headers", (*WRITE, "headers"), {"X-Scope": "b"}),
     ("metrics.remote_write[].remote_timeout", (*WRITE, "remote_timeout"), "4s"),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from alerts.errors import RuleError
+from collectors.clouds.oauth2 import ClientCredentials
 from collectors.discovery.consul_sd import ConsulSd
 from collectors.discovery.dns_sd import DnsSd, RecordType
 from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import DiscoveryGroup
 from collectors.discovery.http_sd import HttpSd
 from collectors.relabel import Action, RelabelRule
-from collectors.target import Auth
+from collectors.target import Auth, IssuedAuth
 from controlplane.config.scraping.prometheus.jobs import Jobs, read_jobs
 
 STATIC = "static_configs: [{targets: ['h:1']}]"
+
+
+ISSUER = "client_id: a, token_url: 'https://i/token', client_secret_file: s"
 
 
 def read(folder: Path, text: str) -> Jobs:
@@ -109,7 +114,7 @@ def test_consul_is_taken_over_with_the_defaults_of_prometheus(tmp_path: Path) ->
     assert jobs.jobs[0].groups == ()
     assert "consul_sd_configs[0].username is not supported; use basic_auth, so the job is left out" in told(jobs)[0]
     fields = "[{token: x, basic_auth: {username: u}}]"
-    with pytest.raises(RuleError, match="token: cannot be given beside authorization and basic_auth"):
+    with pytest.raises(RuleError, match="token: cannot be given beside authorization, basic_auth and oauth2"):
         read(tmp_path, f"scrape_configs: [{{job_name: a, consul_sd_configs: {fields}}}]")
 
 
@@ -140,7 +145,14 @@ def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
         ("nomad_sd_configs: [{server: s}]", "nomad_sd_configs is not supported"),
         ("proxy_url: http://p", "proxy_url is not supported"),
         ("proxy_from_environment: true", "proxy_from_environment is not supported"),
-        ("oauth2: {client_id: a}", "oauth2 is not supported"),
+        ("oauth2: {client_id: a, token_url: 'http://i'}", "oauth2.client_id has no secret; add client_secret_file"),
+        (f"oauth2: {{{ISSUER}, proxy_url: 'http://p'}}", "oauth2.proxy_url is not supported"),
+        (f"oauth2: {{{ISSUER}, grant_type: 'urn:x'}}", "oauth2.grant_type is not supported"),
+        (f"oauth2: {{{ISSUER}, tls_config: {{cert: c, key_file: c}}}}", "oauth2.tls_config.cert is not supported"),
+        (
+            f"kubernetes_sd_configs: [{{role: pod, api_server: 'http://k', oauth2: {{{ISSUER}}}}}]",
+            "kubernetes_sd_configs[0].oauth2 is not supported; use authorization",
+        ),
         ("http_headers: {A: {values: [b]}}", "http_headers is not supported"),
         ("tls_config: {cert: c, key_file: c}", "tls_config.cert is not supported"),
         (
@@ -178,6 +190,41 @@ def test_certificates_of_a_client_and_the_name_of_the_server_are_taken_over(tmp_
 def test_half_a_certificate_is_refused_as_by_prometheus(tmp_path: Path, field: str) -> None:
     with pytest.raises(RuleError, match=f"tls_config: {field}: needs the certificate and its key, not one"):
         job(tmp_path, f"tls_config: {{{field}: c.pem}}")
+
+
+def test_an_issuer_of_tokens_is_taken_over(tmp_path: Path) -> None:
+    whole = (
+        f"{ISSUER}, scopes: [b, a], endpoint_params: {{z: '1', audience: x}}, proxy_from_environment: false,"
+        " grant_type: client_credentials, tls_config: {ca_file: ca.pem, server_name: idp}"
+    )
+    jobs = job(tmp_path, f"oauth2: {{{whole}}}")
+    assert told(jobs) == []
+    (group,) = jobs.jobs[0].groups
+    secret = Auth(credentials_file=f"{tmp_path}/s", ca_file=f"{tmp_path}/ca.pem", server_name="idp")
+    params = (("audience", "x"), ("z", "1"))
+    assert group.auth == IssuedAuth(oauth2=ClientCredentials("https://i/token", "a", secret, ("b", "a"), params))
+    jobs = job(tmp_path, "oauth2: {client_id: a, token_url: 'https://i/token', client_secret: s3cret}")
+    assert jobs.jobs[0].groups[0].auth == IssuedAuth(
+        oauth2=ClientCredentials("https://i/token", "a", Auth(inline="s3cret"))
+    )
+    (note,) = told(jobs)
+    assert "oauth2.client_secret is a secret in this file, and is used; client_secret_file keeps it out" in note
+
+
+@pytest.mark.parametrize(
+    ("fields", "told_here"),
+    [
+        ("oauth2: {token_url: 'http://i'}", "oauth2: needs client_id"),
+        ("oauth2: {client_id: a}", "oauth2: needs token_url"),
+        ("oauth2: {client_id: a, token_url: i}", "token_url: expected an address that begins with"),
+        (f"oauth2: {{{ISSUER}, client_secret: s}}", "client_secret and client_secret_file cannot both be given"),
+        (f"oauth2: {{{ISSUER}}}\n    bearer_token: t", "oauth2 and bearer_token cannot both be given"),
+        (f"oauth2: {{{ISSUER}, scope: [a]}}", "unknown field scope; did you mean 'scopes'?"),
+    ],
+)
+def test_an_issuer_that_prometheus_refuses_is_refused(tmp_path: Path, fields: str, told_here: str) -> None:
+    with pytest.raises(RuleError, match=re.escape(told_here)):
+        job(tmp_path, fields)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from collectors.clouds.oauth2 import ClientCredentials
 from collectors.discovery.group import DiscoveryGroup
 from collectors.discovery.kubernetes_roles import Role
 from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.monitors.list_part import ListPart
+from collectors.target import Auth, IssuedAuth
 from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors.access import Secret
@@ -264,8 +266,42 @@ def test_monitors_of_all_namespaces_share_one_list(
     assert "role endpointslice" in group.sd[0].place
 
 
+CLIENT_ID = "-----BEGIN CERTIFICATE----- secret i"
+"""What `told_secret` gives for the client's id."""
+ISSUER = {
+    "tokenUrl": "https://idp/token",
+    "clientId": {"secret": {"name": "i", "key": "id"}},
+    "clientSecret": {"name": "i", "key": "secret"},
+    "scopes": ["b", "a"],
+    "endpointParams": {"z": "1", "audience": "x"},
+}
+
+
+def test_an_issuer_gets_its_secret_from_the_monitors_namespace() -> None:
+    tls = {"ca": {"secret": {"name": "c", "key": "k"}}, "serverName": "idp.internal"}
+    found = service_monitor(endpoints=[{"oauth2": ISSUER | {"tlsConfig": tls}}])
+    (group,) = made(Kind.SERVICE, found).groups
+    secret = Auth(inline="i-secret", ca="-----BEGIN CERTIFICATE----- secret c", server_name="idp.internal")
+    params = (("audience", "x"), ("z", "1"))
+    assert group.auth == IssuedAuth(
+        oauth2=ClientCredentials("https://idp/token", CLIENT_ID, secret, ("b", "a"), params)
+    )
+
+
 LEFT_OUT = (
-    ({"oauth2": {"clientId": {}}}, "endpoints[1].oauth2: is not supported"),
+    (
+        {"oauth2": {"tokenUrl": "i"}},
+        "endpoints[1].oauth2.tokenUrl: expected an address that begins with http:// or https://, has a host and no"
+        " user",
+    ),
+    ({"oauth2": {"tokenUrl": "http://i"}}, "endpoints[1].oauth2.clientId: needs one of secret and configMap"),
+    ({"oauth2": ISSUER | {"proxyUrl": "http://p"}}, "endpoints[1].oauth2.proxyUrl: is not supported"),
+    (
+        {"oauth2": ISSUER | {"tlsConfig": {"caFile": "/ca"}}},
+        "endpoints[1].oauth2.tlsConfig.caFile: names a file of this process, which a monitor may not read; use a"
+        " Secret",
+    ),
+    ({"oauth2": ISSUER, "basicAuth": {"username": {}}}, "endpoints[1]: basicAuth and oauth2 cannot both be given"),
     ({"proxyUrl": "http://p"}, "endpoints[1].proxyUrl: is not supported"),
     ({"proxyFromEnvironment": True}, "endpoints[1].proxyFromEnvironment: is not supported"),
     (

@@ -6,20 +6,27 @@ from typing import Any
 
 import pytest
 
+from collectors.clouds.oauth2 import ClientCredentials
 from collectors.discovery.discovery import Discovery
 from collectors.relabel import Action, RelabelRule
-from collectors.target import Auth
+from collectors.target import Auth, IssuedAuth
 from controlplane.discovery.monitors.monitor import Kind
 from controlplane.discovery.monitors.scrape_class import ScrapeClass
 from tests.fakes.monitors import pod_monitor, probe, scrape_config
-from tests.unit.controlplane.discovery.monitors.test_jobs import made
+from tests.unit.controlplane.discovery.monitors.test_jobs import CLIENT_ID, ISSUER, made
 
 RULE = RelabelRule(target_label="by", replacement="class")
 DROP = RelabelRule(Action.DROP, ("__name__",), regex="go_.*")
 MESH = ScrapeClass("mesh", auth=Auth(credentials_file="/token", ca_file="/ca"), relabel=(RULE,), metric_relabel=(DROP,))
 OPEN = ScrapeClass("open", is_default=True, auth=Auth(insecure_skip_verify=True))
 SHOWN = ScrapeClass("shown", auth=Auth(cert_file="/c", key_file="/k", server_name="mesh.internal"))
-CLASSES = (MESH, OPEN, SHOWN)
+ISSUED = ScrapeClass(
+    "issued", auth=IssuedAuth(oauth2=ClientCredentials("http://i", "c", Auth(inline="s")), ca_file="/ca")
+)
+CLASSES = (MESH, OPEN, SHOWN, ISSUED)
+OWN_ISSUER = ClientCredentials(
+    "https://idp/token", CLIENT_ID, Auth(inline="i-secret"), ("b", "a"), (("audience", "x"), ("z", "1"))
+)
 CA: dict[str, Any] = {"ca": {"secret": {"name": "s", "key": "k"}}}
 OWN_CA = "-----BEGIN CERTIFICATE----- secret s"
 
@@ -37,6 +44,13 @@ OWN_CA = "-----BEGIN CERTIFICATE----- secret s"
             {"bearerTokenSecret": {"name": "s", "key": "t"}, "tlsConfig": {"serverName": "own.internal"}},
             Auth(inline="s-t", cert_file="/c", key_file="/k", server_name="own.internal"),
         ),
+        ({"scrapeClass": "issued"}, {}, ISSUED.auth),
+        (
+            {"scrapeClass": "issued"},
+            {"bearerTokenSecret": {"name": "s", "key": "t"}},
+            Auth(inline="s-t", ca_file="/ca"),
+        ),
+        ({"scrapeClass": "mesh"}, {"oauth2": ISSUER}, IssuedAuth(oauth2=OWN_ISSUER, ca_file="/ca")),
         ({}, {}, OPEN.auth),
         ({}, {"tlsConfig": CA}, Auth(ca=OWN_CA)),
         ({}, {"tlsConfig": {"insecureSkipVerify": True}}, Auth(insecure_skip_verify=True)),

@@ -231,7 +231,7 @@ async def test_a_list_under_one_monitors_secret_is_no_other_monitors(spec: dict[
         ("consulSDConfigs", {"server": "http://c"}, ".server: expected the host:port of an agent"),
         ("consulSDConfigs", {"server": "c", "scheme": "ftp"}, ".scheme: expected HTTP or HTTPS, got 'ftp'"),
         ("consulSDConfigs", {"server": "c", "tokenRef": {"name": "s", "key": "k"}, "authorization": {"type": "A"}},
-         ".tokenRef: cannot be given beside authorization and basicAuth"),
+         ".tokenRef: cannot be given beside authorization, basicAuth and oauth2"),
         ("kubernetesSDConfigs", {"role": "Pods"}, ".role: expected one of pod, service, endpoints"),
         ("kubernetesSDConfigs", {"role": "Pod", "apiServer": "http://x"}, ".apiServer: is not supported: the cluster"),
         ("kubernetesSDConfigs", {"role": "Pod", "namespaces": {"ownNamespace": True}},
@@ -258,7 +258,7 @@ def test_a_source_that_is_not_supported_is_left_out_alone(name: str, fields: dic
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ({"oauth2": {"clientId": {}}}, "oauth2: is not supported"),
+        ({"oauth2": {"tokenUrl": "i"}}, "oauth2.tokenUrl: expected an address"),
         ({"scrapeInterval": "soon"}, "scrapeInterval: expected a duration"),
         ({"relabelings": [{"action": "keeep"}]}, "relabelings[0].action: expected one of"),
         ({"staticConfigs": [{}] * 101}, "has 101 sources of addresses; at most 100 are taken"),
