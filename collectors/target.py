@@ -50,6 +50,10 @@ class Auth:
     """Certificate that is shown to the server, with its chain, PEM."""
     key_file: str | None = None
     """Its private key, PEM."""
+    cert: str = ""
+    """The certificate itself instead of `cert_file`."""
+    key: str = field(default="", repr=False)
+    """The private key itself instead of `key_file`."""
     server_name: str = ""
     """Name that the server's certificate is to have. "": the host of the URL."""
     inline: str = field(default="", repr=False)
@@ -68,6 +72,8 @@ class Auth:
             insecure_skip_verify=self.insecure_skip_verify,
             cert_file=self.cert_file,
             key_file=self.key_file,
+            cert=self.cert,
+            key=self.key,
             server_name=self.server_name,
         )
 

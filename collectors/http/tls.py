@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +30,8 @@ class _Wanted(NamedTuple):
     ca_file: str | None
     cert_file: str | None
     key_file: str | None
+    cert: str
+    key: str
     insecure: bool
     stamps: tuple[tuple[int, int, int] | None, ...]
 
@@ -35,7 +42,7 @@ def verification(auth: Auth) -> ssl.SSLContext | bool:
     A changed file is loaded again, so that rotation needs no restart. `server_name` is for aiohttp's
     `server_hostname=`. Blocking. Raises ScrapeError, which names the file, when one cannot be used.
     """
-    if not auth.cert_file:
+    if not (auth.cert_file or auth.cert):
         if auth.insecure_skip_verify:
             return False
         if not (auth.ca or auth.ca_file):
@@ -43,7 +50,8 @@ def verification(auth: Auth) -> ssl.SSLContext | bool:
     ca_file = None if auth.ca or auth.insecure_skip_verify else auth.ca_file
     ca = "" if auth.insecure_skip_verify else auth.ca
     stamps = _stamp("CA", ca_file), _stamp("certificate", auth.cert_file), _stamp("key", auth.key_file)
-    return _context(_Wanted(ca, ca_file, auth.cert_file, auth.key_file, auth.insecure_skip_verify, stamps))
+    own = auth.cert_file, auth.key_file, auth.cert, auth.key
+    return _context(_Wanted(ca, ca_file, *own, auth.insecure_skip_verify, stamps))
 
 
 def _stamp(what: str, path: str | None) -> tuple[int, int, int] | None:
@@ -73,20 +81,38 @@ def _context(wanted: _Wanted) -> ssl.SSLContext:
             raise ScrapeError(f"cannot read the CA file {wanted.ca_file}: {error.strerror}") from error
     else:
         context.load_default_certs()
-    if wanted.cert_file:
-        _show(context, wanted.cert_file, wanted.key_file)
+    if wanted.cert_file or wanted.cert:
+        _show(context, wanted)
     return context
 
 
-def _show(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
-    files = f"the certificate {cert_file} and its key {key_file}"
+def _show(context: ssl.SSLContext, wanted: _Wanted) -> None:
+    files = f"the certificate {wanted.cert_file or '(cert)'} and its key {wanted.key_file or '(key)'}"
     try:
-        context.load_cert_chain(cert_file, key_file, password="")  # without one, ssl asks at the terminal
+        with _named(wanted.cert_file, wanted.cert) as cert, _named(wanted.key_file, wanted.key) as key:
+            context.load_cert_chain(cert, key, password="")  # without one, ssl asks at the terminal
     except ssl.SSLError as error:
         cure = "expected PEM, a key without a passphrase, and the key of that certificate"
         raise ScrapeError(f"{files} cannot be used together: {cure}") from error
     except OSError as error:
         raise ScrapeError(f"{files} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _named(path: str | None, text: str) -> Iterator[str]:
+    """Yield the name of a file with a text, for ssl, which takes no text. The file is in memory where it can be."""
+    if path or not text:
+        yield path or ""
+    elif sys.platform == "linux":
+        with os.fdopen(os.memfd_create("pem"), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:  # only its owner may read it
+            file.write(text)
+            file.flush()
+            yield file.name
 
 
 def _trust_text(context: ssl.SSLContext, authorities: str) -> None:

@@ -19,7 +19,6 @@ FIELDS = (
 _FILES = ("caFile", "certFile", "keyFile")
 _WEAKER = ("TLS10", "TLS11", "TLS12")
 """Lowest versions that are as strict as the one that is always required, or less."""
-_UNSENT = "is not supported: no client certificate is sent"
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _OWN_FILE = "names a file of this process, which a monitor may not read; use a Secret"
 
@@ -110,10 +109,6 @@ def _tls(tls: Fields, secret: Secret) -> dict[str, object]:
     for name in _FILES:
         if tls.text(name):
             raise tls.error(name, _OWN_FILE)
-    for name in ("cert", "keySecret"):
-        reference = tls.fields(name)
-        if any(reference.fields(each) for each in ("secret", "configMap")) or reference.get("name"):
-            raise tls.error(name, _UNSENT)
     if tls.text("minVersion") not in ("", *_WEAKER):
         raise tls.error("minVersion", "is not supported above TLS12")
     if tls.text("maxVersion") not in ("", "TLS13"):
@@ -124,17 +119,25 @@ def _tls(tls: Fields, secret: Secret) -> dict[str, object]:
             found["server_name"] = host_name(name)
         except ValueError as error:
             raise tls.error("serverName", str(error)) from error
-    return found | _authority(tls, secret)
+    return found | _certificate(tls, "ca", secret) | _own(tls, secret)
 
 
-def _authority(tls: Fields, secret: Secret) -> dict[str, object]:
-    ca = tls.fields("ca")
-    given = [name for name in ("secret", "configMap") if ca.fields(name)]
+def _own(tls: Fields, secret: Secret) -> dict[str, object]:
+    """Return the certificate that is shown, and its key."""
+    cert, has_key = _certificate(tls, "cert", secret), bool(tls.fields("keySecret").text("name"))
+    if bool(cert) != has_key:
+        raise tls.error("cert" if cert else "keySecret", "needs the certificate (cert) and its key (keySecret)")
+    return cert | {"key": secret(tls, "keySecret")} if cert else {}
+
+
+def _certificate(tls: Fields, name: str, secret: Secret) -> dict[str, object]:
+    of = tls.fields(name)
+    given = [kind for kind in ("secret", "configMap") if of.fields(kind)]
     if len(given) > 1:
-        raise tls.error("ca", "secret and configMap cannot both be given")
+        raise tls.error(name, "secret and configMap cannot both be given")
     if not given:
         return {}
-    found = secret(ca, given[0], of_map=given[0] == "configMap")
+    found = secret(of, given[0], of_map=given[0] == "configMap")
     if found and _CERTIFICATE not in found:
-        raise ca.error(given[0], f"expected a certificate in PEM, which begins with {_CERTIFICATE}")
-    return {"ca": found}
+        raise of.error(given[0], f"expected a certificate in PEM, which begins with {_CERTIFICATE}")
+    return {name: found}

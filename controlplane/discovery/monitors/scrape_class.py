@@ -42,12 +42,17 @@ class ScrapeClass:
                 self.auth,
                 ca_file=None,
                 ca=found.ca,
+                cert=found.cert,
+                key=found.key,
                 insecure_skip_verify=found.insecure_skip_verify,
                 server_name=found.server_name,
             )
         if not found.ca:
             found = replace(found, ca_file=self.auth.ca_file)
-        found = replace(found, cert_file=self.auth.cert_file, key_file=self.auth.key_file)  # a monitor has none
+        if found.cert:
+            found = replace(found, cert_file=None, key_file=None)
+        else:
+            found = replace(found, cert_file=self.auth.cert_file, key_file=self.auth.key_file)
         if tls:
             return found
         return replace(found, insecure_skip_verify=self.auth.insecure_skip_verify, server_name=self.auth.server_name)

@@ -32,7 +32,7 @@ _OAUTH2 = (
 _OAUTH2_TAKEN = (
     "client_id", "client_secret", "client_secret_file", "endpoint_params", "scopes", "tls_config", "token_url",
 )  # fmt: skip
-_TAKEN = ("ca_file", "cert_file", "insecure_skip_verify", "key_file", "server_name")
+_TAKEN = ("ca", "ca_file", "cert", "cert_file", "insecure_skip_verify", "key", "key_file", "server_name")
 _WEAKER = ("TLS10", "TLS11", "TLS12")
 """Lowest versions that are as strict as the one that is always required, or less."""
 
@@ -54,7 +54,7 @@ def auth_of(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Auth
         leave_out(section, "proxy_from_environment", "is not supported")
     if not section.flag("follow_redirects", True):
         tell(section, "follow_redirects", "is not taken over: redirects on the same server are followed, no others")
-    parts = {**_tls(section, folder, leave_out), **_credentials(section, folder, leave_out, tell)}
+    parts = {**_tls(section, folder, leave_out, tell), **_credentials(section, folder, leave_out, tell)}
     if section.at("oauth2"):
         parts["oauth2"] = _issuer(
             Section(section.at("oauth2"), f"{section.path}.oauth2", _OAUTH2), folder, leave_out, tell
@@ -111,7 +111,7 @@ def _issuer(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Clie
             leave_out(section, name, "is not supported")
     if not any(section.text(name) for name in ("client_secret", "client_secret_file")):
         leave_out(section, "client_id", "has no secret; add client_secret_file")
-    secret = {**_tls(section, folder, leave_out), **_secret(section, "client_secret", folder, tell)}
+    secret = {**_tls(section, folder, leave_out, tell), **_secret(section, "client_secret", folder, tell)}
     place = section.at("endpoint_params")
     params = tuple(sorted((name, value.text()) for name, value in place.fields().items())) if place else ()
     return ClientCredentials(
@@ -132,7 +132,7 @@ def _secret(section: Section, name: str, folder: Path, tell: Tell) -> dict[str, 
     return {}
 
 
-def _tls(section: Section, folder: Path, leave_out: Tell) -> dict[str, object]:
+def _tls(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> dict[str, object]:
     tls = Section(section.at("tls_config"), f"{section.path}.tls_config", _TLS)
     for name in ("ca", "cert", "key"):
         _one_of(tls, name, f"{name}_file", f"{name}_ref")
@@ -147,6 +147,9 @@ def _tls(section: Section, folder: Path, leave_out: Tell) -> dict[str, object]:
         raise tls.error("needs the certificate and its key, not one of them alone", given)
     files = {name: tls.text(name) for name in ("ca_file", "cert_file", "key_file")}
     found: dict[str, object] = {name: str(folder / path) for name, path in files.items() if path}
+    found |= {name: tls.text(name) for name in ("ca", "cert", "key") if tls.text(name)}
+    if "key" in found:
+        tell(tls, "key", "is a secret in this file, and is used; key_file keeps it out")
     if name := tls.text("server_name"):
         try:
             found["server_name"] = host_name(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from alerts.errors import DeliveryFailed
 from collectors.errors import ScrapeError, Unreachable
 from collectors.http.fetch import HttpSource
+from collectors.http.tls import verification
 from collectors.target import Auth
 from controlplane.errors import Unavailable
 from tests.contract.notifiers.tls import self_signed
@@ -135,6 +137,31 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(
         cert.write_bytes(certificate[0].read_bytes() + b"\n")
         assert await source.read(5) == b"up 1\n"
         await source.close()
+
+
+@pytest.mark.parametrize("texts", [("cert", "key"), ("cert",), ("key",)])
+async def test_a_certificate_and_its_key_may_be_texts(
+    mutual: ssl.SSLContext, certificate: tuple[Path, Path], texts: tuple[str, ...]
+) -> None:
+    files = dict(zip(("cert", "key"), certificate, strict=True))
+    own = {name: file.read_text() for name, file in files.items() if name in texts}
+    own |= {f"{name}_file": str(file) for name, file in files.items() if name not in texts}
+    async with serving(answering(b"up 1\n"), mutual) as url:
+        assert await read(url, Auth(ca=files["cert"].read_text(), **own)) == b"up 1\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files in memory are Linux's")
+def test_texts_leave_no_file_open(certificate: tuple[Path, Path]) -> None:
+    cert, key = (file.read_text() for file in certificate)
+    assert verification(Auth(cert=cert, key=key, ca=cert))
+    open_files = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    assert not [name for name in open_files if "memfd:pem" in str(name)]
+
+
+async def test_a_text_that_is_no_certificate_is_told_without_it(certificate: tuple[Path, Path]) -> None:
+    caught = await failure("https://127.0.0.1:9/", Auth(cert="s3cret", key=certificate[1].read_text()))
+    assert str(caught).startswith("the certificate (cert) and its key (key) cannot be used together")
+    assert "s3cret" not in str(caught)
 
 
 async def test_a_key_with_a_passphrase_is_refused_and_asks_nobody(tmp_path: Path) -> None:

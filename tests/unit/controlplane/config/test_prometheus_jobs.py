@@ -148,13 +148,16 @@ def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
         ("oauth2: {client_id: a, token_url: 'http://i'}", "oauth2.client_id has no secret; add client_secret_file"),
         (f"oauth2: {{{ISSUER}, proxy_url: 'http://p'}}", "oauth2.proxy_url is not supported"),
         (f"oauth2: {{{ISSUER}, grant_type: 'urn:x'}}", "oauth2.grant_type is not supported"),
-        (f"oauth2: {{{ISSUER}, tls_config: {{cert: c, key_file: c}}}}", "oauth2.tls_config.cert is not supported"),
+        (
+            f"oauth2: {{{ISSUER}, tls_config: {{cert_ref: c, key_file: c}}}}",
+            "oauth2.tls_config.cert_ref is not supported",
+        ),
         (
             f"kubernetes_sd_configs: [{{role: pod, api_server: 'http://k', oauth2: {{{ISSUER}}}}}]",
             "kubernetes_sd_configs[0].oauth2 is not supported; use authorization",
         ),
         ("http_headers: {A: {values: [b]}}", "http_headers is not supported"),
-        ("tls_config: {cert: c, key_file: c}", "tls_config.cert is not supported"),
+        ("tls_config: {cert_ref: c, key_file: c}", "tls_config.cert_ref is not supported"),
         (
             "tls_config: {server_name: .svc}",
             "tls_config.server_name is not supported as it is (expected the name",
@@ -184,6 +187,14 @@ def test_certificates_of_a_client_and_the_name_of_the_server_are_taken_over(tmp_
         key_file="/k.pem",
         server_name="vllm.internal",
     )
+
+
+def test_certificates_in_the_file_are_taken_over_and_a_key_is_told(tmp_path: Path) -> None:
+    jobs = job(tmp_path, "tls_config: {ca: authority, cert: own, key: s3cret}")
+    assert jobs.jobs[0].groups[0].auth == Auth(ca="authority", cert="own", key="s3cret")
+    (note,) = told(jobs)
+    assert "tls_config.key is a secret in this file, and is used; key_file keeps it out" in note
+    assert "s3cret" not in f"{note}{jobs.jobs[0].groups[0].auth}"
 
 
 @pytest.mark.parametrize("field", ["cert_file", "key_file"])

@@ -288,6 +288,12 @@ def test_an_issuer_gets_its_secret_from_the_monitors_namespace() -> None:
     )
 
 
+def test_a_certificate_that_is_shown_comes_from_the_monitors_namespace() -> None:
+    tls = {"cert": {"configMap": {"name": "c", "key": "k"}}, "keySecret": {"name": "s", "key": "tls.key"}}
+    (group,) = made(Kind.POD, pod_monitor(podMetricsEndpoints=[{"tlsConfig": tls}])).groups
+    assert group.auth == Auth(cert="-----BEGIN CERTIFICATE----- configMap c", key="s-tls.key")
+
+
 LEFT_OUT = (
     (
         {"oauth2": {"tokenUrl": "i"}},
@@ -318,7 +324,15 @@ LEFT_OUT = (
     ),
     (
         {"tlsConfig": {"keySecret": {"name": "c", "key": "k"}}},
-        "endpoints[1].tlsConfig.keySecret: is not supported: no client certificate is sent",
+        "endpoints[1].tlsConfig.keySecret: needs the certificate (cert) and its key (keySecret)",
+    ),
+    (
+        {"tlsConfig": {"cert": {"secret": {"name": "c", "key": "k"}}}},
+        "endpoints[1].tlsConfig.cert: needs the certificate (cert) and its key (keySecret)",
+    ),
+    (
+        {"tlsConfig": {"certFile": "/c", "keyFile": "/k"}},
+        "endpoints[1].tlsConfig.certFile: names a file of this process, which a monitor may not read; use a Secret",
     ),
     (
         {"tlsConfig": {"serverName": "a\0b"}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from tests.unit.controlplane.discovery.monitors.test_jobs import CLIENT_ID, ISSU
 
 RULE = RelabelRule(target_label="by", replacement="class")
 DROP = RelabelRule(Action.DROP, ("__name__",), regex="go_.*")
-MESH = ScrapeClass("mesh", auth=Auth(credentials_file="/token", ca_file="/ca"), relabel=(RULE,), metric_relabel=(DROP,))
+AUTH_OF_MESH = Auth(credentials_file="/token", ca_file="/ca")
+MESH = ScrapeClass("mesh", auth=AUTH_OF_MESH, relabel=(RULE,), metric_relabel=(DROP,))
 OPEN = ScrapeClass("open", is_default=True, auth=Auth(insecure_skip_verify=True))
 SHOWN = ScrapeClass("shown", auth=Auth(cert_file="/c", key_file="/k", server_name="mesh.internal"))
 ISSUED = ScrapeClass(
@@ -28,6 +30,7 @@ OWN_ISSUER = ClientCredentials(
     "https://idp/token", CLIENT_ID, Auth(inline="i-secret"), ("b", "a"), (("audience", "x"), ("z", "1"))
 )
 CA: dict[str, Any] = {"ca": {"secret": {"name": "s", "key": "k"}}}
+OWN: dict[str, Any] = {"cert": CA["ca"], "keySecret": {"name": "s", "key": "k"}}
 OWN_CA = "-----BEGIN CERTIFICATE----- secret s"
 
 
@@ -44,6 +47,8 @@ OWN_CA = "-----BEGIN CERTIFICATE----- secret s"
             {"bearerTokenSecret": {"name": "s", "key": "t"}, "tlsConfig": {"serverName": "own.internal"}},
             Auth(inline="s-t", cert_file="/c", key_file="/k", server_name="own.internal"),
         ),
+        ({"scrapeClass": "shown"}, {"tlsConfig": OWN}, Auth(cert=OWN_CA, key="s-k")),
+        ({"scrapeClass": "mesh"}, {"tlsConfig": OWN}, replace(AUTH_OF_MESH, cert=OWN_CA, key="s-k")),
         ({"scrapeClass": "issued"}, {}, ISSUED.auth),
         (
             {"scrapeClass": "issued"},
