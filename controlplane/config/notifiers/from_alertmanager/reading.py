@@ -185,6 +185,24 @@ class Source:
                 taken.secrets["authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         self.leftover(header)
         self.leftover(basic)
+        self._issuer(Fields(config.at("oauth2"), f"{config.path}.oauth2"), taken)
+
+    def _issuer(self, oauth2: Fields, taken: Taken) -> None:
+        """Take an issuer of tokens whose secret is in a file; that of another one becomes a note."""
+        path = oauth2.text("client_secret_file")
+        if path:
+            tls = Taken()
+            self.tls(oauth2, tls, shown=True)
+            scopes, params = oauth2.at("scopes"), oauth2.at("endpoint_params")
+            taken.fields["oauth2"] = {
+                "client_id": oauth2.text("client_id"),
+                "client_secret_file": str(self.folder / path),
+                "token_url": oauth2.text("token_url"),
+                "scopes": [scope.text() for scope in scopes.items()] if scopes else [],
+                "endpoint_params": {name: at.text() for name, at in params.fields().items()} if params else {},
+                **tls.fields,
+            }
+        self.leftover(oauth2, "is not taken over" if path else "is not taken over: oauth2 needs client_secret_file")
 
 
 def needs(fields: Fields, given: object, what: str) -> None:

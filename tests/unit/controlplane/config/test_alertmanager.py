@@ -26,6 +26,15 @@ from controlplane.config.notifiers import (
 from tests.patience import PROCESS_S
 
 Read = Callable[[str], Receivers]
+WITH_ISSUER = """\
+route: {{receiver: r}}
+receivers:
+  - name: r
+    webhook_configs:
+      - url: "http://v/"
+        http_config:
+          oauth2: {{client_id: c, token_url: "https://i/token", tls_config: {{ca_file: ca.pem}}, {more}}}
+"""
 WHOLE = """\
 global:
   smtp_smarthost: mail.example.org:587
@@ -116,6 +125,30 @@ def test_secrets_of_the_file_are_used_and_never_shown(read: Read) -> None:
     assert header is not None and header.get_secret_value() == "Basic dTpzM2NyZXQtcA=="
     shown = f"{found} {found!r} {[recipe_of(section) for section in sections]} {[s.model_dump() for s in sections]}"
     assert "s3cret" not in shown and "dTpzM2" not in shown
+
+
+def test_an_issuer_of_tokens_is_taken_over_if_its_secret_is_in_a_file(read: Read, tmp_path: Path) -> None:
+    (section,) = read(
+        WITH_ISSUER.format(more="client_secret_file: s, scopes: [a], endpoint_params: {audience: x}")
+    ).sections["r"]
+    assert isinstance(section, WebhookSection) and section.oauth2
+    assert section.oauth2.model_dump(exclude_none=True) == {
+        "client_id": "c",
+        "client_secret_file": tmp_path / "s",
+        "token_url": "https://i/token",
+        "scopes": ("a",),
+        "endpoint_params": {"audience": "x"},
+        "tls": {"ca_file": tmp_path / "ca.pem", "insecure_skip_verify": False},
+    }
+    found = read(WITH_ISSUER.format(more="client_secret: s3cret"))
+    (section,) = found.sections["r"]
+    assert isinstance(section, WebhookSection) and section.oauth2 is None
+    notes = [note.text for note in found.notes]
+    assert (
+        "webhook_configs[0].http_config.oauth2.client_secret is not taken over: oauth2 needs client_secret_file"
+        in str(notes)
+    )
+    assert "s3cret" not in str(notes)
 
 
 def test_a_secret_that_changes_makes_another_notifier(read: Read) -> None:
