@@ -7,9 +7,10 @@ from pathlib import Path
 from alerts.errors import RuleError
 from alerts.routing.doubts import doubts
 from controlplane.app.checks.findings import Findings
+from controlplane.app.checks.secrets import access_faults, notifier_faults
 from controlplane.config.loader import LoadedFleet
 from controlplane.config.notifications.alertmanager import read_receivers
-from controlplane.config.vocabulary import whole
+from controlplane.config.vocabulary import Access, whole
 from controlplane.errors import ConfigErrors
 from controlplane.fleet.alerting.route import ALERTMANAGER, notice_receiver
 from controlplane.fleet.alerting.routing import routing_of
@@ -46,6 +47,11 @@ def _check_alertmanager(path: Path, findings: Findings) -> None:
         findings.elsewhere("warning", str(path), doubt.line, doubt.sentence)
     for note in read.notes:
         findings.elsewhere("warning", note.file, note.line, note.text)
+    for receiver, sections in read.sections.items():
+        for section in sections:
+            access = access_faults(section) if isinstance(section, Access) else ()
+            for _, fault in (*notifier_faults(section), *access):
+                findings.elsewhere("warning", str(path), None, f"receiver {receiver}: {fault}")
 
 
 def can_route(loaded: LoadedFleet) -> bool:

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alerts.errors import DeliveryFailed
-from collectors.errors import ScrapeError
-from collectors.http.credentials import authorization
-from collectors.http.tls import verification
-from collectors.target import Auth
 from controlplane.app.checks.findings import Findings
 from controlplane.app.checks.routing import can_route
-from controlplane.app.notifying.secrets import secrets_of
+from controlplane.app.checks.secrets import access_faults, notifier_faults
 from controlplane.app.parts.route import receives_buttons
 from controlplane.app.slack_token import app_token, signing_secret
-from controlplane.config.auth import auth_of
 from controlplane.config.checking import Loc
 from controlplane.config.loader import LoadedFleet
-from controlplane.config.notifiers import CommandSection, NotifierSection
 from controlplane.config.traffic.base import Backend
-from controlplane.config.vocabulary import Access, IssuedAccess, Model, TlsSection, whole
+from controlplane.config.vocabulary import Access, Model, whole
 from controlplane.errors import ConfigError
 
 
@@ -31,26 +24,16 @@ def check_surroundings(loaded: LoadedFleet, findings: Findings) -> None:
     """Add findings for secrets that are unset, unreadable or empty, and for missing folders. Blocking."""
     for loc, section in _sections(loaded.fleet, ()):
         if isinstance(section, Access):
-            _check_access(section, loc, findings)
+            for name, fault in access_faults(section):
+                findings.warn((*loc, name), fault)
         if isinstance(section, Backend):
             _check_backend(section, loc, findings)
     for number, notifier in enumerate(loaded.fleet.notifiers if loaded.fleet.reads("notifiers") else ()):
         if whole(notifier):
-            _check_notifier(notifier, ("notifiers", number), findings)
+            for name, fault in notifier_faults(notifier):
+                findings.warn(("notifiers", number, name), fault)
     _check_slack(loaded, findings)
     _check_database(loaded, findings)
-
-
-def _check_notifier(section: NotifierSection, loc: Loc, findings: Findings) -> None:
-    for field, secret in secrets_of(section).items():
-        try:
-            secret()
-        except DeliveryFailed as failure:
-            findings.warn((*loc, field), str(failure))
-    if isinstance(section, CommandSection) and shutil.which(section.command[0]) is None:
-        findings.warn((*loc, "command"), f"{section.command[0]} is no program that can be run here")
-    if isinstance(tls := getattr(section, "tls", None), TlsSection) and not isinstance(section, Access):
-        _check_access(Access(tls=tls), loc, findings)
 
 
 def _check_slack(loaded: LoadedFleet, findings: Findings) -> None:
@@ -82,28 +65,6 @@ def _sections(value: Any, loc: Loc) -> Iterator[tuple[Loc, Model]]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _sections(inner, (*loc, key))
-
-
-def _check_access(section: Access, loc: Loc, findings: Findings) -> None:
-    for name in ("authorization", "basic_auth", "tls", "oauth2"):
-        part = getattr(section, name, None) if section.reads(name) else None
-        if part is None or not whole(part):
-            continue
-        auth = auth_of(IssuedAccess.model_construct(**{name: part}))
-        assert auth is not None
-        for fault in faults_of(auth):
-            findings.warn((*loc, name), fault)
-
-
-def faults_of(auth: Auth) -> Iterator[str]:
-    """Yield a sentence for each secret, and for each file of certificates, that cannot be used here. Blocking."""
-    for read in (verification, authorization):
-        try:
-            read(auth)
-        except ScrapeError as error:
-            yield str(error)
-    if auth.issuer:
-        yield from faults_of(auth.issuer.secret)
 
 
 def _check_backend(section: Backend, loc: Loc, findings: Findings) -> None:

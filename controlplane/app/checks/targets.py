@@ -17,7 +17,7 @@ from collectors.engines.kinds import ENGINES
 from collectors.errors import DiscoveryError
 from collectors.target import Target
 from controlplane.app.checks.findings import Findings
-from controlplane.app.checks.surroundings import faults_of
+from controlplane.app.checks.secrets import faults_of
 from controlplane.app.targets.plan import ScrapePlan, plan_scraping
 from controlplane.app.targets.prometheus_file import PrometheusFile
 from controlplane.config.checking import Loc

@@ -94,3 +94,23 @@ def test_an_alertmanager_yml_is_checked_too(tmp_path: Path) -> None:
     assert "receiver nobody is not in receivers:; known are none" in fault
     (tmp_path / "am.yml").write_text("route: {receiver: ops}\nreceivers: [{name: ops}, {name: spare}]\n")
     assert told(tmp_path, text) == ["am.yml:2: warning: receiver spare is named by no route"]
+
+
+def test_secrets_of_its_receivers_that_cannot_be_used_are_warnings(tmp_path: Path) -> None:
+    (tmp_path / "am.yml").write_text("""\
+route: {receiver: ops}
+receivers:
+  - name: ops
+    webhook_configs:
+      - {url: "http://127.0.0.1:1/", http_config: {authorization: {credentials_file: none}}}
+      - {url_file: gone}
+    pagerduty_configs: [{routing_key_file: empty, http_config: {tls_config: {ca_file: empty}}}]
+""")
+    (tmp_path / "empty").touch()
+    assert told(tmp_path, f"{FLEET}notifications: {{alertmanager_config: am.yml}}\n") == [
+        "am.yml: warning: receiver ops: cannot read the credentials file none: No such file or directory",
+        "am.yml: warning: receiver ops: notifier ops/pagerduty[0]: empty is not set or empty; put the integration"
+        " key there",
+        "am.yml: warning: receiver ops: notifier ops/webhook[1]: gone cannot be read: No such file or directory",
+        "am.yml: warning: receiver ops: the CA file empty holds no PEM certificate",
+    ]
