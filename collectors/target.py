@@ -28,8 +28,8 @@ class Issuer(Protocol):
         """Return the value of the Authorization header. Raises ScrapeError, without a secret."""
         ...
 
-    def forget(self) -> None:
-        """Ask for new credentials at the next use: the server refused these."""
+    def forget(self) -> bool:
+        """Ask for new credentials at the next use: the server refused these. Return whether there can be others."""
         ...
 
 

@@ -18,7 +18,7 @@ from yarl import URL
 from collectors.clouds.issuing import MAX_BYTES
 from collectors.clouds.json_api import JsonApi, Told
 from collectors.clouds.kept import Issued, Kept, bearer
-from collectors.clouds.waiting import Limited
+from collectors.clouds.waiting import RETRY_S, Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 from collectors.http.credentials import authorization, basic
 from collectors.http.fetch import address_of
@@ -66,9 +66,9 @@ class ClientCredentials:
             # Another class would tell of the server that wants the token what its issuer did.
             raise ScrapeError(f"oauth2: no token from {self.place}: {error}") from error
 
-    def forget(self) -> None:
-        """Ask for a new token at the next use."""
-        self._tokens.forget()
+    def forget(self) -> bool:
+        """Ask for a new token at the next use, unless one was replaced just now. Return whether it will be asked."""
+        return self._tokens.forget()
 
     @cached_property
     def _tokens(self) -> Tokens:
@@ -83,6 +83,17 @@ class Tokens(Kept[str]):
         self._client = client
         self._in_form = False
         """Whether the issuer takes the secret in the form alone. RFC 6749 wants it in the header, and not all do."""
+        self._replaced_at = float("-inf")
+
+    def forget(self) -> bool:
+        """Fetch a new token at the next use. Return False where one was refused a minute ago or less.
+
+        A server that refuses each token, for want of a right, must not have the issuer asked at each request.
+        """
+        if 0 <= self._wall() - self._replaced_at < RETRY_S:
+            return False
+        self._replaced_at = self._wall()
+        return super().forget()
 
     async def _fetch(self) -> Issued[str]:
         url, _ = address_of(self._client.token_url)

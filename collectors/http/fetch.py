@@ -29,7 +29,7 @@ from collectors.http.credentials import authorization, basic
 from collectors.http.plain_http import PlainConnection
 from collectors.http.redirects import followed
 from collectors.http.tls import verification
-from collectors.target import Auth
+from collectors.target import Auth, Issuer
 
 ACCEPT = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
 """Accept header of Prometheus 3 when its scrape_protocols are PrometheusText1.0.0 and 0.0.4.
@@ -107,25 +107,31 @@ class HttpSource:
 
     async def _exchange(self, timeout_s: float) -> bytes:
         self._address = self._address or address_of(self._url)
-        url, credentials = self._address
+        url, own = self._address
+        credentials: str | None = None
         verify: ssl.SSLContext | bool = True
         if self._auth:
             # Secrets may be on a network file system that stalls.
-            given, verify = await self._thread.run(self._prepare, self._auth)
-            if self._auth.issuer:
-                self._progress.issuer = self._auth.issuer.place
-                given = await self._auth.issuer.authorization()
-                self._progress.issuer = ""
-            credentials = given or credentials
+            credentials, verify = await self._thread.run(self._prepare, self._auth)
         headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
-        if credentials:
-            headers["Authorization"] = credentials
+        issuer = self._auth.issuer if self._auth else None
+        if issuer:
+            credentials = await self._issued(issuer)
+        if credentials or own:
+            headers["Authorization"] = credentials or own or ""
         try:
             return await self._follow(self._moved or url, headers, verify)
         except UnexpectedStatus as error:
-            if self._auth and self._auth.issuer and error.status == HTTPStatus.UNAUTHORIZED:
-                self._auth.issuer.forget()
-            raise
+            if issuer is None or error.status != HTTPStatus.UNAUTHORIZED or not issuer.forget():
+                raise
+        again = {**headers, "Authorization": await self._issued(issuer)}
+        return await self._follow(self._moved or url, again, verify)
+
+    async def _issued(self, issuer: Issuer) -> str:
+        self._progress.issuer = issuer.place
+        credentials = await issuer.authorization()
+        self._progress.issuer = ""
+        return credentials
 
     async def _follow(self, url: URL, headers: Mapping[str, str], verify: ssl.SSLContext | bool) -> bytes:
         self._moved, moved, hops, permanent = None, self._moved, 0, True

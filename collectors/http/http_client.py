@@ -12,6 +12,7 @@ import aiohttp
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
 from collectors.http.tls import verification
 from collectors.target import Auth, Issuer
@@ -81,16 +82,21 @@ async def request_options(auth: Auth | None, user_agent: str = "llm-controlplane
 
 
 class _Refusals:
-    """Has an issuer asked again after a server refused its credentials. The refused answer goes on as it is."""
+    """Sends a request again with a new token, once, when the server refuses the one that it had."""
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         response = await send(request)
-        if response.status == HTTPStatus.UNAUTHORIZED:
-            self._issuer.forget()
-        return response
+        if response.status != HTTPStatus.UNAUTHORIZED or not self._issuer.forget():
+            return response
+        try:
+            request.headers["Authorization"] = await self._issuer.authorization()
+        except ScrapeError:
+            return response
+        response.close()
+        return await send(request)
 
 
 class _Families(Collector):

@@ -54,15 +54,16 @@ async def test_scopes_and_parameters_are_sent_as_they_are_written(issuer: OAuthI
 
 
 async def test_an_issuer_that_reads_the_form_alone_is_asked_so_from_then_on(issuer: OAuthIssuer) -> None:
+    now = [1000.0]
+    tokens = Tokens(client_of(issuer), lambda: now[0])
     issuer.takes = "form"
-    client = client_of(issuer)
-    assert await client.authorization() == "Bearer token-1"
-    client.forget()
-    assert await client.authorization() == "Bearer token-2"
+    for number in (1, 2):
+        assert await tokens.current() == f"token-{number}"
+        assert tokens.forget()
+        now[0] += 60
     assert ["client_secret" in form for form in issuer.asked] == [False, True, True]
     issuer.takes = "header"
-    client.forget()
-    assert await client.authorization() == "Bearer token-3"
+    assert await tokens.current() == "token-3"
 
 
 async def test_a_wrong_secret_is_told_with_its_cure_and_without_the_secret(issuer: OAuthIssuer) -> None:
@@ -134,25 +135,38 @@ async def test_a_scrape_that_waits_for_its_token_until_the_deadline_says_so(issu
     await source.close()
 
 
-async def test_a_token_that_the_target_refuses_is_replaced_at_the_next_scrape(issuer: OAuthIssuer) -> None:
-    source = source_of(issuer, client_of(issuer))
-    await source.read(HANG_S)
-    issuer.accepted.clear()
-    with pytest.raises(UnexpectedStatus, match="answered 401 Unauthorized, expected 200"):
-        await source.read(HANG_S)
-    assert await source.read(HANG_S) == PAGE.encode()
-    assert issuer.given == 2
-    await source.close()
+async def scraped(url: str, auth: Auth) -> int:
+    source = HttpSource(url, auth)
+    try:
+        return 200 if await source.read(HANG_S) == PAGE.encode() else 0
+    except UnexpectedStatus as error:
+        return error.status
+    finally:
+        await source.close()
 
 
-@pytest.mark.parametrize("asks", [remote, posted])
-async def test_other_clients_get_the_token_too_and_replace_a_refused_one(issuer: OAuthIssuer, asks: Asks) -> None:
+@pytest.mark.parametrize("asks", [scraped, remote, posted])
+async def test_a_token_that_the_server_refuses_is_replaced_at_once_and_once_a_minute(
+    issuer: OAuthIssuer, asks: Asks
+) -> None:
     auth = IssuedAuth(oauth2=client_of(issuer))
     url = f"{issuer.url}/metrics"
     assert await asks(url, auth) == 200
     issuer.accepted.clear()
-    assert [await asks(url, auth) for _ in range(3)] == [401, 200, 200]
+    assert [await asks(url, auth) for _ in range(3)] == [200, 200, 200]
     assert issuer.given == 2
+    issuer.accepted.clear()
+    assert [await asks(url, auth) for _ in range(3)] == [401, 401, 401], "the right is missing, and not the token"
+    assert issuer.given == 2
+
+
+@pytest.mark.parametrize("asks", [remote, posted])
+async def test_an_issuer_that_is_away_leaves_the_refusal_as_it_is(issuer: OAuthIssuer, asks: Asks) -> None:
+    auth = IssuedAuth(oauth2=client_of(issuer))
+    assert await asks(f"{issuer.url}/metrics", auth) == 200
+    issuer.accepted.clear()
+    issuer.failure = web.Response(status=503)
+    assert await asks(f"{issuer.url}/metrics", auth) == 401
 
 
 async def test_a_token_without_an_end_serves_for_five_minutes(issuer: OAuthIssuer) -> None:
@@ -164,6 +178,16 @@ async def test_a_token_without_an_end_serves_for_five_minutes(issuer: OAuthIssue
     assert await tokens.current() == "token-1"
     now[0] += 1
     assert await tokens.current() == "token-2", "renewed after half its time"
+
+
+async def test_a_refused_token_is_replaced_again_after_a_minute(issuer: OAuthIssuer) -> None:
+    now = [1000.0]
+    tokens = Tokens(client_of(issuer), lambda: now[0])
+    asked = []
+    for now[0] in (1000.0, 1000.0, 1059.0, 1060.0, 1059.0, 1120.0):
+        await tokens.current()
+        asked.append(tokens.forget())
+    assert asked == [True, False, False, True, True, True], "a clock that was set back holds up nobody"
 
 
 def test_settings_are_compared_and_a_token_is_no_part_of_them() -> None:
