@@ -11,6 +11,18 @@ from collectors.relabel import RelabelRule
 from collectors.samples import Labels
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """HTTP proxy of a client's requests."""
+
+    url: str = field(default="", repr=False)
+    """Address, which may hold a user and a password."""
+    no_proxy: str = ""
+    """List of hosts that are asked without it, separated by commas."""
+    from_environment: bool = False
+    """Whether http_proxy, https_proxy and no_proxy of the environment say it instead."""
+
+
 class Issuer(Protocol):
     """Gives credentials for a time. Hashable and comparable by its settings, as Auth is."""
 
@@ -35,7 +47,7 @@ class Issuer(Protocol):
 
 @dataclass(frozen=True)
 class Auth:
-    """Credentials and TLS settings of a target. Secrets are read at each scrape, so that rotation needs no restart."""
+    """Credentials, TLS settings and proxy of a client. Secrets are read at each use: rotation needs no restart."""
 
     scheme: str = "Bearer"
     credentials_file: str | None = None
@@ -58,6 +70,7 @@ class Auth:
     """Name that the server's certificate is to have. "": the host of the URL."""
     inline: str = field(default="", repr=False)
     """The credentials, or with `username` the password, where a user's file has them instead of naming a file."""
+    proxy: Proxy | None = None
 
     @property
     def issuer(self) -> Issuer | None:
@@ -65,8 +78,9 @@ class Auth:
         return None
 
     def without_credentials(self) -> Auth:
-        """Return the TLS settings alone."""
+        """Return the TLS settings and the proxy alone."""
         return Auth(
+            proxy=self.proxy,
             ca_file=self.ca_file,
             ca=self.ca,
             insecure_skip_verify=self.insecure_skip_verify,

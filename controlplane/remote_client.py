@@ -96,7 +96,7 @@ class RemoteClient:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                options = await request_options(self._auth)
+                options = await request_options(self._url, self._auth)
                 options["headers"] = {
                     **self._headers,
                     "Accept-Encoding": "gzip" if self._whole else "identity",

@@ -104,7 +104,7 @@ class HttpPoster:
         address = self._address(url)
         try:
             async with asyncio.timeout(self.timeout_s):
-                options = await self._options(headers or {})
+                options = await self._options(address, headers or {})
                 async with self._opened().post(address, data=io.BytesIO(body), **options) as response:
                     try:
                         content = await _bounded(response)
@@ -164,10 +164,10 @@ class HttpPoster:
             raise DeliveryFailed(f"{self.name}: the address is not http:// or https:// with a host", permanent=True)
         return address
 
-    async def _options(self, headers: Mapping[str, str]) -> dict[str, Any]:
+    async def _options(self, address: URL, headers: Mapping[str, str]) -> dict[str, Any]:
         """Return aiohttp's arguments, with secrets read now."""
         try:
-            options = await request_options(self.auth)
+            options = await request_options(address, self.auth)
         except ScrapeError as error:
             raise DeliveryFailed(f"{self.name}: {error}") from error
         # No compression, because the size of an answer is bounded as it is received.

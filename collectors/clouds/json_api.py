@@ -58,7 +58,7 @@ class JsonApi:
             raise _at(url, translated(error)) from error
 
     async def _send(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> Told:
-        options = await self._client.options()
+        options = await self._client.options(url)
         options["headers"].update(headers, **{"Accept-Encoding": "gzip"})
         async with self._client.session().request(method, url, data=body or None, **options) as response:
             try:

@@ -178,13 +178,13 @@ class ReadinessSource:
         return [Observed(which, ready=bool(good & {which[0], f"{which[0]}:latest"})) for which in self._known]
 
     async def _status(self, method: str, path: str) -> int:
-        options = await self._client.options()
+        options = await self._client.options(self._url)
         async with self._client.session().request(method, self._url + path, **options) as response:
             response.close()  # the body is not needed, and may never end
             return response.status
 
     async def _json(self, method: str, path: str) -> tuple[int, Any]:
-        options = await self._client.options()
+        options = await self._client.options(self._url)
         options |= {"json": {}} if method == "POST" else {}
         async with self._client.session().request(method, self._url + path, **options) as response:
             body = bytearray()

@@ -27,6 +27,7 @@ from collectors.errors import ExpositionError, Redirected, ScrapeError, ScrapeTi
 from collectors.http.answer import Answer, Progress
 from collectors.http.credentials import authorization, basic
 from collectors.http.plain_http import PlainConnection
+from collectors.http.proxies import way_to
 from collectors.http.redirects import followed
 from collectors.http.tls import verification
 from collectors.target import Auth, Issuer
@@ -71,7 +72,7 @@ class HttpSource:
         """The last request without TLS, with its address and headers: it is nearly always the same."""
         self._plain: PlainConnection | None = None
         self._session: aiohttp.ClientSession | None = None
-        """Session for a target behind TLS; None for other targets."""
+        """Session for a target behind TLS or a proxy; None for other targets."""
 
     async def read(self, timeout_s: float) -> bytes:
         """Return the decompressed body of a 200 answer.
@@ -147,12 +148,18 @@ class HttpSource:
             return body
 
     async def _ask(self, url: URL, headers: Mapping[str, str], verify: ssl.SSLContext | bool) -> bytes:
-        if url.scheme == "http":
+        way = way_to(url, self._auth.proxy) if self._auth else None
+        if url.scheme == "http" and way is None:
             return await self._ask_plain(url, headers)
         session = self._session or self._connect()
-        name = self._auth.server_name if self._auth else ""
+        name, sent = self._auth.server_name if self._auth else "", dict(headers)
         async with session.get(
-            url, headers=headers, ssl=verify, server_hostname=name or None, allow_redirects=False
+            url,
+            headers=sent,
+            ssl=verify,
+            server_hostname=name or None,
+            allow_redirects=False,
+            **(way.options(url, sent) if way else {}),
         ) as response:
             try:
                 return await self._body(response)
@@ -299,19 +306,27 @@ def translated(error: Exception) -> ScrapeError:
         case aiohttp.ClientPayloadError():
             return Unreachable("connection closed in the middle of the body")
         case aiohttp.ClientResponseError() | HttpProcessingError():
-            return ExpositionError("the answer is not HTTP", 0)
+            return _unexpected(error)
         case aiohttp.ServerDisconnectedError():
             return Unreachable("connection closed before an answer")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return Unreachable("not a usable URL")
         case aiohttp.ClientConnectorError():
-            return Unreachable(_os_message(error.os_error))
+            whose = "the proxy cannot be reached: " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+            return Unreachable(f"{whose}{_os_message(error.os_error)}")
         case socket.gaierror():
             return Unreachable(_no_host(error))
         case OSError():
             return Unreachable(_os_message(error))
         case _:
             return Unreachable(f"the connection failed ({type(error).__name__})")
+
+
+def _unexpected(error: Exception) -> ScrapeError:
+    if not isinstance(error, aiohttp.ClientHttpProxyError):
+        return ExpositionError("the answer is not HTTP", 0)
+    wants_user = error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    return Unreachable(f"the proxy answered {error.status}{'; it wants a user and a password' if wants_user else ''}")
 
 
 def _no_host(error: OSError) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 import aiohttp
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
+from yarl import URL
 
 from collectors.errors import ScrapeError
 from collectors.http.credentials import authorization
+from collectors.http.proxies import way_to
 from collectors.http.tls import verification
 from collectors.target import Auth, Issuer
 
@@ -34,9 +36,9 @@ class HttpClient:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
-    async def options(self) -> dict[str, Any]:
-        """Return the keyword arguments for a request; see `request_options`."""
-        return await request_options(self._auth, self._user_agent)
+    async def options(self, url: str | URL) -> dict[str, Any]:
+        """Return the keyword arguments for a request to an address; see `request_options`."""
+        return await request_options(url, self._auth, self._user_agent)
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session. It is made at first use, because it needs the running loop. It has no own deadline."""
@@ -56,12 +58,13 @@ class HttpClient:
             self._session = None
 
 
-async def request_options(auth: Auth | None, user_agent: str = "llm-controlplane") -> dict[str, Any]:
-    """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, no redirects.
+async def request_options(url: str | URL, auth: Auth | None, user_agent: str = "llm-controlplane") -> dict[str, Any]:
+    """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, proxy, no redirects.
 
-    Raises ScrapeError when a secret or a file of certificates cannot be read, or when an issuer gives no token.
+    Raises ScrapeError when a secret or a file of certificates cannot be read, when an issuer gives no token, and for a
+    proxy that is not supported.
     """
-    headers = {"User-Agent": user_agent}
+    address, headers = URL(url), {"User-Agent": user_agent}
     watched: tuple[aiohttp.ClientMiddlewareType, ...] = ()
     verify: ssl.SSLContext | bool = True
     if auth:
@@ -71,13 +74,14 @@ async def request_options(auth: Auth | None, user_agent: str = "llm-controlplane
             credentials, watched = await auth.issuer.authorization(), (_Refusals(auth.issuer),)
         if credentials:
             headers["Authorization"] = credentials
-    name = auth.server_name if auth else ""
+    name, way = (auth.server_name, way_to(address, auth.proxy)) if auth else ("", None)
     return {
         "headers": headers,
         "ssl": verify,
         "server_hostname": name or None,
         "allow_redirects": False,
         "middlewares": watched,
+        **(way.options(address, headers) if way else {}),
     }
 
 

@@ -73,7 +73,7 @@ class ServerApi:
         """
         self.asking = path
         base, user = address_of(self._url)
-        options = await self._client.options()
+        options = await self._client.options(base)
         headers = options["headers"]
         headers["Accept-Encoding"] = "gzip"
         headers.update(self._access(headers.pop("Authorization", user or "")))

@@ -117,7 +117,7 @@ class ProbeSource:
         return Asked(outcome, reason, self._clock() - progress.started, progress.first_token_s)
 
     async def _exchange(self, dialect: Dialect, progress: _Progress) -> tuple[str, str]:
-        options = await self._client.options()
+        options = await self._client.options(self._url)
         authorization = options["headers"].get("Authorization", "")
         options["headers"].update(dialect.headers(authorization))
         progress.restart()  # reading credentials does not count as waiting time

@@ -7,15 +7,16 @@ from typing import Any
 
 from collectors.clouds.oauth2 import ClientCredentials
 from collectors.samples import labels_of
-from collectors.target import Auth, IssuedAuth
-from controlplane.config.vocabulary import Access, IssuedAccess, OAuth2Section, TlsSection
+from collectors.target import Auth, IssuedAuth, Proxy
+from controlplane.config.vocabulary import Access, IssuedAccess, OAuth2Section, ProxySection, TlsSection
 
 
 def auth_of(access: Access) -> Auth | None:
     """Return the Auth of a section, or None without credentials and TLS settings. Does not read the secrets."""
     header, basic, tls = access.authorization, access.basic_auth, access.tls
     oauth2 = access.oauth2 if isinstance(access, IssuedAccess) else None
-    if not (header or basic or tls or oauth2):
+    proxy = proxy_of(access) if isinstance(access, IssuedAccess) else None
+    if not (header or basic or tls or oauth2 or proxy):
         return None
     fields: dict[str, Any] = dict(
         scheme=header.type if header else "Bearer",
@@ -23,6 +24,7 @@ def auth_of(access: Access) -> Auth | None:
         credentials_env=header.credentials_env if header else None,
         username=basic.username if basic else None,
         password_file=str(basic.password_file) if basic else None,
+        proxy=proxy,
         **_tls(tls),
     )
     return IssuedAuth(**fields, oauth2=issuer_of(oauth2)) if oauth2 else Auth(**fields)
@@ -33,11 +35,25 @@ def issuer_of(section: OAuth2Section) -> ClientCredentials:
     secret = Auth(
         credentials_file=_path(section.client_secret_file),
         credentials_env=section.client_secret_env,
+        proxy=proxy_of(section),
         **_tls(section.tls),
     )
     return ClientCredentials(
         section.token_url, section.client_id, secret, section.scopes, labels_of(section.endpoint_params)
     )
+
+
+def proxy_of(section: ProxySection) -> Proxy | None:
+    """Return the proxy of a section."""
+    if section.proxy_from_environment:
+        return Proxy(from_environment=True)
+    return Proxy(section.proxy_url, section.no_proxy or "") if section.proxy_url else None
+
+
+def posted(tls: TlsSection | None, section: ProxySection) -> Auth | None:
+    """Return the Auth of a section without credentials; None without TLS settings and proxy."""
+    proxy = proxy_of(section)
+    return Auth(proxy=proxy, **_tls(tls)) if tls or proxy else None
 
 
 def _tls(tls: TlsSection | None) -> dict[str, Any]:

@@ -271,7 +271,33 @@ class Access(Model):
             yield Fault((), "authorization: and basic_auth: cannot both be given")
 
 
-class OAuth2Section(Model):
+def _proxy_url(value: str) -> str:
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        raise ValueError(
+            "credentials do not belong in the address; put the proxy into the environment (https_proxy), and set"
+            " proxy_from_environment: true"
+        )
+    return value
+
+
+class ProxySection(Model):
+    """Fields of a section whose requests may go through an HTTP proxy."""
+
+    proxy_url: Annotated[HttpUrl, AfterValidator(_proxy_url)] | None = None
+    no_proxy: Text | None = None
+    """Hosts that are asked without it, separated by commas."""
+    proxy_from_environment: bool = False
+    """Whether `http_proxy`, `https_proxy` and `no_proxy` of the environment say it."""
+
+    @check
+    def _one_proxy(self) -> Iterator[Fault]:
+        if self.proxy_from_environment and self.proxy_url:
+            yield Fault(("proxy_from_environment",), "cannot be given beside proxy_url:")
+        if self.no_proxy and not self.proxy_url:
+            yield Fault(("no_proxy",), "needs proxy_url:; of the environment, the variable no_proxy counts")
+
+
+class OAuth2Section(ProxySection):
     """An issuer of access tokens (OAuth 2, client credentials)."""
 
     client_id: Text
@@ -290,8 +316,8 @@ class OAuth2Section(Model):
             yield Fault((), "needs one of client_secret_file:, client_secret_env:")
 
 
-class IssuedAccess(Access):
-    """Access to a server whose credentials an issuer may give."""
+class IssuedAccess(ProxySection, Access):
+    """Access to a server outside: an issuer may give the credentials, and a proxy may be on the way."""
 
     oauth2: OAuth2Section | None = None
 

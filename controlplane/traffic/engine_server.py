@@ -70,7 +70,7 @@ class EngineServer:
         timeout = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s, sock_connect=self._timeout_s)
         started = time.monotonic()
         try:
-            options = await request_options(self._auth)
+            options = await request_options(self._url, self._auth)
             options["headers"] = {**headers, **options["headers"]}
             async with self._session.request(
                 method, self._url + path, json=body, timeout=timeout, **options

@@ -45,7 +45,7 @@ class Post:
 
     async def _exchange(self, records: Sequence[Record]) -> Answer:
         base, user = address_of(self._destination.url)
-        options = await self._client.options()
+        options = await self._client.options(base)
         headers = options["headers"]
         if user:
             headers.setdefault("Authorization", user)

@@ -32,7 +32,7 @@ from collectors.target import Auth
 from controlplane.app.notifying.secrets import Secret, secret_of
 from controlplane.app.recipe import Recipe
 from controlplane.app.slack_token import bot_token
-from controlplane.config.auth import auth_of
+from controlplane.config.auth import auth_of, posted
 from controlplane.config.model import Fleet
 from controlplane.config.notifiers import (
     AlertmanagerSection,
@@ -50,9 +50,9 @@ from controlplane.config.notifiers import (
     WebhookSection,
     WeComSection,
 )
-from controlplane.config.notifiers.common import CommonNotifier, Language, PostedNotifier
+from controlplane.config.notifiers.common import CommonNotifier, Language, PostedNotifier, WebhookUrl
 from controlplane.config.notifiers.paging import OPSGENIE, PAGERDUTY
-from controlplane.config.vocabulary import Access, TlsSection
+from controlplane.config.vocabulary import TlsSection
 
 SLACK_API = "https://slack.com/api/"
 
@@ -126,18 +126,18 @@ def _of_kind(section: NotifierSection, people: People | None) -> Recipe[Notifier
             return Recipe(CommandNotifier, (section.name, section.command), options)
         case PagerDutySection():
             key = _needed(section, "routing_key")
-            return Recipe(_pagerduty, (section.name, key, _tls(section.tls), section.url or PAGERDUTY), {})
+            return Recipe(_pagerduty, (section.name, key, _tls(section), section.url or PAGERDUTY), {})
         case OpsgenieSection():
             key = _needed(section, "api_key")
             options = {"url": section.url or OPSGENIE, "teams": section.teams, "tags": section.tags}
             responders = (one.model_dump(exclude_none=True) for one in section.responders)
             options["responders"] = tuple(responders)
             options["people"] = {name: address_of(one) for name, one in known.email.items()}
-            return Recipe(_opsgenie, (section.name, key, _tls(section.tls)), options)
+            return Recipe(_opsgenie, (section.name, key, _tls(section)), options)
         case FeishuSection() | DingTalkSection() | WeComSection() | MSTeamsSection() | SlackWebhookSection():
             dialect, url = _DIALECTS[section.type], _needed(section, "url")
             secret = secret_of(section, "secret")
-            return Recipe(_chat, (section.name, dialect, url, _tls(section.tls), secret, section.language), {})
+            return Recipe(_chat, (section.name, dialect, url, _tls(section), secret, section.language), {})
         case _:
             assert_never(section)
 
@@ -214,8 +214,8 @@ def _access(section: PostedNotifier) -> HttpAccess:
     return HttpAccess(auth_of(section), tuple(section.headers.items()), secret)
 
 
-def _tls(section: TlsSection | None) -> HttpAccess:
-    return HttpAccess(auth_of(Access(tls=section)))
+def _tls(section: PagerDutySection | OpsgenieSection | WebhookUrl) -> HttpAccess:
+    return HttpAccess(posted(section.tls, section))
 
 
 def _needed(section: CommonNotifier, name: str) -> Secret:

@@ -9,7 +9,10 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
+from collectors.errors import ScrapeError
 from collectors.http.fetch import translated
+from collectors.http.proxies import way_to
+from collectors.target import Proxy
 from controlplane.fleet.rota.calendar import MAX_BYTES, CalendarError
 
 TIMEOUT_S = 10.0
@@ -26,7 +29,7 @@ class Fetched(NamedTuple):
     etag: str
 
 
-async def fetch(address: str, etag: str = "") -> Fetched:
+async def fetch(address: str, etag: str = "", proxy: Proxy | None = None) -> Fetched:
     """Return the calendar at an address, unless it is the one with this ETag.
 
     `webcal:` stands for `https:`. Raises CalendarError. The address is a secret: messages have its host at most.
@@ -36,21 +39,26 @@ async def fetch(address: str, etag: str = "") -> Fetched:
     headers |= {"If-None-Match": etag} if etag else {}
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            return await _exchange(url, headers)
+            return await _exchange(url, headers, proxy)
     except TimeoutError:
         raise CalendarError(f"no answer from {url.host} within {TIMEOUT_S:g} s") from None
+    except ScrapeError as error:
+        raise CalendarError(f"{url.host}: {error}") from None
     except (aiohttp.ClientError, OSError, UnicodeError) as error:
         raise CalendarError(f"{url.host}: {translated(error)}") from None
 
 
-async def _exchange(url: URL, headers: Mapping[str, str]) -> Fetched:
+async def _exchange(url: URL, headers: Mapping[str, str], proxy: Proxy | None) -> Fetched:
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         auto_decompress=False,
     )
-    async with session, session.get(url, headers=headers, allow_redirects=False) as response:
+    way = way_to(url, proxy)
+    sent = dict(headers)
+    through = way.options(url, sent) if way else {}
+    async with session, session.get(url, headers=sent, allow_redirects=False, **through) as response:
         try:
             told = response.headers.get("ETag", "")
             if response.status == _NOT_MODIFIED and "If-None-Match" in headers:

@@ -17,10 +17,12 @@ from alerts.duty import Roster
 from alerts.errors import DeliveryFailed
 from alerts.interfaces import Clock
 from collectors.regular_file import read_regular
+from collectors.target import Proxy
 from controlplane.app.notifying.secrets import Secret
 from controlplane.app.parts.part import Configuration, Part, difference
 from controlplane.app.rotas.fetching import Fetched, decoded
 from controlplane.clock.every import Every
+from controlplane.config.auth import proxy_of
 from controlplane.config.model import Fleet
 from controlplane.config.notifications.people import RotaSection
 from controlplane.errors import Unavailable
@@ -44,8 +46,11 @@ LATE = (
     "the process that evaluates rules fetches it, and has not read it since; its log and its `cp alerts rota` say why"
 )
 
-Fetch = Callable[[str, str], Awaitable[Fetched]]
-"""Returns the calendar at an address, given the ETag of the copy. Raises CalendarError, without the address in it."""
+Fetch = Callable[[str, str, Proxy | None], Awaitable[Fetched]]
+"""Returns the calendar at an address, given the ETag of the copy and the proxy.
+
+Raises CalendarError, without the address in it.
+"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class RotaSource:
     fallback: str
     file: Path | None
     address: Secret | None
+    proxy: Proxy | None = None
 
     @property
     def calendar(self) -> tuple[str, Path | None, Secret | None]:
@@ -248,7 +254,7 @@ class Rotas(Part[RotaSettings]):
         assert one.source.address is not None  # a rota has a file or an address
         name, source, asked = one.source.name, _digest(one.source), one.etag
         address = await asyncio.to_thread(one.source.address)
-        fetched = await self._fetch(address, asked)
+        fetched = await self._fetch(address, asked, one.source.proxy)
         now = self._clock.now()
         text = one.text if fetched.text is None else fetched.text
         assert text is not None  # only the ETag of a text that is here was sent
@@ -332,7 +338,7 @@ def _source(section: RotaSection) -> RotaSource:
     if section.ical_file is None:
         what = "address of the calendar"
         address = Secret(f"rota {section.name}", what, section.ical_url_env, section.ical_url_file)
-    return RotaSource(section.name, section.time_zone, section.fallback, section.ical_file, address)
+    return RotaSource(section.name, section.time_zone, section.fallback, section.ical_file, address, proxy_of(section))
 
 
 def _fresh(source: RotaSource, now: float) -> _Kept:

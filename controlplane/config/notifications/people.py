@@ -12,7 +12,7 @@ from controlplane.config.checking import Fault, Loc, check
 from controlplane.config.notifications.slack import SlackId
 from controlplane.config.notifiers.common import CommonNotifier
 from controlplane.config.notifiers.mail import Mailbox
-from controlplane.config.vocabulary import FilePath, Model, Name, Text
+from controlplane.config.vocabulary import FilePath, Model, Name, ProxySection, Text
 from controlplane.config.wording import not_one_of
 
 
@@ -34,7 +34,7 @@ class PersonSection(Model):
     """Other names of the person in calendars."""
 
 
-class RotaSection(Model):
+class RotaSection(ProxySection):
     """A calendar whose events say who is on call."""
 
     name: Name

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, PrivateAttr, SecretStr
 
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import RemoteAccess
-from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Name, Text, TlsSection
+from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Name, ProxySection, Text, TlsSection
 
 INLINE = "(in alertmanager.yml)"
 """Stands in `X_env` of a section that was made of an `alertmanager.yml` with the secret in it."""
@@ -79,7 +79,7 @@ class PostedNotifier(CommonNotifier, RemoteAccess):
     """A notifier that posts over HTTP, with credentials, additional headers and TLS settings."""
 
 
-class WebhookUrl(SecretNotifier):
+class WebhookUrl(SecretNotifier, ProxySection):
     """A notifier whose address is its secret."""
 
     needs: ClassVar[str] = "url"

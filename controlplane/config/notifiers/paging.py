@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 
 from controlplane.config.checking import Fault, check
 from controlplane.config.notifiers.common import BaseUrl, SecretNotifier
-from controlplane.config.vocabulary import FilePath, Model, Text, TlsSection
+from controlplane.config.vocabulary import FilePath, Model, ProxySection, Text, TlsSection
 
 PAGERDUTY, OPSGENIE = "https://events.pagerduty.com", "https://api.opsgenie.com"
 
 
-class PagerDutySection(SecretNotifier):
+class PagerDutySection(SecretNotifier, ProxySection):
     """An integration of PagerDuty's Events API, version 2."""
 
     needs: ClassVar[str] = "routing_key"
@@ -38,7 +38,7 @@ class ResponderSection(Model):
             yield Fault((), "needs one of name:, username:, id:")
 
 
-class OpsgenieSection(SecretNotifier):
+class OpsgenieSection(SecretNotifier, ProxySection):
     """Opsgenie's Alert API, or a service that has the same."""
 
     needs: ClassVar[str] = "api_key"

@@ -7,7 +7,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from collectors.clouds.oauth2 import ClientCredentials
-from collectors.target import Auth, IssuedAuth
+from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.config.vocabulary import host_name
 from controlplane.discovery.monitors.fields import Fields
 
@@ -39,21 +39,27 @@ def auth_of(endpoint: Fields, secret: Secret, tell: Tell) -> Auth | None:
 
     Raises FieldError for what cannot be done and must not be ignored.
     """
-    _refuse_proxies(endpoint)
+    proxy = _proxy(endpoint)
     if endpoint.text("bearerTokenFile"):
         raise endpoint.error("bearerTokenFile", _OWN_FILE)
     if not endpoint.flag("followRedirects", True):
         tell(f"{endpoint.at('followRedirects')} has no effect: redirects on the same server are followed, no others")
     parts = {**_tls(endpoint.fields("tlsConfig"), secret), **_credentials(endpoint, secret)}
+    if proxy:
+        parts["proxy"] = proxy
     kind = IssuedAuth if "oauth2" in parts else Auth
     return kind(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
 
 
-def _refuse_proxies(of: Fields) -> None:
+def _proxy(of: Fields) -> Proxy | None:
     if of.fields("proxyConnectHeader"):
         raise of.error("proxyConnectHeader", "is not supported")
-    if of.text("proxyUrl") or of.flag("proxyFromEnvironment", False):
-        raise of.error("proxyUrl" if of.text("proxyUrl") else "proxyFromEnvironment", "is not supported")
+    if of.flag("proxyFromEnvironment", False):
+        raise of.error("proxyFromEnvironment", "is not supported: the environment of this process is its owner's")
+    url = of.text("proxyUrl")
+    if url and not is_http(url):
+        raise of.error("proxyUrl", "expected an address that begins with http:// or https://, has a host and no user")
+    return Proxy(url, of.text("noProxy")) if url else None
 
 
 def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
@@ -79,7 +85,7 @@ def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
 
 
 def _issuer(of: Fields, secret: Secret) -> ClientCredentials:
-    _refuse_proxies(of)
+    proxy = _proxy(of)
     url, client = of.text("tokenUrl"), of.fields("clientId")
     if not is_http(url):
         raise of.error("tokenUrl", "expected an address that begins with http:// or https://, has a host and no user")
@@ -90,7 +96,7 @@ def _issuer(of: Fields, secret: Secret) -> ClientCredentials:
     return ClientCredentials(
         url,
         secret(client, given[0], of_map=given[0] == "configMap"),
-        Auth(inline=secret(of, "clientSecret"), **_tls(of.fields("tlsConfig"), secret)),  # type: ignore[arg-type]
+        Auth(inline=secret(of, "clientSecret"), proxy=proxy, **_tls(of.fields("tlsConfig"), secret)),  # type: ignore[arg-type]
         of.texts("scopes"),
         tuple(sorted((name, params.text(name)) for name in params.names())),
     )

@@ -14,6 +14,7 @@ from collectors.discovery.monitors.rule_words import RuleWords
 from collectors.errors import RelabelError
 from collectors.relabel import RelabelRule
 from collectors.samples import labels_of
+from collectors.target import Auth
 from controlplane.discovery.kubernetes.labels import NAMESPACE, PREFIX
 from controlplane.discovery.monitors import access
 from controlplane.discovery.monitors.fields import FieldError, Fields
@@ -62,7 +63,9 @@ def _group(
     if not address or "/" in address:
         raise prober.error("url", f"expected the host:port of the prober, got {address!r}; scheme and path are fields")
     auth = access.auth_of(spec, secret, tell)
-    access.auth_of(prober, secret, tell)  # refuses a proxy
+    through = access.auth_of(prober, secret, tell)  # of these fields it has the proxy alone
+    if through and through.proxy:
+        auth = replace(auth or Auth(), proxy=through.proxy)
     interval_s, timeout_s = times_of(spec, "interval", "scrapeTimeout", defaults)
     base = DiscoveryGroup(
         "custom",

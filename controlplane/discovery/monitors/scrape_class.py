@@ -44,9 +44,11 @@ class ScrapeClass:
                 ca=found.ca,
                 cert=found.cert,
                 key=found.key,
+                proxy=found.proxy,
                 insecure_skip_verify=found.insecure_skip_verify,
                 server_name=found.server_name,
             )
+        found = replace(found, proxy=found.proxy or self.auth.proxy)
         if not found.ca:
             found = replace(found, ca_file=self.auth.ca_file)
         if found.cert:

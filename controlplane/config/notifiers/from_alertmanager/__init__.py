@@ -24,6 +24,7 @@ def webhook(source: Source, fields: Fields, taken: Taken) -> type[CommonNotifier
     """Take a webhook over."""
     config = source.http(fields, taken)
     source.credentials(config, taken)
+    source.proxy(config, taken)
     needs(fields, source.secret(taken, "url", (fields, "url")), "url or url_file")
     if most := fields.text("max_alerts"):
         taken.put("max_alerts", int(most) if most.isdecimal() else most)
@@ -36,7 +37,7 @@ def msteams(source: Source, fields: Fields, taken: Taken) -> type[CommonNotifier
     needs(fields, source.secret(taken, "url", (fields, "webhook_url")), "webhook_url or webhook_url_file")
     for name in ("title", "text", "summary"):
         source.text(fields, name, taken, name)
-    source.leftover(source.http(fields, taken))
+    source.posted(fields, taken)
     return MSTeamsSection
 
 

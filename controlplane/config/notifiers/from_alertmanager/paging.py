@@ -23,7 +23,7 @@ def pagerduty(source: Source, fields: Fields, taken: Taken) -> type[CommonNotifi
     _listed(source, fields, taken, "links", ("href", "text"), OWN_LINKS)
     _listed(source, fields, taken, "images", ("src", "alt", "href"), OWN_IMAGES)
     _details(source, fields, taken)
-    source.leftover(source.http(fields, taken))
+    source.posted(fields, taken)
     return PagerDutySection
 
 
@@ -43,7 +43,7 @@ def opsgenie(source: Source, fields: Fields, taken: Taken) -> type[CommonNotifie
         source.text(fields, name, taken, name)
     _details(source, fields, taken)
     _responders(source, fields, taken)
-    source.leftover(source.http(fields, taken))
+    source.posted(fields, taken)
     return OpsgenieSection
 
 

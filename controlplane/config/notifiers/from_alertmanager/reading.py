@@ -153,6 +153,24 @@ class Source:
         self.tls(config, taken, shown=True)
         return config
 
+    def posted(self, fields: Fields, taken: Taken) -> None:
+        """Take TLS settings and proxy of a receiver that has its secret elsewhere."""
+        config = self.http(fields, taken)
+        self.proxy(config, taken)
+        self.leftover(config)
+
+    def proxy(self, config: Fields, taken: Taken) -> None:
+        """Take the proxy of an `http_config`. An address with a password becomes a note."""
+        place, url = config.at("proxy_url"), config.text("proxy_url")
+        if place is not None and "@" in url:
+            cure = "it holds a password; put it into the environment (https_proxy), and use proxy_from_environment"
+            self.note(place, f"{config.path}.proxy_url is not taken over: {cure}")
+        elif url:
+            taken.fields["proxy_url"] = url
+            taken.put("no_proxy", config.text("no_proxy"))
+        if config.flag("proxy_from_environment", False):
+            taken.fields["proxy_from_environment"] = True
+
     def tls(self, fields: Fields, taken: Taken, *, shown: bool = False) -> None:
         """Take the TLS settings of `tls_config`; with `shown` also the certificate that the receiver is shown."""
         tls = Fields(fields.at("tls_config"), f"{fields.path}.tls_config")

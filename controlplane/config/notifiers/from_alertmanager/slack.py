@@ -51,6 +51,7 @@ def slack(source: Source, fields: Fields, taken: Taken) -> type[CommonNotifier]:
     needs(fields, given, "api_url or api_url_file")
     if (channel := fields.at("channel")) is not None:
         source.note(channel, f"{fields.path}.channel is not taken over: an incoming webhook has a channel of its own")
+    source.proxy(config, taken)
     source.leftover(token)
     source.leftover(config)
     return SlackWebhookSection

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from collectors.clouds.oauth2 import ClientCredentials
-from collectors.target import Auth, IssuedAuth
+from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.config.scraping.prometheus.sections import Section, check_url
 from controlplane.config.vocabulary import host_name
 
@@ -30,7 +31,8 @@ _OAUTH2 = (
     "scopes", "signature_algorithm", "tls_config", "token_url",
 )  # fmt: skip
 _OAUTH2_TAKEN = (
-    "client_id", "client_secret", "client_secret_file", "endpoint_params", "scopes", "tls_config", "token_url",
+    "client_id", "client_secret", "client_secret_file", "endpoint_params", "no_proxy", "proxy_from_environment",
+    "proxy_url", "scopes", "tls_config", "token_url",
 )  # fmt: skip
 _TAKEN = ("ca", "ca_file", "cert", "cert_file", "insecure_skip_verify", "key", "key_file", "server_name")
 _WEAKER = ("TLS10", "TLS11", "TLS12")
@@ -47,18 +49,16 @@ def auth_of(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Auth
     RuleError for what Prometheus refuses.
     """
     _check_together(section)
-    for name in ("http_headers", "proxy_url", "proxy_connect_header"):
-        if section.text(name) if name == "proxy_url" else section.at(name):
+    for name in ("http_headers", "proxy_connect_header"):
+        if section.at(name):
             leave_out(section, name, "is not supported")
-    if section.flag("proxy_from_environment"):
-        leave_out(section, "proxy_from_environment", "is not supported")
     if not section.flag("follow_redirects", True):
         tell(section, "follow_redirects", "is not taken over: redirects on the same server are followed, no others")
     parts = {**_tls(section, folder, leave_out, tell), **_credentials(section, folder, leave_out, tell)}
-    if section.at("oauth2"):
-        parts["oauth2"] = _issuer(
-            Section(section.at("oauth2"), f"{section.path}.oauth2", _OAUTH2), folder, leave_out, tell
-        )
+    if proxy := _proxy(section, tell):
+        parts["proxy"] = proxy
+    if issuer := section.at("oauth2"):
+        parts["oauth2"] = _issuer(Section(issuer, f"{section.path}.oauth2", _OAUTH2), folder, leave_out, tell)
     kind = IssuedAuth if "oauth2" in parts else Auth
     return kind(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
 
@@ -72,6 +72,18 @@ def _check_together(section: Section) -> None:
         raise section.error("cannot be given beside proxy_url", "proxy_from_environment")
     if section.text("no_proxy") and not section.text("proxy_url"):
         raise section.error("needs proxy_url", "no_proxy")
+
+
+def _proxy(section: Section, tell: Tell) -> Proxy | None:
+    if section.flag("proxy_from_environment"):
+        return Proxy(from_environment=True)
+    url = section.text("proxy_url")
+    if not url:
+        return None
+    check_url(section, "proxy_url")
+    if urlsplit(url).password:
+        tell(section, "proxy_url", "holds a password, which is used; proxy_from_environment keeps it out")
+    return Proxy(url, section.text("no_proxy"))
 
 
 def _credentials(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> dict[str, object]:
@@ -102,16 +114,13 @@ def _issuer(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Clie
     check_url(section, "token_url")
     _one_of(section, "client_secret", "client_secret_file", "client_secret_ref")
     for name in section.names():
-        off = (
-            (section.text("grant_type") == "client_credentials")
-            if name == "grant_type"
-            else (name == "proxy_from_environment" and not section.flag(name))
-        )
-        if name not in _OAUTH2_TAKEN and not off:
+        usual = name == "grant_type" and section.text(name) == "client_credentials"
+        if name not in _OAUTH2_TAKEN and not usual:
             leave_out(section, name, "is not supported")
     if not any(section.text(name) for name in ("client_secret", "client_secret_file")):
         leave_out(section, "client_id", "has no secret; add client_secret_file")
     secret = {**_tls(section, folder, leave_out, tell), **_secret(section, "client_secret", folder, tell)}
+    secret["proxy"] = _proxy(section, tell)
     place = section.at("endpoint_params")
     params = tuple(sorted((name, value.text()) for name, value in place.fields().items())) if place else ()
     return ClientCredentials(

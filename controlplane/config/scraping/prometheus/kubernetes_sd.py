@@ -23,6 +23,8 @@ def read(section: Section, folder: Path, leave_out: access.Tell, tell: access.Te
     kubeconfig = section.text("kubeconfig_file")
     if section.at("oauth2"):
         leave_out(section, "oauth2", "is not supported; use authorization")
+    if section.text("proxy_url") or section.flag("proxy_from_environment"):
+        leave_out(section, "proxy_url" if section.text("proxy_url") else "proxy_from_environment", "is not supported")
     sd = KubernetesSd(
         _role(section),
         section.text("api_server"),

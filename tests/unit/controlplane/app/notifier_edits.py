@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.controlplane.app.oauth2_edits import OAUTH2
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2, PROXY
 
 RESPONDERS = [{"type": "team", "name": "a"}, {"type": "user", "username": "a@b.c"}, {"type": "user", "id": "u"}]
 RICH_NOTIFIERS: list[dict[str, Any]] = [
@@ -102,6 +102,10 @@ NOTIFIER_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("notifiers[].environment", (*_at("program"), "environment"), {"TEAM": "gpu"}),
     ("notifiers[].tls", (*_at("teams"), "tls"), {"ca_file": "/ca2"}),
     ("notifiers[].authorization", (*_at("hook"), "authorization"), {"credentials_env": "E"}),
+    ("notifiers[].proxy_url", *_as("teams", proxy_url=PROXY)),
+    ("notifiers[].proxy_url", *_as("duty", proxy_url=PROXY)),
+    ("notifiers[].no_proxy", *_as("hook", proxy_url=PROXY, no_proxy=".svc")),
+    ("notifiers[].proxy_from_environment", *_as("genie", proxy_from_environment=True)),
     ("notifiers[].oauth2", *_as("am", "basic_auth", oauth2=OAUTH2)),
     ("notifiers[].basic_auth", (*_at("am"), "basic_auth"), {"username": "w", "password_file": "/p"}),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.controlplane.app.oauth2_edits import OAUTH2
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2, PROXY
 
 _BEFORE: dict[str, Any] = {"api_server": "http://127.0.0.1:1"}
 _SELECTOR = {"match_expressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
@@ -33,6 +33,9 @@ _FIELDS: dict[str, dict[str, Any]] = {
             "authorization": {"authorization": {"credentials_env": "E"}},
             "basic_auth": {"basic_auth": {"username": "u", "password_file": "/p"}},
             "oauth2": {"oauth2": OAUTH2},
+            "proxy_url": {"proxy_url": PROXY},
+            "no_proxy": {"proxy_url": PROXY, "no_proxy": ".svc"},
+            "proxy_from_environment": {"proxy_from_environment": True},
             "tls": {"tls": {"insecure_skip_verify": True}},
             "relabel_configs": {"relabel_configs": [{"target_label": "a", "replacement": "b"}]},
             "metric_relabel_configs": {"metric_relabel_configs": [{"target_label": "a", "replacement": "b"}]},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.unit.controlplane.app.oauth2_edits import proxy_edits
+
 RICH_ROUTE: dict[str, Any] = {
     "receiver": "ops",
     "group_by": ["model"],
@@ -80,6 +82,7 @@ ROUTE_EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("rotas[].ical_file", ("rotas", 0, "ical_file"), "other.ics"),
     ("rotas[].ical_url_env", ("rotas", 1, "ical_url_env"), "OTHER_URL"),
     ("rotas[].ical_url_file", ("rotas", 1), {"name": "other", "ical_url_file": "/rota-url", "fallback": "log"}),
+    *proxy_edits("rotas[]", ("rotas", 1), {"name": "other", "ical_url_env": "ROTA_URL", "fallback": "log"}),
     ("rotas[].time_zone", ("rotas", 0, "time_zone"), "Europe/Berlin"),
     ("rotas[].fallback", ("rotas", 0, "fallback"), "hook"),
     ("notifiers[].on_call", ("notifiers", 0, "on_call"), "other"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.controlplane.app.oauth2_edits import OAUTH2
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2, PROXY
 
 DOCKER = {"host": "unix:///none.sock"}
 DNS = {"names": ["a.invalid"], "type": "A", "port": 9}
@@ -15,6 +15,8 @@ def _edit(kind: str, first: dict[str, Any], field: str, value: Any) -> tuple[str
 
 
 SD_EDITS = (
+    _edit("consul_sd", {"server": "127.0.0.1:1", "proxy_url": PROXY}, "no_proxy", ".svc"),
+    _edit("docker_sd", {**DOCKER, "proxy_url": PROXY}, "no_proxy", ".svc"),
     _edit("dns_sd", DNS, "names", ["a.invalid", "b.invalid"]),
     _edit("dns_sd", DNS, "type", "AAAA"),
     _edit("dns_sd", DNS, "port", 10),
@@ -38,6 +40,8 @@ SD_EDITS = (
             "authorization": {"credentials_env": "E"},
             "basic_auth": {"username": "u", "password_file": "/pw"},
             "oauth2": OAUTH2,
+            "proxy_url": PROXY,
+            "proxy_from_environment": True,
             "tls": {"insecure_skip_verify": True},
         }.items()
     ),
@@ -55,6 +59,8 @@ SD_EDITS = (
             "authorization": {"credentials_env": "E"},
             "basic_auth": {"username": "u", "password_file": "/pw"},
             "oauth2": OAUTH2,
+            "proxy_url": PROXY,
+            "proxy_from_environment": True,
             "tls": {"insecure_skip_verify": True},
         }.items()
     ),

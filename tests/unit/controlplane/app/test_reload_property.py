@@ -38,7 +38,7 @@ from tests.unit.controlplane.app.cloud_edits import CLOUD_EDITS
 from tests.unit.controlplane.app.driver_edits import DRIVER_EDITS
 from tests.unit.controlplane.app.kubernetes_sd_edits import kubernetes_edits
 from tests.unit.controlplane.app.notifier_edits import NOTIFIER_EDITS
-from tests.unit.controlplane.app.oauth2_edits import OAUTH2, oauth2_edits
+from tests.unit.controlplane.app.oauth2_edits import OAUTH2, oauth2_edits, proxy_edits
 from tests.unit.controlplane.app.object_graph import Graph, graph
 from tests.unit.controlplane.app.operator_edits import operator_edits
 from tests.unit.controlplane.app.probe_edits import PROBE_EDITS
@@ -131,6 +131,10 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ),
     ("targets[].http_sd[].oauth2", (*FILES, "http_sd"), [{"url": "http://127.0.0.1:1/", "oauth2": OAUTH2}]),
     *oauth2_edits(TARGET),
+    *(
+        (path, (*FILES, "http_sd"), [section])
+        for path, _, section in proxy_edits("targets[].http_sd[]", (), {"url": "http://127.0.0.1:1/"})
+    ),
     *SD_EDITS,
     *kubernetes_edits(FILES),
     *operator_edits(FILES),
@@ -304,6 +308,7 @@ EDITS: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
     ("metrics.remote_write[].send", (*WRITE, "send"), ["raw", "recorded"]),
     ("metrics.remote_write[].authorization", (*WRITE, "authorization", "credentials_file"), "/k7"),
     ("metrics.remote_write[].basic_auth", ("metrics", "remote_write", 1, "basic_auth"), BASIC),
+    *proxy_edits("metrics.remote_write[]", ("metrics", "remote_write", 1), {"url": "http://127.0.0.1:1/w"}),
     ("metrics.remote_write[].oauth2", ("metrics", "remote_write", 1, "oauth2"), OAUTH2),
     ("metrics.remote_write[].tls", (*WRITE, "tls"), {"insecure_skip_verify": True}),
     ("metrics.remote_write[].headers", (*WRITE, "headers"), {"X-Scope": "b"}),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors.target import Proxy
 from controlplane.app.check import inspect_file
 from controlplane.app.notifiers import notifier_recipes
 from controlplane.app.rotas import part
@@ -95,7 +96,7 @@ class World:
         self.answer: Fetched | CalendarError = Fetched(calendar("ann", "bo"), '"1"')
         self.leads = True
 
-    async def fetch(self, url: str, etag: str) -> Fetched:
+    async def fetch(self, url: str, etag: str, proxy: Proxy | None) -> Fetched:
         self.asked.append((url, etag))
         if isinstance(self.answer, CalendarError):
             raise self.answer

@@ -26,6 +26,13 @@ from controlplane.config.notifiers import (
 from tests.patience import PROCESS_S
 
 Read = Callable[[str], Receivers]
+WITH_PROXY = """\
+route: {{receiver: r}}
+receivers:
+  - name: r
+    webhook_configs: [{{url: "http://v/", http_config: &http {{{more}}}}}]
+    pagerduty_configs: [{{routing_key: k, http_config: *http}}]
+"""
 WITH_ISSUER = """\
 route: {{receiver: r}}
 receivers:
@@ -54,7 +61,7 @@ receivers:
         http_config: {authorization: {credentials: s3cret-bot}}
     webhook_configs:
       - {url: "http://u/s3cret-hook", max_alerts: 10, http_config: {basic_auth: {username: u, password: s3cret-p}}}
-      - {url: "http://v/", http_config: {authorization: {credentials_file: token}, proxy_url: "http://p.example"}}
+      - {url: "http://v/", http_config: {authorization: {credentials_file: token}, follow_redirects: false}}
   - name: nobody
   - name: pager
     pagerduty_configs: [{routing_key: s3cret-pd, url: "https://events.eu.pagerduty.com/v2/enqueue", severity: critical}]
@@ -127,6 +134,19 @@ def test_secrets_of_the_file_are_used_and_never_shown(read: Read) -> None:
     assert "s3cret" not in shown and "dTpzM2" not in shown
 
 
+def test_a_proxy_is_taken_over_unless_it_holds_a_password(read: Read) -> None:
+    proxied = WITH_PROXY.format(more="proxy_url: 'http://p:3128', no_proxy: .svc")
+    for section in read(proxied).sections["r"]:
+        assert isinstance(section, WebhookSection | PagerDutySection)
+        assert (section.proxy_url, section.no_proxy) == ("http://p:3128", ".svc")
+    for section in read(WITH_PROXY.format(more="proxy_from_environment: true")).sections["r"]:
+        assert isinstance(section, WebhookSection | PagerDutySection) and section.proxy_from_environment
+    found = read(WITH_PROXY.format(more="proxy_url: 'http://u:s3cret@p:3128'"))
+    notes = str([note.text for note in found.notes])
+    assert "webhook_configs[0].http_config.proxy_url is not taken over: it holds a password" in notes
+    assert "s3cret" not in notes
+
+
 def test_an_issuer_of_tokens_is_taken_over_if_its_secret_is_in_a_file(read: Read, tmp_path: Path) -> None:
     (section,) = read(
         WITH_ISSUER.format(more="client_secret_file: s, scopes: [a], endpoint_params: {audience: x}")
@@ -139,6 +159,7 @@ def test_an_issuer_of_tokens_is_taken_over_if_its_secret_is_in_a_file(read: Read
         "scopes": ("a",),
         "endpoint_params": {"audience": "x"},
         "tls": {"ca_file": tmp_path / "ca.pem", "insecure_skip_verify": False},
+        "proxy_from_environment": False,
     }
     found = read(WITH_ISSUER.format(more="client_secret: s3cret"))
     (section,) = found.sections["r"]
@@ -185,7 +206,7 @@ def test_what_is_not_taken_over_is_told_with_its_line(read: Read, tmp_path: Path
     kinds = "email, msteams, msteamsv2, opsgenie, pagerduty, slack, webhook"
     assert [str(note).removeprefix(f"{file}:") for note in read(WHOLE).notes] == [
         "13: team x: slack_configs[0].channel is not taken over: an incoming webhook has a channel of its own",
-        "19: team x: webhook_configs[1].http_config.proxy_url is not taken over",
+        "19: team x: webhook_configs[1].http_config.follow_redirects is not taken over",
         f"29: relay: telegram_configs[0]: receivers of kind telegram are not supported; supported are {kinds}; "
         "no route uses the receiver",
     ]

@@ -299,8 +299,9 @@ max_samples
 fastchat, mii, tfserving, ray, kserve, litellm, sglang-router, vllm-router, envoy-ai-gateway, openai, anthropic, \
 bedrock, sagemaker, azure-openai, vertex, dcgm, nvml, amd, gaudi, logs, probe, gateway, custom, auto; \
 got 'tritn'; did you mean 'triton'?
-6: targets[1].addreses: unknown field; did you mean 'addresses'? known here: authorization, basic_auth, tls, oauth2, \
-engine, prometheus_config, engines, addresses, file_sd, http_sd, dns_sd, consul_sd, docker_sd, kubernetes_sd, \
+6: targets[1].addreses: unknown field; did you mean 'addresses'? known here: authorization, basic_auth, tls, \
+proxy_url, no_proxy, proxy_from_environment, oauth2, engine, prometheus_config, engines, addresses, file_sd, http_sd, \
+dns_sd, consul_sd, docker_sd, kubernetes_sd, \
 prometheus_operator, urls, labels, path, scheme, interval, timeout, relabel_configs, metric_relabel_configs, prompt, \
 max_tokens, parameters, expect, tensors, questions, protocol, model_name, aws, azure, google
 8: targets[2].addresses[0]: expected host:port such as 10.0.0.5:8000, or [::1]:8000; the port cannot be left out, \

@@ -162,7 +162,8 @@ ship:
 """
     assert faults(tmp_path, text) == [
         "logs.yaml:4: ship[1].index: unknown field; did you mean 'lines'? known here: authorization, basic_auth, "
-        "tls, oauth2, headers, url, name, lines, mask, timeout, batch_lines, batch_bytes, batch_wait, queue_bytes, "
+        "tls, proxy_url, no_proxy, proxy_from_environment, oauth2, headers, "
+        "url, name, lines, mask, timeout, batch_lines, batch_bytes, batch_wait, queue_bytes, "
         "min_backoff, max_backoff, max_age, "
         "spool, spool_bytes, to, tenant",
         "logs.yaml:5: ship[2].to: expected one of: loki, elasticsearch, otlp; got 'lokki'; did you mean 'loki'?",

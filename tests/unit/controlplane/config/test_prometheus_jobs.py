@@ -16,7 +16,7 @@ from collectors.discovery.docker_sd import DockerSd
 from collectors.discovery.group import DiscoveryGroup
 from collectors.discovery.http_sd import HttpSd
 from collectors.relabel import Action, RelabelRule
-from collectors.target import Auth, IssuedAuth
+from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.config.scraping.prometheus.jobs import Jobs, read_jobs
 
 STATIC = "static_configs: [{targets: ['h:1']}]"
@@ -143,10 +143,9 @@ def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
     ("fields", "told_here"),
     [
         ("nomad_sd_configs: [{server: s}]", "nomad_sd_configs is not supported"),
-        ("proxy_url: http://p", "proxy_url is not supported"),
-        ("proxy_from_environment: true", "proxy_from_environment is not supported"),
+        ("proxy_connect_header: {a: [b]}", "proxy_connect_header is not supported"),
         ("oauth2: {client_id: a, token_url: 'http://i'}", "oauth2.client_id has no secret; add client_secret_file"),
-        (f"oauth2: {{{ISSUER}, proxy_url: 'http://p'}}", "oauth2.proxy_url is not supported"),
+        (f"oauth2: {{{ISSUER}, proxy_connect_header: {{a: [b]}}}}", "oauth2.proxy_connect_header is not supported"),
         (f"oauth2: {{{ISSUER}, grant_type: 'urn:x'}}", "oauth2.grant_type is not supported"),
         (
             f"oauth2: {{{ISSUER}, tls_config: {{cert_ref: c, key_file: c}}}}",
@@ -166,8 +165,8 @@ def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
         ("basic_auth: {username_file: u}", "basic_auth.username_file is not supported"),
         ("authorization: {credentials_ref: u}", "authorization.credentials_ref is not supported"),
         (
-            "http_sd_configs: [{url: 'http://s', proxy_url: 'http://p'}]",
-            "http_sd_configs[0].proxy_url is not supported",
+            "kubernetes_sd_configs: [{role: pod, api_server: 'http://k', proxy_url: 'http://p'}]",
+            "kubernetes_sd_configs[0].proxy_url is not supported",
         ),
     ],
 )
@@ -201,6 +200,19 @@ def test_certificates_in_the_file_are_taken_over_and_a_key_is_told(tmp_path: Pat
 def test_half_a_certificate_is_refused_as_by_prometheus(tmp_path: Path, field: str) -> None:
     with pytest.raises(RuleError, match=f"tls_config: {field}: needs the certificate and its key, not one"):
         job(tmp_path, f"tls_config: {{{field}: c.pem}}")
+
+
+def test_a_proxy_is_taken_over(tmp_path: Path) -> None:
+    jobs = job(tmp_path, "proxy_url: 'http://u:s3cret@p:3128'\n    no_proxy: '.svc,10.0.0.0/8'")
+    assert jobs.jobs[0].groups[0].auth == Auth(proxy=Proxy("http://u:s3cret@p:3128", ".svc,10.0.0.0/8"))
+    (note,) = told(jobs)
+    assert "proxy_url holds a password, which is used; proxy_from_environment keeps it out" in note
+    assert "s3cret" not in f"{note}{jobs.jobs[0].groups[0].auth}"
+    jobs = job(tmp_path, f"proxy_from_environment: true\n    oauth2: {{{ISSUER}, proxy_url: 'http://q'}}")
+    auth = jobs.jobs[0].groups[0].auth
+    assert auth is not None and auth.issuer is not None
+    assert (auth.proxy, auth.issuer.secret.proxy) == (Proxy(from_environment=True), Proxy("http://q"))
+    assert told(jobs) == []
 
 
 def test_an_issuer_of_tokens_is_taken_over(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collectors.discovery.group import DiscoveryGroup
 from collectors.discovery.kubernetes_roles import Role
 from collectors.discovery.kubernetes_sd import KubernetesSd
 from collectors.discovery.monitors.list_part import ListPart
-from collectors.target import Auth, IssuedAuth
+from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.config.scraping.prometheus.jobs import read_jobs
 from controlplane.discovery.kubernetes.labels import NAMESPACE
 from controlplane.discovery.monitors.access import Secret
@@ -288,6 +288,12 @@ def test_an_issuer_gets_its_secret_from_the_monitors_namespace() -> None:
     )
 
 
+def test_a_proxy_is_that_of_the_endpoint() -> None:
+    fields = {"proxyUrl": "http://p:3128", "noProxy": ".svc"}
+    (group,) = made(Kind.POD, pod_monitor(podMetricsEndpoints=[fields])).groups
+    assert group.auth == Auth(proxy=Proxy("http://p:3128", ".svc"))
+
+
 def test_a_certificate_that_is_shown_comes_from_the_monitors_namespace() -> None:
     tls = {"cert": {"configMap": {"name": "c", "key": "k"}}, "keySecret": {"name": "s", "key": "tls.key"}}
     (group,) = made(Kind.POD, pod_monitor(podMetricsEndpoints=[{"tlsConfig": tls}])).groups
@@ -301,15 +307,23 @@ LEFT_OUT = (
         " user",
     ),
     ({"oauth2": {"tokenUrl": "http://i"}}, "endpoints[1].oauth2.clientId: needs one of secret and configMap"),
-    ({"oauth2": ISSUER | {"proxyUrl": "http://p"}}, "endpoints[1].oauth2.proxyUrl: is not supported"),
+    ({"oauth2": ISSUER | {"proxyUrl": "p"}}, "endpoints[1].oauth2.proxyUrl: expected an address that begins with http://"
+     " or https://, has a host and no user"),
     (
         {"oauth2": ISSUER | {"tlsConfig": {"caFile": "/ca"}}},
         "endpoints[1].oauth2.tlsConfig.caFile: names a file of this process, which a monitor may not read; use a"
         " Secret",
     ),
     ({"oauth2": ISSUER, "basicAuth": {"username": {}}}, "endpoints[1]: basicAuth and oauth2 cannot both be given"),
-    ({"proxyUrl": "http://p"}, "endpoints[1].proxyUrl: is not supported"),
-    ({"proxyFromEnvironment": True}, "endpoints[1].proxyFromEnvironment: is not supported"),
+    (
+        {"proxyUrl": "http://u:s3cret@p"},
+        "endpoints[1].proxyUrl: expected an address that begins with http:// or https://, has a host and no user",
+    ),
+    (
+        {"proxyFromEnvironment": True},
+        "endpoints[1].proxyFromEnvironment: is not supported: the environment of this process is its owner's",
+    ),
+    ({"proxyConnectHeader": {"a": []}}, "endpoints[1].proxyConnectHeader: is not supported"),
     (
         {"bearerTokenFile": "/var/run/token"},
         "endpoints[1].bearerTokenFile: names a file of this process, which a monitor may not read; use a Secret",

@@ -134,7 +134,7 @@ STATIC_OF_ONE: dict[str, Any] = {"staticConfig": {"static": ["a"]}}
         ({"targets": STATIC_OF_ONE}, "prober.url: expected the host:port of the prober, got ''"),
         ({"prober": {"url": "http://b:1"}, "targets": STATIC_OF_ONE}, "got 'http://b:1'; scheme and path are fields"),
         ({"prober": PROBER}, "targets: needs staticConfig or ingress"),
-        ({"prober": PROBER | {"proxyUrl": "http://p"}, "targets": STATIC_OF_ONE}, "prober.proxyUrl: is not supported"),
+        ({"prober": PROBER | {"proxyUrl": "p"}, "targets": STATIC_OF_ONE}, "prober.proxyUrl: expected an address that"),
         ({"prober": PROBER, "targets": STATIC_OF_ONE, "oauth2": {"tokenUrl": "i"}}, "oauth2.tokenUrl: expected"),
         ({"prober": PROBER, "targets": {"staticConfig": {"static": ["a", 7]}}},
          "targets.staticConfig.static[1]: expected a text, got the number 7"),

@@ -10,7 +10,7 @@ import pytest
 from collectors.clouds.oauth2 import ClientCredentials
 from collectors.discovery.discovery import Discovery
 from collectors.relabel import Action, RelabelRule
-from collectors.target import Auth, IssuedAuth
+from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.discovery.monitors.monitor import Kind
 from controlplane.discovery.monitors.scrape_class import ScrapeClass
 from tests.fakes.monitors import pod_monitor, probe, scrape_config
@@ -25,7 +25,8 @@ SHOWN = ScrapeClass("shown", auth=Auth(cert_file="/c", key_file="/k", server_nam
 ISSUED = ScrapeClass(
     "issued", auth=IssuedAuth(oauth2=ClientCredentials("http://i", "c", Auth(inline="s")), ca_file="/ca")
 )
-CLASSES = (MESH, OPEN, SHOWN, ISSUED)
+FAR = ScrapeClass("far", auth=Auth(proxy=Proxy("http://q")))
+CLASSES = (MESH, OPEN, SHOWN, ISSUED, FAR)
 OWN_ISSUER = ClientCredentials(
     "https://idp/token", CLIENT_ID, Auth(inline="i-secret"), ("b", "a"), (("audience", "x"), ("z", "1"))
 )
@@ -49,6 +50,14 @@ OWN_CA = "-----BEGIN CERTIFICATE----- secret s"
         ),
         ({"scrapeClass": "shown"}, {"tlsConfig": OWN}, Auth(cert=OWN_CA, key="s-k")),
         ({"scrapeClass": "mesh"}, {"tlsConfig": OWN}, replace(AUTH_OF_MESH, cert=OWN_CA, key="s-k")),
+        ({"scrapeClass": "mesh"}, {"proxyUrl": "http://p"}, replace(AUTH_OF_MESH, proxy=Proxy("http://p"))),
+        ({"scrapeClass": "far"}, {}, FAR.auth),
+        (
+            {"scrapeClass": "far"},
+            {"bearerTokenSecret": {"name": "s", "key": "t"}},
+            Auth(inline="s-t", proxy=Proxy("http://q")),
+        ),
+        ({"scrapeClass": "far"}, {"proxyUrl": "http://p"}, Auth(proxy=Proxy("http://p"))),
         ({"scrapeClass": "issued"}, {}, ISSUED.auth),
         (
             {"scrapeClass": "issued"},
