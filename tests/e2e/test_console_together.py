@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.e2e.chromium import WAIT_MS
+from tests.e2e.chromium import context_of
 from tests.e2e.test_console import (  # noqa: F401 - fixtures
     ADMIN,
     NO_POLLING,
@@ -34,7 +34,7 @@ async def test_what_one_person_changes_another_sees_by_an_event(
     chromium: Browser,
     page: Page,  # noqa: F811
 ) -> None:
-    other = await chromium.new_context(base_url=plane.url)
+    other = await context_of(chromium, base_url=plane.url)
     await other.add_init_script(NO_POLLING)
     watching = await other.new_page()
     try:
@@ -46,7 +46,7 @@ async def test_what_one_person_changes_another_sees_by_an_event(
         await dialog.get_by_label("Name").fill("seen")
         await dialog.get_by_role("button", name="Make the key").click()
         await expect(dialog.locator("#new-key")).to_be_visible()
-        await expect(watching.locator("#live")).to_contain_text("together", timeout=WAIT_MS)
+        await expect(watching.locator("#live")).to_contain_text("together")
         assert not re.search(r"cpk_[0-9a-f]{12}_[0-9a-f]", await watching.content())
     finally:
         await other.close()
