@@ -127,7 +127,7 @@ class Console:
                 await expect(page.locator(".card polyline, article polyline").first).to_be_attached()
             await expect(page.locator("#query-answers[aria-busy]")).to_have_count(0)
             for chart in await page.locator(".chart").all():
-                await expect(chart).not_to_be_empty(timeout=HANG_S * 1000)
+                await expect(chart).not_to_be_empty()
             yield Visit(page, faults)
         finally:
             await page.close()

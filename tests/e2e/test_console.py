@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import secrets
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from tests.e2e.chromium import context_of
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S, PROCESS_S
+from tests.ports import free_address
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -76,9 +76,7 @@ class ControlPlane:
     """`controlplane up` as a process of its own."""
 
     def __init__(self, folder: Path, engine: Engine) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.listen = f"127.0.0.1:{free.getsockname()[1]}"
+        self.listen = free_address()
         self.url, self.folder, self.engine = f"http://{self.listen}", folder, engine
         self.process: asyncio.subprocess.Process | None = None
         (folder / "rules.yml").write_text(RULES)

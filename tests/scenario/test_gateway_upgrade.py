@@ -38,15 +38,15 @@ class Load:
         return self.answers
 
 
-async def first(folder: Path, url: str, more: str = "") -> tuple[str, ...]:
-    """Write a fleet.yaml and return options with addresses that are free now."""
+def first(folder: Path, url: str, more: str = "") -> tuple[str, ...]:
+    """Write a fleet.yaml and return options with addresses of their own."""
     (folder / "fleet.yaml").write_text(fleet_of(url, more))
-    return await free_options()
+    return free_options()
 
 
 async def test_an_upgrade_under_load_loses_no_connection(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             streams = [await Stream.open(old.port) for _ in range(6)]
             load = Load(old.port, 4)
@@ -79,7 +79,7 @@ async def test_an_upgrade_under_load_loses_no_connection(tmp_path: Path) -> None
 
 async def test_counters_and_limits_go_on_in_the_new_gateway(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             for _ in range(5):
                 assert await chat(old.port) == "hello"
@@ -97,7 +97,7 @@ async def test_counters_and_limits_go_on_in_the_new_gateway(tmp_path: Path) -> N
 
 async def test_an_upgrade_waits_for_the_end_of_the_one_before(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             stream = await Stream.open(old.port)
             async with gateway_up(tmp_path, None, *options) as new:
@@ -115,10 +115,10 @@ async def test_an_upgrade_waits_for_the_end_of_the_one_before(tmp_path: Path) ->
 
 async def test_a_new_address_takes_effect_by_an_upgrade(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             stream = await Stream.open(old.port)
-            elsewhere = await first(tmp_path, engine.url)
+            elsewhere = first(tmp_path, engine.url)
             async with gateway_up(tmp_path, None, *elsewhere) as new:
                 assert new.port != old.port
                 assert await chat(new.port) == "hello"
@@ -129,7 +129,7 @@ async def test_a_new_address_takes_effect_by_an_upgrade(tmp_path: Path) -> None:
 
 async def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             bad = fleet_of(engine.url, ", tls: {cert_file: no.crt, key_file: no.key}")
             (tmp_path / "fleet.yaml").write_text(bad)
@@ -148,7 +148,7 @@ async def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> 
 
 async def test_sigusr2_starts_the_successor(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             workers = await old.workers()
             os.kill(old.pid, signal.SIGUSR2)
