@@ -83,7 +83,7 @@ class ControlPlane:
         (folder / "fleet.yaml").write_text(
             f"""
 fleet: {{name: browser-test}}
-scrape: {{interval: 500ms, timeout: 400ms}}
+scrape: {{interval: 1s, timeout: 1s}}
 evaluation_interval: 1s
 rules: [rules.yml]
 targets:
@@ -268,6 +268,7 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
 
 
 async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: ControlPlane, page: Page) -> None:
+    plane.engine.triton.hold_loads()  # the rollout is under way for as long as this takes
     await sign_in(page, ADMIN, "/models/model")
     await page.get_by_role("button", name="Promote model to v2").click()
     await page.get_by_role("button", name="Promote v2").click()
@@ -286,6 +287,7 @@ async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: 
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await page.get_by_role("button", name="Resume…").click()
     await dialog.get_by_role("button", name="Resume").click()
+    plane.engine.triton.finish_loads()
     await expect(page.locator("h1 .state")).to_have_text("succeeded")
     await expect(page.locator(".stepper li.done")).to_have_count(await steps.count())
     await page.goto("/models/model")
