@@ -340,5 +340,5 @@ models:
     versions:
       v1: {{backends: [{backends("v1")}]}}
       v2: {{backends: [{backends("v2")}]}}
-    verify: {{prompt: hi, requests: 4, error_ratio: 1, for: 1s}}
+    verify: {{prompt: hi, requests: 4, error_ratio: 1, for: 3s}}
 """
