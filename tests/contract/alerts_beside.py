@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import http.server
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,8 @@ from tests.patience import HANG_S
 
 SKEW_S = 4.0
 """Largest difference of two times: both scrape and evaluate every second, each in a phase of its own, when busy."""
+GAP_S = 2.5
+"""Longest time between two scrapes or evaluations, both of which are due every second, in which nothing was lost."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -141,6 +145,33 @@ class Beside:
             return sorted(found.values(), key=lambda episode: (episode.starts_at, episode.labels))
         finally:
             db.close()
+
+    def disturbed(self, began: float) -> str:
+        """Return what the machine has made too late since a unix second; "" when both scraped and evaluated in time.
+
+        A scrape that is lost, or a second in which nothing happens, changes when alerts begin and end. That is no
+        difference between the two.
+        """
+        span = f"{math.ceil(time.time() - began)}s"
+        for who, url, headers in self._servers():
+            for expr in ("up{job='app'}", "app:depth:max"):
+                times = []
+                for series in self._asked(url, headers, f"{expr}[{span}]"):
+                    times = [at for at, _ in series["values"]]
+                    if expr.startswith("up") and any(value != "1" for _, value in series["values"]):
+                        return f"{who} has lost a scrape"
+                if max((later - at for at, later in pairwise(times)), default=math.inf) > GAP_S:
+                    return f"{who} was late with {expr}"
+        return ""
+
+    def _servers(self) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+        assert self.plane is not None
+        yield "Prometheus", self.prometheus_url, {}
+        yield "the control plane", self.plane.url, self.plane.headers
+
+    def _asked(self, url: str, headers: Mapping[str, str], expr: str) -> Any:
+        answer = httpx.get(f"{url}/api/v1/query", params={"query": expr}, headers=dict(headers), timeout=HANG_S).json()
+        return answer["data"]["result"]
 
     def api(self, path: str, **params: str | list[str]) -> tuple[Any, Any]:
         """Return both servers' answers: Prometheus's, then ours. FOLDER in a parameter is that server's own folder."""

@@ -13,7 +13,6 @@ import json
 import math
 import random
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -32,6 +31,7 @@ from controlplane.metrics.promql.annotations.collected import MAX_TOLD, Annotati
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.series.series_store import SeriesStore
 from tests.patience import HANG_S, PROCESS_S
+from tests.ports import free_address
 
 START = 1_700_000_007 // 60 * 60 + 7
 INTERVAL = 15
@@ -138,12 +138,6 @@ def _openmetrics(data: Samples) -> str:
     return "\n".join([*lines, "# EOF", ""])
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def prometheus(folder: Path) -> Iterator[str]:
     """Run a real Prometheus over the fleet's samples in an empty folder; yield its address."""
@@ -151,7 +145,7 @@ def prometheus(folder: Path) -> Iterator[str]:
     (folder / "prometheus.yml").write_text("global: {scrape_interval: 1h}\n")
     create = ["promtool", "tsdb", "create-blocks-from", "openmetrics", folder / "samples.txt", folder / "data"]
     subprocess.run(create, check=True, capture_output=True, timeout=PROCESS_S)
-    address = f"127.0.0.1:{_free_port()}"
+    address = free_address()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 
 from tests.fakes import tiny_gguf
 from tests.patience import HANG_S, PROCESS_S
+from tests.ports import free_address
 
 ROOT = Path(__file__).parents[2]
 _LLAMA = (str(Path(sys.executable).with_name("llama-server-vulkan")),)
@@ -172,13 +172,6 @@ def running(
             process.kill()
             process.wait(PROCESS_S)
             raise
-
-
-def free_address() -> str:
-    """Return a loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _answers(url: str) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.alerts_beside import SKEW_S, Beside, Episode
 
-pytestmark = pytest.mark.needs("prometheus")
+pytestmark = [pytest.mark.needs("prometheus"), pytest.mark.timeout(900)]
 
 RULES = """\
 groups:
@@ -57,6 +57,10 @@ NEWER = """\
 """
 
 
+TURNS = 4
+"""Times that the story is told at most."""
+
+
 def body(a: float, b: float) -> str:
     return f'# TYPE depth gauge\ndepth{{pod="a"}} {a}\ndepth{{pod="b"}} {b}\n# TYPE level gauge\nlevel 7.125\n'
 
@@ -70,19 +74,28 @@ def version() -> int:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Beside, Any, Any]]:
-    """Run both through the same changes; yield them, and their answers about rules and alerts while some fire."""
-    made = Beside(tmp_path_factory.mktemp("beside"), RULES + (NEWER if version() >= 3 else ""))
-    made.expose(body(1, 1))
-    with made.running() as beside:
-        time.sleep(4)
-        for a, b, seconds in ((50, 1, 9), (50, 60, 8), (1, 60, 6)):
-            beside.expose(body(a, b))
-            time.sleep(seconds)
-        rules, alerts = beside.api("/api/v1/rules"), beside.api("/api/v1/alerts")
-        for a, b, seconds in ((1, 1, 20), (30, 1, 8), (1, 1, 20)):
-            beside.expose(body(a, b))
-            time.sleep(seconds)
-        yield beside, rules, alerts
+    """Run both through the same changes; yield them, and their answers about rules and alerts while some fire.
+
+    A story that the machine has disturbed is told again, by new servers.
+    """
+    for turn in range(TURNS):
+        made = Beside(tmp_path_factory.mktemp("beside"), RULES + (NEWER if version() >= 3 else ""))
+        made.expose(body(1, 1))
+        with made.running() as beside:
+            time.sleep(4)
+            began = time.time()
+            for a, b, seconds in ((50, 1, 9), (50, 60, 8), (1, 60, 6)):
+                beside.expose(body(a, b))
+                time.sleep(seconds)
+            rules, alerts = beside.api("/api/v1/rules"), beside.api("/api/v1/alerts")
+            for a, b, seconds in ((1, 1, 20), (30, 1, 8), (1, 1, 20)):
+                beside.expose(body(a, b))
+                time.sleep(seconds)
+            if (why := beside.disturbed(began)) and turn < TURNS - 1:
+                print(f"the story is told again: {why}")
+                continue
+            yield beside, rules, alerts
+            return
 
 
 def by_alert(episodes: list[Episode]) -> dict[tuple[tuple[str, str], ...], list[Episode]]:

@@ -56,7 +56,6 @@ def samples(at: int) -> bytes:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folders = [tmp_path_factory.mktemp(name) for name in ("ours", "reader", "keeper")]
-    at = int(time.time()) - 20
     with control_plane(folders[0], FLEET) as ours:
         token = ours.headers["Authorization"].removeprefix("Bearer ")
         access = f"authorization: {{credentials: {token}}}"
@@ -71,6 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         )
         flag = "--web.enable-remote-write-receiver"
         with prometheus(folders[1], config) as reader, prometheus(folders[2], "global: {}\n", flag) as keeper:
+            at = int(time.time()) - 20
             for url, headers in ((ours.url, ours.headers), (keeper, {})):
                 answer = httpx.post(f"{url}/api/v1/write", content=samples(at), headers=headers, timeout=HANG_S)
                 assert answer.status_code == 204, answer.text

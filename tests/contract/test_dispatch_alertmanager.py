@@ -24,7 +24,7 @@ from alerts.routing.config import read_alertmanager
 from collectors.samples import labels_of
 from tests.contract.real_servers import alertmanager
 from tests.fakes.receiver import Receiver, receiving
-from tests.patience import until
+from tests.patience import HANG_S, until
 
 pytestmark = pytest.mark.needs("alertmanager")
 RECEIVERS = ("ops", "pager", "gpu", "mail")
@@ -100,16 +100,14 @@ def _names(instances: Iterable[AlertInstance]) -> tuple[str, ...]:
 
 async def post(url: str, instances: Iterable[AlertInstance]) -> None:
     now = datetime.now(UTC)
+    # A start that is past would let Alertmanager send the group before all of its alerts have come in.
+    soon, later = now + timedelta(minutes=5), now + timedelta(hours=1)
+    times = {one: (now, now) if one.state is AlertState.INACTIVE else (soon, later) for one in instances}
     body = [
-        {
-            "labels": dict(one.labels),
-            # An older start would let Alertmanager send the group before all of its alerts have come in.
-            "startsAt": now.isoformat(),
-            "endsAt": (now if one.state is AlertState.INACTIVE else now + timedelta(hours=1)).isoformat(),
-        }
-        for one in instances
+        {"labels": dict(one.labels), "startsAt": start.isoformat(), "endsAt": end.isoformat()}
+        for one, (start, end) in times.items()
     ]
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=HANG_S) as client:
         (await client.post(f"{url}/api/v2/alerts", json=body)).raise_for_status()
 
 

@@ -19,7 +19,7 @@ from controlplane.gateway.telemetry.recorder import WorkerRecorder
 from tests.contract.real_servers import control_plane
 from tests.fakes.shared_memory import shared_memory
 from tests.fakes.usage_records import BACKEND, record
-from tests.patience import wait_until
+from tests.patience import HANG_S, wait_until
 
 FLEET = """
 fleet: {{name: test}}
@@ -65,18 +65,22 @@ def test_models_show_what_the_gateway_counts(tmp_path: Path) -> None:
         recorder = WorkerRecorder(meters_of(memory, 0))
         with served(exposition_of(memory), whole) as admin, control_plane(tmp_path, FLEET.format(admin=admin)) as plane:
 
-            def seen() -> dict[str, Any]:
+            def get(path: str) -> Any:
+                return httpx.get(f"{plane.url}{path}", headers=plane.headers, timeout=HANG_S).json()["items"]
+
+            version: dict[str, Any] = {}
+
+            def counted() -> bool:
                 with whole:
                     for outcome in (Outcome.OK, Outcome.OK, Outcome.OK, Outcome.CUT):
                         recorder.began("chat", "v1", BACKEND)
                         recorder.ended(record(outcome=outcome), opened=True)
-                (model,) = httpx.get(f"{plane.url}/cp/v1/models", headers=plane.headers).json()["items"]
-                found: dict[str, Any] = next(v for v in model["versions"] if v["version"] == "v1")
-                return found
+                (model,) = get("/cp/v1/models")
+                version.update(next(v for v in model["versions"] if v["version"] == "v1"))
+                return bool(version["error_source"] == "gateway")
 
-            wait_until(lambda: seen()["error_source"] == "gateway")
-            version = seen()
+            wait_until(counted)
             assert version["error_ratio"] == pytest.approx(0.25)
             assert version["requests_per_second"] > 0
-            targets = httpx.get(f"{plane.url}/cp/v1/targets", headers=plane.headers).json()["items"]
+            targets = get("/cp/v1/targets")
             assert [t["instance"] for t in targets if t["engine"] == "gateway"] == [admin]

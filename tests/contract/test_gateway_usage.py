@@ -23,6 +23,7 @@ from controlplane.remote_client import RemoteClient
 from tests.contract.real_servers import ROOT, TOKEN, ControlPlane, control_plane
 from tests.fakes.usage_meters import Meters
 from tests.fakes.usage_records import record
+from tests.patience import HANG_S
 
 FLEET = """
 fleet: {name: test}
@@ -63,7 +64,7 @@ def ship(plane: ControlPlane, root: Path, token: str = TOKEN) -> list[bool]:
 
 
 def usage(plane: ControlPlane, **query: str) -> Any:
-    return httpx.get(f"{plane.url}/cp/v1/usage", params=query, headers=plane.headers)
+    return httpx.get(f"{plane.url}/cp/v1/usage", params=query, headers=plane.headers, timeout=HANG_S)
 
 
 def test_usage_survives_restarts_of_the_control_plane_and_counts_once(tmp_path: Path) -> None:
@@ -93,9 +94,8 @@ def test_usage_survives_restarts_of_the_control_plane_and_counts_once(tmp_path: 
 def test_a_token_of_another_role_may_not_post_usage(tmp_path: Path) -> None:
     write(tmp_path / "usage", 3)
     with control_plane(tmp_path, FLEET) as plane:
-        made = httpx.post(
-            f"{plane.url}/cp/v1/tokens", json={"name": "ana", "role": "operator"}, headers=plane.headers
-        ).json()
+        asked = {"name": "ana", "role": "operator"}
+        made = httpx.post(f"{plane.url}/cp/v1/tokens", json=asked, headers=plane.headers, timeout=HANG_S).json()
         assert ship(plane, tmp_path / "usage", made["token"]) == [False]
         assert usage(plane).json()["items"] == []
 

@@ -118,7 +118,7 @@ async def test_readiness_of_a_router_is_that_of_the_named_models(router: str) ->
 
 
 async def test_a_server_that_falls_asleep_stays_asleep_while_it_is_read(tmp_path: Path) -> None:
-    with llama_server(tmp_path, "--sleep-idle-seconds", "1") as server:
+    with llama_server(tmp_path, "--sleep-idle-seconds", "5") as server:
         await until(lambda: sleeps(server.url))
         for path in ("/metrics", "/props", "/metrics"):
             seen, _ = await read(server.url + path)

@@ -13,6 +13,7 @@ from alerts.interfaces import Above, AlertInstance, AlertState, Button, Escalate
 from alerts.notify.log import LogNotifier
 from alerts.notify.slack.notifier import SlackNotifier
 from tests.contract.notifiers import messages
+from tests.contract.notifiers.http_faults import patience
 from tests.fakes.slack import CHANNEL, TOKEN, FakeSlack, running
 
 
@@ -47,8 +48,10 @@ async def slack() -> AsyncIterator[FakeSlack]:
 
 
 @pytest.fixture
-async def notifier(slack: FakeSlack) -> AsyncIterator[SlackNotifier]:
-    own = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url, timeout_s=1.0)
+async def notifier(slack: FakeSlack, request: pytest.FixtureRequest) -> AsyncIterator[SlackNotifier]:
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    deadline_s = patience(params.get("fault", ""))
+    own = SlackNotifier("ops", "#ops", lambda: TOKEN, base_url=slack.url, timeout_s=deadline_s)
     yield own
     await own.close()
 

@@ -21,7 +21,7 @@ from controlplane.config.notifications.alertmanager import read_receivers
 from tests.contract.real_servers import alertmanager
 from tests.fakes.mail_server import MailServer, mail_server
 from tests.fakes.receiver import Receiver, receiving
-from tests.patience import until
+from tests.patience import HANG_S, until
 
 pytestmark = pytest.mark.needs("alertmanager")
 HOSTILE = "<!channel> a<b & <https://evil.example|click> \"q\" 'r' +1"
@@ -66,7 +66,7 @@ async def post(url: str, alerts: tuple[AlertInstance, ...]) -> None:
     body = [
         {"labels": dict(one.labels), "annotations": dict(one.annotations), "startsAt": _time(one)} for one in alerts
     ]
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=HANG_S) as client:
         (await client.post(f"{url}/api/v2/alerts", json=body)).raise_for_status()
 
 

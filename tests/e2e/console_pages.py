@@ -14,7 +14,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from controlplane.access.roles import Role
 from tests.e2e.bad_day.rows import TOKENS
 from tests.e2e.bad_day.world import World
-from tests.e2e.chromium import CHROMIUM, FLAGS
+from tests.e2e.chromium import CHROMIUM, FLAGS, context_of
 from tests.patience import HANG_S
 
 SIGNED_OUT = ("sign-in",)
@@ -121,14 +121,13 @@ class Console:
             assert answer is not None
             assert answer.status == 200, f"{name}: {answer.status}"
             if name not in SIGNED_OUT:
-                await expect(page.locator("#live-state")).to_have_text("live", timeout=HANG_S * 1000)
+                await expect(page.locator("#live-state")).to_have_text("live")
             if name == "fleet":
-                await expect(page.locator(".card polyline, article polyline").first).to_be_attached(
-                    timeout=HANG_S * 1000
-                )  # its lines are read after the page
-            await expect(page.locator("#query-answers[aria-busy]")).to_have_count(0, timeout=HANG_S * 1000)
+                # Its lines are read after the page.
+                await expect(page.locator(".card polyline, article polyline").first).to_be_attached()
+            await expect(page.locator("#query-answers[aria-busy]")).to_have_count(0)
             for chart in await page.locator(".chart").all():
-                await expect(chart).not_to_be_empty(timeout=HANG_S * 1000)
+                await expect(chart).not_to_be_empty()
             yield Visit(page, faults)
         finally:
             await page.close()
@@ -136,7 +135,8 @@ class Console:
     async def _context(self, signed_in: bool, scheme: Any, width: int, height: int) -> BrowserContext:
         key = signed_in, scheme, width, height
         if key not in self.contexts:
-            self.contexts[key] = await self.browser.new_context(
+            self.contexts[key] = await context_of(
+                self.browser,
                 base_url=self.world.url,
                 color_scheme=scheme,
                 reduced_motion="reduce",
@@ -168,7 +168,7 @@ async def open_console(world: World) -> AsyncIterator[Console]:
 
 async def _signed_in(world: World, browser: Browser) -> Any:
     """Sign an admin in, and return the cookies."""
-    context = await browser.new_context(base_url=world.url)
+    context = await context_of(browser, base_url=world.url)
     page = await context.new_page()
     await page.goto("/sign-in?next=/runbooks")
     await page.get_by_label("Access token").fill(TOKENS[Role.ADMIN])

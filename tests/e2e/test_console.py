@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import secrets
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,9 +18,10 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from tests.e2e.chromium import WAIT_MS
+from tests.e2e.chromium import context_of
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S, PROCESS_S
+from tests.ports import free_address
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -76,16 +76,14 @@ class ControlPlane:
     """`controlplane up` as a process of its own."""
 
     def __init__(self, folder: Path, engine: Engine) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.listen = f"127.0.0.1:{free.getsockname()[1]}"
+        self.listen = free_address()
         self.url, self.folder, self.engine = f"http://{self.listen}", folder, engine
         self.process: asyncio.subprocess.Process | None = None
         (folder / "rules.yml").write_text(RULES)
         (folder / "fleet.yaml").write_text(
             f"""
 fleet: {{name: browser-test}}
-scrape: {{interval: 500ms, timeout: 400ms}}
+scrape: {{interval: 1s, timeout: 1s}}
 evaluation_interval: 1s
 rules: [rules.yml]
 targets:
@@ -154,7 +152,7 @@ async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Contr
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def context(plane: ControlPlane, chromium: Browser) -> AsyncIterator[BrowserContext]:
-    context = await chromium.new_context(base_url=plane.url)
+    context = await context_of(chromium, base_url=plane.url)
     yield context
     await context.close()
 
@@ -203,13 +201,13 @@ async def test_a_session_that_ends_sends_an_open_page_to_sign_in(context: Browse
     page = await context.new_page()
     await sign_in(page, ADMIN, "/targets")
     await context.clear_cookies()
-    await page.wait_for_url("**/sign-in?next=%2Ftargets", timeout=WAIT_MS)
+    await page.wait_for_url("**/sign-in?next=%2Ftargets")
 
 
 async def test_the_overview_says_what_there_is_and_what_is_simulated(plane: ControlPlane, page: Page) -> None:
     await sign_in(page, ADMIN)
     model, chat = page.get_by_role("article", name="Model model"), page.get_by_role("article", name="Model chat")
-    await expect(model.locator("tr", has_text="v1").locator(".state")).to_have_text("ready", timeout=WAIT_MS)
+    await expect(model.locator("tr", has_text="v1").locator(".state")).to_have_text("ready")
     await expect(model.get_by_role("button", name="Promote model to v2")).to_be_visible()
     await expect(chat.get_by_role("button")).to_have_count(0)
     await expect(chat).to_contain_text("Watched only")
@@ -225,10 +223,10 @@ async def test_an_alert_changes_on_the_page_by_event(plane: ControlPlane, contex
     filter_link = page.get_by_role("link", name="resolved")
     await filter_link.focus()
     plane.engine.temperature = 95.0
-    await expect(row.locator(".state")).to_have_text("firing", timeout=WAIT_MS)
+    await expect(row.locator(".state")).to_have_text("firing")
     await expect(row).to_contain_text(f"{MARKUP} is at 95")
     plane.engine.temperature = 20.0
-    await expect(row.locator(".state")).to_have_text("resolved", timeout=WAIT_MS)
+    await expect(row.locator(".state")).to_have_text("resolved")
     await expect(filter_link).to_be_focused()
     assert await page.evaluate("document.getElementById('live').kept")  # no reload, and the same elements
     await row.get_by_role("link", name="Hot").click()
@@ -249,7 +247,7 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
     loads = len(plane.engine.triton.loads)
     await dialog.get_by_role("button", name="Promote v2").dblclick()
     await page.wait_for_url("**/rollouts/r-*")
-    await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
+    await expect(page.locator("h1 .state")).to_have_text("succeeded")
     assert plane.engine.triton.serving == 2
     assert len(plane.engine.triton.loads) > loads
     await page.goto("/rollouts")
@@ -261,7 +259,7 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
     await expect(dialog.locator("ol li").first).to_contain_text("load v1")
     await dialog.get_by_role("button", name="Roll back").click()
     await page.wait_for_url("**/rollouts/r-*")
-    await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
+    await expect(page.locator("h1 .state")).to_have_text("succeeded")
     assert plane.engine.triton.serving == 1
     await page.goto("/models/model")
     await expect(page.locator(".quarantine")).to_contain_text("v2 is in quarantine")
@@ -270,6 +268,7 @@ async def test_promoting_and_rolling_back_after_a_confirmation(plane: ControlPla
 
 
 async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: ControlPlane, page: Page) -> None:
+    plane.engine.triton.hold_loads()  # the rollout is under way for as long as this takes
     await sign_in(page, ADMIN, "/models/model")
     await page.get_by_role("button", name="Promote model to v2").click()
     await page.get_by_role("button", name="Promote v2").click()
@@ -279,7 +278,7 @@ async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: 
     await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     await dialog.get_by_label("Reason").fill(MARKUP)
     await dialog.get_by_role("button", name="Pause").click()
-    await expect(page.get_by_role("button", name="Resume…")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_role("button", name="Resume…")).to_be_visible()
     await expect(page.locator("main")).to_contain_text(MARKUP)
     steps = page.get_by_role("list", name="Steps").get_by_role("listitem")
     await expect(page.locator("[aria-current=step]")).to_have_count(1)
@@ -288,13 +287,14 @@ async def test_a_rollout_is_paused_and_resumed_on_its_page_with_a_reason(plane: 
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await page.get_by_role("button", name="Resume…").click()
     await dialog.get_by_role("button", name="Resume").click()
-    await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
+    plane.engine.triton.finish_loads()
+    await expect(page.locator("h1 .state")).to_have_text("succeeded")
     await expect(page.locator(".stepper li.done")).to_have_count(await steps.count())
     await page.goto("/models/model")
     await page.get_by_role("button", name="Roll back to v1, model").click()
     await page.get_by_role("button", name="Roll back", exact=True).click()
     await page.wait_for_url("**/rollouts/r-*")
-    await expect(page.locator("h1 .state")).to_have_text("succeeded", timeout=WAIT_MS)
+    await expect(page.locator("h1 .state")).to_have_text("succeeded")
     assert plane.engine.triton.serving == 1
     await plane.lift_quarantine()
 
@@ -305,7 +305,7 @@ async def test_a_version_that_cannot_load_shows_the_engines_words_as_text(plane:
     await page.get_by_role("button", name="Promote model to v2").click()
     await page.get_by_role("button", name="Promote v2").click()
     await page.wait_for_url("**/rollouts/r-*")
-    await expect(page.locator("h1 .state")).to_have_text("failed", timeout=WAIT_MS)
+    await expect(page.locator("h1 .state")).to_have_text("failed")
     await expect(page.locator(".lead")).to_contain_text(MARKUP)
     assert plane.engine.triton.serving == 1
 
@@ -406,8 +406,8 @@ async def test_a_dead_control_plane_is_told_and_its_return_too(plane: ControlPla
     await sign_in(page, ADMIN, "/targets")
     await expect(page.locator("#stale")).to_be_hidden()
     await plane.stop()
-    await expect(page.locator("#live-state")).to_have_text("not live", timeout=WAIT_MS)
+    await expect(page.locator("#live-state")).to_have_text("not live")
     await expect(page.locator("#stale")).to_have_text(re.compile("cannot be reached. .* state of ..:..:.. UTC"))
     await plane.start()
-    await expect(page.locator("#live-state")).to_have_text("live", timeout=WAIT_MS)
+    await expect(page.locator("#live-state")).to_have_text("live")
     await expect(page.locator("#stale")).to_be_hidden()

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.e2e.chromium import WAIT_MS
+from tests.e2e.chromium import context_of
 from tests.e2e.test_console_silences import looked_at
 from tests.scenario.test_amtool_silences import FLEET
 from tests.scenario.up import TOKEN, up
@@ -50,8 +50,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
 @asynccontextmanager
 async def signed_in(chromium: Browser, url: str, width: int) -> AsyncIterator[Page]:
     """Yield the page of alerts in a browser without a past."""
-    context = await chromium.new_context(viewport={"width": width, "height": 800}, base_url=url)
-    context.set_default_timeout(WAIT_MS)
+    context = await context_of(chromium, viewport={"width": width, "height": 800}, base_url=url)
     page = await context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))

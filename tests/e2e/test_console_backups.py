@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from tests.e2e.chromium import WAIT_MS
 from tests.e2e.test_console import (
     ADMIN,
     ControlPlane,
@@ -60,22 +59,22 @@ async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Contr
 
 async def test_a_backup_is_run_and_its_snapshot_shown(page: Page) -> None:  # noqa: F811
     await sign_in(page, ADMIN, "/backups")
-    await expect(page.get_by_text("The repository has no snapshots.")).to_be_visible(timeout=WAIT_MS)
+    await expect(page.get_by_text("The repository has no snapshots.")).to_be_visible()
     dialog, row = page.get_by_role("dialog"), page.locator("#job-weights")
     await page.get_by_role("button", name="Run now: weights").click()
     await expect(dialog).to_contain_text("as a new snapshot of weights")
     await expect(dialog).to_contain_text("deletes the snapshots of weights beyond 3 last")
     await dialog.get_by_role("button", name="Run now").click()
     await page.wait_for_url("**/backups")
-    await expect(row).to_contain_text("succeeded", timeout=WAIT_MS)
+    await expect(row).to_contain_text("succeeded")
     await expect(row).to_contain_text("6.68 MiB")
     snapshots = page.get_by_role("table", name="Snapshots").locator("tbody tr")
-    await expect(snapshots).to_have_count(1, timeout=WAIT_MS)
+    await expect(snapshots).to_have_count(1)
     await expect(snapshots.first).to_contain_text("weights")
 
     await page.get_by_role("button", name="Verify now: the repository").click()
     await dialog.get_by_role("button", name="Verify now").click()
-    await expect(page.locator("#job-verify")).to_contain_text("packs were read, and are whole", timeout=WAIT_MS)
+    await expect(page.locator("#job-verify")).to_contain_text("packs were read, and are whole")
 
 
 async def test_a_failed_run_says_why_and_its_page_has_the_history(page: Page) -> None:  # noqa: F811
@@ -85,7 +84,7 @@ async def test_a_failed_run_says_why_and_its_page_has_the_history(page: Page) ->
     await page.get_by_role("dialog").get_by_role("button", name="Run now").click()
     await page.wait_for_url("**/backups")
     row = page.locator(f"#job-{name}")
-    await expect(row.locator(".warning")).to_contain_text("No such file or directory", timeout=WAIT_MS)
+    await expect(row.locator(".warning")).to_contain_text("No such file or directory")
     await row.get_by_role("link", name="what to do").click()
     await expect(page.locator("h1")).to_have_text("BackupFailed")
     await page.go_back()

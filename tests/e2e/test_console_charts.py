@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, Page, Request, Route, expect
 
-from tests.e2e.chromium import WAIT_MS
+from tests.e2e.chromium import context_of
 from tests.scenario.up import TOKEN, up
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
@@ -81,9 +81,7 @@ async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(plane: str, chromium: Browser) -> AsyncIterator[Page]:
     """Yield a signed-in page in which no script may fail."""
-    context = await chromium.new_context(viewport={"width": 1280, "height": 900}, base_url=plane)
-    context.set_default_timeout(WAIT_MS)
-    expect.set_options(timeout=WAIT_MS)
+    context = await context_of(chromium, viewport={"width": 1280, "height": 900}, base_url=plane)
     page, faults = await context.new_page(), list[str]()
     page.on("pageerror", lambda error: faults.append(str(error)))
     await page.goto("/sign-in")
@@ -110,7 +108,7 @@ async def test_a_chart_has_its_versions_with_their_last_values_its_marks_and_its
     assert tints == [2, 1, 1], "v1 has one colour in charts and table"
 
     mark = page.locator(f"{CACHE} .marks .alert")
-    await expect(mark).to_have_count(1, timeout=WAIT_MS)  # not the alert of the other model
+    await expect(mark).to_have_count(1)  # not the alert of the other model
     await mark.hover()
     await expect(page.locator(f"{CACHE} .mark-name")).to_have_text("Hot")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import async_playwright, expect
 
-from tests.e2e.chromium import CHROMIUM, FLAGS, WAIT_MS
+from tests.e2e.chromium import CHROMIUM, FLAGS, context_of
 from tests.e2e.test_console_silences import looked_at
 from tests.scenario.up import TOKEN, up
 
@@ -46,10 +46,12 @@ async def test_labels_are_typed_answered_shared_and_mended(tmp_path: Path, width
     (tmp_path / "rules.yml").write_text(RULES)
     async with up(tmp_path, FLEET) as (_, port), async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = await browser.new_context(
-            viewport={"width": width, "height": 800}, base_url=f"http://127.0.0.1:{port}", color_scheme=scheme
+        context = await context_of(
+            browser,
+            viewport={"width": width, "height": 800},
+            base_url=f"http://127.0.0.1:{port}",
+            color_scheme=scheme,
         )
-        context.set_default_timeout(WAIT_MS)
         page = await context.new_page()
         violations: list[str] = []
         page.on("console", lambda said: violations.append(said.text) if "Security Policy" in said.text else None)
@@ -58,7 +60,7 @@ async def test_labels_are_typed_answered_shared_and_mended(tmp_path: Path, width
         await page.click("button[type=submit]")
         await page.wait_for_url("/notifications")
         field = page.get_by_label("Where would an alert with these labels go?")
-        await expect(page.locator("table[aria-label=Notifications]")).to_contain_text("Hot", timeout=WAIT_MS)
+        await expect(page.locator("table[aria-label=Notifications]")).to_contain_text("Hot")
         await looked_at(page, f"notifications-{scheme}")
 
         await field.fill("team=serving, severity")

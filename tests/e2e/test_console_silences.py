@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from tests.e2e.chromium import CHROMIUM, FLAGS, WAIT_MS
+from tests.e2e.chromium import CHROMIUM, FLAGS, context_of
 from tests.scenario.test_amtool_silences import FLEET
 from tests.scenario.up import TOKEN, up
 
@@ -32,10 +32,9 @@ async def page(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     (tmp_path / "rules.yml").write_text(RULES)
     async with up(tmp_path, FLEET) as (_, port), async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = await browser.new_context(
-            viewport={"width": request.param, "height": 800}, base_url=f"http://127.0.0.1:{port}"
+        context = await context_of(
+            browser, viewport={"width": request.param, "height": 800}, base_url=f"http://127.0.0.1:{port}"
         )
-        context.set_default_timeout(WAIT_MS)
         page = await context.new_page()
         await page.goto("/sign-in")
         await page.fill("input[name=token]", TOKEN)

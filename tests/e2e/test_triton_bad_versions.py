@@ -73,7 +73,7 @@ class Bench:
                     "backends": [backend],
                     "load_timeout": load_timeout,
                 },
-                "verify": {"prompt": "hello", "requests": 3, "timeout": "2s", "for": "1s"},
+                "verify": {"prompt": "hello", "requests": 3, "timeout": "10s", "for": "1s"},
             }
         )
         self.db = Database(f"sqlite:///{folder / 'cp.db'}")
@@ -178,7 +178,7 @@ async def test_versions_that_fail_at_requests_are_turned_back_and_a_good_one_is_
 
         hung = await world.promote("v5")
         assert hung.phase is Phase.ROLLED_BACK
-        assert "did not answer /v2/models/model/versions/5/generate_stream within 2 s" in hung.sentence
+        assert "did not answer /v2/models/model/versions/5/generate_stream within 10 s" in hung.sentence
 
         world.write(6, initialize='raise RuntimeError("weights are corrupt")')
         broken = await world.promote("v6")
@@ -216,7 +216,7 @@ async def test_a_load_that_never_ends_is_told_with_its_cure_and_the_model_works_
     tmp_path: Path,
 ) -> None:
     """The directory is emptied after planning looked into it, as one of a repository elsewhere may be."""
-    async with bench(tmp_path, load_timeout="8s", may_end=True) as world:
+    async with bench(tmp_path, load_timeout="20s", may_end=True) as world:
         world.write(3)
         look, file = world.driver.prepare, tmp_path / "models" / "model" / "3" / "model.py"
 

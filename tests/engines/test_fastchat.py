@@ -12,10 +12,11 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.contract.real_servers import free_address, running
+from tests.contract.real_servers import running
 from tests.engines.environments import HERE, START_S, needs, program
 from tests.fakes.status_reading import read_once
 from tests.patience import until
+from tests.ports import free_address
 
 PYTHON = program("fastchat")
 pytestmark = needs("fastchat", "FastChat")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.real_servers import free_address, running
+from tests.contract.real_servers import running
 from tests.engines.environments import HERE, START_S, needs, program
 from tests.engines.reading import fetched, lost, read
 from tests.engines.traffic import hang_up, post
+from tests.ports import free_address
 
 pytestmark = needs("kserve", "KServe")
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from collectors.target import Auth
-from tests.contract.real_servers import free_address, llama_server, running
+from tests.contract.real_servers import llama_server, running
 from tests.engines.environments import START_S, needs, program
 from tests.engines.reading import Reading, fetched, grown, lost, read
 from tests.engines.traffic import hang_up, post
 from tests.patience import HANG_S
+from tests.ports import free_address
 
 pytestmark = [*needs("litellm", "LiteLLM"), pytest.mark.needs("llama-server")]
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.contract.real_servers import free_address, running
+from tests.contract.real_servers import running
 from tests.engines.environments import HERE, START_S, needs, program
 from tests.engines.reading import Reading, fetched, grown, lost, read
 from tests.engines.traffic import hang_up, post
 from tests.patience import PROCESS_S
+from tests.ports import free_address
 
 pytestmark = needs("ray", "Ray Serve")
 

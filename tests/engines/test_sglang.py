@@ -13,11 +13,12 @@ from collections.abc import Iterator
 import pytest
 
 from collectors.probe.source import ProbeSource
-from tests.contract.real_servers import free_address, running
+from tests.contract.real_servers import running
 from tests.engines.environments import HERE, START_S, needs, program
 from tests.engines.reading import Reading, fetched, grown, lost, outcomes, read
 from tests.engines.traffic import hang_up, post
 from tests.patience import HANG_S
+from tests.ports import free_address
 
 pytestmark = needs("sglang", "SGLang")
 

@@ -20,13 +20,14 @@ from collectors.probe.source import ProbeSource
 from controlplane.config.models import ModelSection
 from controlplane.traffic.driver import Placement, Question, VersionState
 from controlplane.traffic.drivers import build_drivers
-from tests.contract.real_servers import free_address, running
+from tests.contract.real_servers import running
 from tests.engines.environments import HERE, START_S, needs, program
 from tests.engines.reading import Reading, fetched, grown, lost, outcomes, read
 from tests.engines.traffic import hang_up, post
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.status_reading import numbers
 from tests.patience import HANG_S
+from tests.ports import free_address
 
 pytestmark = needs("vllm", "vLLM")
 

@@ -1,6 +1,7 @@
 """A worker process that only reserves and settles: `python -m tests.fakes.limits_worker FD COLUMN MODE SECONDS`.
 
-Reads the limits as JSON from its standard input, and writes one line of JSON at its end. Modes:
+Reads the limits as JSON from its standard input, and writes one line of JSON at its end. With a field `together` it
+writes "r" when it is ready, and begins with the next line of its input. Modes:
 
     hammer     reserves and settles 10 tokens for each request; writes "." for each settled one
     places     each open request must get one of the lock files `places/N`, one for each allowed place
@@ -41,9 +42,12 @@ def main() -> None:
         stop_once(0 if mode == "stops-before" else 1)
     elif mode == "lingers":
         linger_once()
+    if "together" in of:
+        os.write(1, b"r")
+        sys.stdin.readline()
     start = time.monotonic()
     counts = {"admitted": 0, "refused": 0, "violations": 0}
-    while time.monotonic() < start + seconds:
+    while time.monotonic() < start + seconds or not counts["refused"] + counts["admitted"]:
         now = time.monotonic()
         found = limits.reserve(CALLER, desired.models[0], 10, 0, now)
         if not isinstance(found, HeldReservation):

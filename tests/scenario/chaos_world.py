@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -18,24 +17,16 @@ from typing import Any, Self
 import aiohttp
 
 from tests.patience import PROCESS_S
+from tests.ports import free_port
 from tests.scenario.chaos_clients import STREAMS, Clients, Ended
 from tests.scenario.up import TOKEN
 
 ROOT = Path(__file__).parents[2]
 ENGINES = {"v1": ("v1a", "v1b"), "v2": ("v2a", "v2b")}
 WORKERS = 2
-COUNTED_S = 30.0
-"""Deadline for counts to be complete."""
 UNWRITTEN_S = 0.25
 """Seconds about the kill of a worker in which streams may have ended whose records it had not written. Chosen: fifty
 times the time that its journal waits, because clients and journals wait for a core too."""
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class ChaosWorld:
@@ -275,7 +266,7 @@ class ChaosWorld:
             return set(+found) <= set(expected) and all(found[name] in most for name, most in expected.items())
 
         try:
-            await self.when(agree, COUNTED_S)
+            await self.when(agree)
         except TimeoutError:
             raise AssertionError(
                 f"counted {found} instead of {expected}; clients saw {self.hows()}\n{self.logs()}"
@@ -349,5 +340,5 @@ models:
     versions:
       v1: {{backends: [{backends("v1")}]}}
       v2: {{backends: [{backends("v2")}]}}
-    verify: {{prompt: hi, requests: 4, error_ratio: 1, for: 1s}}
+    verify: {{prompt: hi, requests: 4, error_ratio: 1, for: 3s}}
 """

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.patience import PROCESS_S
+from tests.ports import free_address
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,13 +31,9 @@ def fleet_of(url: str, gateway: str = "", more: str = "") -> str:
     )
 
 
-async def free_options() -> tuple[str, ...]:
-    """Return options with addresses that are free now, for gateways that follow each other on them."""
-    servers = [await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) for _ in range(2)]
-    ports = [server.sockets[0].getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ("--listen", f"127.0.0.1:{ports[0]}", "--admin", f"127.0.0.1:{ports[1]}")
+def free_options() -> tuple[str, ...]:
+    """Return options with addresses of their own, for gateways that follow each other on them."""
+    return ("--listen", free_address(), "--admin", free_address())
 
 
 class GatewayUp:

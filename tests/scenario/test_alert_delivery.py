@@ -26,6 +26,7 @@ from controlplane.store.alert_log import SqlAlertLog
 from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStatus, OutboxStore
 from tests.fakes.slack import TOKEN, FakeSlack, running
+from tests.patience import HANG_S
 from tests.routes import root, stages
 
 (GROUP,) = parse_rules(
@@ -132,7 +133,7 @@ class World:
         while self.gpu.at < self.end_s:
             self.starts += 1
             notifier = SlackNotifier(
-                "ops", "#ops", lambda: TOKEN, base_url=self.slack.url, timeout_s=2.0, monotonic=self.gpu.now
+                "ops", "#ops", lambda: TOKEN, base_url=self.slack.url, timeout_s=HANG_S, monotonic=self.gpu.now
             )
             try:
                 await self._process(wrap, notifier)

@@ -73,7 +73,8 @@ async def test_prometheus_sends_and_its_alerts_are_like_own_ones(
         (tmp_path / "far").mkdir()
         (tmp_path / "far/rules-1.yml").write_text(RULES)
         config = PROMETHEUS.replace("SECRET", token).replace("PORT", str(port)).replace("FOLDER", f"{tmp_path}/far")
-        with prometheus(tmp_path / "far", config, "--rules.alert.resend-delay=1s", "--web.enable-lifecycle") as url:
+        # An alert is over when it has not come again for four times the delay.
+        with prometheus(tmp_path / "far", config, "--rules.alert.resend-delay=10s", "--web.enable-lifecycle") as url:
             (alert,) = await until(port, "/api/v2/alerts", bool)
             assert alert["labels"] == {"alertname": "Hot", "severity": "critical", "cluster": "far"}
             assert alert["annotations"] == {"summary": "it is hot"}

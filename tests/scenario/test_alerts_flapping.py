@@ -29,6 +29,7 @@ from controlplane.store.database import Database
 from controlplane.store.outbox import OutboxStore
 from tests.fakes.receiver import Receiver, receiving
 from tests.fakes.slack import TOKEN, FakeSlack, running
+from tests.patience import HANG_S
 from tests.routes import root, stages
 
 (GROUP,) = parse_rules(
@@ -67,7 +68,7 @@ class World:
         """Run processes, a new one each minute."""
         while self.at < end:
             notifiers = (
-                SlackNotifier("slack", "#ops", lambda: TOKEN, base_url=self.slack.url, timeout_s=2.0),
+                SlackNotifier("slack", "#ops", lambda: TOKEN, base_url=self.slack.url, timeout_s=HANG_S),
                 WebhookNotifier("hook", lambda: f"{self.hook.url}/hook", HttpPoster("hook")),
             )
             try:

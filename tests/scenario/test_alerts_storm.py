@@ -24,7 +24,7 @@ from tests.scenario.up import ROOT, TOKEN, ask, up
 FLEET = """\
 fleet: {{name: test}}
 evaluation_interval: 1s
-scrape: {{interval: 1s}}
+scrape: {{interval: 5s, timeout: 5s}}
 rules: [rules.yml]
 notifiers: [{{name: ops, type: slack, channel: "#ops", token_file: bot, base_url: "{url}", chart: false}}]
 route: {{receiver: ops, group_by: [model, alertname], group_wait: 1s, group_interval: 1s}}
@@ -41,7 +41,7 @@ groups:
         annotations: {summary: "{{ $labels.model }} on {{ $labels.node }} is down"}
 """
 """The alerts of a node begin in one evaluation and end in one: how many messages they are does not depend on the time
-between two scrapes."""
+between two scrapes. A busy machine must not scrape a node that is well too late, so the deadline is long."""
 STORM = "ops//storm{node='n1'}"
 
 

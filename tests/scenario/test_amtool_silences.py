@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.patience import PROCESS_S, until
+from tests.patience import HANG_S, PROCESS_S, until
 from tests.scenario.test_amtool import amtool
 from tests.scenario.up import TOKEN, up
 
@@ -56,7 +56,9 @@ class Plane:
 
     async def get(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=headers) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=HANG_S
+        ) as client:
             answer = await client.get(path)
             assert answer.status_code == 200, answer.text
             return answer.json()

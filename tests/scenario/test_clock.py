@@ -19,12 +19,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.fakes.faked_clock import environment
 from tests.patience import HANG_S, PROCESS_S
 
 pytestmark = [pytest.mark.needs("faketime"), pytest.mark.timeout(600)]
 
 TOKEN = "cp_0123456789ab_" + "a" * 64
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 FLEET = """
 fleet: {{name: clock}}
 evaluation_interval: 1s
@@ -72,18 +72,12 @@ class Machine:
         draft.replace(self.rc)
 
     async def start(self) -> None:
-        environment = os.environ | {
-            "LD_PRELOAD": str(LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(self.rc),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "CP_BOOTSTRAP_TOKEN": TOKEN,
-        }
+        variables = os.environ | environment(self.rc) | {"CP_BOOTSTRAP_TOKEN": TOKEN}
         command = ["-m", "controlplane", "up", "-c", "fleet.yaml", "--data-dir", "data", "--listen", "127.0.0.1:0"]
         with self.log.open("ab") as log:
             self.started = log.tell()
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, cwd=self.folder, env=environment, stdout=log, stderr=log
+                sys.executable, *command, cwd=self.folder, env=variables, stdout=log, stderr=log
             )
         await self.until(self.address)
         await self.until(self.ready)
@@ -129,7 +123,8 @@ class Machine:
     async def until(self, holds: Callable[[], Awaitable[object]]) -> None:
         """Wait for a condition. After a hang the assertion shows the process's log."""
         try:
-            async with asyncio.timeout(PROCESS_S):
+            # A step waits for the rules under way, and each rule that hangs is ended after half a minute.
+            async with asyncio.timeout(2 * PROCESS_S):
                 while not await holds():
                     assert self.process is None or self.process.returncode is None, self.said()
                     await asyncio.sleep(0.1)

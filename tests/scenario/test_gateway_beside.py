@@ -5,21 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from pathlib import Path
 
 from controlplane.gateway.process.folder import holder
 from tests.fakes.chat_engine import chat_engine
 from tests.patience import PROCESS_S, until
+from tests.ports import free_port
 from tests.scenario.gateway_up import chat, fleet_of, get
 from tests.scenario.up import up
-
-
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        for each in (one, two):
-            each.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
 
 
 async def serves(port: int) -> None:
@@ -42,7 +35,7 @@ async def follows(admin: int, control_plane: int) -> None:
 
 
 async def test_the_gateway_beside_survives_and_is_found_again(tmp_path: Path) -> None:
-    port, admin = free_ports()
+    port, admin = free_port(), free_port()
     folder = tmp_path / "data" / "gateway"
     async with chat_engine() as engine:
         fleet = fleet_of(engine.url, f', beside: true, listen: "127.0.0.1:{port}", admin: "127.0.0.1:{admin}"')

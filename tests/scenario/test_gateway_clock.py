@@ -12,13 +12,13 @@ import pytest
 from controlplane.gateway.desired.codec import sealed
 from controlplane.gateway.desired.document import LimitSpec
 from tests.fakes.chat_engine import chat_engine
+from tests.fakes.faked_clock import environment
 from tests.fakes.gateway_control_plane import GatewayControlPlane, desired_of, gateway_control_plane
 from tests.patience import PROCESS_S
 from tests.scenario.gateway_up import chat, gateway_up
 
 pytestmark = pytest.mark.needs("faketime")
 
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 DAY_S = 86_400
 BUDGET = "model/chat/daily_tokens"
 TOKENS = 5
@@ -39,14 +39,6 @@ class Clock:
         draft.write_text(f"{self._noon + by_s:+d}\n")
         draft.replace(self.path)
 
-    def environment(self) -> dict[str, str]:
-        return {
-            "LD_PRELOAD": str(LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(self.path),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-
 
 async def spent(plane: GatewayControlPlane, tokens: float) -> None:
     """Wait until the gateway reports that so much of the day's budget is spent."""
@@ -65,7 +57,7 @@ async def test_a_clock_that_is_set_back_stops_nothing_and_frees_no_budget(tmp_pa
             "fleet: {name: test}\n"
             f'gateway: {{name: gw, workers: 2, control_plane: {{url: "http://127.0.0.1:{port}"}}}}\n'
         )
-        async with gateway_up(tmp_path, fleet, env=clock.environment()) as gateway:
+        async with gateway_up(tmp_path, fleet, env=environment(clock.path)) as gateway:
             await plane.report_with(state.revision)
             assert [await chat(gateway.port) for _ in range(4)] == ["one"] * 4
             await spent(plane, 4 * TOKENS)

@@ -149,7 +149,7 @@ async def test_a_bad_state_keeps_the_running_one_and_an_older_one_is_applied(tmp
 async def test_a_successor_reports_in_the_gateways_name_when_the_one_before_has_let_go(tmp_path: Path) -> None:
     async with asyncio.timeout(PROCESS_S), chat_engine() as engine, gateway_control_plane() as (plane, port):
         plane.give(state := desired_of(1, v1=(1000, engine.url)))
-        options = await free_options()
+        options = free_options()
         async with gateway_up(tmp_path, fleet_at(port), *options) as old:
             await plane.report_with(state.revision)
             async with gateway_up(tmp_path, None, *options) as new:

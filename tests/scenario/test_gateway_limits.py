@@ -23,10 +23,10 @@ from controlplane.gateway.request import Caller
 from controlplane.gateway.seams import Area
 from tests.fakes.limits import document, new_area, used
 from tests.fakes.lock_holder import state
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).parents[2]
 CALLER = Caller("ab12", "acme")
-HANG_S = 60
 
 
 class Fleet:
@@ -58,6 +58,18 @@ class Fleet:
         process.stdin.flush()
         self.processes.append(process)
         return process
+
+    def together(self, count: int, mode: str = "hammer", **more: Any) -> list[dict[str, Any]]:
+        """Run workers that begin at one moment, and return what each counted."""
+        processes = [self.start(column, mode, together="yes", **more) for column in range(count)]
+        for process in processes:
+            assert process.stdout is not None
+            assert os.read(process.stdout.fileno(), 1) == b"r"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        return [result(process) for process in processes]
 
     def local(self, column: int) -> SharedLimits:
         """Return a worker in this process."""
@@ -114,7 +126,7 @@ def test_four_workers_together_never_send_more_than_the_limit(fleets: list[Fleet
     """600 a minute: 600 at once, and 10 a second afterwards, to the request."""
     fleet = Fleet(key={"requests_per_minute": 600}, tenant={"requests_per_minute": 600})
     fleets.append(fleet)
-    found = [result(process) for process in [fleet.start(column) for column in range(4)]]
+    found = fleet.together(4)
     admitted = sum(one["admitted"] for one in found)
     seconds = max(one["end"] for one in found) - min(one["start"] for one in found)
     assert 600 <= admitted <= 600 + 10 * seconds
@@ -124,7 +136,7 @@ def test_four_workers_together_never_send_more_than_the_limit(fleets: list[Fleet
 def test_four_workers_spend_a_budget_to_the_token(fleets: list[Fleet]) -> None:
     fleet = Fleet(key={"daily_tokens": 40_000}, tenant={"daily_tokens": 60_000}, model={"monthly_tokens": 50_000})
     fleets.append(fleet)
-    found = [result(process) for process in [fleet.start(column, seconds=2.5) for column in range(4)]]
+    found = fleet.together(4, seconds=2.5)
     assert sum(one["admitted"] for one in found) == 4000
     assert (
         fleet.spent() == fleet.spent("tenant/acme/daily_tokens") == fleet.spent("model/chat/monthly_tokens") == 40_000
@@ -136,8 +148,7 @@ def test_places_are_never_taken_twice(fleets: list[Fleet], tmp_path: Path) -> No
     fleets.append(fleet)
     for number in range(2):
         (tmp_path / str(number)).touch()
-    workers = [fleet.start(column, "places", places=str(tmp_path)) for column in range(4)]
-    found = [result(process) for process in workers]
+    found = fleet.together(4, "places", places=str(tmp_path))
     assert [one["violations"] for one in found] == [0] * 4
     assert all(one["admitted"] and one["refused"] for one in found)
     assert fleet.admits(fleet.local(9), 5) == 2
@@ -207,8 +218,10 @@ def test_a_worker_that_is_stopped_between_its_writes_costs_one_limit_once(fleets
     stopped.send_signal(signal.SIGCONT)
     assert result(stopped)["admitted"] == 1
     later = result(fleet.start(1))
-    assert later["admitted"] <= 3  # the key's limit, which was written before the stop, still holds
-    assert fleet.admits(fleet.local(9), 40) <= 1
+    # The key's limit, which was written before the stop, still holds. It grows by one in 2 s.
+    assert later["admitted"] <= 1 + (later["end"] - max(one["end"] for one in found)) / 2
+    at_once = fleet.admits(fleet.local(9), 40)
+    assert at_once <= 1 + (time.monotonic() - later["end"]) / 2
 
 
 def test_a_stopped_worker_s_place_stays_taken_until_it_is_gone(fleets: list[Fleet]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from tests.fakes.collector import Collector
-from tests.patience import until
+from tests.patience import HANG_S, until
 from tests.scenario.gateway_up import fleet_of, gateway_up
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -46,7 +46,7 @@ class Engine:
 
 async def ask(port: int, traceparent: str = "") -> None:
     fields = {"traceparent": traceparent, "tracestate": "vendor=1"} if traceparent else {}
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=HANG_S) as client:
         body = {"model": "chat", "messages": [{"role": "user", "content": "secret words"}]}
         answer = await client.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, headers=fields)
         assert answer.status_code == 200

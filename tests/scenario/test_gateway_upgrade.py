@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from tests.fakes.chat_engine import chat_engine
+from tests.patience import PROCESS_S
 from tests.scenario.gateway_up import Stream, chat, fleet_of, free_options, gateway_up, get
 
 
@@ -38,15 +39,15 @@ class Load:
         return self.answers
 
 
-async def first(folder: Path, url: str, more: str = "") -> tuple[str, ...]:
-    """Write a fleet.yaml and return options with addresses that are free now."""
+def first(folder: Path, url: str, more: str = "") -> tuple[str, ...]:
+    """Write a fleet.yaml and return options with addresses of their own."""
     (folder / "fleet.yaml").write_text(fleet_of(url, more))
-    return await free_options()
+    return free_options()
 
 
 async def test_an_upgrade_under_load_loses_no_connection(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             streams = [await Stream.open(old.port) for _ in range(6)]
             load = Load(old.port, 4)
@@ -77,27 +78,33 @@ async def test_an_upgrade_under_load_loses_no_connection(tmp_path: Path) -> None
             assert set(answers) == {"hello"}
 
 
+async def succeeded(admin: int) -> float:
+    """Return the number of v1's requests that have succeeded, as the metrics tell it."""
+    text = (await get(admin, "/metrics"))[1].decode()
+    (line,) = [
+        each for each in text.splitlines() if "llm_requests_total" in each and "success" in each and "v1" in each
+    ]
+    return float(line.rpartition(" ")[2])
+
+
 async def test_counters_and_limits_go_on_in_the_new_gateway(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             for _ in range(5):
                 assert await chat(old.port) == "hello"
             async with gateway_up(tmp_path, None, *options) as new:
                 assert await old.ended() == 0
                 assert await chat(new.port) == "hello"
-                text = (await get(new.admin, "/metrics"))[1].decode()
-                (line,) = [
-                    line
-                    for line in text.splitlines()
-                    if "llm_requests_total" in line and "success" in line and "v1" in line
-                ]
-                assert line.endswith(" 6.0")
+                async with asyncio.timeout(PROCESS_S):
+                    while await succeeded(new.admin) < 6.0:  # noqa: ASYNC110 - another process
+                        await asyncio.sleep(0.05)
+                assert await succeeded(new.admin) == 6.0
 
 
 async def test_an_upgrade_waits_for_the_end_of_the_one_before(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             stream = await Stream.open(old.port)
             async with gateway_up(tmp_path, None, *options) as new:
@@ -115,10 +122,10 @@ async def test_an_upgrade_waits_for_the_end_of_the_one_before(tmp_path: Path) ->
 
 async def test_a_new_address_takes_effect_by_an_upgrade(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             stream = await Stream.open(old.port)
-            elsewhere = await first(tmp_path, engine.url)
+            elsewhere = first(tmp_path, engine.url)
             async with gateway_up(tmp_path, None, *elsewhere) as new:
                 assert new.port != old.port
                 assert await chat(new.port) == "hello"
@@ -129,7 +136,7 @@ async def test_a_new_address_takes_effect_by_an_upgrade(tmp_path: Path) -> None:
 
 async def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             bad = fleet_of(engine.url, ", tls: {cert_file: no.crt, key_file: no.key}")
             (tmp_path / "fleet.yaml").write_text(bad)
@@ -148,7 +155,7 @@ async def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> 
 
 async def test_sigusr2_starts_the_successor(tmp_path: Path) -> None:
     async with chat_engine() as engine:
-        options = await first(tmp_path, engine.url)
+        options = first(tmp_path, engine.url)
         async with gateway_up(tmp_path, None, *options) as old:
             workers = await old.workers()
             os.kill(old.pid, signal.SIGUSR2)

@@ -16,8 +16,9 @@ from typing import Any
 
 import httpx
 
-from tests.contract.real_servers import ROOT, TOKEN, free_address
+from tests.contract.real_servers import ROOT, TOKEN
 from tests.patience import PROCESS_S
+from tests.ports import free_address
 
 FLEET = """
 fleet: {{name: test}}

@@ -27,9 +27,9 @@ models:
     stable: v1
     traffic: {{driver: haproxy, model: llama, instances: [{{socket: {socket}, config: {config}}}]}}
     versions: {{v1: {{backends: [{{url: "{v1}", engine: vllm}}]}}, v2: {{backends: [{{url: "{v2}", engine: vllm}}]}}}}
-    verify: {{for: 2s, requests: 3, prompt: hi}}
+    verify: {{for: 5s, requests: 3, prompt: hi}}
     rollout:
-      rollback_window: 2s
+      rollback_window: 5s
       hooks:
         - {{name: backup, at: switch, url: "{hook}"}}
         - {{name: filled, at: full, url: "{hook}"}}

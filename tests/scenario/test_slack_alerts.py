@@ -70,6 +70,7 @@ async def test_an_alert_is_taken_given_back_snoozed_and_silenced(tmp_path: Path)
 
         await app.click("U1ANA", root, "alert.acknowledge")
         await until(lambda: buttons_of(slack.roots()[0]) == TAKEN)
+        await app.until(lambda: len(app.answers) == 2)
         root = slack.roots()[0]
         assert title_of(root) == "FIRING: Hot"
         assert "n1 is hot (acknowledged by ana)" in text_of(root)
@@ -83,7 +84,7 @@ async def test_an_alert_is_taken_given_back_snoozed_and_silenced(tmp_path: Path)
         await app.click("U1ANA", root, "alert.unacknowledge")
         await until(lambda: buttons_of(slack.roots()[0]) == FRESH)
         root = slack.roots()[0]
-        assert len(slack.thread(root["ts"])) == 1, "it is told again"
+        await until(lambda: len(slack.thread(root["ts"])) == 1)  # it is told again, after the edit
         await app.click("U1ANA", root, "alert.snooze")
         await until(lambda: "n1 is hot (snoozed by ana)" in text_of(slack.roots()[0]))
 

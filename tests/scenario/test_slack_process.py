@@ -35,6 +35,7 @@ async def test_clicks_reach_the_process_by_both_ways_and_a_replay_by_neither(tmp
         await app.until(lambda: len(app.sockets) == 1)
         payload = app.payload("U1ANA", MESSAGE, "rollout.back")
         assert await app.deliver(payload) == Clicked(acknowledged=True)
+        await app.until(lambda: len(app.answers) == 1)
         assert await app.deliver(payload) == Clicked(acknowledged=True), "a repeated envelope is acknowledged"
         assert await app.deliver(payload, way="http") == Clicked(acknowledged=True, status=200)
         assert await app.deliver(payload, way="http") == Clicked(acknowledged=False, status=401)

@@ -132,7 +132,6 @@ class WatchedObject:
         found = await self._cluster.listed(self.resource, named)
         items = listed_at(found, "items")
         self._awaited -= before  # a list without a resourceVersion is as new as every call before it
-        self._fault = ""
         self._state = items[0] if items else None
         self._said_at = self._monotonic()
         self._listed.set()
@@ -140,6 +139,7 @@ class WatchedObject:
         query["allowWatchBookmarks"] = "true"
         async with self._cluster.watch(self.resource, query, SILENCE_S) as lines:
             self._opened_at = self._monotonic()
+            self._fault = ""  # not before: an account that may list and not watch would look well at each attempt
             self._tried.set()
             await self._events(lines)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from tests.contract.real_servers import free_address
 from tests.patience import HANG_S, PROCESS_S
+from tests.ports import free_address
 
 PROGRAM = Path(sys.prefix) / "bin" / "envoy"
 _TYPE = "type.googleapis.com/envoy.extensions.filters"

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.contract.real_servers import free_address
 from tests.patience import PROCESS_S
+from tests.ports import free_address
 
 
 class RealHaproxy:

@@ -13,8 +13,8 @@ from typing import Any
 
 from controlplane.errors import Unavailable
 from controlplane.traffic.nginx.workers import workers
-from tests.contract.real_servers import free_address
 from tests.patience import PROCESS_S
+from tests.ports import free_address
 
 WORKERS = 2
 

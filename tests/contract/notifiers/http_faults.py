@@ -10,6 +10,7 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import Notifier
 from tests.contract.notifiers.messages import FIRING
 from tests.fakes.receiver import Receiver
+from tests.patience import HANG_S
 
 
 class Fault(NamedTuple):
@@ -39,6 +40,14 @@ FAULTS = (
     Fault("redirect", "answered 307, a redirect, which is not followed; set the final address", permanent=True),
 )
 """Faults by the status or by the connection."""
+
+
+def patience(fault: str) -> float:
+    """Return the deadline of a notifier, in seconds: short only where the receiver hangs.
+
+    Every other answer comes, and a busy machine must not take it for one that does not.
+    """
+    return 1.0 if fault == "hang" else HANG_S
 
 
 async def fails(receiver: Receiver, notifier: Notifier, fault: Fault) -> None:

@@ -16,11 +16,11 @@ from alerts.errors import DeliveryFailed
 from alerts.interfaces import AlertState
 from alerts.notify.alertmanager import AlertmanagerNotifier
 from alerts.notify.http import HttpPoster
-from tests.contract.notifiers.http_faults import FAULTS, Fault, fails
+from tests.contract.notifiers.http_faults import FAULTS, Fault, fails, patience
 from tests.contract.notifiers.messages import EDIT, FIRING, HUGE, NOTICE, RESOLVED, alert
 from tests.contract.real_servers import alertmanager
 from tests.fakes.receiver import Receiver, receiving
-from tests.patience import until
+from tests.patience import HANG_S, until
 
 # resolve_timeout is Alertmanager's own guess at the end of an alert without one. It must have no effect here.
 CONFIG = """
@@ -31,7 +31,7 @@ receivers: [{name: ops, webhook_configs: [{url: "URL/hook"}]}]
 
 
 @asynccontextmanager
-async def notifying(*urls: str, timeout_s: float = 8.0, **options: Any) -> AsyncIterator[AlertmanagerNotifier]:
+async def notifying(*urls: str, timeout_s: float = HANG_S, **options: Any) -> AsyncIterator[AlertmanagerNotifier]:
     own = AlertmanagerNotifier("am", urls, HttpPoster("am", timeout_s=timeout_s), **options)
     try:
         yield own
@@ -40,7 +40,7 @@ async def notifying(*urls: str, timeout_s: float = 8.0, **options: Any) -> Async
 
 
 async def alerts_of(url: str) -> list[dict[str, Any]]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=HANG_S) as client:
         answer = await client.get(f"{url}/api/v2/alerts")
         found: list[dict[str, Any]] = answer.raise_for_status().json()
         return found
@@ -159,5 +159,5 @@ async def test_an_edit_and_an_empty_refresh_send_nothing() -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.fault)
 async def test_faults_are_told_alike(fault: Fault) -> None:
     am: Receiver
-    async with receiving() as am, notifying(am.url, timeout_s=1.0) as notifier:
+    async with receiving() as am, notifying(am.url, timeout_s=patience(fault.fault)) as notifier:
         await fails(am, notifier, fault)

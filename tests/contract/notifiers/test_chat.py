@@ -20,11 +20,12 @@ from alerts.notify.chat.slack_webhook import SlackWebhook
 from alerts.notify.chat.wecom import WeCom
 from alerts.notify.http import HttpPoster
 from alerts.notify.words import CHINESE
-from tests.contract.notifiers.http_faults import FAULTS, Fault, fails
+from tests.contract.notifiers.http_faults import FAULTS, Fault, fails, patience
 from tests.contract.notifiers.messages import ATTACK, EDIT, FIRING, HUGE, NOTICE, RESOLVED
 from tests.fakes import receivers
 from tests.fakes.receiver import Receiver, Reply, receiving
 from tests.fakes.receivers import KEY, SECRET
+from tests.patience import HANG_S
 
 
 @dataclass
@@ -62,12 +63,15 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @asynccontextmanager
-async def chatting(kind: Kind, **options: Any) -> AsyncIterator[tuple[Receiver, ChatBot, Clock]]:
+async def chatting(
+    kind: Kind, timeout_s: float = HANG_S, **options: Any
+) -> AsyncIterator[tuple[Receiver, ChatBot, Clock]]:
     clock = Clock()
     async with receiving(kind.reply) as receiver:
         options |= {"secret": lambda: SECRET} if kind.has_secret else {}
         url = receiver.url + kind.path
-        bot = ChatBot("ops", kind.dialect, lambda: url, HttpPoster("ops", timeout_s=1.0), monotonic=clock, **options)
+        http = HttpPoster("ops", timeout_s=timeout_s)
+        bot = ChatBot("ops", kind.dialect, lambda: url, http, monotonic=clock, **options)
         try:
             yield receiver, bot, clock
         finally:
@@ -172,7 +176,7 @@ def _is_literal(content: Any, text: str) -> bool:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.fault)
 async def test_faults_are_told_alike(kind: Kind, fault: Fault) -> None:
-    async with chatting(kind) as (receiver, bot, clock):
+    async with chatting(kind, patience(fault.fault)) as (receiver, bot, clock):
 
         class Apart:
             """Sends each message long after the one before."""

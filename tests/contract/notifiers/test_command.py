@@ -103,8 +103,8 @@ async def test_output_is_kept_to_its_last_bytes() -> None:
 
 async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     script = f"sleep 1000 & echo $! > {tmp_path}/child; echo begun; trap '' TERM; wait"
-    own = notifier(tmp_path, script, timeout_s=1.0)
-    with pytest.raises(DeliveryFailed, match="did not end within 1 s, and was killed: begun") as failed:
+    own = notifier(tmp_path, script, timeout_s=5.0)  # long enough for its first words
+    with pytest.raises(DeliveryFailed, match="did not end within 5 s, and was killed: begun") as failed:
         await own.send(FIRING, None)
     assert not failed.value.permanent
     await until(lambda: _is_gone(int((tmp_path / "child").read_text())))

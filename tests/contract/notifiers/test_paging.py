@@ -17,19 +17,21 @@ from alerts.notify.paging.identity import incident_key
 from alerts.notify.paging.opsgenie import OpsgenieNotifier
 from alerts.notify.paging.pagerduty import PagerDutyNotifier
 from alerts.texts.templates import OwnText, OwnTexts, TemplateSet
-from tests.contract.notifiers.http_faults import FAULTS, Fault, fails
+from tests.contract.notifiers.http_faults import FAULTS, Fault, fails, patience
 from tests.contract.notifiers.messages import ATTACK, EDIT, FIRING, HUGE, NOTICE, RESOLVED, STORM, alert
 from tests.fakes import receivers
 from tests.fakes.receiver import Receiver, receiving
 from tests.fakes.receivers import KEY
+from tests.patience import HANG_S
 
 INCIDENT = incident_key(FIRING)
 
 
 @asynccontextmanager
-async def pagerduty(key: str = KEY) -> AsyncIterator[tuple[Receiver, Notifier]]:
+async def pagerduty(key: str = KEY, timeout_s: float = HANG_S) -> AsyncIterator[tuple[Receiver, Notifier]]:
     async with receiving(receivers.pagerduty) as receiver:
-        own = PagerDutyNotifier("ops", lambda: key, HttpPoster("ops", timeout_s=1.0), url=f"{receiver.url}/")
+        http = HttpPoster("ops", timeout_s=timeout_s)
+        own = PagerDutyNotifier("ops", lambda: key, http, url=f"{receiver.url}/")
         try:
             yield receiver, own
         finally:
@@ -37,9 +39,11 @@ async def pagerduty(key: str = KEY) -> AsyncIterator[tuple[Receiver, Notifier]]:
 
 
 @asynccontextmanager
-async def opsgenie(key: str = KEY, **options: Any) -> AsyncIterator[tuple[Receiver, Notifier]]:
+async def opsgenie(
+    key: str = KEY, timeout_s: float = HANG_S, **options: Any
+) -> AsyncIterator[tuple[Receiver, Notifier]]:
     async with receiving(receivers.opsgenie) as receiver:
-        http = HttpPoster("ops", timeout_s=1.0)
+        http = HttpPoster("ops", timeout_s=timeout_s)
         own = OpsgenieNotifier("ops", lambda: key, http, url=receiver.url, **options)
         try:
             yield receiver, own
@@ -216,5 +220,5 @@ async def test_a_wrong_key_is_final_and_not_shown() -> None:
 @pytest.mark.parametrize("service", [pagerduty, opsgenie])
 @pytest.mark.parametrize("fault", [f for f in FAULTS if not f.fault.startswith("401")], ids=lambda f: f.fault)
 async def test_faults_are_told_alike(service: Any, fault: Fault) -> None:
-    async with service() as (receiver, notifier):
+    async with service(timeout_s=patience(fault.fault)) as (receiver, notifier):
         await fails(receiver, notifier, fault)

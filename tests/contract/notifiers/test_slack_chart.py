@@ -57,7 +57,7 @@ class Post:
             "#ops",
             lambda: TOKEN,
             base_url=self.slack.url,
-            timeout_s=1.0,
+            timeout_s=HANG_S,
             monotonic=lambda: self.at,
             sleep=self.sleep,
             chart=self.chart,
@@ -148,9 +148,10 @@ async def test_without_the_scope_messages_go_without_charts_and_say_so_once(post
 async def test_a_fault_of_the_upload_never_prevents_the_message(
     post: Post, fault: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slack_chart, "CHART_S", 0.5)
+    monkeypatch.setattr(slack_chart, "CHART_S", 0.5 if fault == "hang" else HANG_S)
     post.slack.misbehave(fault, method)
     assert (await post.note()).startswith("sent without a chart: ")
+    monkeypatch.setattr(slack_chart, "CHART_S", HANG_S)
     assert "image" not in post.kinds()[0]
     post.methods()
     await post.note(replace(messages.FIRING, generation=8))

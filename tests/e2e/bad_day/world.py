@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import resource
-import socket
 import sys
 import time
 from pathlib import Path
@@ -37,6 +36,7 @@ from tests.e2e.bad_day.switches import Switches
 from tests.e2e.bad_day.triton import triton
 from tests.fakes.triton import FakeTriton
 from tests.patience import HANG_S, PROCESS_S
+from tests.ports import free_address
 
 
 class World:
@@ -45,7 +45,7 @@ class World:
     def __init__(self, folder: Path, size: Size | None = None, listen: str = "") -> None:
         """`folder` must exist and be empty. `listen`: HOST:PORT; "" for a free port."""
         self.folder, self.size = folder, size or Size()
-        self.listen = listen or f"127.0.0.1:{_free_port()}"
+        self.listen = listen or free_address()
         self.url = f"http://{self.listen}"
         self.tritons: dict[str, list[FakeTriton]] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -154,9 +154,3 @@ def _rows(db: Database, loaded: LoadedFleet, now: float) -> None:
     rows.backups(db, now)
     rows.acts(db, now)
     rows.left_gateway(db)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -264,7 +264,7 @@ async def test_a_deadline_keeps_what_was_read_and_the_next_scrape_goes_on(world:
     world.provider.days = {COMPLETIONS: {"2026-11-28": [usage("gpt-x", 10, 5, 1)]}}
     world.provider.failures = {EMBEDDINGS: hanging}
     with pytest.raises(ScrapeTimeout):
-        await world.read(timeout_s=0.5)
+        await world.read(timeout_s=3.0)  # long enough for the first of them
     world.provider.failures = {}
     found = await world.read()
 

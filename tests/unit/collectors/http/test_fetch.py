@@ -257,9 +257,12 @@ async def test_a_timeout_says_how_far_it_came(sent: bytes, stage: str) -> None:
         await asyncio.Event().wait()
 
     async with serving(handle) as url:
-        caught = await failure(url, timeout_s=0.3)
+        for timeout_s in (0.3, 3.0, 30.0):  # the shortest that lets this machine come so far
+            caught = await failure(url, timeout_s=timeout_s)
+            if stage in str(caught):
+                break
     assert isinstance(caught, ScrapeTimeout)
-    assert str(caught) == f"timed out after 0.3s ({stage})"
+    assert str(caught) == f"timed out after {timeout_s:g}s ({stage})"
 
 
 async def test_a_listener_that_never_accepts_is_a_timeout_while_connecting() -> None:

@@ -189,7 +189,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_given_up(monkeypatch
 
 
 async def test_a_client_that_reads_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "WRITE_S", 0.5)
+    monkeypatch.setattr(http_connection, "WRITE_S", 2.0)  # all of it takes longer
     app = Turnstile()
     app.body = b" " * 24 * 2**20
     async with serving(app) as (_, address), client(address) as (reader, writer):
@@ -199,5 +199,5 @@ async def test_a_client_that_reads_slowly_gets_all_of_it(monkeypatch: pytest.Mon
         async with asyncio.timeout(HANG_S):
             while left:
                 left -= len(await reader.read(2**18))
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.03)
     assert left == 0

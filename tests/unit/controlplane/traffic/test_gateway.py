@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from controlplane.traffic.gateway.driver import GATEWAY, GatewayDriver
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.openai_server import OpenAiServer
 from tests.fakes.triton import FakeTriton
+from tests.patience import HANG_S
 
 GONE = "http://127.0.0.1:1"
 READY, LOADING, UNAVAILABLE, UNKNOWN = (
@@ -23,7 +25,7 @@ READY, LOADING, UNAVAILABLE, UNKNOWN = (
     VersionState.UNAVAILABLE,
     VersionState.UNKNOWN,
 )
-ASK = Question("chat/completions", {"stream": True}, timeout_s=1.0)
+ASK = Question("chat/completions", {"stream": True}, timeout_s=HANG_S)
 
 
 class Rig:
@@ -43,7 +45,7 @@ class Rig:
                 "versions": {v: {"backends": [{"url": u, "engine": "vllm"} for u in us]} for v, us in urls.items()},
             }
         )
-        return GatewayDriver(section, open_session(), self.gateways, timeout_s=1.0)
+        return GatewayDriver(section, open_session(), self.gateways, timeout_s=HANG_S)
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ async def test_every_engine_of_a_candidate_is_asked_and_the_worst_answer_counts(
     rig.c.fault = "CUDA error"
     assert (await driver.ask(GATEWAY, "v2", ASK)).fault == f"{rig.c.url} answered with an error: CUDA error"
     rig.c.hangs = True
-    assert "within 1 s" in (await driver.ask(GATEWAY, "v2", ASK)).fault
+    assert "within 1 s" in (await driver.ask(GATEWAY, "v2", replace(ASK, timeout_s=1.0))).fault
     await driver.close()
     driver = rig.driver(v2=[rig.b.url, GONE])
     with pytest.raises(NotSent):
@@ -154,7 +156,7 @@ def shared(*tritons: FakeTriton, gateways: FakeGateways) -> GatewayDriver:
             "versions": {"v1": {}, "v2": {}},
         }
     )
-    return GatewayDriver(section, open_session(), gateways, timeout_s=1.0)
+    return GatewayDriver(section, open_session(), gateways, timeout_s=HANG_S)
 
 
 async def test_weights_move_away_from_a_triton_that_does_not_answer(rig: Rig) -> None:

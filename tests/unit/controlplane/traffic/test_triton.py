@@ -19,6 +19,7 @@ from controlplane.traffic.triton import grpc_loader
 from controlplane.traffic.triton.driver import TritonDriver
 from tests.fakes.gateways import FakeGateways
 from tests.fakes.triton import CONFIG, FakeTriton
+from tests.patience import HANG_S
 
 READY, UNAVAILABLE = VersionState.READY, VersionState.UNAVAILABLE
 
@@ -42,7 +43,7 @@ def section(*backends: dict[str, Any], **traffic: Any) -> ModelSection:
 
 @pytest.fixture
 async def driver(triton: FakeTriton) -> AsyncIterator[TritonDriver]:
-    made = TritonDriver(section({"url": triton.url}), open_session(), timeout_s=0.5)
+    made = TritonDriver(section({"url": triton.url}), open_session(), timeout_s=HANG_S)
     yield made
     await made.close()
 
@@ -88,7 +89,7 @@ async def test_a_server_behind_a_key_is_asked_with_it_and_a_rotated_one_is_picke
 ) -> None:
     key = tmp_path / "key"
     backend = {"url": triton.url, "authorization": {"credentials_file": str(key)}}
-    driver = TritonDriver(section(backend), open_session(), timeout_s=0.5)
+    driver = TritonDriver(section(backend), open_session(), timeout_s=HANG_S)
     try:
         triton.key = "one"
         (absent,) = (await driver.observe()).backends

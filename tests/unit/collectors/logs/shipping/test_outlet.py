@@ -26,7 +26,7 @@ from tests.patience import HANG_S
 from tests.unit.collectors.logs.shipping.lines import line, write
 
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 50.00 MiB. key sk-0123456789abcdef"
-FAST: dict[str, Any] = {"batch_wait_s": 0.0, "min_backoff_s": 0.01, "max_backoff_s": 0.01, "timeout_s": 1.0}
+FAST: dict[str, Any] = {"batch_wait_s": 0.0, "min_backoff_s": 0.01, "max_backoff_s": 0.01, "timeout_s": HANG_S}
 
 
 def tally(outlet: Outlet) -> Tally:
@@ -123,7 +123,8 @@ async def test_otlp_gets_a_resource_for_each_log() -> None:
 )
 async def test_a_destination_that_misbehaves_gets_the_line_again(fault: Any) -> None:
     async with HookServer([fault, status("204 No Content")]) as server:
-        await shipped(Destination("loki", "loki", server.url, **FAST), server, OOM)
+        timeout_s = 3.0 if fault is hangs else HANG_S
+        await shipped(Destination("loki", "loki", server.url, **{**FAST, "timeout_s": timeout_s}), server, OOM)
     assert len(server.requests) == 2
     assert body(server.requests[0]) == body(server.requests[1])
 

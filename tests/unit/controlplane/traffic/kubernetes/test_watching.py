@@ -41,6 +41,7 @@ class Server:
         self.ends: Callable[[], Json | Exception | None] | None = None
         """When set, each watch gets its result in place of `events`: an event, an error, or None for its end."""
         self.before_answer: Callable[[], object] = lambda: None
+        self.before_watch: Callable[[], object] = lambda: None
         self.in_pause: Callable[[], object] = lambda: None
         self.before_get: asyncio.Event | None = None
 
@@ -66,6 +67,7 @@ class Server:
     async def watch(
         self, resource: Resource, query: Mapping[str, str], silence_s: float
     ) -> AsyncIterator[AsyncIterator[Json]]:
+        self.before_watch()
         self._call("watch")
         assert query["resourceVersion"] == "5"
         yield self._lines()
@@ -362,6 +364,19 @@ async def test_watch_that_works_again_is_no_fault() -> None:
         assert (faults, watched.fault) == ([str(FORBIDDEN)], "")
         assert await watched.read() == state(5)
         assert server.calls["get"] == 0
+
+
+async def test_next_attempt_hides_no_fault_before_its_watch_is_open() -> None:
+    server = Server()
+    server.faults, server.most_pauses = {"watch": FORBIDDEN}, 3
+    faults = []
+    server.before_answer = lambda: faults.append(watched.fault)
+    server.before_watch = lambda: faults.append(watched.fault)
+    async with watching_of(server) as watched:
+        await watched.settle()
+        await settled()
+        assert server.calls == {"list": 3, "watch": 3}
+        assert faults == ["", ""] + [str(FORBIDDEN)] * 4
 
 
 async def test_list_that_hangs_does_not_hold_a_reader_up(monkeypatch: pytest.MonkeyPatch) -> None:
