@@ -83,6 +83,7 @@ async def test_an_alert_is_taken_given_back_snoozed_and_silenced(tmp_path: Path)
         await app.click("U1ANA", root, "alert.unacknowledge")
         await until(lambda: buttons_of(slack.roots()[0]) == FRESH)
         root = slack.roots()[0]
+        await until(lambda: slack.thread(root["ts"]))  # the reply is a message of its own, after the edit
         assert len(slack.thread(root["ts"])) == 1, "it is told again"
         await app.click("U1ANA", root, "alert.snooze")
         await until(lambda: "n1 is hot (snoozed by ana)" in text_of(slack.roots()[0]))
