@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 from aiohttp import web
@@ -32,6 +32,8 @@ class OpenAiServer:
         """Whether a stream sends one byte a hundredth of a second, and never ends."""
         self.pace_s = 0.0
         """When set, a stream has as many tokens as `max_tokens` asks for, with so many seconds before each."""
+        self.pace: Callable[[int], Awaitable[None]] | None = None
+        """When set, it is awaited before each token instead, with the number of the stream's tokens."""
         self.headers: list[Mapping[str, str]] = []
         """Header fields of each question."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -50,7 +52,7 @@ class OpenAiServer:
                 web.post("/v1/{path:.+}", self._answer),
             ]
         )
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -105,10 +107,10 @@ class OpenAiServer:
             return web.json_response(whole, headers={"x-version": self.version})
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "x-version": self.version})
         await answer.prepare(request)
-        tokens = int(body.get("max_tokens", 1)) if self.pace_s else 1
+        tokens = int(body.get("max_tokens", 1)) if self.pace_s or self.pace else 1
         events = [{"error": {"message": self.fault, "code": 503}}] if self.fault else _events(self.says, tokens)
         for event in events[: 1 if self.cut else None]:
-            await asyncio.sleep(self.pace_s)
+            await (self.pace(tokens) if self.pace else asyncio.sleep(self.pace_s))
             await answer.write(f"data: {json.dumps(event)}\n\n".encode())
         if not self.cut:
             await answer.write(b"data: [DONE]\n\n")

@@ -13,8 +13,8 @@ import sys
 
 from aiohttp import web
 
-TOKENS = 6
-STEP_S = 0.1
+TOKENS = 4
+STEP_S = 0.15
 HELD = "go on until you are released"
 HELD_STEP_S = 0.2
 

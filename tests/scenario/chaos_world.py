@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.fakes.warm import Forked, fork
 from tests.patience import PROCESS_S
 from tests.ports import free_port
 from tests.scenario.chaos_clients import STREAMS, Clients, Ended
@@ -36,7 +36,7 @@ class ChaosWorld:
         self._folder = folder
         self._ports = {name: free_port() for names in ENGINES.values() for name in names}
         self._ports |= {name: free_port() for name in ("plane", "gateway", "admin")}
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, Forked] = {}
         self._clients = Clients(self._ports["gateway"])
         self._worker_kills: list[float] = []
 
@@ -72,17 +72,9 @@ class ChaosWorld:
             words = ["controlplane", verb, "-c", "fleet.yaml", "--data-dir", name]
             words += ["--listen", f"127.0.0.1:{self._ports[name]}"]
             words += ["--admin", f"127.0.0.1:{self._ports['admin']}"] if name == "gateway" else []
-        log = (self._folder / f"{name}.log").open("ab")
-        self._processes[name] = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            *words,
-            cwd=self._folder,
-            env={"PYTHONPATH": str(ROOT), "CP_BOOTSTRAP_TOKEN": TOKEN},
-            stdout=log,
-            stderr=log,
-        )
-        log.close()
+        environment = {"PYTHONPATH": str(ROOT), "CP_BOOTSTRAP_TOKEN": TOKEN}
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = fork(words, self._folder, environment, log, log)
         if name.startswith("v"):
             await self.answers(name, "/v1/models")
 

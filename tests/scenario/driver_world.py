@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import aiohttp
-
 from controlplane.config.models import ModelSection
 from controlplane.rollout.engine import RolloutEngine
 from controlplane.rollout.findings import Finding, Outcome, WorkKind
@@ -23,16 +21,22 @@ from controlplane.rollout.workers import Worker
 from controlplane.store.database import Database
 from controlplane.store.migrate import migrate
 from controlplane.traffic.driver import Answer, Driver, Placement, Preparation, Question, TrafficObservation
+from controlplane.traffic.kubernetes.proxy import Kubernetes
+from controlplane.traffic.proxies.driver import ProxyDriver
 from tests.contract.drivers.cases import Case
-from tests.contract.drivers.streams import Cut
+from tests.contract.drivers.exchange import Cut
+from tests.contract.drivers.pace import Pace
 from tests.fakes.rollout_world import VirtualClock
 from tests.fakes.rollouts.strategy_world import KindWorker
 from tests.patience import HANG_S, until
 
 QUESTION = Question("chat/completions", {"messages": []})
 ASKED = Verification(Check((QUESTION,), 2, 0, origin="`verify:` in fleet.yaml"), 3.0)
-SHORT, LONG = (2, 6), (200, 2)
-"""Tokens of a stream, and clients that ask for such streams. The long ones last over several steps of a rollout."""
+SHORT, LONG = (2, 6), (15, 2)
+"""Tokens of a stream, and clients that ask for such streams. The long ones last over several steps of a rollout: a tick
+is a token."""
+TICK_S = 2.5
+"""Seconds of the virtual clock between two ticks: half of the shortest waits of these tests, so each is met open."""
 SAMPLE = 400
 """Requests by which a share is counted, as in the contract tests of drivers."""
 
@@ -40,8 +44,8 @@ SAMPLE = 400
 class Crowd:
     """Clients that ask one request after another. Every answer must be whole."""
 
-    def __init__(self, ask: Callable[[aiohttp.ClientSession, int], Awaitable[str]]) -> None:
-        self._ask = ask
+    def __init__(self, ask: Callable[[int], Awaitable[str]], pace: Pace | None = None) -> None:
+        self._ask, self._pace = ask, pace or Pace(SHORT[0])
         self.asked = 0
         self.answered: list[tuple[int, str]] = []
         """Number of each short request, and the version that answered it."""
@@ -49,7 +53,6 @@ class Crowd:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0))
         self._going = True
         for tokens, clients in (SHORT, LONG):
             self._tasks += [asyncio.create_task(self._client(tokens)) for _ in range(clients)]
@@ -57,15 +60,15 @@ class Crowd:
 
     async def __aexit__(self, *exc: object) -> None:
         self._going = False
+        self._pace.end()
         async with asyncio.timeout(HANG_S):
             await asyncio.gather(*self._tasks)
-        await self._session.close()
 
     async def _client(self, tokens: int) -> None:
         while self._going:
             number, self.asked = self.asked, self.asked + 1
             try:
-                version = await self._ask(self._session, tokens)
+                version = await self._ask(tokens)
             except Cut as error:
                 self.faults.append(str(error))
                 continue
@@ -79,15 +82,16 @@ class Crowd:
         def fresh() -> Sequence[str]:
             return [version for number, version in self.answered[seen:] if number >= first]
 
-        await until(lambda: len(fresh()) >= count or self.faults)
+        with self._pace.hurry():
+            await until(lambda: len(fresh()) >= count or self.faults)
         return Counter(fresh()[:count])
 
 
 class Logged:
     """A driver whose orders are logged."""
 
-    def __init__(self, driver: Driver, log: list[tuple[str, dict[str, float], bool]]) -> None:
-        self._driver, self._log, self.capabilities = driver, log, driver.capabilities
+    def __init__(self, driver: Driver, log: list[tuple[str, dict[str, float], bool]], pace: Pace) -> None:
+        self._driver, self._log, self.capabilities, self._pace = driver, log, driver.capabilities, pace
 
     def can_keep(self, serve: str, keep: str) -> bool:
         return self._driver.can_keep(serve, keep)
@@ -100,14 +104,16 @@ class Logged:
 
     async def place(self, backend: str, placement: Placement) -> None:
         self._log.append(("place", placement.weights, bool(placement.keep)))
-        await self._driver.place(backend, placement)
+        with self._pace.hurry():
+            await self._driver.place(backend, placement)
 
     async def ask(self, backend: str, version: str, question: Question) -> Answer:
         return await self._driver.ask(backend, version, question)
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         self._log.append(("commit", placement.weights, bool(placement.keep)))
-        return await self._driver.commit(placement)
+        with self._pace.hurry():
+            return await self._driver.commit(placement)
 
     async def close(self) -> None:
         await self._driver.close()
@@ -125,7 +131,8 @@ class DriverWorld:
         fields = case.section.model_dump(mode="json", exclude_unset=True)
         self._section = ModelSection.model_validate({**fields, "rollout": dict(rollout)})
         self._case, self._folder, self._empty = case, folder, empty
-        self.clock, self.evidence, self.crowd = VirtualClock(), NOTHING, Crowd(case.ask)
+        self._pace = Pace(SHORT[0])
+        self.clock, self.evidence, self.crowd = VirtualClock(), NOTHING, Crowd(self._ask, self._pace)
         self.looks = KindWorker()
         """The looks at the candidate. They pass unless a test says otherwise."""
         self.orders: list[tuple[str, dict[str, float], bool]] = []
@@ -137,6 +144,8 @@ class DriverWorld:
         self._open()
         if self._empty is None:
             migrate(self.db)
+        if self._case.versions is not None:
+            self._case.versions.stream(self._pace)
         await self.crowd.__aenter__()
         return self
 
@@ -146,13 +155,27 @@ class DriverWorld:
 
     def _open(self) -> None:
         self.db = Database(f"sqlite:///{self._folder}/cp.db")
-        self.driver = Logged(self._case.again(), self.orders)
+        self.driver = Logged(self._on_the_clock(self._case.again()), self.orders, self._pace)
         models, drivers = {"chat": self._section}, {"chat": self.driver}
         workers: dict[WorkKind, Worker] = {WorkKind.HOOK: HookWorker(), WorkKind.LOOK: self.looks}
         self.engine = RolloutEngine(self.db, models, drivers, patience_s=0, look=self._look, workers=workers)
         self.service = RolloutService(
             self.db, models, drivers, self.clock, verifications={"chat": ASKED}, workers=workers.keys()
         )
+
+    async def _ask(self, tokens: int) -> str:
+        assert self._case.ask is not None
+        version = await self._case.ask(tokens)
+        if self._case.versions is None:
+            await self._pace.wait(SHORT[0])  # its target does not stream
+        return version
+
+    def _on_the_clock(self, driver: Driver) -> Driver:
+        """Let a driver that reads counters every few seconds take these seconds from the virtual clock."""
+        proxy = driver._proxy if isinstance(driver, ProxyDriver) else None
+        if isinstance(proxy, Kubernetes):
+            proxy._pods._monotonic = lambda: self.clock.time
+        return driver
 
     async def _close(self) -> None:
         await self.engine.close()
@@ -173,8 +196,9 @@ class DriverWorld:
         self.evidence = Evidence(requests=50.0, failed=50.0, source="gateway")
 
     async def tick(self) -> Rollout:
-        """Let a second of the virtual clock pass, tick, wait for all replies, and return the rollout."""
-        self.clock.time += 1.0
+        """Let TICK_S of the virtual clock pass, tick, wait for all replies, and return the rollout."""
+        self.clock.time += TICK_S
+        self._pace.beat()
         await self.engine.tick(self.clock.now())
         await self.settle()
         return await self.latest()

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.triton import FakeTriton
+from tests.fakes.warm import fork
 from tests.patience import PROCESS_S
 from tests.scenario.up import TOKEN, up
 
@@ -30,6 +29,7 @@ models:
     stable: v1
     versions: {{v1: {{}}, v2: {{}}}}
     traffic: {{driver: triton, backends: [{{url: "{triton}"}}]}}
+    verify: {{for: 1s}}
 """
 RULES = "groups: [{name: own, interval: 1s, rules: [{alert: AlwaysOn, expr: vector(1), labels: {severity: info}}]}]\n"
 
@@ -53,17 +53,13 @@ class Operator:
         self.environment["CP_URL"] = f"http://127.0.0.1:{port}"
 
     async def cp(self, *words: object, code: int = 0) -> str:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "controlplane", *map(str, words)],
-            cwd=self.plane.parent,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PROCESS_S,
-        )
-        assert done.returncode == code and "Traceback" not in done.stderr, (words, done.stdout, done.stderr)
-        return done.stdout + done.stderr
+        out, err = self.plane.parent / "stdout", self.plane.parent / "stderr"
+        with out.open("wb") as said, err.open("wb") as told:
+            process = fork(["controlplane", *map(str, words)], self.plane.parent, self.environment, said, told)
+        async with asyncio.timeout(PROCESS_S):
+            status = await process.wait()
+        assert status == code and "Traceback" not in err.read_text(), (words, out.read_text(), err.read_text())
+        return out.read_text() + err.read_text()
 
     async def json(self, *words: object) -> Any:
         return json.loads(await self.cp(*words, "-o", "json"))

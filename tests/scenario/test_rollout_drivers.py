@@ -97,20 +97,20 @@ async def test_a_breach_takes_every_request_back(case: Case, tmp_path: Path) -> 
 
 
 async def test_blue_green_keeps_the_old_version_for_its_window_and_then_retires_it(case: Case, tmp_path: Path) -> None:
-    async with DriverWorld(case, tmp_path, {"rollback_window": "20s"}) as world:
+    async with DriverWorld(case, tmp_path, {"rollback_window": "6s"}) as world:
         await world.service.start("chat", "v2", "blue-green", actor="ann")
         before = world.clock.time
         await world.at(1.0, StepKind.KEEP)
         await world.only("v2")
         latest = await world.finish()
         assert latest.phase is Phase.SUCCEEDED, await world.story()
-        assert world.clock.time - before >= 20.0
+        assert world.clock.time - before >= 6.0
         await world.only("v2")
     assert world.crowd.faults == []
 
 
 async def test_a_rollback_within_the_window_takes_every_request_back(case: Case, tmp_path: Path) -> None:
-    async with DriverWorld(case, tmp_path, {"rollback_window": "20s"}) as world:
+    async with DriverWorld(case, tmp_path, {"rollback_window": "6s"}) as world:
         await world.service.start("chat", "v2", "blue-green", actor="ann")
         await world.at(1.0, StepKind.KEEP)
         await world.service.rollback("chat", actor="ann")

@@ -57,7 +57,7 @@ async def test_a_promotion_survives_kill_9_in_each_phase_with_no_effect_doubled(
             fleet = FLEET.format(socket=proxy.socket, config=proxy.config, hook=hooks.url, **urls)
             killed: list[str] = []
             rollout = ""
-            async with Crowd(lambda session, tokens: stream(session, proxy.url, tokens)) as crowd:
+            async with Crowd(lambda tokens: stream(proxy.url, tokens)) as crowd:
                 phase = ""
                 while phase != "succeeded":
                     async with up(tmp_path, fleet) as (pid, port):

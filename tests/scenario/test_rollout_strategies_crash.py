@@ -1,6 +1,8 @@
 """The control plane dies at every write of every strategy, on either side of it, and the end is the same.
 
-The writes are counted in an undisturbed run, so a new step or strategy is covered without a change here.
+What a death at each write leaves is copied in an undisturbed run: the database, the engines, and what the workers did.
+A new control plane goes on from each copy. So a new step or strategy is covered without a change here, and no run
+repeats what came before its death.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from controlplane.rollout.findings import Finding, Outcome, WorkKind
 from controlplane.rollout.model import Phase, Rollout
 from controlplane.traffic.driver import Capabilities
 from tests.fakes.rollouts.memory_driver import RESTARTS, SPLITS, SWAPS
-from tests.fakes.rollouts.strategy_world import StrategyWorld, empty_database
+from tests.fakes.rollouts.strategy_world import Snapshot, StrategyWorld, empty_database
 
 MOMENTS = ("start", "switch", "step", "full", "retire", "end")
 GATES: Mapping[str, Any] = {
@@ -56,35 +58,39 @@ TICK_S = 5.0
 FAILED = Finding(Outcome.FAIL, ("it is worse",))
 
 
-class Killed(Exception):
-    """Simulates kill -9: no later code runs."""
-
-
 class Deaths:
-    """Counts the engine's writes, and kills it at one of them: before, after, or once all was sent."""
+    """Keeps what would be left if the control plane died at a write, on one side of it, for each write of a run."""
 
-    def __init__(self, at: int, where: str) -> None:
-        self.writes, self._at, self._where = 0, at, where
-        self.pending = False
-        """Whether it dies as soon as its orders are out."""
+    def __init__(self, where: str, folder: Path) -> None:
+        self.left: list[Snapshot] = []
+        self._where, self._folder = where, folder
+        self._sends = False
+        """Whether a write was made whose orders are not all out."""
 
     def watch(self, world: StrategyWorld) -> None:
-        """Watch the present engine's writes."""
+        """Watch the engine's writes."""
         log: Any = world.engine._writer._log
         original: Callable[..., Any] = log.save_all
 
         def save(*args: Any) -> Any:
-            self.writes += 1
-            if self.writes == self._at and self._where == "before writing":
-                raise Killed
+            if self._where == "before writing":
+                self._keep(world)
             saved = original(*args)
-            if self.writes == self._at:
-                if self._where == "between writing and sending":
-                    raise Killed
-                self.pending = True
+            if self._where == "between writing and sending":
+                self._keep(world)
+            self._sends = True
             return saved
 
         log.save_all = save
+
+    def sent(self, world: StrategyWorld) -> None:
+        """Note that all orders are out. The replies came, and a control plane that dies now has read none of them."""
+        if self._sends and self._where == "after sending":
+            self._keep(world)
+        self._sends = False
+
+    def _keep(self, world: StrategyWorld) -> None:
+        self.left.append(world.snapshot(self._folder / f"{self._where} {len(self.left) + 1}.db"))
 
 
 def world_of(case: Case, folder: Path, empty: Path) -> StrategyWorld:
@@ -97,23 +103,17 @@ def world_of(case: Case, folder: Path, empty: Path) -> StrategyWorld:
     return world
 
 
-async def run(world: StrategyWorld, case: Case, deaths: Deaths) -> Rollout:
-    """Run a promotion to its end. After its death the control plane starts again."""
-    await world.promote(case.strategy)
-    deaths.watch(world)
+async def run(world: StrategyWorld, each: Callable[[StrategyWorld], None] = lambda world: None) -> Rollout:
+    """Tick until the newest rollout has ended. `each` is called after each tick, when all that it sent was answered."""
+    latest = await world.latest()
     for _ in range(120):
-        try:
-            # "after sending": the replies come, and no living process reads them.
-            await world.tick(TICK_S, settle=not deaths.pending)
-        except Killed:
-            await world.crash()
-        if deaths.pending:
-            deaths.pending = False
-            await world.settle()
-            await world.crash()
-        latest = await world.latest()
         if latest.finished:
             return latest
+        await world.help(latest)
+        await world.advance(TICK_S)
+        await world.settle()
+        each(world)
+        latest = await world.latest()
     raise AssertionError(f"not finished: {latest.phase}: {latest.sentence}")
 
 
@@ -163,16 +163,18 @@ def once(log: Log) -> dict[str, Log]:
 async def test_killed_at_each_write_it_ends_the_same_with_no_effect_left_out_or_doubled(
     tmp_path: Path, name: str, where: str
 ) -> None:
-    case, calm, empty = CASES[name], Deaths(0, ""), empty_database(tmp_path / "empty.db")
+    case, empty, deaths = CASES[name], empty_database(tmp_path / "empty.db"), Deaths(where, tmp_path)
     async with world_of(case, tmp_path / "calm", empty) as world:
-        expected = await end(world, await run(world, case, calm))
+        await world.promote(case.strategy)
+        deaths.watch(world)
+        expected = await end(world, await run(world, deaths.sent))
         orders, hooks = world.driver.log, [done for done in world.worker.done if done[0] is WorkKind.HOOK]
     assert expected.phase is (Phase.ROLLED_BACK if case.fails else Phase.SUCCEEDED)
-    assert calm.writes >= 4
-    for at in range(1, calm.writes + 1):
-        async with world_of(case, tmp_path / f"{where} {at}", empty) as world:
-            latest = await run(world, case, Deaths(at, where))
-            said = f"{name}: killed {where}, write {at} of {calm.writes}"
+    assert len(deaths.left) >= 4
+    for at, left in enumerate(deaths.left, start=1):
+        async with world_of(case, tmp_path / f"{where} {at}", empty).resume(left) as world:
+            latest = await run(world)
+            said = f"{name}: killed {where}, write {at} of {len(deaths.left)}"
             assert await end(world, latest) == expected, said
             assert once(world.driver.log) == once(orders), said
             assert len(world.driver.log) <= len(orders) + case.backends, said

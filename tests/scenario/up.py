@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from tests.fakes.warm import fork
 from tests.patience import PROCESS_S
 
 ROOT = Path(__file__).parents[2]
@@ -24,16 +24,11 @@ async def up(folder: Path, fleet: str = "fleet: {name: test}\n") -> AsyncIterato
     The log is a file: a process whose pipe nobody reads stops when the pipe is full.
     """
     (folder / "fleet.yaml").write_text(fleet)
-    command = ["-m", "controlplane", "up", "-c", "fleet.yaml", "--data-dir", "data", "--listen", "127.0.0.1:0"]
+    words = ["controlplane", "up", "-c", "fleet.yaml", "--data-dir", "data", "--listen", "127.0.0.1:0"]
     log = folder / LOG
     with log.open("wb") as written:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command,
-            cwd=folder,
-            env={"CP_BOOTSTRAP_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)},
-            stderr=written,
-        )
+        environment = {"CP_BOOTSTRAP_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+        process = fork(words, folder, environment, written, written)
     try:
         async with asyncio.timeout(PROCESS_S):
             while not (listening := re.search(r"listening on \S+:(\d+)\n", log.read_text())):
@@ -47,7 +42,7 @@ async def up(folder: Path, fleet: str = "fleet: {name: test}\n") -> AsyncIterato
         if process.returncode is None:
             with suppress(ProcessLookupError):  # it may have been killed just now
                 process.terminate()
-        await process.communicate()
+        await process.wait()
 
 
 async def ask(port: int, path: str, token: str = "") -> bytes:

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import aiohttp
-
 from controlplane.config.models import ModelSection
 from controlplane.demo.repository import write_repository
 from controlplane.demo.triton import TritonServer
@@ -59,7 +57,7 @@ class Case:
     """Sends requests, and returns how many each version answered. None: the driver takes no weights."""
     hold: Callable[[str], Held] | None = None
     """Keeps one request to a version open through the target, until it is released."""
-    ask: Callable[[aiohttp.ClientSession, int], Awaitable[str]] | None = None
+    ask: Callable[[int], Awaitable[str]] | None = None
     """Sends one client's request for so many tokens. Returns the version whose whole answer came, or raises Cut."""
     restart: Callable[[], Awaitable[None]] | None = None
     """Restarts the target."""
@@ -173,7 +171,7 @@ async def behind_haproxy(folder: Path) -> AsyncIterator[Case]:
                 nowhere="127.0.0.1:1",
                 loads=False,
                 versions=versions,
-                ask=lambda session, tokens: stream(session, proxy.url, tokens),
+                ask=lambda tokens: stream(proxy.url, tokens),
                 clients=lambda requests: clients(proxy.url, requests),
                 hold=lambda version: versions.hold(proxy.url, version),
                 restart=restart,
@@ -198,7 +196,7 @@ async def behind_nginx(folder: Path, sticky: str | None = None, spread: float = 
                 nowhere=f"{folder}/none.conf",
                 loads=False,
                 versions=versions,
-                ask=lambda session, tokens: stream(session, proxy.url, tokens),
+                ask=lambda tokens: stream(proxy.url, tokens),
                 clients=lambda requests: clients(proxy.url, requests),
                 hold=lambda version: versions.hold(proxy.url, version),
                 restart=lambda: asyncio.to_thread(proxy.restart),
@@ -223,7 +221,7 @@ async def behind_envoy(folder: Path) -> AsyncIterator[Case]:
                 section(proxy.admin),
                 loads=False,
                 versions=versions,
-                ask=lambda session, tokens: stream(session, proxy.url, tokens),
+                ask=lambda tokens: stream(proxy.url, tokens),
                 clients=lambda requests: clients(proxy.url, requests),
                 hold=lambda version: versions.hold(proxy.url, version),
                 restart=lambda: asyncio.to_thread(proxy.restart),
@@ -248,7 +246,7 @@ async def by_script(folder: Path) -> AsyncIterator[Case]:
             nowhere=f"{folder}/none/chat.json",
             loads=False,
             versions=versions,
-            ask=lambda session, tokens: stream(session, versions.servers[drawn(file)].url, tokens),
+            ask=lambda tokens: stream(versions.servers[drawn(file)].url, tokens),
             spread=0.1,  # it draws: 4 standard deviations of 50 % at 400 requests
         )
 
@@ -330,7 +328,7 @@ async def on_fake_vllm(folder: Path) -> AsyncIterator[Case]:
             fake.url,
             lambda other: made(on_vllm(other)),
             on_vllm(fake.url),
-            ask=lambda session, tokens: adapter(session, fake.url),
+            ask=lambda tokens: adapter(fake.url),
             cannot_start="No adapter found for /adapters/v3",
         )
 

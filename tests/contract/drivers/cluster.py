@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import yaml
 
 from tests.contract.drivers.streams import stream
@@ -98,10 +97,14 @@ class TestCluster:
             )
 
     async def _work(self) -> None:
+        """Let the controllers work after every change of an object, or of what a test told them."""
+        seen: object = None
         while True:
-            self.api.cluster.step()
-            self._follow_selector()
-            self._follow_group()
+            if (now := (self.api.store.version, self.api.cluster.told())) != seen:
+                seen = now
+                self.api.cluster.step()
+                self._follow_selector()
+                self._follow_group()
             await asyncio.sleep(0.01)
 
     def _follow_selector(self) -> None:
@@ -211,11 +214,17 @@ def by_selector(cluster: TestCluster) -> dict[str, int]:
 
 def asks(
     cluster: TestCluster, weights: Callable[[TestCluster], dict[str, int]]
-) -> tuple[Callable[[aiohttp.ClientSession, int], Awaitable[str]], Callable[[int], Awaitable[Counter[str]]]]:
+) -> tuple[Callable[[int], Awaitable[str]], Callable[[int], Awaitable[Counter[str]]]]:
     """Return how one client asks through the data plane, and how many do. It draws a version for each request."""
 
+    held: dict[int, dict[str, int]] = {}
+    """The weights by the version of the API server's objects: the newest one only."""
+
     def drawn() -> str:
-        now = weights(cluster)
+        if (at := cluster.api.store.version) not in held:
+            held.clear()
+            held[at] = weights(cluster)
+        now = held[at]
         (version,) = random.choices(list(now), list(now.values()))
         return cluster.versions.servers[version].url
 
@@ -225,4 +234,4 @@ def asks(
             found += await clients(url, count)
         return found
 
-    return lambda session, tokens: stream(session, drawn(), tokens), many
+    return lambda tokens: stream(drawn(), tokens), many

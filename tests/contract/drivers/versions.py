@@ -11,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 
 from controlplane.config.models import ModelSection
+from tests.contract.drivers.pace import Pace
 from tests.fakes.openai_server import OpenAiServer
 from tests.patience import until
 
@@ -38,10 +39,10 @@ class Versions:
         """Return host:port of a version's server."""
         return self.servers[version].url.removeprefix("http://")
 
-    def stream(self) -> None:
-        """Let every version be ready, and stream its tokens one after another."""
+    def stream(self, pace: Pace | None = None) -> None:
+        """Let every version be ready, and stream its tokens one after another, at this pace or in real time."""
         for server in self.servers.values():
-            server.health, server.pace_s = 200, 0.005
+            server.health, server.pace_s, server.pace = 200, 0.005, pace.wait if pace else None
 
     @contextlib.asynccontextmanager
     async def hold(self, url: str, version: str) -> AsyncIterator[tuple[Callable[[], None], Awaitable[str]]]:

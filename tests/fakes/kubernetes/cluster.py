@@ -33,6 +33,10 @@ class Cluster:
     refused: dict[str, str] = field(default_factory=dict)
     lies: dict[str, Change] = field(default_factory=dict)
 
+    def told(self) -> object:
+        """Return what the test told the controllers, to compare it with an earlier answer."""
+        return set(self.stopped), set(self.unready), dict(self.refused), dict(self.lies)
+
     def step(self, times: int = 1) -> None:
         """Let the running controllers work, in the order of CONTROLLERS."""
         work = {

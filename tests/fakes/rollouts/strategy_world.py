@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from sqlmodel import SQLModel
 
@@ -56,6 +59,15 @@ def empty_database(file: Path) -> Path:
     return file
 
 
+class Snapshot(NamedTuple):
+    """All that outlives a control plane that dies at one moment, as a copy."""
+
+    database: Path
+    drivers: Mapping[str, MemoryDriver]
+    worker: KindWorker
+    time: float
+
+
 class StrategyWorld:
     """`async with StrategyWorld(tmp_path) as world`: model `m` with stable version v1."""
 
@@ -89,6 +101,19 @@ class StrategyWorld:
     def driver(self) -> MemoryDriver:
         """The driver of model `m`."""
         return self.drivers["m"]
+
+    def snapshot(self, file: Path) -> Snapshot:
+        """Return what would be left if the control plane died now. Its database goes to `file`."""
+        with closing(sqlite3.connect(self._folder / "cp.db")) as held, closing(sqlite3.connect(file)) as copied:
+            held.backup(copied)
+        return Snapshot(file, *copy.deepcopy((self.drivers, self.worker)), self.clock.time)
+
+    def resume(self, snapshot: Snapshot) -> Self:
+        """Begin, when this world is entered, with a control plane that starts after one that died."""
+        self._empty = snapshot.database
+        self.drivers, self.worker = copy.deepcopy((dict(snapshot.drivers), snapshot.worker))
+        self.clock.time = snapshot.time
+        return self
 
     async def __aenter__(self) -> Self:
         if self._empty is not None:
@@ -141,13 +166,17 @@ class StrategyWorld:
     async def tick(self, seconds: float = 1.0, *, settle: bool = True) -> str:
         """Let people help, let `seconds` pass, and tick. Return `phase: sentence`."""
         if self.helps:
-            await self._help()
-        self.clock.time += seconds
-        await self.engine.tick(self.clock.now())
+            await self.help(await self.latest())
+        await self.advance(seconds)
         if settle:
             await self.settle()
         latest = await self.latest()
         return f"{latest.phase}: {latest.sentence}"
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` pass, and let the engine tick."""
+        self.clock.time += seconds
+        await self.engine.tick(self.clock.now())
 
     async def settle(self) -> None:
         """Wait until all that is under way has been answered. The next tick reads the answers."""
@@ -156,8 +185,8 @@ class StrategyWorld:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _help(self) -> None:
-        latest = await self.latest()
+    async def help(self, latest: Rollout) -> None:
+        """Approve or resume a rollout that waits for people."""
         if latest.finished or latest.wait is None:
             return
         if latest.wait.kind is WaitKind.APPROVAL:

@@ -66,12 +66,12 @@ def serve() -> None:
         child = os.fork()
         if not child:
             _become(json.loads(line))
-            _end(main)
+            end(main)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _end(main: Callable[[], None]) -> NoReturn:
-    """Run the program and end this process."""
+def end(main: Callable[[], None]) -> NoReturn:
+    """Run a program and end this process, as the interpreter would."""
     code = 1
     try:
         main()
