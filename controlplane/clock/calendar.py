@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -41,6 +41,9 @@ LONGEST_GAP_S = 3 * 3600
 """Longest step of a time zone that counts as summer time, as in Debian's cron(8)."""
 LONGEST_WAIT = timedelta(days=8 * 366)
 """Two leap days lie this far apart around a century without one. An expression without a time until then has none."""
+
+CACHED_TRIGGERS = 256
+"""Checked expressions that a reload does not check again. Chosen: more than the calendars of an installation."""
 
 _NUMBERS, _NAMES = re.compile(r"[0-9*,/-]+"), re.compile(r"[0-9a-zA-Z*,/-]+")
 
@@ -91,14 +94,8 @@ class Calendar:
 
     @cached_property
     def _trigger(self) -> CronTrigger:
-        minute, hour, day, month, weekday = self._fields
-        for name, text in zip(FIELDS, self._fields, strict=True):
-            _check_field(name, text)
-        # UTC here stands for the time that clocks show: it has no gaps.
-        found = _cron_trigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday)
-        start = datetime(2024, 1, 1, tzinfo=UTC)
-        first = found.get_next_fire_time(None, start)
-        if first is None or first - start > LONGEST_WAIT:
+        found = _checked_trigger(self._fields)
+        if found is None:
             raise ValueError(f"no day matches {self.cron!r}")
         return found
 
@@ -187,6 +184,19 @@ def shift_of(seed: str, jitter_s: float) -> float:
     """
     share = int.from_bytes(sha256(seed.encode()).digest()[:8], "big") / 2**64
     return float(math.floor(share * jitter_s))
+
+
+@lru_cache(maxsize=CACHED_TRIGGERS)
+def _checked_trigger(fields: tuple[str, ...]) -> CronTrigger | None:
+    """Return the trigger of an expression's fields, None if no day matches. Raises ValueError for a wrong field."""
+    minute, hour, day, month, weekday = fields
+    for name, text in zip(FIELDS, fields, strict=True):
+        _check_field(name, text)
+    # UTC here stands for the time that clocks show: it has no gaps.
+    found = _cron_trigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekday)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    first = found.get_next_fire_time(None, start)
+    return None if first is None or first - start > LONGEST_WAIT else found
 
 
 def _cron_trigger(**fields: str) -> CronTrigger:

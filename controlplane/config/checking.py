@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 Loc = tuple[int | str, ...]
@@ -40,10 +41,14 @@ def check(method: _Decorated) -> _Decorated:
 
 def faults_of(section: Any) -> Iterator[Fault]:
     """Yield the faults of every check of a section. A check that uses an unread field ends without a fault."""
-    methods = {name: method for base in reversed(type(section).__mro__) for name, method in vars(base).items()}
-    for method in methods.values():
-        if getattr(method, _MARK, False):
-            try:
-                yield from method(section)
-            except UnreadField:
-                continue
+    for method in _checks(section.__class__):
+        try:
+            yield from method(section)
+        except UnreadField:
+            continue
+
+
+@cache
+def _checks(kind: type) -> tuple[Check, ...]:
+    methods = {name: method for base in reversed(kind.__mro__) for name, method in vars(base).items()}
+    return tuple(method for method in methods.values() if getattr(method, _MARK, False))

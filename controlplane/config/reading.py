@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, cast
 
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
@@ -64,7 +64,7 @@ def _merged(base: Read, data: Any, loc: Loc, faults: list[Fault]) -> Read:
         if isinstance(own, Model) and isinstance(data[key], dict):
             values[name] = _merged(own, data[key], (*loc, key), faults)
         else:
-            values[name] = _value(kind.model_fields[name], data[key], (*loc, key), faults)
+            values[name] = _value(kind, name, data[key], (*loc, key), faults)
     made = base.model_copy(update=values)
     if len(faults) == before:
         faults += [Fault((*loc, *fault.loc), fault.sentence) for fault in faults_of(made)]
@@ -105,7 +105,8 @@ def _chosen(choice: Choice, data: Any, loc: Loc, faults: list[Fault]) -> Model:
     return _partly(choice.common, _fields(choice.common, shared, loc, faults))
 
 
-def _keys(kind: type[Model]) -> dict[str, str]:
+@cache
+def _keys(kind: type[Model]) -> Mapping[str, str]:
     """Return the fields' names in the file, mapped to their names in Python: `for` -> `for_`."""
     return {field.alias or name: name for name, field in kind.model_fields.items()}
 
@@ -132,7 +133,7 @@ def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Faul
     for key, name in keys.items():
         field = kind.model_fields[name]
         if key in data:
-            value = _value(field, data[key], (*loc, key), faults)
+            value = _value(kind, name, data[key], (*loc, key), faults)
             if value is not _UNREAD:
                 values[name] = value
         elif field.is_required():
@@ -143,12 +144,13 @@ def _fields(kind: type[Model], data: dict[Any, Any], loc: Loc, faults: list[Faul
     return values
 
 
-def _value(field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
+def _value(kind: type[Model], name: str, value: Any, loc: Loc, faults: list[Fault]) -> Any:
     """Return a field's value, or _UNREAD. A list or map of sections keeps its faulty items."""
     try:
-        return _adapter(field).validate_python(value)
+        return _adapter(kind, name).validate_python(value)
     except ValidationError as error:
         whole = error
+    field = kind.model_fields[name]
     before, read = len(faults), _UNREAD
     if choice := _choice_in(field.annotation, field.discriminator):
         read = _sections(partial(_chosen, choice), field, value, loc, faults)
@@ -160,9 +162,11 @@ def _value(field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:
     return read
 
 
-def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
-    kind: Any = field.annotation
-    return TypeAdapter(Annotated[kind, *field.metadata] if field.metadata else kind)
+@cache
+def _adapter(kind: type[Model], name: str) -> TypeAdapter[Any]:
+    field = kind.model_fields[name]
+    annotation: Any = field.annotation
+    return TypeAdapter(Annotated[annotation, *field.metadata] if field.metadata else annotation)
 
 
 def _sections(one: Reader, field: FieldInfo, value: Any, loc: Loc, faults: list[Fault]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from controlplane.metrics.promql.syntax.tree import (
     Aggregate,
@@ -16,6 +16,7 @@ from controlplane.metrics.promql.syntax.tree import (
     String,
     Subquery,
     metric_name,
+    nested,
 )
 from controlplane.metrics.series.index import METRIC_NAME
 from controlplane.metrics.series.matchers import MatchOp
@@ -50,25 +51,7 @@ def result_labels(node: Node, recorded: Mapping[str, LabelNames]) -> LabelNames:
 
 def selectors(node: Node) -> list[Selector]:
     """Return every selector of a query, from left to right."""
-    match node:
-        case Selector():
-            return [node]
-        case Range():
-            return [node.selector]
-        case Subquery() | Negate():
-            return selectors(node.expr)
-        case Aggregate():
-            return _all([node.param, node.expr] if node.param is not None else [node.expr])
-        case Call():
-            return _all(node.args)
-        case Binary():
-            return _all([node.left, node.right])
-        case _:
-            return []
-
-
-def _all(nodes: Sequence[Node]) -> list[Selector]:
-    return [selector for node in nodes for selector in selectors(node)]
+    return [part for part in nested(node) if isinstance(part, Selector)]
 
 
 def _of_aggregate(node: Aggregate, recorded: Mapping[str, LabelNames]) -> LabelNames:

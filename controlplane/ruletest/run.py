@@ -1,8 +1,10 @@
 """Running tests: input series in a series store, rules in the evaluator of alerting, queries in the embedded engine.
 
-The order is promtool's (cmd/promtool/unittest.go of Prometheus). From the test's start to its latest `eval_time`, every
-`evaluation_interval`, the samples up to that time are loaded and every group is evaluated once. Alerts are checked
-after the last evaluation that is not later than their `eval_time`. Queries run at the end, each at its own time.
+The results are promtool's (cmd/promtool/unittest.go of Prometheus). It goes from the test's start to its latest
+`eval_time`: every `evaluation_interval`, the samples up to that time are loaded and every group is evaluated once.
+Alerts are checked after the last evaluation that is not later than their `eval_time`. Queries run at the end, each at
+its own time. Here a rule goes through the whole time before the next rule does, where that gives the same results
+(parts.py). Its query is then asked for many times at once.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,16 +20,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alerts.errors import QueryFailed, RuleError
-from alerts.evaluate import GroupEvaluator
-from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
-from alerts.rules import AlertingRule, RuleGroup, load_rule_files
+from alerts.errors import RuleError
+from alerts.evaluate import GroupEvaluator, RuleHealth
+from alerts.interfaces import AlertInstance, AlertState, Transition
+from alerts.rules import AlertingRule, load_rule_files
 from alerts.template import Surroundings
 from collectors.durations import format_duration
 from collectors.samples import FloatArray, Layout
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.engine import PromqlEngine
-from controlplane.metrics.promql.values import Scalar, Vector
 from controlplane.metrics.series.budget import EngineLimits
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.ruletest.document import (
@@ -41,6 +42,8 @@ from controlplane.ruletest.document import (
     TestFile,
     load_test_file,
 )
+from controlplane.ruletest.parts import Part, Parts
+from controlplane.ruletest.querier import NeedsTurns, TestQuerier
 from controlplane.ruletest.series_notation import Kind
 
 SPARE_S = 86_400.0
@@ -48,6 +51,9 @@ SPARE_S = 86_400.0
 
 MAX_RULE_SAMPLES = 20_000_000
 """Maximum number of samples that the rules of one test may make. Chosen: they are in memory until the test ends."""
+
+ASKED_AHEAD = 256
+"""Number of times for which a rule's query is asked at once. Chosen: the memory for their results stays small."""
 
 NOT_RUN = "not run"
 """Error of a case that was not run because its test stopped before it."""
@@ -110,29 +116,16 @@ def run_file(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -> 
         return FileOutcome(path, error=str(error))
     # A group that is not in the order has rank 0, like the first one, as in promtool. Equal ranks keep their order.
     ordered = sorted(groups, key=lambda group: file.group_order.get(group.name, 0))
-    tests = tuple(_Run(test, file, ordered).outcome() for test in file.tests if wanted(test.name))
+    plan = Parts(ordered)
+    tests = tuple(_outcome(test, file, plan) for test in file.tests if wanted(test.name))
     return FileOutcome(path, file.fuzzy, tests, file.warnings)
 
 
-class _Querier:
-    """The querier of alerting without threads: nothing else runs at the same time."""
-
-    def __init__(self, engine: PromqlEngine) -> None:
-        self._engine = engine
-
-    async def instant(self, expr: str, at: float) -> Sequence[VectorSample]:
-        try:
-            return self.query(expr, at)
-        except QueryError as error:
-            raise QueryFailed(f"{error.kind}: {error}") from error
-
-    def query(self, expr: str, at: float) -> Sequence[VectorSample]:
-        value = self._engine.instant(expr, at)
-        if isinstance(value, Vector):
-            return value.samples
-        if isinstance(value, Scalar):
-            return [VectorSample((), value.value)]
-        raise QueryError("bad_data", "the result is neither an instant vector nor a scalar")
+def _outcome(test: Test, file: TestFile, plan: Parts) -> TestOutcome:
+    try:
+        return _Run(test, file, plan).outcome()
+    except NeedsTurns:
+        return _Run(test, file, plan.in_turn()).outcome()
 
 
 class _Log:
@@ -172,72 +165,100 @@ class _Clock:
 class _Run:
     """One run of a test."""
 
-    def __init__(self, test: Test, file: TestFile, groups: Sequence[RuleGroup]) -> None:
-        self._test, self._file = test, file
+    def __init__(self, test: Test, file: TestFile, plan: Parts) -> None:
+        self._test, self._file, self._plan = test, file, plan
         store = SeriesStore(retention_s=test.ends_at + SPARE_S)
         self._input = _Input(test, store)
-        self._querier = _Querier(PromqlEngine(store, EngineLimits(subquery_step_s=file.evaluation_s)))
-        around = Surroundings(test.external_labels, test.external_url)
-        log, sink = _Log(), _BoundedSink(store)
-        self._evaluators = [GroupEvaluator(g, self._querier, log, sink, _Clock(), around=around) for g in groups]
+        self._querier = TestQuerier(
+            PromqlEngine(store, EngineLimits(subquery_step_s=file.evaluation_s)),
+            lambda expr: self._part is None or plan.suits(self._part, expr),
+        )
+        self._log, self._sink = _Log(), _BoundedSink(store)
+        self._around = Surroundings(test.external_labels, test.external_url)
+        interval_ms = _milliseconds(file.evaluation_s)
+        self._times_ms = range(0, _milliseconds(test.ends_at) + 1, interval_ms)
+        """Times of the evaluations, since the start."""
+        self._checked: dict[int, list[AlertCase]] = defaultdict(list)
+        """Cases of alerts by the evaluation after which they are checked."""
+        for case in dict.fromkeys(test.alerts):
+            self._checked[_milliseconds(case.at) // interval_ms * interval_ms].append(case)
+        self._got: dict[AlertCase, list[ExpectedAlert]] = {}
+        """Alerts that fired, of the cases that were checked."""
+        self._part: Part | None = None
+        """The part whose rules are evaluated now."""
 
     def outcome(self) -> TestOutcome:
-        done: dict[Case, Outcome] = {}
-        error = asyncio.run(self._through_time(done))
+        """Run the test. Raises NeedsTurns when its rules do not suit parts."""
+        error = asyncio.run(self._through_time())
+        done: dict[Case, Outcome] = {case: _alert_outcome(case, got) for case, got in self._got.items()}
         if not error:
             done |= {case: self._check_expr(case) for case in self._test.exprs}
         cases = tuple(done.get(case) or Outcome(case, error=NOT_RUN) for case in self._test.cases)
         return TestOutcome(self._test, cases, error)
 
-    async def _through_time(self, done: dict[Case, Outcome]) -> str:
-        """Evaluate step by step and check the alerts of each step. Return why the test stopped early, or "".
+    async def _through_time(self) -> str:
+        """Evaluate all rules. Return why the test stopped early, or "".
 
         The result is only a text: asyncio formats a task's whole result when the task ends.
         """
-        waiting = sorted(self._test.alerts, key=lambda case: case.at, reverse=True)
-        interval_ms = _milliseconds(self._file.evaluation_s)
-        for elapsed_ms in range(0, _milliseconds(self._test.ends_at) + 1, interval_ms):
-            self._input.load_until(elapsed_ms)
-            if error := await self._evaluate(elapsed_ms):
-                return error
-            while waiting and _milliseconds(waiting[-1].at) < elapsed_ms + interval_ms:
-                case = waiting.pop()
-                done[case] = self._check_alerts(case)
-            await asyncio.sleep(0)  # yield to the event loop, so that Ctrl-C is handled
+        self._input.load_until(self._times_ms[0 if self._plan.in_time else -1])
+        for part in self._plan.parts:
+            self._part = part
+            evaluators = [
+                GroupEvaluator(group, self._querier, self._log, self._sink, _Clock(), around=self._around)
+                for group in part.groups
+            ]
+            size = ASKED_AHEAD if part.ahead else 1
+            for first in range(0, len(self._times_ms), size):
+                some = self._times_ms[first : first + size]
+                if part.ahead:
+                    self._querier.ask_ahead(part.groups[0].rules[0].expr, [self._at_ms(one) for one in some])
+                for elapsed_ms in some:
+                    if error := await self._evaluate(evaluators, elapsed_ms):
+                        return error
+                await asyncio.sleep(0)  # yield to the event loop, so that Ctrl-C is handled
         return ""
 
-    async def _evaluate(self, elapsed_ms: int) -> str:
-        at = self._at(elapsed_ms)
-        reports = [await evaluator.evaluate(at) for evaluator in self._evaluators]
+    async def _evaluate(self, evaluators: Sequence[GroupEvaluator], elapsed_ms: int) -> str:
+        self._input.load_until(elapsed_ms)
+        at = self._at_ms(elapsed_ms) / 1000
+        rules = [health for evaluator in evaluators for health in (await evaluator.evaluate(at)).rules]
         failed = [
             f"{health.rule.name}: {health.last_error.removeprefix(f'{health.rule.name}: ')}"
-            for report in reports
-            for health in report.rules
+            for health in rules
             if health.last_error
         ]
-        return f"{'; '.join(failed)} (at {format_duration(elapsed_ms / 1000)})" if failed else ""
+        if failed:
+            if not self._plan.in_time:
+                raise NeedsTurns  # another rule may fail at an earlier time
+            return f"{'; '.join(failed)} (at {format_duration(elapsed_ms / 1000)})"
+        for case in self._checked.get(elapsed_ms, ()):
+            self._got.setdefault(case, []).extend(_firing(case.alertname, rules))
+        return ""
 
-    def _at(self, elapsed_ms: int) -> float:
-        return (_milliseconds(self._test.start) + elapsed_ms) / 1000
-
-    def _check_alerts(self, case: AlertCase) -> Outcome:
-        got = tuple(
-            ExpectedAlert(instance.labels, tuple(sorted(instance.annotations)))
-            for evaluator in self._evaluators
-            for health in evaluator.report().rules
-            if isinstance(health.rule, AlertingRule) and health.rule.name == case.alertname
-            for instance in health.instances
-            if instance.state is AlertState.FIRING
-        )
-        return Outcome(case, tuple(sorted(got)), passed=sorted(got) == sorted(case.expected))
+    def _at_ms(self, elapsed_ms: int) -> int:
+        return _milliseconds(self._test.start) + elapsed_ms
 
     def _check_expr(self, case: ExprCase) -> Outcome:
         try:
-            samples = self._querier.query(case.expr, self._at(_milliseconds(case.at)))
+            samples = self._querier.query(case.expr, self._at_ms(_milliseconds(case.at)) / 1000)
         except QueryError as error:
             return Outcome(case, error=str(error))
         got = tuple(sorted(ExpectedSample(sample.labels, sample.value) for sample in samples))
         return Outcome(case, got, passed=same_samples(case.expected, got, fuzzy=self._file.fuzzy))
+
+
+def _firing(alertname: str, rules: Iterable[RuleHealth]) -> Iterator[ExpectedAlert]:
+    for health in rules:
+        if isinstance(health.rule, AlertingRule) and health.rule.name == alertname:
+            for instance in health.instances:
+                if instance.state is AlertState.FIRING:
+                    yield ExpectedAlert(instance.labels, tuple(sorted(instance.annotations)))
+
+
+def _alert_outcome(case: AlertCase, got: Iterable[ExpectedAlert]) -> Outcome:
+    found = tuple(sorted(got))
+    return Outcome(case, found, passed=list(found) == sorted(case.expected))
 
 
 def same_samples(expected: Sequence[ExpectedSample], got: Sequence[ExpectedSample], *, fuzzy: bool) -> bool:

@@ -118,8 +118,9 @@ def join(frame: Frame) -> Frame:
     counts = groups.reduce(np.add, frame.present.astype(np.int64))
     if (counts > 1).any():
         raise QueryError("execution", SAME_LABELSET)
-    values = groups.reduce(np.add, np.where(frame.present, frame.values, 0.0))
-    # At most one value of a group is present, and the others are 0.0. The sum is that value, except that -0 becomes 0.
+    # At most one value of a group is present. The sum is that value: -0.0 is what can be added to every float, also to
+    # -0.0, without a change.
+    values = groups.reduce(np.add, np.where(frame.present, frame.values, -0.0))
     return Frame(groups.keys, values, counts > 0, frame.ordered)
 
 

@@ -13,8 +13,6 @@ MOST_HELD = 16 * 2**10
 """Bytes of an incomplete event that are held back. A longer one passes in pieces."""
 MOST_READ = 2**20
 """Bytes of a long event that are kept for reading it. A longer one counts as content, unread."""
-_UNREAD = b"\0"
-"""Begin of the pieces of such an event."""
 _DONE = b"[DONE]"
 
 
@@ -30,7 +28,7 @@ class StreamReader:
 
     __slots__ = (
         "_any_text", "_api", "_ask", "_closed", "_facts", "_finished", "_framing", "_held", "_long", "_loud", "_mark",
-        "_operation", "_seen", "_strip", "content", "events", "fault", "whole",
+        "_operation", "_seen", "_strip", "_too_long", "content", "events", "fault", "whole",
     )  # fmt: skip
 
     def __init__(self, ask: Ask, frames: Framing, *, strip: bool) -> None:
@@ -46,7 +44,9 @@ class StreamReader:
         """The API's mark, from the first content on. Until then every event is parsed."""
         self._loud = api.loud
         self._held = b""
-        self._long: list[bytes] | None = None
+        self._long: bytearray | None = None
+        """The long event that passes, or its last bytes once it is too long to be read."""
+        self._too_long = False
         """Pieces of an event that was too long to be held back, or None."""
         self._finished = False
         self._seen = TokenCounts()
@@ -126,24 +126,24 @@ class StreamReader:
         if self.fault:
             return complete
         if len(held) > MOST_HELD:
-            self._long = [held]
+            self._long = bytearray(held)
             return complete + held
         self._held = held
         return complete
 
-    def _feed_long(self, pieces: list[bytes], data: bytes) -> bytes:
+    def _feed_long(self, long: bytearray, data: bytes) -> bytes:
         """Let a piece of a long event pass. When the event is complete, read it."""
-        before = b"".join(pieces[-3:])[-3:]
+        before = bytes(long[-3:])
         found = self._framing.ends.search(before + data)
         if found is None:
-            pieces.append(data)
-            if sum(map(len, pieces)) > MOST_READ:
-                self._long = [_UNREAD, data[-3:]]
+            long += data
+            if len(long) > MOST_READ:
+                self._long, self._too_long = long[-3:], True
             return data
         cut = found.end() - len(before)
-        self._long = None
-        event = b"".join(pieces) + data[:cut]
-        if pieces[0] is _UNREAD:
+        event, too_long = bytes(long) + data[:cut], self._too_long
+        self._long, self._too_long = None, False
+        if too_long:
             self.events += 1
             told = event
         else:

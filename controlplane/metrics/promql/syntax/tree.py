@@ -160,23 +160,32 @@ def metric_name(selector: Selector) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
+def nested(node: Node) -> Iterator[Node]:
+    """Yield a node and every node below it, from left to right."""
+    yield node
+    for part in _parts(node):
+        yield from nested(part)
+
+
+def _parts(node: Node) -> Iterable[Node]:
+    match node:
+        case Range(selector=selector):
+            return (selector,)
+        case Subquery(expr=expr) | Negate(expr=expr):
+            return (expr,)
+        case Aggregate(expr=expr, param=param):
+            return (expr,) if param is None else (param, expr)
+        case Call(args=args):
+            return args
+        case Binary(left=left, right=right):
+            return (left, right)
+        case _:
+            return ()
+
+
 def calls(node: Node) -> Iterator[Call | Aggregate]:
     """Yield the functions and aggregations of a query in the order in which their names are written."""
-    match node:
-        case Call(args=args):
-            yield node
-            for argument in args:
-                yield from calls(argument)
-        case Aggregate():
-            yield node
-            if node.param is not None:
-                yield from calls(node.param)
-            yield from calls(node.expr)
-        case Binary():
-            yield from calls(node.left)
-            yield from calls(node.right)
-        case Negate() | Subquery():
-            yield from calls(node.expr)
+    return (part for part in nested(node) if isinstance(part, Call | Aggregate))
 
 
 def _evaluated(node: nodes.Node) -> Node:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -55,10 +57,16 @@ def page_of(name: str) -> bytes:
     return TGI if name == "tgi" else (FIXTURES / name).read_bytes()
 
 
+@cache
+def catalogue_data() -> Any:
+    """Return the content of catalogue.yaml. It takes a third of a second to read, and is not to be changed."""
+    return YAML(typ="safe").load((resources.files("collectors.catalogue") / "catalogue.yaml").read_text())
+
+
 def without(engine: str, entry: str = "") -> Catalogue:
     """Return the catalogue without an engine, and with a drafted entry."""
     yaml: Any = YAML(typ="safe")
-    data = yaml.load((resources.files("collectors.catalogue") / "catalogue.yaml").read_text())
+    data = copy.deepcopy(catalogue_data())
     del data["engines"][engine]
     if engine == "vllm":
         data["engines"]["triton"]["hosts"] = []

@@ -331,14 +331,34 @@ class TestLongEvents:
         assert found.events == 2 and found.whole and found.counts == TokenCounts(9, 3)
         assert most <= MOST_HELD + size
 
-    def test_an_endless_event_is_not_kept(self) -> None:
+    @pytest.mark.parametrize("end", [(b"\r\n\r", b"\n"), (b"\r", b"\n", b"\r", b"\n"), (b"\n", b"\n")])
+    def test_an_endless_event_is_not_kept(self, end: tuple[bytes, ...]) -> None:
         found = reader(CHAT)
         piece = b"x" * 60_000
         assert found.feed(b"data: ") == b""
         for _ in range(MOST_READ // len(piece) + 5):
             assert piece in found.feed(piece)
-        assert found.feed(b"\r\n\r") == b"\r\n\r" and found.feed(b"\n" + chunk()) == b"\n" + chunk()
+        for part in end[:-1]:
+            assert found.feed(part) == part
+        assert found.feed(end[-1] + chunk()) == end[-1] + chunk()
         assert found.events == 2
+
+    def test_an_event_that_became_too_long_in_its_end_is_ended_byte_by_byte(self) -> None:
+        found = reader(CHAT)
+        start = b"data: " + b"x" * (MOST_READ - 8)
+        for part in (start, b"\r", b"\n", b"\r"):
+            assert found.feed(part) == part
+        assert found.feed(b"\n" + chunk()) == b"\n" + chunk()
+        assert found.events == 2
+
+    def test_a_long_event_after_one_that_was_too_long_is_read(self) -> None:
+        found = reader(CHAT)
+        too_long = b"data: " + b"x" * MOST_READ
+        assert found.feed(too_long[:-9]) + found.feed(too_long[-9:]) + found.feed(b"xxx") == too_long + b"xxx"
+        assert found.feed(b"\n\n") == b"\n\n"
+        event = b"data: " + orjson.dumps({"object": "error", "message": "no", "x": "y" * 100_000}) + b"\n\n"
+        passed(found, event[:50_000], event[50_000:])
+        assert (found.events, found.fault) == (1, "no")
 
     def test_usage_in_a_long_event_is_found(self) -> None:
         usage = {"input_tokens": 5, "output_tokens": 2}

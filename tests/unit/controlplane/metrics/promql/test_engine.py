@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,31 @@ def test_a_range_query_yields_a_matrix_and_nothing_else(promql):
         with pytest.raises(QueryError, match="invalid expression type") as caught:
             engine.range(expr, 0, 60, 60)
         assert caught.value.kind == "bad_data"
+
+
+@pytest.mark.parametrize(
+    "expr", ["m", "-{__name__=~'zero|nil'}", "sum(rate(m[90s]))", "time() + 1", "nope", "topk(1, m)", "scalar(m)"]
+)
+def test_instant_queries_at_several_times_at_once(promql, expr: str):
+    engine = promql.load(FLEET + "zero 0+0x3 stale\nnil _x6 0+0x9\n")
+    times_ms = [0, 30_000, 60_000, 61_000, 120_000, 450_000, 1_000_000]
+    expected = [engine.instant(expr, ms / 1000) for ms in times_ms]
+    # As texts: NaN is no equal of itself, and -0 is one of 0.
+    assert repr(engine.instants(expr, np.array(times_ms))) == repr(expected)
+
+
+def test_instant_queries_at_several_times_fail_as_one_does(promql):
+    engine = promql.load(FLEET)
+    for expr, message in [
+        ("m + on () m", "many-to-many"),
+        ("m[5m]", "range vector"),
+        ('"text"', "string"),
+        ("m(", "unclosed"),
+    ]:
+        with pytest.raises(QueryError, match=message):
+            engine.instants(expr, np.array([0, 60_000]))
+    with pytest.raises(QueryError, match="out of range"):
+        engine.instants("m", np.array([0, 10**15]))
 
 
 def test_an_instant_query_of_a_string(promql):
