@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from alerts.changes import earlier_changes
-from alerts.goformat import humanize_duration
+from alerts.gotemplate.goformat import humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, fingerprint
 from alerts.routing.names import short
 from alerts.state import RESOLVED_RETENTION_S, Step

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from alerts.changes import earlier_changes, last_episode
 from alerts.errors import RuleError, TemplateError
-from alerts.goformat import go_float, humanize_duration
+from alerts.gotemplate.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, AlertState, Transition, VectorSample
 from alerts.no_data import NO_DATA, QUERY, Action
 from alerts.origins import Absence

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote_plus, urlsplit
 
-from alerts import goformat
 from alerts.errors import TemplateError
+from alerts.gotemplate import goformat
 from alerts.gotemplate.functions import GO_FUNCTIONS, Function
 from alerts.gotemplate.values import Duration, GoValue, Sample, Time, described
 from collectors.durations import parse_duration

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from alerts.errors import TemplateError
-from alerts.goformat import go_float
+from alerts.gotemplate.goformat import go_float
 from alerts.gotemplate.gotime import format_time, go_duration
 from alerts.gotemplate.values import AlertData, Duration, GoValue, Own, Sample, Time, type_name
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from alerts.goformat import go_float, humanize_duration
+from alerts.gotemplate.goformat import go_float, humanize_duration
 from alerts.interfaces import AlertInstance, Button, Escalated, Flap, Message, Notice, OnCall, Storm
 from alerts.notify.words import ENGLISH, Words
 from alerts.texts.places import items

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
-from alerts.goformat import humanize_duration
 from alerts.gotemplate.functions import GO_FUNCTIONS, Function
+from alerts.gotemplate.goformat import humanize_duration
 from alerts.gotemplate.sprintf import go_value
 from alerts.gotemplate.values import Duration, GoValue, Own, Time, call_method
 from alerts.routing.intervals import zone_of

@@ -23,7 +23,7 @@ from controlplane.cli.render import (
     tell,
     took,
 )
-from controlplane.cli.screen import repeat
+from controlplane.cli.screens.screen import repeat
 from controlplane.telling import FULL, counted, digits_of
 
 WATCH_S = 2.0

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from controlplane.config import addresses, engine_paths
+from controlplane.config import addresses
 from controlplane.config.checking import Fault, check
+from controlplane.config.names import engine_paths
 from controlplane.config.remote import ServerUrl
 from controlplane.config.vocabulary import Access, Address, Duration, FilePath, Interval, Model, ModelName, Name, Text
 from controlplane.config.vocabulary import size_bytes as size

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from controlplane.config.checking import Fault, Faults, UnreadField, check, faults_of
 from controlplane.config.durations import duration_seconds
-from controlplane.config.model_names import model_name
+from controlplane.config.names.model_names import model_name
 
 _SIZE = re.compile(r"([0-9]{1,15})(B|[KMGTP]B)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")

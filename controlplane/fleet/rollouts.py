@@ -34,8 +34,8 @@ from controlplane.rollout.reporting.progress import (
     way_back_later,
 )
 from controlplane.rollout.reporting.words import work_words
-from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.stored.recorded import RecordedRollout
+from controlplane.rollout.words.step_words import step_sentences
 from controlplane.store.rollout_rows.quarantines import Quarantine
 from controlplane.traffic.driver import TrafficObservation
 

@@ -18,10 +18,10 @@ from controlplane.rollout.handlers.situation import NOTHING, Situation
 from controlplane.rollout.model import TERMINAL, Decision, Evidence, Phase, Plan, Rollout, RolloutKind, StepKind
 from controlplane.rollout.options import Moment
 from controlplane.rollout.orders import Verb
-from controlplane.rollout.sentences import judged
 from controlplane.rollout.steps import at, is_judged, share_at
 from controlplane.rollout.verdict import judge
 from controlplane.rollout.wishes import PAUSED, Wait, WaitKind, Wish, full_of, is_patient, pause_of
+from controlplane.rollout.words.sentences import judged
 from controlplane.traffic.driver import TrafficObservation
 
 _SKIPPED = frozenset((StepKind.PAUSE, StepKind.ANALYSE, StepKind.MIRROR, StepKind.TESTERS))

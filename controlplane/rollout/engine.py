@@ -27,10 +27,10 @@ from controlplane.rollout.running.turns import MOST, Turns
 from controlplane.rollout.running.watching import Watch
 from controlplane.rollout.running.works import Works
 from controlplane.rollout.running.writing import Writer
-from controlplane.rollout.sentences import because
 from controlplane.rollout.steps import is_judged
 from controlplane.rollout.stored import records
 from controlplane.rollout.wishes import Wait
+from controlplane.rollout.words.sentences import because
 from controlplane.rollout.workers import Worker
 from controlplane.store.database import Database
 from controlplane.store.lease import Lease

@@ -5,7 +5,6 @@ from __future__ import annotations
 from controlplane.rollout.copying import replace
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.sentences import no_effect, questions, why_again
 from controlplane.rollout.steps import (
     commit_is_out,
     commit_warning,
@@ -16,6 +15,7 @@ from controlplane.rollout.steps import (
     serves,
     unknown,
 )
+from controlplane.rollout.words.sentences import no_effect, questions, why_again
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState
 
 ASK_S = 10.0

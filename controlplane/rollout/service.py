@@ -20,12 +20,12 @@ from controlplane.rollout.planning import plan as planning
 from controlplane.rollout.planning.overrides import Overrides
 from controlplane.rollout.planning.planner import Planner
 from controlplane.rollout.reporting.reader import RolloutReader
-from controlplane.rollout.sentences import because
 from controlplane.rollout.steering import wishing
 from controlplane.rollout.steering.again import again
 from controlplane.rollout.stored import records
 from controlplane.rollout.verification import Verification
 from controlplane.rollout.wishes import Wish
+from controlplane.rollout.words.sentences import because
 from controlplane.rollout.workers import needed_works
 from controlplane.store.database import Database
 from controlplane.store.rollout_rows.quarantines import Quarantine

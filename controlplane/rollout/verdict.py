@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from controlplane.rollout.model import Evidence, Rollout, Trial
-from controlplane.rollout.sentences import questions
+from controlplane.rollout.words.sentences import questions
 
 MIN_FAILURES = 3
 """Minimum number of failed client requests for a verdict by their share. Chosen: fewer may be chance."""

@@ -13,9 +13,9 @@ from controlplane.errors import Refused
 from controlplane.rollout import strategies
 from controlplane.rollout.model import Check, Evidence, Gate, Step, StepKind
 from controlplane.rollout.orders import Verb
-from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.strategies import STRATEGIES, Setting, Strategy
 from controlplane.rollout.verification import Verification
+from controlplane.rollout.words.step_words import step_sentences
 from controlplane.store.assignments import AssignmentStore
 from controlplane.traffic.driver import Question
 from tests.fakes.gateway_world import GatewayWorld

@@ -10,8 +10,8 @@ from sqlmodel import select
 
 from collectors.probe.question import Expectation
 from controlplane.rollout.model import Check, Evidence, Phase
-from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.verification import Verification
+from controlplane.rollout.words.step_words import step_sentences
 from controlplane.store.tables.rollouts import RolloutRow
 from controlplane.traffic.driver import Question
 from tests.fakes.rollout_world import BODY, START, World, asking

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from alerts.evaluate import GroupReport, RuleHealth
-from alerts.goformat import go_float
+from alerts.gotemplate.goformat import go_float
 from alerts.interfaces import AlertInstance, AlertState
 from alerts.rules import AlertingRule, RecordingRule
 from controlplane.access.roles import Role

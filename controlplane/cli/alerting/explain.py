@@ -6,7 +6,7 @@ from typing import Any
 
 from controlplane.cli.client import connect, quoted
 from controlplane.cli.render import clock, columns, emit, say, tell
-from controlplane.cli.watch import alert_id
+from controlplane.cli.screens.watch import alert_id
 from controlplane.telling import happened
 
 

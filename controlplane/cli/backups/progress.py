@@ -15,7 +15,7 @@ from typing import Final
 
 from controlplane.backup.tally import Tally
 from controlplane.cli.render import JSON, YAML, is_terminal, say, size, tell, took
-from controlplane.cli.screen import Footer
+from controlplane.cli.screens.screen import Footer
 
 DRAWN_EVERY_S: Final = 0.5
 TOLD_EVERY_S: Final = 10.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from controlplane.cli.client import announce, connect, quoted
 from controlplane.cli.render import clock, emit, say_all
-from controlplane.cli.watch import alert_id
+from controlplane.cli.screens.watch import alert_id
 
 
 def alerts_ack(alerts: list[str], comment: str | None, url: str | None, context: str | None, output: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from controlplane.cli.client import ApiClient, announce, connect, quoted
 from controlplane.cli.errors import WrongUsage
 from controlplane.cli.render import clock, columns, counted, emit, say, say_all, tell
-from controlplane.cli.watch import short
+from controlplane.cli.screens.watch import short
 
 LEAST_ID = 4
 """Fewest characters that stand for an id."""

@@ -11,7 +11,7 @@ from controlplane.cli.client import ApiClient
 from controlplane.cli.errors import ServerUnreachable, VerdictNegative
 from controlplane.cli.render import TABLE, clock, emit, say, tell
 from controlplane.cli.rollouts.story import glance, notes, title
-from controlplane.cli.screen import Footer
+from controlplane.cli.screens.screen import Footer
 from controlplane.telling import lasting
 
 POLL_S = 0.5

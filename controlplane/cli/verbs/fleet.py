@@ -22,7 +22,7 @@ LOOK = (
     ),
     Verb(
         "top",
-        "top:top",
+        "screens.top:top",
         "Show requests, latency, cache and GPUs as they change; once when piped.",
         options=(
             Option("interval", "Time between two refreshes.", "DURATION", default="2s"),
@@ -202,7 +202,7 @@ LOOK = (
 ALERTS = (
     Verb(
         "alerts list",
-        "watch:alerts_list",
+        "screens.watch:alerts_list",
         "List alerts, firing ones first.",
         (
             Operand(
@@ -232,7 +232,7 @@ ALERTS = (
     ),
     Verb(
         "alerts show",
-        "watch:alerts_show",
+        "screens.watch:alerts_show",
         "Show one alert: its value, labels, runbook and history.",
         (Operand("alert", "ALERT", "Its name or its id, as `alerts list` prints them.", offers="alerts"),),
         LISTING,
@@ -260,7 +260,7 @@ ALERTS = (
     ),
     Verb(
         "notifiers test",
-        "watch:notifiers_test",
+        "screens.watch:notifiers_test",
         "Send a test message and print the receiver's answer.",
         (Operand("name", "NAME", "The notifier's name in fleet.yaml."),),
         CLOSE,

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from collectors.engines.kinds import AUTO, ENGINES
 from controlplane.config.checking import Fault, check
-from controlplane.config.engine_names import EngineName
+from controlplane.config.names.engine_names import EngineName
 from controlplane.config.scraping.clouds import AwsSection, AzureSection, GoogleSection
 from controlplane.config.scraping.kubernetes_sd import KubernetesSdSection
 from controlplane.config.scraping.probe import (

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from collectors.engines.kinds import AUTO, BACKENDS
 from controlplane.config.checking import Fault, Loc, check
-from controlplane.config.engine_names import BackendEngine
 from controlplane.config.gateway import Count, Size
+from controlplane.config.names.engine_names import BackendEngine
 from controlplane.config.remote import EngineUrl
 from controlplane.config.vocabulary import (
     Access,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from controlplane.config import engine_paths
+from controlplane.config.names import engine_paths
 
 FORMAT = 1
 WHOLE = 1000

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from collectors.engines.kinds import BACKENDS
-from controlplane.config import engine_paths
-from controlplane.config.model_names import model_name
+from controlplane.config.names import engine_paths
+from controlplane.config.names.model_names import model_name
 from controlplane.gateway.desired.document import WHOLE, BackendSpec, Desired, KeySpec, LimitSpec, ModelSpec
 from controlplane.gateway.errors import BadDesired
 

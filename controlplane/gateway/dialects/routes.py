@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
-from controlplane.config import engine_paths
+from controlplane.config.names import engine_paths
 from controlplane.gateway.dialects import triton_path
 from controlplane.gateway.refusal import Refusal, RefusalKind
 from controlplane.gateway.request import Frames, ModelPlace, Operation, RequestHead

@@ -6,8 +6,8 @@ from controlplane.rollout.copying import replace
 from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Order, OrderOutcome, Verb
-from controlplane.rollout.sentences import judged, says, uncounted, untried
 from controlplane.rollout.steps import at, commit_is_out, commit_warning, given_up, must_commit, serves, unknown
+from controlplane.rollout.words.sentences import judged, says, uncounted, untried
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 

@@ -9,9 +9,9 @@ from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.handlers.situation import Situation
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.sentences import no_effect, says, why_again
 from controlplane.rollout.steps import MAX_ATTEMPTS, at, carries, mirrors, share_of, silent_since, unknown
 from controlplane.rollout.wishes import Wait, WaitKind
+from controlplane.rollout.words.sentences import no_effect, says, why_again
 from controlplane.traffic.driver import BackendObservation, VersionState
 
 

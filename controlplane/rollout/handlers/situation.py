@@ -8,9 +8,9 @@ from typing import NamedTuple
 from controlplane.rollout.copying import replace
 from controlplane.rollout.going_back import turn_back
 from controlplane.rollout.model import Decision, Evidence, Phase, Rollout, Step
-from controlplane.rollout.sentences import says
 from controlplane.rollout.steps import at, carries, phase_of, share_of, silent_since, unknown
 from controlplane.rollout.wishes import Wait, WaitKind
+from controlplane.rollout.words.sentences import says
 from controlplane.traffic.driver import TrafficObservation
 
 NOTHING = Evidence(unknown="no metrics were queried")

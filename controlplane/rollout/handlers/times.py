@@ -7,10 +7,10 @@ from controlplane.rollout.findings import Outcome, WorkKind, WorkState
 from controlplane.rollout.handlers.situation import NOTHING, Situation, for_operator, must_carry, standing, waiting
 from controlplane.rollout.model import Decision, Phase, Rollout
 from controlplane.rollout.options import Analysis, Approval
-from controlplane.rollout.sentences import count, uncounted
 from controlplane.rollout.steps import at, phase_of, share_of
 from controlplane.rollout.verdict import judge, nothing_tried
 from controlplane.rollout.wishes import DATA, TIME, Wait, WaitKind, approvers, resumed
+from controlplane.rollout.words.sentences import count, uncounted
 from controlplane.telling import lasting
 
 

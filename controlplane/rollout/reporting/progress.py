@@ -14,8 +14,8 @@ from typing import NamedTuple
 from controlplane.rollout.findings import Outcome, WorkKind
 from controlplane.rollout.model import Phase, Plan, Rollout, Step, StepKind
 from controlplane.rollout.reporting.words import waits_for
-from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.wishes import WaitKind, full_of
+from controlplane.rollout.words.step_words import step_sentences
 from controlplane.telling import lasting
 from controlplane.traffic.driver import TrafficObservation, VersionState
 

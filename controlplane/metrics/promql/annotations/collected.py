@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from alerts.goformat import go_float
+from alerts.gotemplate.goformat import go_float
 from collectors.samples import FloatArray
 from controlplane.metrics.promql.annotations.places import places
 from controlplane.metrics.promql.syntax.tree import Node

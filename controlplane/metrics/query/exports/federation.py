@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alerts.goformat import go_float
+from alerts.gotemplate.goformat import go_float
 from collectors.samples import Labels
 from controlplane.metrics.promql.syntax.tree import parse_selector
 from controlplane.metrics.series.budget import Budget

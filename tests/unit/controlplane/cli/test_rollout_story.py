@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.cli.main import run
 from controlplane.cli.rollouts import follow, story
-from controlplane.cli.screen import Footer
+from controlplane.cli.screens.screen import Footer
 
 SAMPLE = {
     "metric": "errors",

@@ -11,9 +11,9 @@ from controlplane.rollout.decide import decide
 from controlplane.rollout.handlers import HANDLERS
 from controlplane.rollout.model import Check, Phase, Plan, Rollout, RolloutKind, RolloutLimits, Step, StepKind
 from controlplane.rollout.orders import Intent, Order, OrderOutcome, Verb
-from controlplane.rollout.step_words import step_sentences
 from controlplane.rollout.steps import MAX_ATTEMPTS
 from controlplane.rollout.strategies import Setting, blue_green, step_of
+from controlplane.rollout.words.step_words import step_sentences
 from controlplane.traffic.driver import BackendObservation, TrafficObservation, VersionState, all_to
 
 A, B = "http://a:8000", "http://b:8000"

@@ -12,7 +12,7 @@ from controlplane.errors import NotFound, Refused
 from controlplane.rollout.drift import drift
 from controlplane.rollout.model import Plan, RolloutLimits
 from controlplane.rollout.planning.plan import Request, known, make, reasons, rollback_target
-from controlplane.rollout.step_words import step_sentences
+from controlplane.rollout.words.step_words import step_sentences
 from controlplane.traffic.driver import (
     BackendObservation,
     Capabilities,

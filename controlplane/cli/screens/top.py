@@ -11,7 +11,7 @@ from controlplane.cli.errors import CliError, ServerUnreachable, WrongUsage
 from controlplane.cli.look import print_gpus, rough
 from controlplane.cli.query import seconds_of
 from controlplane.cli.render import TABLE, columns, emit, is_terminal, number, percent, say, tell
-from controlplane.cli.screen import repeat
+from controlplane.cli.screens.screen import repeat
 
 LEAST_INTERVAL_S = 1.0
 """Shortest interval, in seconds: the control plane caches an answer for this time."""

@@ -8,7 +8,7 @@ import pytest
 
 from alerts.routing.matchers import parse_matchers
 from controlplane.cli.main import run
-from controlplane.cli.watch import _change, _kept_back, _print_alert, _told
+from controlplane.cli.screens.watch import _change, _kept_back, _print_alert, _told
 
 
 def shown(**fields: Any) -> dict[str, Any]:

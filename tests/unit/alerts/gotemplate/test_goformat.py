@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from alerts.goformat import (
+from alerts.gotemplate.goformat import (
     go_float,
     humanize,
     humanize1024,

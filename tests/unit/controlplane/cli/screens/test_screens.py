@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli import history, screen
+from controlplane.cli import history
 from controlplane.cli.look import gpu_name, latency
 from controlplane.cli.main import run
 from controlplane.cli.query import shown
-from controlplane.cli.screen import framed, repeat
+from controlplane.cli.screens import screen
+from controlplane.cli.screens.screen import framed, repeat
 
 VERSION = {
     "version": "v1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.config import engine_paths
+from controlplane.config.names import engine_paths
 
 
 @pytest.mark.parametrize(

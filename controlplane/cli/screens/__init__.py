@@ -1,0 +1,1 @@
+"""Screens of the terminal that stay and are drawn again."""

@@ -1,0 +1,1 @@
+"""Names that a fleet.yaml has for engines and models."""

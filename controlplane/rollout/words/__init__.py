@@ -1,0 +1,1 @@
+"""Words of rollouts: what a step does, and what is told of it."""
