@@ -9,8 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
 from yarl import URL
@@ -41,44 +40,39 @@ _NEITHER = frozenset({400, 401})
 """Statuses of an issuer that does not take the secret in this place (RFC 6749, section 5.2)."""
 
 
-@dataclass(frozen=True)
-class ClientCredentials:
-    """Implements collectors.target.Issuer. All sources that share one object share its token."""
-
-    token_url: str
-    client_id: str
-    secret: Auth
-    """The client's secret, read at each renewal, and the TLS settings towards the issuer."""
-    scopes: tuple[str, ...] = ()
-    params: Labels = ()
-    """Further parameters of the question, such as `audience`."""
+class Client(Protocol):
+    """A client that an issuer knows, as in client_credentials.py."""
 
     @property
-    def place(self) -> str:
-        """Host that is asked."""
-        return URL(self.token_url).host or ""
+    def token_url(self) -> str:
+        """Address at which tokens are asked for."""
+        ...
 
-    async def authorization(self) -> str:
-        """Return `Bearer` and a token that has not ended. Raises ScrapeError."""
-        try:
-            return f"Bearer {await self._tokens.current()}"
-        except ScrapeError as error:
-            # Another class would tell of the server that wants the token what its issuer did.
-            raise ScrapeError(f"oauth2: no token from {self.place}: {error}") from error
+    @property
+    def client_id(self) -> str:
+        """Name of the client."""
+        ...
 
-    def forget(self) -> bool:
-        """Ask for a new token at the next use, unless one was replaced just now. Return whether it will be asked."""
-        return self._tokens.forget()
+    @property
+    def secret(self) -> Auth:
+        """Secret of the client, and the TLS settings and the proxy towards the issuer."""
+        ...
 
-    @cached_property
-    def _tokens(self) -> Tokens:
-        return Tokens(self)
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Rights that the token is to have."""
+        ...
+
+    @property
+    def params(self) -> Labels:
+        """Further parameters of the question."""
+        ...
 
 
 class Tokens(Kept[str]):
     """Tokens of one client. The connection to the issuer is closed after each question, which is rare."""
 
-    def __init__(self, client: ClientCredentials, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: Client, wall: Callable[[], float] = time.time) -> None:
         super().__init__(wall)
         self._client = client
         self._in_form = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from collectors.clouds.oauth2 import ClientCredentials
+from collectors.clouds.client_credentials import ClientCredentials
 from collectors.samples import labels_of
 from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.config.vocabulary import Access, IssuedAccess, OAuth2Section, ProxySection, TlsSection

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from collectors.clouds.oauth2 import ClientCredentials
+from collectors.clouds.client_credentials import ClientCredentials
 from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.config.vocabulary import host_name
 from controlplane.discovery.monitors.fields import Fields

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from collectors.clouds.oauth2 import ClientCredentials
+from collectors.clouds.client_credentials import ClientCredentials
 from collectors.target import Auth, IssuedAuth, Proxy
 from controlplane.config.scraping.prometheus.sections import Section, check_url
 from controlplane.config.vocabulary import host_name

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from collectors.clouds.oauth2 import ClientCredentials, Tokens
+from collectors.clouds.client_credentials import ClientCredentials
+from collectors.clouds.oauth2 import Tokens
 from collectors.errors import ScrapeError, ScrapeTimeout, UnexpectedStatus
 from collectors.http.fetch import HttpSource
 from collectors.target import Auth, IssuedAuth

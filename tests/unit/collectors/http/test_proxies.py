@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from collectors.clouds.oauth2 import ClientCredentials
+from collectors.clouds.client_credentials import ClientCredentials
 from collectors.errors import ScrapeError, Unreachable
 from collectors.http.fetch import HttpSource
 from collectors.http.proxies import bypassed, way_to

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alerts.errors import RuleError
-from collectors.clouds.oauth2 import ClientCredentials
+from collectors.clouds.client_credentials import ClientCredentials
 from collectors.discovery.consul_sd import ConsulSd
 from collectors.discovery.dns_sd import DnsSd, RecordType
 from collectors.discovery.docker_sd import DockerSd

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collectors.clouds.oauth2 import ClientCredentials
+from collectors.clouds.client_credentials import ClientCredentials
 from collectors.discovery.group import DiscoveryGroup
 from collectors.discovery.kubernetes_roles import Role
 from collectors.discovery.kubernetes_sd import KubernetesSd

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collectors.clouds.oauth2 import ClientCredentials
+from collectors.clouds.client_credentials import ClientCredentials
 from collectors.discovery.discovery import Discovery
 from collectors.relabel import Action, RelabelRule
 from collectors.target import Auth, IssuedAuth, Proxy
