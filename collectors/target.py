@@ -40,8 +40,8 @@ class Issuer(Protocol):
         """Return the value of the Authorization header. Raises ScrapeError, without a secret."""
         ...
 
-    def forget(self) -> bool:
-        """Ask for new credentials at the next use: the server refused these. Return whether there can be others."""
+    async def instead_of(self, refused: str) -> str | None:
+        """Return another value of the Authorization header than the one that a server refused; None: there is none."""
         ...
 
 

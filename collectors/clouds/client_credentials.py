@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ class ClientCredentials:
     secret: Auth
     """The client's secret, read at each renewal, and the TLS settings and the proxy towards the issuer."""
     scopes: tuple[str, ...] = ()
-    params: Labels = ()
+    params: Labels = field(default=(), repr=False)
     """Further parameters of the question, such as `audience`."""
 
     @property
@@ -40,9 +40,13 @@ class ClientCredentials:
             # Another class would tell of the server that wants the token what its issuer did.
             raise ScrapeError(f"oauth2: no token from {self.place}: {error}") from error
 
-    def forget(self) -> bool:
-        """Ask for a new token at the next use, unless one was replaced just now. Return whether it will be asked."""
-        return self._tokens.forget()
+    async def instead_of(self, refused: str) -> str | None:
+        """Return another value of the header than one that a server refused. None: the issuer gives no other now."""
+        try:
+            token = await self._tokens.instead_of(refused.removeprefix("Bearer "))
+        except ScrapeError:
+            return None
+        return f"Bearer {token}" if token else None
 
     @cached_property
     def _tokens(self) -> Tokens:

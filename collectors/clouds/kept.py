@@ -34,15 +34,16 @@ class Kept(ABC, Generic[T]):
     nobody for longer than `patience_s` while the last credential has not ended.
     """
 
-    patience_s = 2.0
-    """Longest wait for a new credential, in seconds, while the last one can be used. Chosen: an issuer answers within
-    one second, and a scrape has ten."""
+    patience_s = 0.2
+    """Longest wait for a new credential, in seconds, while the last one can be used. Chosen: most issuers answer within
+    it, and the shortest scrape has one second."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         self._wall = wall
         self._issued: Issued[T] | None = None
         self._renew_at, self._tried_at = 0.0, float("-inf")
         self._renewal: asyncio.Task[ScrapeError | None] | None = None
+        self._replaced_at = float("-inf")
         self.remark = ""
         """Cause for which the credential could not be renewed while the last one is used; "": there is none."""
 
@@ -54,15 +55,34 @@ class Kept(ABC, Generic[T]):
         """
         # A clock that was set back would put the renewal off by as much.
         if self._issued is None or not self._tried_at <= self._wall() < self._renew_at:
-            if self._renewal is None or self._renewal.done():
-                self._renewal = asyncio.get_running_loop().create_task(self._renew())
             usable = self._issued is not None and self._wall() < self._issued.until
-            renewal = self._renewal
-            await asyncio.wait({renewal}, timeout=self.patience_s if usable else None)
-            failure = renewal.result() if renewal.done() and not renewal.cancelled() else None
+            failure = await self._renewed(self.patience_s if usable else None)
             if self._issued is None:
                 raise failure or ScrapeError("there is no credential: its source was closed")
         return self._issued.value
+
+    async def instead_of(self, refused: T) -> T | None:
+        """Return another credential than the one that a server refused. None: there is none.
+
+        A new one is asked for once in RETRY_S at most, because a server may refuse each of them for want of a right.
+        The refused one stays until another is here: other servers may take it. Raises what `current` raises.
+        """
+        if self._issued is not None and self._issued.value == refused:
+            if self._renewal is None or self._renewal.done():
+                if 0 <= self._wall() - self._replaced_at < RETRY_S:
+                    return None
+                self._replaced_at = self._wall()
+            await self._renewed(None)
+        found = await self.current()
+        return None if found == refused else found
+
+    async def _renewed(self, wait_s: float | None) -> ScrapeError | None:
+        """Wait for the renewal that goes on, or for a new one; None: to its end. Return what failed."""
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
+        renewal = self._renewal
+        await asyncio.wait({renewal}, timeout=wait_s)
+        return renewal.result() if renewal.done() and not renewal.cancelled() else None
 
     def forget(self) -> bool:
         """Fetch a new credential at the next use: this one was refused. Return whether there can be another."""

@@ -17,7 +17,7 @@ from yarl import URL
 from collectors.clouds.issuing import MAX_BYTES
 from collectors.clouds.json_api import JsonApi, Told
 from collectors.clouds.kept import Issued, Kept, bearer
-from collectors.clouds.waiting import RETRY_S, Limited
+from collectors.clouds.waiting import Limited
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus
 from collectors.http.credentials import authorization, basic
 from collectors.http.fetch import address_of
@@ -77,17 +77,6 @@ class Tokens(Kept[str]):
         self._client = client
         self._in_form = False
         """Whether the issuer takes the secret in the form alone. RFC 6749 wants it in the header, and not all do."""
-        self._replaced_at = float("-inf")
-
-    def forget(self) -> bool:
-        """Fetch a new token at the next use. Return False where one was refused a minute ago or less.
-
-        A server that refuses each token, for want of a right, must not have the issuer asked at each request.
-        """
-        if 0 <= self._wall() - self._replaced_at < RETRY_S:
-            return False
-        self._replaced_at = self._wall()
-        return super().forget()
 
     async def _fetch(self) -> Issued[str]:
         url, _ = address_of(self._client.token_url)
@@ -117,11 +106,11 @@ class Tokens(Kept[str]):
 
     async def _ask(self, api: JsonApi, url: URL, secret: str) -> Told:
         client, headers = self._client, {"Content-Type": "application/x-www-form-urlencoded"}
-        form = [("grant_type", "client_credentials"), *client.params]
+        form = {**dict(client.params), "grant_type": "client_credentials"}
         if client.scopes:
-            form.append(("scope", " ".join(client.scopes)))
+            form["scope"] = " ".join(client.scopes)
         if self._in_form:
-            form += [("client_id", client.client_id), ("client_secret", secret)]
+            form |= {"client_id": client.client_id, "client_secret": secret}
         else:
             # RFC 6749, section 2.3.1: both are encoded as in a form first.
             headers["Authorization"] = basic(quote_plus(client.client_id), quote_plus(secret))
@@ -146,9 +135,9 @@ def _error_of(told: Told) -> str:
 
 def _issued(told: Told, now: float) -> Issued[str]:
     found = told.data("the token")
-    kind = found.get("token_type", "Bearer")
+    kind = found.get("token_type") or "Bearer"
     if not (isinstance(kind, str) and kind.lower() == "bearer"):
         raise ExpositionError("the token: its token_type is not Bearer", 0)
-    if found.get("expires_in") is None:
+    if not found.get("expires_in"):  # as in Go's oauth2, 0 says as little as nothing
         found = {**found, "expires_in": int(LASTS_S)}
     return bearer(found, now)

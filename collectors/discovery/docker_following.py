@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import grp
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ async def _answers(sd: DockerSd) -> tuple[list[Any], list[Any]]:
         # As in Docker's own clients, tcp:// is HTTP without TLS.
         base = ("http" + sd.host.removeprefix("tcp")) if sd.host.startswith("tcp://") else sd.host.rstrip("/")
         connector = aiohttp.TCPConnector()  # type: ignore[assignment]
-    options = await request_options(base, sd.auth)
+    options = await request_options(base, replace(sd.auth, proxy=None) if sd.auth and sd.socket else sd.auth)
     options["headers"]["Accept-Encoding"] = "gzip"
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False

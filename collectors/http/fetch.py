@@ -30,7 +30,7 @@ from collectors.http.plain_http import PlainConnection
 from collectors.http.proxies import way_to
 from collectors.http.redirects import followed
 from collectors.http.tls import verification
-from collectors.target import Auth, Issuer
+from collectors.target import Auth
 
 ACCEPT = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
 """Accept header of Prometheus 3 when its scrape_protocols are PrometheusText1.0.0 and 0.0.4.
@@ -117,22 +117,22 @@ class HttpSource:
         headers = {**self._headers, "X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_s:g}"}
         issuer = self._auth.issuer if self._auth else None
         if issuer:
-            credentials = await self._issued(issuer)
+            self._progress.issuer = issuer.place
+            credentials = await issuer.authorization()
+            self._progress.issuer = ""
         if credentials or own:
             headers["Authorization"] = credentials or own or ""
         try:
             return await self._follow(self._moved or url, headers, verify)
         except UnexpectedStatus as error:
-            if issuer is None or error.status != HTTPStatus.UNAUTHORIZED or not issuer.forget():
+            if issuer is None or error.status != HTTPStatus.UNAUTHORIZED:
                 raise
-        again = {**headers, "Authorization": await self._issued(issuer)}
-        return await self._follow(self._moved or url, again, verify)
-
-    async def _issued(self, issuer: Issuer) -> str:
-        self._progress.issuer = issuer.place
-        credentials = await issuer.authorization()
-        self._progress.issuer = ""
-        return credentials
+            self._progress.issuer = issuer.place
+            other = await issuer.instead_of(headers["Authorization"])
+            self._progress.issuer = ""
+            if other is None:
+                raise
+        return await self._follow(self._moved or url, {**headers, "Authorization": other}, verify)
 
     async def _follow(self, url: URL, headers: Mapping[str, str], verify: ssl.SSLContext | bool) -> bytes:
         self._moved, moved, hops, permanent = None, self._moved, 0, True

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 from yarl import URL
 
-from collectors.errors import ScrapeError
+from collectors.errors import Unreachable
 from collectors.http.credentials import authorization
 from collectors.http.proxies import way_to
 from collectors.http.tls import verification
@@ -64,14 +64,18 @@ async def request_options(url: str | URL, auth: Auth | None, user_agent: str = "
     Raises ScrapeError when a secret or a file of certificates cannot be read, when an issuer gives no token, and for a
     proxy that is not supported.
     """
-    address, headers = URL(url), {"User-Agent": user_agent}
+    try:
+        address, headers = URL(url), {"User-Agent": user_agent}
+    except ValueError as error:
+        raise Unreachable("not a usable URL") from error
     watched: tuple[aiohttp.ClientMiddlewareType, ...] = ()
     verify: ssl.SSLContext | bool = True
     if auth:
         # Secrets may be on a network file system: in a thread, its stall delays only this request.
         credentials, verify = await asyncio.to_thread(lambda: (authorization(auth), verification(auth)))
         if auth.issuer:
-            credentials, watched = await auth.issuer.authorization(), (_Refusals(auth.issuer),)
+            credentials = await auth.issuer.authorization()
+            watched = (_Refusals(auth.issuer, credentials),)
         if credentials:
             headers["Authorization"] = credentials
     name, way = (auth.server_name, way_to(address, auth.proxy)) if auth else ("", None)
@@ -88,18 +92,23 @@ async def request_options(url: str | URL, auth: Auth | None, user_agent: str = "
 class _Refusals:
     """Sends a request again with a new token, once, when the server refuses the one that it had."""
 
-    def __init__(self, issuer: Issuer) -> None:
-        self._issuer = issuer
+    def __init__(self, issuer: Issuer, shown: str) -> None:
+        """`shown` is the value of the Authorization header."""
+        self._issuer, self._shown = issuer, shown
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         response = await send(request)
-        if response.status != HTTPStatus.UNAUTHORIZED or not self._issuer.forget():
+        if response.status != HTTPStatus.UNAUTHORIZED:
             return response
-        try:
-            request.headers["Authorization"] = await self._issuer.authorization()
-        except ScrapeError:
+        other = await self._issuer.instead_of(self._shown)
+        if other is None:
             return response
         response.close()
+        # An API may read the token from a header of its own.
+        old, new = (value.partition(" ")[2] for value in (self._shown, other))
+        for name, value in list(request.headers.items()):
+            if old in value:
+                request.headers[name] = value.replace(old, new)
         return await send(request)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
-from urllib.request import getproxies_environment
 
 from yarl import URL
 
@@ -14,6 +15,8 @@ from collectors.http.credentials import basic
 from collectors.target import Proxy
 
 _SCHEMES = ("http", "https")
+_KEPT = 4096
+"""Number of answers that are kept: a list of exceptions costs some 20 µs, and targets are asked again and again."""
 
 
 class Way(NamedTuple):
@@ -42,16 +45,21 @@ def way_to(url: URL, proxy: Proxy | None) -> Way | None:
     if proxy is None:
         return None
     if proxy.from_environment:
-        found = getproxies_environment()
-        given = found.get(url.scheme) or found.get("all", "")
-        place = f"the environment's {url.scheme}_proxy"
-        if not given or _is_loopback(url.host or "") or bypassed(url, found.get("no", "")):
-            return None
+        name = f"{url.scheme}_proxy"
+        given, place, exceptions = _variable(name), f"the environment's {name}", _variable("no_proxy")
     else:
-        given, place = proxy.url, "proxy_url"
-        if not given or bypassed(url, proxy.no_proxy):
-            return None
+        given, place, exceptions = proxy.url, "proxy_url", proxy.no_proxy
+    if not given or bypassed(url, exceptions):
+        return None
+    # As in Go, this host is asked directly wherever there may be exceptions.
+    if (proxy.from_environment or exceptions) and _is_loopback(url.host or ""):
+        return None
     return _parsed(given, place)
+
+
+def _variable(name: str) -> str:
+    """Return a variable of the environment. As in Go, the name in capitals takes precedence."""
+    return os.environ.get(name.upper()) or os.environ.get(name, "")
 
 
 def bypassed(url: URL, no_proxy: str) -> bool:
@@ -60,18 +68,24 @@ def bypassed(url: URL, no_proxy: str) -> bool:
     A name stands for itself and the names below it, `.name` and `*.name` for those below alone, `*` for all. As in Go's
     httpproxy (https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config).
     """
-    return any(_names(entry.strip().lower(), url) for entry in no_proxy.replace(" ", ",").split(",") if entry.strip())
+    return bool(no_proxy) and _bypassed((url.host or "").lower().rstrip("."), url.port, no_proxy)
 
 
-def _names(entry: str, url: URL) -> bool:
-    host = (url.host or "").lower().rstrip(".")
+@lru_cache(_KEPT)
+def _bypassed(host: str, port: int | None, no_proxy: str) -> bool:
+    return any(
+        _names(entry.strip().lower(), host, port) for entry in no_proxy.replace(" ", ",").split(",") if entry.strip()
+    )
+
+
+def _names(entry: str, host: str, of: int | None) -> bool:
     if entry == "*":
         return True
     with suppress(ValueError):
         return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
     name, colon, port = entry.rpartition(":")
     if colon and port.isdecimal():
-        if int(port) != url.port:
+        if int(port) != of:
             return False
         entry = name.strip("[]")
     if entry.startswith(("*.", ".")):
@@ -85,6 +99,7 @@ def _is_loopback(host: str) -> bool:
     return host.lower().rstrip(".") == "localhost"
 
 
+@lru_cache(_KEPT)
 def _parsed(given: str, place: str) -> Way:
     try:
         url = URL(given if "://" in given else f"http://{given}")

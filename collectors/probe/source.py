@@ -129,7 +129,10 @@ class ProbeSource:
                 return "rejected", f"http_{response.status}"
             if response.status in MISFITS | DENIED:
                 said = await _error_body(response)
-                raise refused(response.status, said, secrets_of(self._url, authorization))
+                # A request that was sent again has another token.
+                sent = response.request_info.headers.get("Authorization", "")
+                secrets = *secrets_of(self._url, authorization), *secrets_of(self._url, sent)
+                raise refused(response.status, said, secrets)
             if response.status != 200:
                 return "error", f"http_{response.status}"
             try:

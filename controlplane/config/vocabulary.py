@@ -271,6 +271,12 @@ class Access(Model):
             yield Fault((), "authorization: and basic_auth: cannot both be given")
 
 
+def _without_user(value: str) -> str:
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        raise ValueError("credentials do not belong in the address; use client_id: and client_secret_file:")
+    return value
+
+
 def _proxy_url(value: str) -> str:
     if "@" in value.partition("://")[2].partition("/")[0]:
         raise ValueError(
@@ -303,7 +309,7 @@ class OAuth2Section(ProxySection):
     client_id: Text
     client_secret_file: FilePath | None = None
     client_secret_env: Text | None = None
-    token_url: HttpUrl
+    token_url: Annotated[HttpUrl, AfterValidator(_without_user)]
     scopes: tuple[Text, ...] = ()
     endpoint_params: dict[Text, Text] = Field(default={})
     """Further parameters of the question to the issuer, such as `audience`."""

@@ -33,6 +33,8 @@ class OAuthIssuer:
         """Number of tokens: the last one is token-N."""
         self.accepted: set[str] = set()
         """Tokens that the server's pages accept."""
+        self.keys: list[str] = []
+        """What requests had in X-Api-Key."""
         self.lists: list[dict[str, Any]] = []
         """Lists of targets at /list, which wants a token too."""
         self.url = ""
@@ -42,6 +44,7 @@ class OAuthIssuer:
         app.router.add_post("/token", self._token)
         app.router.add_route("*", "/metrics", self._page)
         app.router.add_get("/list", self._list)
+        app.router.add_get("/never", self._never)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -80,6 +83,11 @@ class OAuthIssuer:
     async def _list(self, request: web.Request) -> web.StreamResponse:
         return web.json_response(self.lists) if self._lets(request) else web.Response(status=401)
 
+    async def _never(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(status=401)
+
     def _lets(self, request: web.Request) -> bool:
+        if key := request.headers.get("X-Api-Key"):
+            self.keys.append(key)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         return scheme == "Bearer" and token in self.accepted

@@ -49,13 +49,13 @@ async def fetch(address: str, etag: str = "", proxy: Proxy | None = None) -> Fet
 
 
 async def _exchange(url: URL, headers: Mapping[str, str], proxy: Proxy | None) -> Fetched:
+    way = way_to(url, proxy)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         auto_decompress=False,
     )
-    way = way_to(url, proxy)
     sent = dict(headers)
     through = way.options(url, sent) if way else {}
     async with session, session.get(url, headers=sent, allow_redirects=False, **through) as response:

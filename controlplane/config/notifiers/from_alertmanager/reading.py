@@ -162,8 +162,10 @@ class Source:
     def proxy(self, config: Fields, taken: Taken) -> None:
         """Take the proxy of an `http_config`. An address with a password becomes a note."""
         place, url = config.at("proxy_url"), config.text("proxy_url")
-        if place is not None and "@" in url:
-            cure = "it holds a password; put it into the environment (https_proxy), and use proxy_from_environment"
+        if place is not None and ("@" in url or url.partition("://")[0] not in ("http", "https")):
+            cure = "expected an http:// or https:// address"
+            if "@" in url:
+                cure = "it holds a password; put it into the environment (https_proxy), and use proxy_from_environment"
             self.note(place, f"{config.path}.proxy_url is not taken over: {cure}")
         elif url:
             taken.fields["proxy_url"] = url
@@ -211,6 +213,7 @@ class Source:
         if path:
             tls = Taken()
             self.tls(oauth2, tls, shown=True)
+            self.proxy(oauth2, tls)
             scopes, params = oauth2.at("scopes"), oauth2.at("endpoint_params")
             taken.fields["oauth2"] = {
                 "client_id": oauth2.text("client_id"),

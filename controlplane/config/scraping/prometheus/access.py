@@ -20,7 +20,7 @@ _BASIC = (
     "username", "username_file", "username_ref", "password", "password_file", "password_ref",
 )  # fmt: skip
 _HEADER = ("type", "credentials", "credentials_file", "credentials_ref")
-_TLS = (
+TLS = (
     "ca", "ca_file", "ca_ref", "cert", "cert_file", "cert_ref", "key", "key_file", "key_ref", "server_name",
     "insecure_skip_verify", "min_version", "max_version",
 )  # fmt: skip
@@ -55,7 +55,7 @@ def auth_of(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Auth
     if not section.flag("follow_redirects", True):
         tell(section, "follow_redirects", "is not taken over: redirects on the same server are followed, no others")
     parts = {**_tls(section, folder, leave_out, tell), **_credentials(section, folder, leave_out, tell)}
-    if proxy := _proxy(section, tell):
+    if proxy := _proxy(section, leave_out, tell):
         parts["proxy"] = proxy
     if issuer := section.at("oauth2"):
         parts["oauth2"] = _issuer(Section(issuer, f"{section.path}.oauth2", _OAUTH2), folder, leave_out, tell)
@@ -74,11 +74,14 @@ def _check_together(section: Section) -> None:
         raise section.error("needs proxy_url", "no_proxy")
 
 
-def _proxy(section: Section, tell: Tell) -> Proxy | None:
+def _proxy(section: Section, leave_out: Tell, tell: Tell) -> Proxy | None:
     if section.flag("proxy_from_environment"):
         return Proxy(from_environment=True)
     url = section.text("proxy_url")
     if not url:
+        return None
+    if url.partition("://")[0] not in ("http", "https"):
+        leave_out(section, "proxy_url", "is not supported as it is: expected an http:// or https:// address")
         return None
     check_url(section, "proxy_url")
     if urlsplit(url).password:
@@ -112,6 +115,8 @@ def _issuer(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Clie
         if not section.text(name):
             raise section.error(f"needs {name}")
     check_url(section, "token_url")
+    if urlsplit(section.text("token_url")).username:
+        leave_out(section, "token_url", "is not supported with a user")
     _one_of(section, "client_secret", "client_secret_file", "client_secret_ref")
     for name in section.names():
         usual = name == "grant_type" and section.text(name) == "client_credentials"
@@ -120,7 +125,7 @@ def _issuer(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Clie
     if not any(section.text(name) for name in ("client_secret", "client_secret_file")):
         leave_out(section, "client_id", "has no secret; add client_secret_file")
     secret = {**_tls(section, folder, leave_out, tell), **_secret(section, "client_secret", folder, tell)}
-    secret["proxy"] = _proxy(section, tell)
+    secret["proxy"] = _proxy(section, leave_out, tell)
     place = section.at("endpoint_params")
     params = tuple(sorted((name, value.text()) for name, value in place.fields().items())) if place else ()
     return ClientCredentials(
@@ -142,7 +147,7 @@ def _secret(section: Section, name: str, folder: Path, tell: Tell) -> dict[str, 
 
 
 def _tls(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> dict[str, object]:
-    tls = Section(section.at("tls_config"), f"{section.path}.tls_config", _TLS)
+    tls = Section(section.at("tls_config"), f"{section.path}.tls_config", TLS)
     for name in ("ca", "cert", "key"):
         _one_of(tls, name, f"{name}_file", f"{name}_ref")
     for name in tls.names():

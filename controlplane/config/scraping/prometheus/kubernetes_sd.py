@@ -21,6 +21,10 @@ def read(section: Section, folder: Path, leave_out: access.Tell, tell: access.Te
     names = Section(section.at("namespaces"), f"{section.path}.namespaces", ("names", "own_namespace"))
     attached = Section(section.at("attach_metadata"), f"{section.path}.attach_metadata", ("node",))
     kubeconfig = section.text("kubeconfig_file")
+    tls = Section(section.at("tls_config"), f"{section.path}.tls_config", access.TLS)
+    for name in ("ca", "cert", "key"):
+        if tls.text(name):
+            leave_out(tls, name, f"is not supported here; use {name}_file")
     if section.at("oauth2"):
         leave_out(section, "oauth2", "is not supported; use authorization")
     if section.text("proxy_url") or section.flag("proxy_from_environment"):

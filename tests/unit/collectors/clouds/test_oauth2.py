@@ -14,6 +14,7 @@ from collectors.clouds.client_credentials import ClientCredentials
 from collectors.clouds.oauth2 import Tokens
 from collectors.errors import ScrapeError, ScrapeTimeout, UnexpectedStatus
 from collectors.http.fetch import HttpSource
+from collectors.http.http_client import HttpClient
 from collectors.target import Auth, IssuedAuth
 from tests.fakes.asking import Asks, posted, remote
 from tests.fakes.oauth_issuer import CLIENT, PAGE, SECRET, OAuthIssuer
@@ -46,7 +47,8 @@ async def test_targets_of_one_section_share_a_token_that_the_issuer_gave_once(is
 
 
 async def test_scopes_and_parameters_are_sent_as_they_are_written(issuer: OAuthIssuer) -> None:
-    client = replace(client_of(issuer), scopes=("metrics.read", "a b"), params=(("audience", "https://x/?y=1&z"),))
+    params = (("audience", "https://x/?y=1&z"), ("grant_type", "password"))
+    client = replace(client_of(issuer), scopes=("metrics.read", "a b"), params=params)
     assert await client.authorization() == "Bearer token-1"
     (asked,) = issuer.asked
     assert asked == {
@@ -60,8 +62,7 @@ async def test_an_issuer_that_reads_the_form_alone_is_asked_so_from_then_on(issu
     issuer.takes = "form"
     for number in (1, 2):
         assert await tokens.current() == f"token-{number}"
-        assert tokens.forget()
-        now[0] += 60
+        now[0] += 3600
     assert ["client_secret" in form for form in issuer.asked] == [False, True, True]
     issuer.takes = "header"
     assert await tokens.current() == "token-3"
@@ -92,7 +93,7 @@ async def test_a_wrong_secret_is_told_with_its_cure_and_without_the_secret(issue
         (web.Response(text='{"access_token": "a\\nb", "expires_in": 5}'), "the token: the answer has no access_token"),
         (web.Response(text='{"access_token": "a", "token_type": "mac"}'), "the token: its token_type is not Bearer"),
         (web.Response(text='{"access_token": "a", "token_type": 1}'), "the token: its token_type is not Bearer"),
-        (web.Response(text='{"access_token": "a", "expires_in": 0}'), "the issuer gave a credential that has ended"),
+        (web.Response(text='{"access_token": "a", "expires_in": -1}'), "the token: the answer has no access_token"),
         (web.Response(text="x" * 70_000), "the body has more than the 65536 bytes allowed"),
     ],
 )
@@ -181,14 +182,41 @@ async def test_a_token_without_an_end_serves_for_five_minutes(issuer: OAuthIssue
     assert await tokens.current() == "token-2", "renewed after half its time"
 
 
-async def test_a_refused_token_is_replaced_again_after_a_minute(issuer: OAuthIssuer) -> None:
+async def test_one_refused_token_is_replaced_once_for_all_and_again_after_a_minute(issuer: OAuthIssuer) -> None:
     now = [1000.0]
     tokens = Tokens(client_of(issuer), lambda: now[0])
+    assert await tokens.current() == "token-1"
+    found = await asyncio.gather(*(tokens.instead_of("token-1") for _ in range(5)))
+    assert found == ["token-2"] * 5
+    assert await tokens.instead_of("token-1") == "token-2", "one that was under way asks nobody"
     asked = []
-    for now[0] in (1000.0, 1000.0, 1059.0, 1060.0, 1059.0, 1120.0):
-        await tokens.current()
-        asked.append(tokens.forget())
-    assert asked == [True, False, False, True, True, True], "a clock that was set back holds up nobody"
+    for now[0], refused in ((1059.0, "token-2"), (1060.0, "token-2"), (900.0, "token-3"), (960.0, "token-4")):
+        asked.append(await tokens.instead_of(refused))
+    assert asked == [None, "token-3", "token-4", "token-5"], "a clock that was set back holds up nobody"
+
+
+async def test_a_target_that_refuses_every_token_takes_it_from_no_other(issuer: OAuthIssuer) -> None:
+    client = client_of(issuer)
+    good, bad = source_of(issuer, client), HttpSource(f"{issuer.url}/never", IssuedAuth(oauth2=client))
+    await good.read(HANG_S)
+    issuer.failure = web.Response(status=503)
+    with pytest.raises(UnexpectedStatus, match="answered 401"):
+        await bad.read(HANG_S)
+    assert await good.read(HANG_S) == PAGE.encode(), "the issuer is away, and the token is good"
+    await good.close()
+    await bad.close()
+
+
+async def test_a_key_in_a_header_of_its_own_is_replaced_too(issuer: OAuthIssuer) -> None:
+    client = HttpClient(IssuedAuth(oauth2=client_of(issuer)))
+    for _ in range(2):
+        options = await client.options(f"{issuer.url}/metrics")
+        options["headers"]["X-Api-Key"] = options["headers"]["Authorization"].removeprefix("Bearer ")
+        async with client.session().get(f"{issuer.url}/metrics", **options) as response:
+            assert response.status == 200
+        issuer.accepted.clear()
+    assert issuer.keys == ["token-1", "token-1", "token-2"]
+    await client.close()
 
 
 def test_settings_are_compared_and_a_token_is_no_part_of_them() -> None:

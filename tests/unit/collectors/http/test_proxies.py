@@ -120,6 +120,12 @@ def test_the_environment_is_read_at_each_request(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("no_proxy", "other.example")
     assert way_to(far, proxy) is not None
     assert way_to(far, None) is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://capital.example:1")
+    assert way_to(far, proxy) == (URL("http://capital.example:1"), {}), "as in Go"
+    monkeypatch.delenv("HTTPS_PROXY")
+    named, excepting = Proxy("http://p.example:3128"), Proxy("http://p.example:3128", ".svc")
+    assert way_to(URL("https://127.0.0.1/"), named) is not None
+    assert way_to(URL("https://127.0.0.1/"), excepting) is None
     for own in ("https://127.0.0.1/", "https://[::1]/", "https://localhost/"):
         assert way_to(URL(own), proxy) is None, "this host is asked directly"
     monkeypatch.setenv("https_proxy", "socks5://u:s3cret@proxy.example:1080")

@@ -143,6 +143,15 @@ def test_the_defaults_are_those_of_prometheus(tmp_path: Path) -> None:
     ("fields", "told_here"),
     [
         ("nomad_sd_configs: [{server: s}]", "nomad_sd_configs is not supported"),
+        ("proxy_url: socks5://p", "proxy_url is not supported as it is: expected an http:// or https:// address"),
+        (
+            "oauth2: {client_id: a, client_secret_file: s, token_url: 'http://u:p@i/'}",
+            "oauth2.token_url is not supported with a user",
+        ),
+        (
+            "kubernetes_sd_configs: [{role: pod, api_server: 'https://k', tls_config: {ca: c}}]",
+            "kubernetes_sd_configs[0].tls_config.ca is not supported here; use ca_file",
+        ),
         ("proxy_connect_header: {a: [b]}", "proxy_connect_header is not supported"),
         ("oauth2: {client_id: a, token_url: 'http://i'}", "oauth2.client_id has no secret; add client_secret_file"),
         (f"oauth2: {{{ISSUER}, proxy_connect_header: {{a: [b]}}}}", "oauth2.proxy_connect_header is not supported"),
