@@ -18,7 +18,7 @@ help:
 	@echo "make test    run the tests; the summary names those whose real component is missing"
 	@echo "make test-twice  run them, and once more, alone, those that failed beside real servers; it names those that pass then"
 	@echo "make test-engines  install engines of some GB into $(ENGINES), and run the tests that need them; ENGINE=vllm: one of them"
-	@echo "make check   run ruff, mypy --strict, import-linter, and look for marks of merge conflicts"
+	@echo "make check   run ruff, mypy --strict (of tests and benchmarks too), import-linter, and look for marks of merge conflicts"
 	@echo "make bench   run the benchmarks; each prints a ratio against a named peer"
 	@echo "make lock    renew requirements/*.lock from pyproject.toml"
 	@echo "make clean   remove all files that make created"

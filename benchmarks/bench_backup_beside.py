@@ -34,6 +34,8 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
+from collectors.samples import FloatArray
+
 CAPTURE = Path(__file__).parent.parent / "tests" / "fixtures" / "vllm-0.32-llm.prom"
 TARGETS = 50
 WARM_S = 10
@@ -150,7 +152,7 @@ class Bench:
             found: dict[str, list[float]] = json.load(answer)
         return found
 
-    def turn(self, port: int, seconds: float, *, backup: bool) -> dict[str, np.ndarray]:
+    def turn(self, port: int, seconds: float, *, backup: bool) -> dict[str, FloatArray]:
         """Watch for some seconds, and keep a backup running meanwhile. Return the lateness and the delays."""
         self.arrivals(port)
         delays, looks, end = [], [], time.monotonic() + seconds
@@ -203,7 +205,7 @@ def noise(path: Path, size: int) -> None:
             file.write(os.urandom(min(1 << 24, size - at)))
 
 
-def told(name: str, found: dict[str, np.ndarray], resident: float) -> None:
+def told(name: str, found: dict[str, FloatArray], resident: float) -> None:
     """Print one row."""
     late, delay = np.percentile(found["late"], [50, 99, 100]), np.percentile(found["delay"], [50, 99, 100])
     columns = [*(f"{value:8.1f}" for value in late), *(f"{value:8.2f}" for value in delay)]

@@ -159,8 +159,8 @@ async def main() -> None:
                 await queries.instant_json(expr, AT)
         found: dict[str, tuple[list[float], int]] = {"alone": ([], 0), "thread": ([], 0), "workers": ([], 0)}
         for _ in range(ROUNDS):
-            for place, queries in (("alone", None), ("thread", thread), ("workers", worker)):
-                late, answered = await beside(queries)
+            for place, asked in (("alone", None), ("thread", thread), ("workers", worker)):
+                late, answered = await beside(asked)
                 found[place] = (found[place][0] + late, found[place][1] + answered)
         print(f"{store.stats().series:,} series; the loop's lateness in ms")
         print(f"{'':8}{'p50':>8}{'p99':>8}{'max':>8}{'queries':>9}")

@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_discovery import longest_stall
+from bench_discovery import longest_stall
+
 from collectors.discovery.asking import Asker
 from collectors.discovery.discovery import Discovery
 from collectors.discovery.group import DiscoveryGroup

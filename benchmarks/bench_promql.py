@@ -17,11 +17,12 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from collectors.samples import Layout, Series, labels_of
+from collectors.samples import FloatArray, Layout, Series, labels_of
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.series.series_store import SeriesStore
 
@@ -56,7 +57,7 @@ def layouts(targets: int) -> list[Layout]:
     return result
 
 
-def rows(seed: int) -> np.ndarray:
+def rows(seed: int) -> FloatArray:
     """Return the samples of one target: float64 of shape (ROWS, 19)."""
     rng = np.random.default_rng(seed)
     counters = rng.integers(0, 40, (ROWS, 3)).cumsum(axis=0) + 1000
@@ -64,7 +65,7 @@ def rows(seed: int) -> np.ndarray:
     return np.hstack((counters, buckets, rng.integers(60, 95, (ROWS, 8)))).astype(np.float64)
 
 
-def write_openmetrics(path: Path, data: list[tuple[Layout, np.ndarray]]) -> None:
+def write_openmetrics(path: Path, data: list[tuple[Layout, FloatArray]]) -> None:
     """Write every sample as OpenMetrics text for promtool. Values are float64 of shape (rows, series)."""
     families: dict[str, list[str]] = {}
     for layout, values in data:
@@ -122,7 +123,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_openmetrics(folder / "samples", data)
-        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", folder / "samples", folder / "data"]
+        places = [str(folder / "samples"), str(folder / "data")]
+        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", *places]
         subprocess.run(command, check=True, capture_output=True)
         process, address = start_prometheus(folder)
         try:
@@ -140,11 +142,11 @@ def compare(engine: PromqlEngine, address: str, pid: int) -> None:
         window = {"query": query, "start": END - 2460, "end": END - 60, "step": 10}
         for path, parameters in (("query", instant), ("query_range", window)):
             url = f"http://{address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-            theirs = per_query(lambda url=url: urllib.request.urlopen(url).read(), lambda: cpu_of(pid))
+            theirs = per_query(partial(lambda url: urllib.request.urlopen(url).read(), url), lambda: cpu_of(pid))
             if path == "query":
-                ours = per_query(lambda q=query: _instant(engine, q), time.process_time)
+                ours = per_query(partial(_instant, engine, query), time.process_time)
             else:
-                ours = per_query(lambda q=query: _range(engine, q), time.process_time)
+                ours = per_query(partial(_range, engine, query), time.process_time)
             ratio = f"{ours / theirs:9.2f}" if theirs else "        -"
             print(f"{ours * 1e3:9.2f} {theirs * 1e3:9.2f} {ratio}  {path:11} {query}")
 

@@ -28,7 +28,8 @@ from pathlib import Path
 import aiohttp
 
 from tests.e2e.test_triton_bad_versions import Bench, bench
-from tests.scenario.chaos_world import ENGINES, STREAMS, ChaosWorld, Ended
+from tests.scenario.chaos_clients import STREAMS, Ended
+from tests.scenario.chaos_world import ENGINES, ChaosWorld
 
 INTERVAL_S = 5.0
 """Seconds between two looks: the smallest that fleet.yaml accepts."""

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ def _pgbouncer() -> bool:
     return bool(shutil.which("pgbouncer") or Path("/usr/sbin/pgbouncer").exists())
 
 
-COMPONENTS = {
+COMPONENTS: dict[str, Callable[[], bool]] = {
     "triton": lambda: importlib.util.find_spec("pytriton") is not None,
     "prometheus": lambda: shutil.which("prometheus") is not None and shutil.which("promtool") is not None,
     "pgbouncer": lambda: _pgbouncer() and _postgres(),

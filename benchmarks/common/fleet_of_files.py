@@ -29,7 +29,7 @@ from prometheus_client.utils import floatToGoString
 from collectors.catalogue.mapping import canonical_layout
 from collectors.catalogue.model import load_catalogue
 from collectors.exposition.parser import parse
-from collectors.samples import Series
+from collectors.samples import FloatArray, Series
 from collectors.target import Target
 
 CAPTURE = Path(__file__).parents[2] / "tests" / "fixtures" / "vllm-0.32-llm.prom"
@@ -89,11 +89,12 @@ class Bodies:
             (parts, self._shares(targets, len(parts["bucket"]))) for parts in _histograms(samples, types)
         ]
 
-    def _shares(self, targets: int, buckets: int) -> np.ndarray:
+    def _shares(self, targets: int, buckets: int) -> FloatArray:
         """Return the share of observations in each bucket: float64 of shape (targets, buckets), a bell curve."""
         middle = self._rng.uniform(0.3, 0.7, (targets, 1)) * buckets
         weight = np.exp(-0.5 * ((np.arange(buckets) - middle) / (buckets / 8)) ** 2)
-        return weight / weight.sum(axis=1, keepdims=True)
+        shares: FloatArray = weight / weight.sum(axis=1, keepdims=True)
+        return shares
 
     def advance(self) -> None:
         """Change all values as one interval does."""
@@ -172,6 +173,7 @@ def _histograms(samples: list[re.Match[str]], types: dict[str, str]) -> Iterator
 def serve(targets: int, interval_s: float, port: int, *, created: bool, canonical: bool) -> None:
     """Serve until terminated. Prints `ready` when the files are written. Raises SystemExit when it cannot serve."""
     bodies = Bodies(targets, interval_s, created=created)
+    written: list[Bodies | Canonical]
     written = [bodies, Canonical(bodies, addresses(targets, port))] if canonical else [bodies]
     hosts = [address.rpartition(":")[0] for address in addresses(targets, port)]
     _refuse_taken(hosts[0], port)

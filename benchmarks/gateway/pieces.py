@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 
 from controlplane.gateway.desired.document import BackendSpec
 from controlplane.gateway.dialects.dialects import AllDialects
@@ -51,19 +52,17 @@ def main() -> None:
         ask = Ask(_operation(path), "m", stream=True)
         kind = b"application/x-ndjson" if path.startswith("/api") else b"text/event-stream"
         reader = DIALECTS.reader(ask, 200, [(b"content-type", kind)])
-        print(f"{_microseconds(lambda r=reader, p=piece: r.feed(p), 200_000):8.2f} µs a piece   {name}")
+        print(f"{_microseconds(partial(reader.feed, piece), 200_000):8.2f} µs a piece   {name}")
     _answers()
     for size in (200, 7_000, 70_000, 700_000):
         body = _chat(size)
         head = _head("/v1/chat/completions")
         operation = _operation("/v1/chat/completions")
-        ask = DIALECTS.read(operation, head, body)
-        assert isinstance(ask, Ask)
+        asked = DIALECTS.read(operation, head, body)
+        assert isinstance(asked, Ask)
         backend = BackendSpec("http://engine:8000", "vllm", "served")
-        read = _microseconds(lambda o=operation, h=head, b=body: DIALECTS.read(o, h, b), 20_000_000 // (size + 2000))
-        sent = _microseconds(
-            lambda a=ask, h=head, b=body, e=backend: DIALECTS.outgoing(a, h, b, e), 20_000_000 // (size + 2000)
-        )
+        read = _microseconds(partial(DIALECTS.read, operation, head, body), 20_000_000 // (size + 2000))
+        sent = _microseconds(partial(DIALECTS.outgoing, asked, head, body, backend), 20_000_000 // (size + 2000))
         print(f"{read:8.1f} µs to read, {sent:8.1f} µs to rewrite a chat of {len(body):,} bytes")
 
 
@@ -85,6 +84,7 @@ def _answers() -> None:
 
 
 def _answer(size: int) -> bytes:
+    message: dict[str, object]
     message = {"role": "assistant", "content": "x" * size, "refusal": None, "tool_calls": [], "reasoning_content": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop", "stop_reason": None}
     usage = {"prompt_tokens": 18, "total_tokens": 22, "completion_tokens": 4, "prompt_tokens_details": None}

@@ -15,6 +15,7 @@ import numpy as np
 
 from controlplane.rollout.comparison.betting import RELATIVE, log_mixture, weights
 from controlplane.rollout.comparison.effect import auc
+from controlplane.rollout.comparison.scores import Floats
 from controlplane.rollout.comparison.tally import Tally, added
 from verdicts.streams import Seen
 
@@ -22,7 +23,6 @@ CONFIDENCE, FRACTION = 0.98, 0.25
 FIRST = 5
 """First look that Kayenta judges. Four values a version give z of at most 7.5 / sqrt(12) = 2.17; 98% needs 2.33."""
 NORMAL = NormalDist()
-Floats = np.ndarray
 
 
 def kayenta(looks: Sequence[Seen]) -> bool:

@@ -68,7 +68,7 @@ def _series(name: str, **labels: str) -> Series:
 
 
 def _counter(rng: random.Random, step: float, reset: float = 0.0) -> list[float | None]:
-    total, values = 1000.0, []
+    total, values = 1000.0, list[float | None]()
     for _ in range(ROWS):
         total = 0.0 if rng.random() < reset else total + round(rng.random() * step, 3)
         values.append(total)
@@ -143,7 +143,8 @@ def prometheus(folder: Path) -> Iterator[str]:
     """Run a real Prometheus over the fleet's samples in an empty folder; yield its address."""
     (folder / "samples.txt").write_text(_openmetrics(fleet()))
     (folder / "prometheus.yml").write_text("global: {scrape_interval: 1h}\n")
-    create = ["promtool", "tsdb", "create-blocks-from", "openmetrics", folder / "samples.txt", folder / "data"]
+    places = [str(folder / "samples.txt"), str(folder / "data")]
+    create = ["promtool", "tsdb", "create-blocks-from", "openmetrics", *places]
     subprocess.run(create, check=True, capture_output=True, timeout=PROCESS_S)
     address = free_address()
     with (folder / "log").open("wb") as log:

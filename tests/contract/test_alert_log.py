@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ INACTIVE, PENDING, FIRING = AlertState.INACTIVE, AlertState.PENDING, AlertState.
 KEY = 'ops{model="chat"}'
 
 
-def alert(model: str = "chat", state: AlertState = FIRING, **fields: object) -> AlertInstance:
+def alert(model: str = "chat", state: AlertState = FIRING, **fields: Any) -> AlertInstance:
     labels = labels_of({"alertname": "LLMModelDown", "model": model, "severity": "critical"})
     whole = AlertInstance(RULE, labels, (("note", ""), ("summary", f"{model} °C")), state, 0.5, 100.0, fired_at=160.0)
     return replace(whole, **fields)
@@ -179,7 +180,7 @@ def test_a_lost_lease_writes_nothing(database: Database) -> None:
     assert OutboxStore(database).recent(10) == []
 
 
-def group(generation: int = 7, **fields: object) -> GroupState:
+def group(generation: int = 7, **fields: Any) -> GroupState:
     labels = labels_of({"model": "chat"})
     whole = GroupState(KEY, "ops", labels, generation, 1, True, 100.0, notified_at=110.0, notified=(alert(),))
     return replace(whole, **fields)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, event, update
@@ -30,7 +31,7 @@ RULE, OTHER = "f;g;Hot", "f;g;Cold"
 STATES = (AlertState.FIRING, AlertState.PENDING, AlertState.INACTIVE)
 
 
-def alert(node: str, rule: str = RULE, **fields: object) -> AlertInstance:
+def alert(node: str, rule: str = RULE, **fields: Any) -> AlertInstance:
     labels = labels_of({"alertname": "Hot", "node": node, "severity": "warning"})
     return replace(AlertInstance(rule, labels, (("summary", f"{node} °C"),), AlertState.FIRING, 0.5, 100.0), **fields)
 
@@ -85,7 +86,7 @@ def test_many_changes_leave_the_rows_that_they_should(database: Database, seed: 
                 del now[rule][key]
                 continue
             old = now[rule].get(key, alert(key, rule))
-            changed: dict[str, object] = {"value": chance.choice((math.nan, math.inf, chance.random()))}
+            changed: dict[str, Any] = {"value": chance.choice((math.nan, math.inf, chance.random()))}
             if chance.random() < 0.5:
                 changed |= {"state": chance.choice(STATES), "away": chance.choice(((), ("vllm/a:80",)))}
             if chance.random() < 0.3:

@@ -86,7 +86,7 @@ class Bare:
     def __init__(self) -> None:
         self.series_store = SeriesStore(3600.0)
         self.queries = MetricsQuerier(PromqlEngine(self.series_store))
-        self.ingest = Ingest(self.series_store, self, 3600.0, 100)  # type: ignore[arg-type]
+        self.ingest = Ingest(self.series_store, self, 3600.0, 100)
         self.gatekeeper, self.clock, self.alerts, self.pools = Everyone(), self, self, make_pools()
 
     def now(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,16 +25,13 @@ TOLD: dict[str, Any] = instance_to_json(
 
 
 def fill(database: Database) -> None:
+    rows: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("a", "pending", {"active_at": 100.0}),
+        ("b", "firing", {"active_at": 100.0, "fired_at": 110.0, "keep_firing_since": 120.0, "unknown_since": 130.0}),
+        ("c", "inactive", {"active_at": 100.0, "fired_at": 110.0, "resolved_at": 140.0}),
+    )
     with database.transaction() as session:
-        for name, state, times in (
-            ("a", "pending", {"active_at": 100.0}),
-            (
-                "b",
-                "firing",
-                {"active_at": 100.0, "fired_at": 110.0, "keep_firing_since": 120.0, "unknown_since": 130.0},
-            ),
-            ("c", "inactive", {"active_at": 100.0, "fired_at": 110.0, "resolved_at": 140.0}),
-        ):
+        for name, state, times in rows:
             labels = {"alertname": name}
             row = AlertInstanceRow(
                 rule="r", fingerprint=name, name=name, severity="", labels=labels, annotations={}, state=state, **times
@@ -113,7 +111,7 @@ def test_nothing_is_left_in_the_future(database: Database) -> None:
     assert group == [100.0, 105.0]
 
 
-def flapping(database: Database) -> tuple[list[Any], list[Any]]:
+def flapping(database: Database) -> tuple[list[Any], Sequence[Any]]:
     with database.reading() as session:
         changes = session.exec(select(AlertInstanceRow.changes).order_by(AlertInstanceRow.fingerprint)).all()
         return list(changes), session.exec(select(AlertGroupRow.flaps)).one()

@@ -115,7 +115,9 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Answers /list with the list, and every other path with the page."""
 
     def do_GET(self) -> None:
-        server = f"127.0.0.1:{self.server.server_address[1]}"
+        address = self.server.server_address
+        assert isinstance(address, tuple)
+        server = f"127.0.0.1:{address[1]}"
         body = json.dumps(LISTED).replace("SERVER", server).encode() if self.path == "/list" else PAGE
         self.send_response(200)
         self.send_header("Content-Type", "application/json" if self.path == "/list" else "text/plain; version=0.0.4")

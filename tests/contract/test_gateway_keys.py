@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -151,11 +152,12 @@ def test_a_key_that_cannot_be_read_opens_nothing_and_stops_no_other(
     spoil(database, bad.id, **columns)
     assert [spec.id for spec in keys.specs(2.0)] == [good.id] == [key.id for key in keys.list()]
     assert [(row.table, row.key) for row in database.unread.rows()] == [("gateway_key", bad.id)]
-    for act in (
+    acts: tuple[Callable[[], object], ...] = (
         lambda: keys.get(bad.id),
         lambda: keys.revoke(bad.id, 3.0, by="ana"),
         lambda: keys.change_limits(bad.id, {"concurrent": 1}, 3.0, by="ana"),
-    ):
+    )
+    for act in acts:
         with pytest.raises(Unreadable, match="gateways refuse it"):
             act()
     with database.reading() as session:

@@ -10,7 +10,7 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -73,6 +73,12 @@ REFUSED = (
 """Fields of a section, some of which Prometheus refuses."""
 
 
+class Way(Protocol):
+    """A way to targets that is compared with Prometheus's."""
+
+    def now(self) -> tuple[list[str], list[str]]: ...
+
+
 class Ours:
     """Our whole way from a prometheus.yml to targets."""
 
@@ -99,7 +105,7 @@ def theirs(url: str) -> tuple[list[str], list[str]]:
     return sorted(active), sorted(dropped)
 
 
-async def equal(path: Ours, url: str, has: str, lacks: str = "nothing has this name") -> None:
+async def equal(path: Way, url: str, has: str, lacks: str = "nothing has this name") -> None:
     """Wait until both have the same targets, with a text and without another, and hold them to it."""
     deadline = time.monotonic() + HANG_S
     while True:

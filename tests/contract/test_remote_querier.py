@@ -86,7 +86,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
         def seen() -> bool:
             httpx.get(f"{url}/internal/force_flush", timeout=HANG_S)  # VictoriaMetrics's own
-            asked = {"query": "up", "time": NOW}
+            asked: dict[str, str | float] = {"query": "up", "time": NOW}
             answer = httpx.get(f"{url}/api/v1/query", params=asked, timeout=HANG_S)
             return len(answer.json()["data"]["result"]) == 2
 

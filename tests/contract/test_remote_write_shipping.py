@@ -180,7 +180,7 @@ async def test_a_crash_between_sending_and_knowing_loses_nothing(server: str, tm
         found: list[Any] = []
         while not whole(found):
             await client.get(f"{server}/internal/force_flush")
-            asking = {"query": f'crash{{case="{tmp_path}"}}[2m]', "time": NOW}
+            asking: dict[str, str | float] = {"query": f'crash{{case="{tmp_path}"}}[2m]', "time": NOW}
             found = (await client.get(f"{server}/api/v1/query", params=asking)).json()["data"]["result"]
             await asyncio.sleep(0.2)
     assert again.report().dropped == {}

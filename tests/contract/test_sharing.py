@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from sqlmodel import select
@@ -142,7 +143,7 @@ def test_reports_of_alerting_rules_are_read_as_they_were_written(database: Datab
     "damage",
     [[], 5, {"r": 5}, {"r": {"evaluation_s": "a"}}, {"r": {"evaluation_s": []}}, {"r": {"last_evaluation": "a"}}],
 )
-def test_a_report_that_cannot_be_read_hides_no_other(database: Database, damage: object) -> None:
+def test_a_report_that_cannot_be_read_hides_no_other(database: Database, damage: Any) -> None:
     good = {"r": {"health": "ok", "last_error": "", "last_evaluation": START, "evaluation_s": 0.5}}
     with database.transaction() as session:
         session.add(RuleReportRow(rule_group="a", holder="one", at=START, rules=damage))

@@ -62,7 +62,8 @@ def requests(db: Database, *by: str) -> dict[Any, int]:
 
 def rows_of(db: Database, period: int) -> int:
     with db.reading() as session:
-        return session.execute(select(func.count()).where(col(UsageMinuteRow.period_s) == period)).scalar_one()
+        counted: int = session.execute(select(func.count()).where(col(UsageMinuteRow.period_s) == period)).scalar_one()
+    return counted
 
 
 def test_a_batch_is_in_the_sums_and_its_sequence_is_acknowledged(database: Database) -> None:
@@ -238,7 +239,7 @@ def test_what_is_older_than_it_is_kept_goes(database: Database) -> None:
     store.roll_up(NOW)
     assert requests(database) == {(): 2}
     with database.reading() as session:
-        cursor: Sequence[str] = session.execute(select(UsageCursorRow.journal)).scalars().all()
+        cursor: Sequence[str] = session.execute(select(col(UsageCursorRow.journal))).scalars().all()
     assert [name for name in cursor if name != "*"] == ["g1/aa"]
     with database.reading() as session:
         now = database_now(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
@@ -74,6 +75,6 @@ async def test_a_real_triton_is_probed_polled_and_mapped(tmp_path: Path) -> None
                 await source.close()
 
 
-def _value(views: tuple[View, ...], parsed: Parsed, name: str, **labels: str) -> float:
+def _value(views: Sequence[View], parsed: Parsed, name: str, **labels: str) -> float:
     (view,) = [v for v in views if v.series.name == name and labels.items() <= dict(v.series.labels).items()]
     return view.factor * float(sum(parsed.values[column] for column in view.columns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import async_playwright, expect
@@ -42,7 +43,7 @@ LABELS = "alertname=Slow, team=serving, severity=critical, model=chat, node=gpu-
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])
-async def test_labels_are_typed_answered_shared_and_mended(tmp_path: Path, width: int, scheme: str) -> None:
+async def test_labels_are_typed_answered_shared_and_mended(tmp_path: Path, width: int, scheme: Any) -> None:
     (tmp_path / "rules.yml").write_text(RULES)
     async with up(tmp_path, FLEET) as (_, port), async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -36,7 +37,7 @@ def test_status_and_targets_show_the_real_and_the_simulated_apart(demo: Demo) ->
     assert {t["engine"] for t in targets if not t["simulated"]} == ENGINES
     assert all(t["labels"]["simulated"] == "true" for t in targets if t["engine"] in SIMULATED)
     for name in ("model", "chat"):
-        demo.until(f"the state of {name}", lambda n=name: demo.versions(n)["v1"]["state"] == "ready")
+        demo.until(f"the state of {name}", partial(lambda n: demo.versions(n)["v1"]["state"] == "ready", name))
     model, chat = demo.versions("model"), demo.versions("chat")
     assert (model["v1"]["role"], model["v2"]["role"], model["v2"]["state"]) == ("stable", "idle", "unavailable")
     assert not model["v1"]["simulated"] and chat["v1"]["simulated"] and chat["v2"]["simulated"]
@@ -89,7 +90,9 @@ def test_promote_and_roll_back_through_the_gateway_without_one_failed_or_cut_req
         assert re.search(rf"verifying +{version} serves on gateway", text), text
         before = demo.load()["chat"]["versions"]
         rollout = demo.json("rollouts", "list")[0]
-        done = demo.until("the end", lambda r=rollout: (s := demo.json("rollouts", "show", r["id"]))["finished"] and s)
+        done = demo.until(
+            "the end", partial(lambda r: (s := demo.json("rollouts", "show", r["id"]))["finished"] and s, rollout)
+        )
         assert (done["phase"], done["from"], done["to"], done["verified"]) == ("succeeded", old, version, True)
         assert "not confirmed by traffic" not in done["sentence"]
         looks = [f for f in done["findings"] if f["kind"] == "look"]
@@ -97,7 +100,7 @@ def test_promote_and_roll_back_through_the_gateway_without_one_failed_or_cut_req
         assert {s["metric"] for s in looks[0]["samples"]} >= {"errors", "ttft", "duration"}
         assert [s["state"] for s in done["progress"]["steps"]] == ["done"] * len(done["progress"]["steps"])
         wanted = before.get(version, 0) + 5
-        demo.until("answers", lambda v=version, n=wanted: demo.load()["chat"]["versions"].get(v, 0) >= n)
+        demo.until("answers", partial(lambda v, n: demo.load()["chat"]["versions"].get(v, 0) >= n, version, wanted))
         shares = {v: s["traffic_share"] for v, s in demo.versions("chat").items()}
         assert shares == {version: 1.0, old: 0.0}
         (applied,) = [m for m in demo.json("gateways")[0]["models"] if m["model"] == "chat"]

@@ -53,5 +53,5 @@ if __name__ == "__main__":
     options = {"_metrics_export_port": int(metrics_port), "_temp_dir": folder, "object_store_memory": 100_000_000}
     ray.init(num_cpus=2, include_dashboard=False, **options)
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": int(port)})
-    serve.run(Chat.bind(), name="chat", route_prefix="/")
+    serve.run(Chat.bind(), name="chat", route_prefix="/")  # type: ignore[attr-defined]  # the decorator adds it
     signal.pause()

@@ -21,7 +21,8 @@ from tests.ports import free_address
 PYTHON = program("fastchat")
 pytestmark = needs("fastchat", "FastChat")
 
-MODELS = {("fastchat_controller_model_info", "chat"): 1, ("fastchat_controller_model_info", "chat-v1"): 1}
+MODELS: dict[tuple[str, ...], float]
+MODELS = {("fastchat_controller_model_info", name): 1 for name in ("chat", "chat-v1")}
 QUEUE = ("fastchat_worker_queue_length",)
 
 

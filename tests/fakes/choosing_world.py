@@ -210,7 +210,7 @@ class World:
             request.place = answer
         else:
             assert not isinstance(answer, Waiter)
-            request.take(answer)  # type: ignore[arg-type]
+            request.take(answer)
         return request
 
     def open(self) -> dict[str, int]:

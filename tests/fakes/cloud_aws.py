@@ -34,7 +34,7 @@ class Series(NamedTuple):
     dimensions: str
 
 
-def refusal(code: str, message: str = "", status: int = 400, **headers: str) -> web.Response:
+def refusal(code: str, message: str = "", status: int = 400, /, **headers: str) -> web.Response:
     """Return an error as AWS's JSON protocol has it."""
     body = {"__type": f"com.amazonaws.example#{code}", "message": message}
     return web.json_response(body, status=status, headers=headers)
@@ -199,8 +199,9 @@ class FakeAws:
                 start = at - at % period
                 before = sums.get(start, (0.0, 0))
                 sums[start] = (before[0] + total, before[1] + samples)
-        of = {"Sum": lambda t, n: t, "SampleCount": lambda t, n: n, "Average": lambda t, n: t / n}[stat["Stat"]]
-        return [(query["Id"], at, of(*found)) for at, found in sums.items()]
+        of: dict[str, Callable[[float, int], float]]
+        of = {"Sum": lambda t, n: t, "SampleCount": lambda t, n: n, "Average": lambda t, n: t / n}
+        return [(query["Id"], at, of[stat["Stat"]](*found)) for at, found in sums.items()]
 
 
 def _dimensions(series: Series) -> list[dict[str, str]]:

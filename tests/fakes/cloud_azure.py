@@ -13,7 +13,7 @@ from yarl import URL
 TENANT, CLIENT, SECRET = "tenant-1", "client-1", "azure~secret"
 RESOURCE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
 PERIODS = {"PT5M": 300, "PT1H": 3600}
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
 class FakeAzure:
@@ -71,10 +71,10 @@ class FakeAzure:
         if "client_assertion" in form:
             assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
             if (form["client_id"], form["client_assertion"]) != (CLIENT, self.assertion):
-                told = f"AADSTS700213: No matching federated identity record found for {form['client_assertion']}"
+                told = f"AADSTS700213: No matching federated identity record found for {form['client_assertion']!s}"
                 return web.json_response({"error": "invalid_client", "error_description": told}, status=401)
         elif (form["client_id"], form["client_secret"]) != (CLIENT, SECRET):
-            told = f"AADSTS7000215: Invalid client secret provided: {form['client_secret']}"
+            told = f"AADSTS7000215: Invalid client secret provided: {form['client_secret']!s}"
             return web.json_response({"error": "invalid_client", "error_description": told}, status=401)
         token = f"token-{len(self.asked)}"
         self.good.add(token)
@@ -100,7 +100,8 @@ class FakeAzure:
         period = PERIODS[query["interval"]]
         found: list[dict[str, Any]] = []
         for (metric, names), minutes in self.minutes.items():
-            sums = {start + at: None for at in range(0, int(end - start), period)} if metric == name else {}
+            places = range(0, int(end - start), period) if metric == name else ()
+            sums: dict[float, float | None] = {start + at: None for at in places}
             for at, total in minutes.items():
                 if metric == name and start <= at < end:
                     place = at - at % period

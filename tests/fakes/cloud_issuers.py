@@ -150,7 +150,7 @@ class FakeIssuers:
         if form["audience"] != POOL:
             return web.json_response({"error": "invalid_target"}, status=400)
         if form["subject_token"] != self.web_token:
-            told = f"The token {form['subject_token']} has expired."
+            told = f"The token {form['subject_token']!s} has expired."
             return web.json_response({"error": "invalid_grant", "error_description": told}, status=400)
         return web.json_response({"access_token": self._token(), "expires_in": int(self.lasts_s)})
 

@@ -42,7 +42,7 @@ class Reader:
         self.fault = ""
         self.unread = False
         self.whole = not stream
-        self.content = Content(said=True)
+        self.content: Content | None = Content(said=True)
         self._stream = stream
         self._seen = b""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.errors import Unavailable
@@ -33,7 +33,7 @@ class FakeGateways:
         self.assigned: list[tuple[dict[str, float], str, object]] = []
         self.fault = ""
         """When set, the database cannot be reached."""
-        self.on_assign = lambda: None
+        self.on_assign: Callable[[], object] = lambda: None
 
     def traffic(self, model: str) -> ModelTraffic:
         """Return the traffic, as the store does."""

@@ -56,12 +56,13 @@ def document(
     of_key: LimitSpec = NO_LIMITS,
     of_tenant: LimitSpec = NO_LIMITS,
     of_model: LimitSpec = NO_LIMITS,
+    *,
     revision: str = "1",
-    **shares: float,
+    shares: dict[str, float] | None = None,
 ) -> Desired:
     """Return a document with the key ab12, the tenant acme and the model chat."""
     tenants = (TenantSpec("acme", of_tenant),)
-    return Desired(revision, (model(of_model),), (key(of_key),), tenants, shares=shares)
+    return Desired(revision, (model(of_model),), (key(of_key),), tenants, shares=shares or {})
 
 
 def head(**fields: str) -> RequestHead:

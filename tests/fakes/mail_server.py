@@ -57,6 +57,7 @@ class MailServer:
                 return self.refuses[step]
         self.mails.append(mail)
         self.envelopes.append((envelope.mail_from or "", list(envelope.rcpt_tos)))
+        assert server.transport is not None
         self.encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
         return "250 OK"
 

@@ -10,17 +10,17 @@ def service_monitor(name: str = "test", namespace: str = "llm", **spec: Any) -> 
     return _monitor("ServiceMonitor", name, namespace, {"selector": {}, "endpoints": [], **spec})
 
 
-def pod_monitor(name: str = "test", namespace: str = "llm", **spec: Any) -> dict[str, Any]:
+def pod_monitor(name: str = "test", namespace: str = "llm", /, **spec: Any) -> dict[str, Any]:
     """Return a PodMonitor."""
     return _monitor("PodMonitor", name, namespace, {"selector": {}, "podMetricsEndpoints": [], **spec})
 
 
-def probe(name: str = "test", namespace: str = "llm", **spec: Any) -> dict[str, Any]:
+def probe(name: str = "test", namespace: str = "llm", /, **spec: Any) -> dict[str, Any]:
     """Return a Probe."""
     return _monitor("Probe", name, namespace, spec)
 
 
-def scrape_config(name: str = "test", namespace: str = "llm", **spec: Any) -> dict[str, Any]:
+def scrape_config(name: str = "test", namespace: str = "llm", /, **spec: Any) -> dict[str, Any]:
     """Return a ScrapeConfig."""
     return _monitor("ScrapeConfig", name, namespace, spec) | {"apiVersion": "monitoring.coreos.com/v1alpha1"}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Executable, Row, TextClause, text
+from sqlalchemy import Connection, Executable, Row, TextClause, TextualSelect, text
 from sqlmodel import Session
 
 from alerts.errors import DeliveryFailed
@@ -72,7 +72,7 @@ class Cut(Database):
         with super().changing() as connection:
             yield connection
 
-    def first(self, query: TextClause, **values: object) -> Row[Any] | None:
+    def first(self, query: TextClause | TextualSelect, **values: object) -> Row[Any] | None:
         self._ask()
         return super().first(query, **values)
 

@@ -15,7 +15,7 @@ from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.samples import SampleSet
 from controlplane.metrics.series.store_reader import StoreReader
 
-STALE = np.array([STALE_BITS], dtype=np.int64).view(np.float64)[0]
+STALE: float = np.array([STALE_BITS], dtype=np.int64).view(np.float64)[0]
 EVERYTHING = (Matcher("__name__", MatchOp.NOT_EQUAL, ""),)
 
 
@@ -112,7 +112,7 @@ class Model:
             return STALE
         with np.errstate(all="ignore"):
             total = values[0] if len(values) == 1 else float(np.array(values)[:, None].sum(axis=0)[0])
-            return total * factor
+            return float(total * factor)
 
     @staticmethod
     def _stretches(layout: Layout) -> list[tuple[Series, tuple[int, ...], float]]:

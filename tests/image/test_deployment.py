@@ -66,7 +66,7 @@ def test_every_service_is_locked_down_alike(compose: dict[str, Any], name: str) 
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode", "userns_mode"} & set(service)
     for volume in service["volumes"]:
-        source, _, mode = volume.partition(":")[0], *volume.rpartition(":")[1:]
+        source, mode = volume.partition(":")[0], volume.rpartition(":")[2]
         assert mode == "ro" or source in compose["volumes"], volume
 
 

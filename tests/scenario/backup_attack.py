@@ -186,7 +186,8 @@ def main() -> None:
     given = parser.parse_args()
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        address, variables = (home / "repository").as_uri(), {}
+        address = (home / "repository").as_uri()
+        variables: Mapping[str, str] = {}
         if given.s3:
             from tests.contract.real_servers import seaweedfs
 

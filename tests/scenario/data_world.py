@@ -6,10 +6,11 @@ and sending are real.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -138,9 +139,11 @@ class World:
     def _lack(self, target: Target, layout: Layout) -> Lack:
         return lack(layout, CATALOGUE, target.engine)
 
-    async def run(self, seconds: float, *, failing: bool = False, **bodies: str | None) -> None:
-        """Scrape and evaluate; `failing`: rules may fail."""
-        self.bodies.update(bodies)
+    async def run(
+        self, seconds: float, bodies: Mapping[str, str | None] | None = None, *, failing: bool = False
+    ) -> None:
+        """Scrape and evaluate; `bodies`: what instances answer from now on; `failing`: rules may fail."""
+        self.bodies.update(bodies or {})
         end = self.at + seconds
         while self.at < end:
             for target in (each for each in self.targets if each.instance not in self.unasked):
@@ -193,8 +196,14 @@ def target(engine: str, instance: str, **labels: str) -> Target:
     )
 
 
+class Make(Protocol):
+    """Make a world of these rules and targets."""
+
+    def __call__(self, groups: str | tuple[RuleGroup, ...], *targets: Target) -> World: ...
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[object]:
+def make(tmp_path: Path) -> Iterator[Make]:
     made: list[World] = []
 
     def world(groups: str | tuple[RuleGroup, ...], *targets: Target) -> World:

@@ -9,7 +9,7 @@ import numpy as np
 
 from alerts.interfaces import AlertInstance
 from collectors.samples import Layout, Series, labels_of
-from tests.scenario.data_world import STEP_S, T0, World, gauge, make, rules, target
+from tests.scenario.data_world import STEP_S, T0, Make, World, gauge, make, rules, target
 
 __all__ = ["make"]
 
@@ -21,7 +21,7 @@ async def states(world: World, steps: int, body: str | None = None, alert: str =
     """Evaluate some times; return the state of the alerts in ALERTS after each: `p`ending, `f`iring, `-` for none."""
     seen = ""
     for _ in range(steps):
-        await world.run(STEP_S, **({} if body is None else {"e0:80": body}))
+        await world.run(STEP_S, {} if body is None else {"e0:80": body})
         found = await world.querier.instant(f'ALERTS{{alertname="{alert}"}}', world.at - STEP_S)
         seen += "".join(sorted(dict(sample.labels)["alertstate"][0] for sample in found)) or "-"
     return seen
@@ -46,7 +46,7 @@ def transitions(world: World) -> list[tuple[float, str, str]]:
     return [(e.at - T0, e.before.value, e.after.value) for e in reversed(world.log.recent(1000))]
 
 
-async def test_pending_and_firing_and_resolved(make: type[World]) -> None:
+async def test_pending_and_firing_and_resolved(make: Make) -> None:
     world = make(rules("alert: Case, expr: depth > 10, for: 20s"), ENGINE)
     assert await states(world, 3, gauge("depth", 10)) == "---"
     assert await states(world, 4, gauge("depth", 11)) == "pppp"
@@ -58,7 +58,7 @@ async def test_pending_and_firing_and_resolved(make: type[World]) -> None:
     assert transitions(world) == [(15, "inactive", "pending"), (35, "pending", "firing"), (50, "firing", "inactive")]
 
 
-async def test_pending_and_resolved_and_always_inactive(make: type[World]) -> None:
+async def test_pending_and_resolved_and_always_inactive(make: Make) -> None:
     world = make(rules("alert: Case, expr: depth > 10, for: 20s", "alert: Never, expr: depth > 1000"), ENGINE)
     assert await states(world, 2, gauge("depth", 1)) == "--"
     assert await states(world, 4, gauge("depth", 11)) == "pppp"
@@ -69,10 +69,10 @@ async def test_pending_and_resolved_and_always_inactive(make: type[World]) -> No
     assert (never.health, never.state, never.instances, never.last_error) == ("ok", "inactive", (), "")
 
 
-async def test_zero_for_and_a_for_shorter_than_the_interval(make: type[World]) -> None:
+async def test_zero_for_and_a_for_shorter_than_the_interval(make: Make) -> None:
     fors = {"Case": "", "Small": ", for: 3s", "Zero": ", for: 0s"}
     world = make(rules(*(f"alert: {name}, expr: depth > 10{each}" for name, each in fors.items())), ENGINE)
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 1)})
     assert await states(world, 1, gauge("depth", 11)) == "f"
     assert {name: state for name, (state, *_) in world.active().items()} == {
         "Case": "firing", "Small": "pending", "Zero": "firing",
@@ -85,7 +85,7 @@ async def test_zero_for_and_a_for_shorter_than_the_interval(make: type[World]) -
     assert fired == {"Case": (5, 5), "Small": (5, 10), "Zero": (5, 5)}
 
 
-async def test_new_labels_in_the_middle_are_alerts_of_their_own(make: type[World]) -> None:
+async def test_new_labels_in_the_middle_are_alerts_of_their_own(make: Make) -> None:
     world = make(rules("alert: Case, expr: depth > 10, for: 10s"), ENGINE)
     one, two = gauge("depth", 50, pod="a"), gauge("depth", 60, pod="b")
     assert await states(world, 4, one) == "ppff"
@@ -99,7 +99,7 @@ async def test_new_labels_in_the_middle_are_alerts_of_their_own(make: type[World
     assert dict(world.box.got[-1].resolved[0].labels)["pod"] == "a"
 
 
-async def test_a_recurrence_is_a_new_alert_with_a_new_start(make: type[World]) -> None:
+async def test_a_recurrence_is_a_new_alert_with_a_new_start(make: Make) -> None:
     world = make(rules("alert: Case, expr: depth > 10, for: 10s"), ENGINE)
     assert await states(world, 3, gauge("depth", 50)) == "ppf"
     assert await states(world, 2, gauge("depth", 1)) == "--"
@@ -119,14 +119,14 @@ groups:
 """
 
 
-async def test_rules_run_in_the_order_of_the_file_at_one_timestamp(make: type[World]) -> None:
+async def test_rules_run_in_the_order_of_the_file_at_one_timestamp(make: Make) -> None:
     world = make(ORDER, ENGINE)
-    await world.run(2 * STEP_S, **{"e0:80": gauge("depth", 1)})
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 11)})
+    await world.run(2 * STEP_S, {"e0:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 11)})
     assert set(world.active()) == {"Case", "After"}, "a later rule sees what an earlier one wrote in the same turn"
     await world.run(STEP_S)
     assert set(world.active()) == {"Case", "After", "Early"}
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 1)})
     assert set(world.active()) == {"Early"}
     await world.run(STEP_S)
     assert world.active() == {}
@@ -149,31 +149,31 @@ groups:
 """
 
 
-async def test_templates_see_the_labels_of_the_query_and_labels_of_the_rule_win(make: type[World]) -> None:
+async def test_templates_see_the_labels_of_the_query_and_labels_of_the_rule_win(make: Make) -> None:
     world = make(TEMPLATES, ENGINE)
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 15, pod="a")})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 15, pod="a")})
     (alert,) = world.log.active()
     assert dict(alert.labels) == {"alertname": "Case", "pod": "rule-a", "severity": "warning", **SAME}
     assert dict(alert.annotations) == {"summary": "a has 15 of 4", "severity": "it is ."}
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 18, pod="a")})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 18, pod="a")})
     (alert,) = world.log.active()
     assert dict(alert.annotations)["summary"] == "a has 18 of 4", "annotations follow the value"
     assert (alert.active_at - T0, alert.value) == (0, 18)
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 25, pod="a")})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 25, pod="a")})
     (alert,) = world.log.active()
     assert dict(alert.labels)["severity"] == "critical", "another label is another alert"
     assert alert.active_at - T0 == 10
     assert [(m.status, len(m.firing), len(m.resolved)) for m in world.box.got] == [("firing", 1, 0), ("firing", 1, 1)]
 
 
-async def test_a_series_that_ends_resolves_at_once(make: type[World]) -> None:
+async def test_a_series_that_ends_resolves_at_once(make: Make) -> None:
     world = make(rules("alert: Case, expr: 'depth{pod=\"a\"} > 10'"), ENGINE)
     both = gauge("depth", 50, pod="a") + 'depth{pod="b"} 1\n'
     assert await states(world, 2, both) == "ff"
     assert await states(world, 1, gauge("depth", 1, pod="b")) == "-"
 
 
-async def test_a_pushed_series_that_only_stops_resolves_after_the_lookback(make: type[World]) -> None:
+async def test_a_pushed_series_that_only_stops_resolves_after_the_lookback(make: Make) -> None:
     world = make(rules("alert: Case, expr: pushed > 10"), ENGINE)
     layout = Layout((Series("pushed", labels_of({"job": "batch"})),))
     world.store.append("write:pushed", layout, round(T0 * 1000), np.array([50.0]))
@@ -182,23 +182,23 @@ async def test_a_pushed_series_that_only_stops_resolves_after_the_lookback(make:
     assert sent(world) == [("firing", [0]), ("resolved", [0])]
 
 
-async def test_equal_label_sets_fail_the_rule_and_change_nothing(make: type[World]) -> None:
+async def test_equal_label_sets_fail_the_rule_and_change_nothing(make: Make) -> None:
     world = make(rules("alert: Case, expr: depth > 10, labels: {pod: all}", "alert: Other, expr: depth > 10"), ENGINE)
     both = gauge("depth", 50, pod="a") + 'depth{pod="b"} 60\n'
-    await world.run(4 * STEP_S, failing=True, **{"e0:80": both})
+    await world.run(4 * STEP_S, {"e0:80": both}, failing=True)
     case, other = world.evaluators[0].report().rules
     assert (case.health, case.instances, other.health, len(other.instances)) == ("err", (), "ok", 2)
     assert "two results have the same labels" in case.last_error
     found = await world.querier.instant('ALERTS{alertname="Case"}', world.at - STEP_S)
     assert found == []
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 50, pod="a")})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 50, pod="a")})
     assert world.evaluators[0].report().rules[0].health == "ok"
     assert "Case" in world.active()
-    await world.run(2 * STEP_S, failing=True, **{"e0:80": both})
+    await world.run(2 * STEP_S, {"e0:80": both}, failing=True)
     assert world.active()["Case"][0] == "firing", "an alert that fires goes on while its rule fails"
 
 
-async def test_keep_firing_for_outlives_a_restart(make: type[World]) -> None:
+async def test_keep_firing_for_outlives_a_restart(make: Make) -> None:
     world = make(rules("alert: Case, expr: depth > 10, keep_firing_for: 30s"), ENGINE)
     assert await states(world, 2, gauge("depth", 50)) == "ff"
     assert await states(world, 2, gauge("depth", 1)) == "ff"
@@ -209,7 +209,7 @@ async def test_keep_firing_for_outlives_a_restart(make: type[World]) -> None:
     assert sent(world) == [("firing", [0]), ("resolved", [0])]
 
 
-async def test_for_outlives_a_restart(make: type[World]) -> None:
+async def test_for_outlives_a_restart(make: Make) -> None:
     world = make(rules("alert: Case, expr: depth > 10, for: 20s"), ENGINE)
     assert await states(world, 2, gauge("depth", 50)) == "pp"
     world.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ class Fleet:
         self.series[series] = value if not per_second else self.series.get(series, value)
         self.growth[series] = per_second
 
-    def answers(self, up: bool, engine: str, **labels: str) -> None:
+    def answers(self, up: bool, engine: str, **labels: Any) -> None:
         """Set what every scrape reports of a target: `up`, and `target_up` with its kind of engine."""
         self.set("up", float(up), **labels)
         self.set("target_up", float(up), engine=engine, **labels)
@@ -130,7 +131,7 @@ async def test_errors_begin_are_told_and_end(fleet: Fleet) -> None:
 
 
 async def test_a_hot_gpu_survives_a_restart_of_the_control_plane(fleet: Fleet) -> None:
-    gpu = {"node": "a", "gpu": "GPU-1", "instance": "a:9400", "engine": "dcgm"}
+    gpu: dict[str, Any] = {"node": "a", "gpu": "GPU-1", "instance": "a:9400", "engine": "dcgm"}
     fleet.set("gpu_temperature_celsius", 91.0, **gpu)
     await fleet.run(20)
     assert fleet.states() == {"GPUTemperatureHigh": "pending"}

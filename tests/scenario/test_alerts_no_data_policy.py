@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from alerts.errors import QueryFailed
-from tests.scenario.data_world import STEP_S, T0, World, gauge, make, rules, target
+from tests.scenario.data_world import STEP_S, T0, Make, World, gauge, make, rules, target
 
 __all__ = ["make"]
 
@@ -28,10 +28,10 @@ def reports(world: World) -> dict[str, str]:
     return {labels.get("instance", "-"): state for labels, state in found if "controlplane_no_data" in labels}
 
 
-async def test_resolve_ends_an_alert_after_its_time_without_data(make: type[World]) -> None:
+async def test_resolve_ends_an_alert_after_its_time_without_data(make: Make) -> None:
     world = make(deep("resolve after 1m"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
-    await world.run(60, **{"e0:80": None})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
+    await world.run(60, {"e0:80": None})
     assert world.active() == {"Deep": ("firing", 10, (E0,))}
     await world.run(STEP_S)
     assert world.active() == {}
@@ -41,31 +41,31 @@ async def test_resolve_ends_an_alert_after_its_time_without_data(make: type[Worl
     )
     await world.run(600)
     assert world.told() == ["firing", "resolved"]
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 60)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 60)})
     assert world.active() == {"Deep": FIRING}
     assert world.told() == ["firing", "resolved", "firing"]
 
 
-async def test_resolve_without_a_time_is_what_prometheus_does(make: type[World]) -> None:
+async def test_resolve_without_a_time_is_what_prometheus_does(make: Make) -> None:
     world = make(deep("resolve"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
-    await world.run(STEP_S, **{"e0:80": None})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
+    await world.run(STEP_S, {"e0:80": None})
     assert world.active() == {}
 
 
-async def test_data_that_is_back_in_time_leaves_the_policy_nothing_to_do(make: type[World]) -> None:
+async def test_data_that_is_back_in_time_leaves_the_policy_nothing_to_do(make: Make) -> None:
     world = make(deep("resolve after 1m"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
     for _ in range(3):
-        await world.run(55, **{"e0:80": None})
-        await world.run(STEP_S, **{"e0:80": gauge("depth", 50)})
+        await world.run(55, {"e0:80": None})
+        await world.run(STEP_S, {"e0:80": gauge("depth", 50)})
     assert (world.active(), world.told()) == ({"Deep": FIRING}, ["firing"])
 
 
-async def test_fire_makes_a_pending_alert_fire(make: type[World]) -> None:
+async def test_fire_makes_a_pending_alert_fire(make: Make) -> None:
     world = make(deep("fire after 1m", "for: 10m"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
-    await world.run(60, **{"e0:80": None})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
+    await world.run(60, {"e0:80": None})
     assert world.active() == {"Deep": ("pending", 10, (E0,))}
     await world.run(STEP_S)
     assert world.active() == {"Deep": ("firing", 10, (E0,))}
@@ -73,17 +73,17 @@ async def test_fire_makes_a_pending_alert_fire(make: type[World]) -> None:
         "Deep went from pending to firing: there has been no data for 1m 0s, and its rule says that it then fires; "
         "its target custom/e0:80 cannot be read: answered 503 (was: deep)"
     )
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 1)})
     assert world.active() == {}
     await world.run(STEP_S)
     assert world.told() == ["firing", "resolved"]
 
 
-async def test_fire_reports_a_target_without_an_alert(make: type[World]) -> None:
+async def test_fire_reports_a_target_without_an_alert(make: Make) -> None:
     world = make(deep("fire after 1m", "labels: {severity: critical}"), ENGINE, OTHER)
-    await world.run(10, **{"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 1)})
+    await world.run(10, {"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 1)})
     assert world.active() == {}
-    await world.run(60, **{"e0:80": None})
+    await world.run(60, {"e0:80": None})
     assert reports(world) == {"e0:80": "pending"}
     await world.run(STEP_S)
     assert reports(world) == {"e0:80": "firing"}
@@ -98,23 +98,23 @@ async def test_fire_reports_a_target_without_an_alert(make: type[World]) -> None
     world.start(blind_s=20)  # a restart changes nothing, whatever is not known yet
     await world.run(600)
     assert reports(world) == {"e0:80": "firing"}
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 1)})
     assert reports(world) == {}
     await world.run(STEP_S)
     assert world.told() == ["firing", "resolved"]
 
 
-async def test_an_alert_that_waits_for_a_target_is_not_joined_by_a_report(make: type[World]) -> None:
+async def test_an_alert_that_waits_for_a_target_is_not_joined_by_a_report(make: Make) -> None:
     world = make(deep("fire after 1m"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
-    await world.run(600, **{"e0:80": None})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
+    await world.run(600, {"e0:80": None})
     assert (world.active(), reports(world)) == ({"Deep": ("firing", 10, (E0,))}, {})
 
 
-async def test_a_removed_target_is_reported_by_nobody(make: type[World]) -> None:
+async def test_a_removed_target_is_reported_by_nobody(make: Make) -> None:
     world = make(deep("fire after 1m"), ENGINE, OTHER)
-    await world.run(10, **{"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 1)})
-    await world.run(120, **{"e0:80": None})
+    await world.run(10, {"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 1)})
+    await world.run(120, {"e0:80": None})
     assert reports(world) == {"e0:80": "firing"}
     await world.replace(ENGINE)
     await world.run(STEP_S)
@@ -122,11 +122,11 @@ async def test_a_removed_target_is_reported_by_nobody(make: type[World]) -> None
 
 
 async def test_a_query_that_fails_makes_alerts_unknown_and_ends_none(
-    make: type[World], monkeypatch: pytest.MonkeyPatch
+    make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make(deep(more="for: 20s"), ENGINE, OTHER)
-    await world.run(30, **{"e0:80": gauge("depth", 50), "e1:80": gauge("depth", 1)})
-    await world.run(STEP_S, **{"e1:80": gauge("depth", 50)})
+    await world.run(30, {"e0:80": gauge("depth", 50), "e1:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e1:80": gauge("depth", 50)})
     ask = world.querier.instant
 
     async def fail(expr: str, at: float) -> object:
@@ -143,15 +143,15 @@ async def test_a_query_that_fails_makes_alerts_unknown_and_ends_none(
     monkeypatch.setattr(world.querier, "instant", ask)
     await world.run(STEP_S)
     assert sorted((i.state.value, i.unknown_since) for i in world.log.active()) == [("firing", None), ("pending", None)]
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 1)})
     assert world.active() == {}
     await world.run(STEP_S)
     assert world.told() == ["firing", "resolved"]
 
 
-async def test_a_query_that_fails_follows_the_policy_too(make: type[World], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_query_that_fails_follows_the_policy_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     world = make(deep("fire after 1m"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 1)})
+    await world.run(10, {"e0:80": gauge("depth", 1)})
 
     async def fail(expr: str, at: float) -> object:
         raise QueryFailed("the metrics server does not answer")
@@ -170,31 +170,31 @@ async def test_a_query_that_fails_follows_the_policy_too(make: type[World], monk
     assert (world.active(), world.told()) == ({}, ["firing", "resolved"])
 
 
-async def test_a_metric_that_its_exporter_renames_ends_nothing(make: type[World]) -> None:
+async def test_a_metric_that_its_exporter_renames_ends_nothing(make: Make) -> None:
     world = make(deep(), ENGINE, OTHER)
-    await world.run(10, **{"e0:80": gauge("depth", 50), "e1:80": gauge("depth", 1)})
-    await world.run(600, **{"e0:80": gauge("queue_depth", 50)})
+    await world.run(10, {"e0:80": gauge("depth", 50), "e1:80": gauge("depth", 1)})
+    await world.run(600, {"e0:80": gauge("queue_depth", 50)})
     assert world.active() == {"Deep": ("firing", 10, (E0,))}
     assert world.story()[-1] == (
         "Deep stays firing but is unknown: its target custom/e0:80 answers without depth (was: value 50 on "
         "instance=e0:80, job=custom, model=chat)"
     )
-    await world.run(STEP_S, **{"e0:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e0:80": gauge("depth", 1)})
     assert world.active() == {}
 
 
-async def test_a_metric_that_was_renamed_before_keeps_no_alert(make: type[World]) -> None:
+async def test_a_metric_that_was_renamed_before_keeps_no_alert(make: Make) -> None:
     world = make(deep(expr="max by (model) (depth) > 10"), ENGINE, OTHER)
-    await world.run(10, **{"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 50)})
-    await world.run(60, **{"e0:80": gauge("queue_depth", 1)})
+    await world.run(10, {"e0:80": gauge("depth", 1), "e1:80": gauge("depth", 50)})
+    await world.run(60, {"e0:80": gauge("queue_depth", 1)})
     assert world.active() == {"Deep": FIRING}
-    await world.run(STEP_S, **{"e1:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e1:80": gauge("depth", 1)})
     assert world.active() == {}
 
 
-async def test_a_target_that_is_replaced_ends_nothing_until_its_successor_is_heard(make: type[World]) -> None:
+async def test_a_target_that_is_replaced_ends_nothing_until_its_successor_is_heard(make: Make) -> None:
     world = make(deep(expr="max by (model) (depth) > 10"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
     world.unasked = {"e1:80"}
     await world.replace(ENGINE, OTHER)
     await world.run(10)
@@ -203,37 +203,37 @@ async def test_a_target_that_is_replaced_ends_nothing_until_its_successor_is_hea
         "Deep stays firing but is unknown: its target custom/e0:80 is no longer configured, and custom/e1:80 has no "
     )
     world.unasked = set()
-    await world.run(300, **{"e1:80": None})  # it loads its model
+    await world.run(300, {"e1:80": None})  # it loads its model
     assert world.active() == {"Deep": ("firing", 10, (E0,))}
-    await world.run(STEP_S, **{"e1:80": gauge("depth", 40)})
+    await world.run(STEP_S, {"e1:80": gauge("depth", 40)})
     assert world.active() == {"Deep": FIRING}
     assert world.told() == ["firing"]
 
 
-async def test_a_successor_that_is_fine_ends_the_alert_of_the_target_before_it(make: type[World]) -> None:
+async def test_a_successor_that_is_fine_ends_the_alert_of_the_target_before_it(make: Make) -> None:
     world = make(deep(expr="max by (model) (depth) > 10"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
     world.unasked = {"e1:80"}
     await world.replace(ENGINE, OTHER)
     await world.run(10)
     world.unasked = set()
-    await world.run(STEP_S, **{"e1:80": gauge("depth", 1)})
+    await world.run(STEP_S, {"e1:80": gauge("depth", 1)})
     assert world.active() == {}
     assert world.story()[-1].endswith("; its target custom/e0:80 is no longer configured")
 
 
-async def test_a_neighbour_that_was_down_before_is_no_successor(make: type[World]) -> None:
+async def test_a_neighbour_that_was_down_before_is_no_successor(make: Make) -> None:
     world = make(deep(), ENGINE, OTHER)
-    await world.run(60, **{"e0:80": gauge("depth", 50), "e1:80": None})
+    await world.run(60, {"e0:80": gauge("depth", 50), "e1:80": None})
     await world.replace(ENGINE)
     await world.run(STEP_S)
     assert world.active() == {}
 
 
-async def test_a_restart_while_data_is_away_keeps_the_policys_time(make: type[World]) -> None:
+async def test_a_restart_while_data_is_away_keeps_the_policys_time(make: Make) -> None:
     world = make(deep("resolve after 10m"), ENGINE)
-    await world.run(10, **{"e0:80": gauge("depth", 50)})
-    await world.run(300, **{"e0:80": None})
+    await world.run(10, {"e0:80": gauge("depth", 50)})
+    await world.run(300, {"e0:80": None})
     world.start(blind_s=20)
     await world.run(300)
     assert world.active() == {"Deep": ("firing", 10, (E0,))}
@@ -241,11 +241,11 @@ async def test_a_restart_while_data_is_away_keeps_the_policys_time(make: type[Wo
     assert world.active() == {}
 
 
-async def test_one_of_five_that_is_gone_is_unknown_until_the_policy_ends_it(make: type[World]) -> None:
+async def test_one_of_five_that_is_gone_is_unknown_until_the_policy_ends_it(make: Make) -> None:
     five = [target("custom", f"e{n}:80", model="chat") for n in range(5)]
     world = make(deep("resolve after 1m", expr="max by (model) (depth) > 10"), *five)
-    await world.run(10, **{each.instance: gauge("depth", 1) for each in five} | {"e3:80": gauge("depth", 50)})
-    await world.run(60, **{"e3:80": None})
+    await world.run(10, {each.instance: gauge("depth", 1) for each in five} | {"e3:80": gauge("depth", 50)})
+    await world.run(60, {"e3:80": None})
     assert world.active() == {"Deep": ("firing", 10, ("custom/e3:80",))}
     await world.run(STEP_S)
     assert world.active() == {}

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ PASSING = (Kind.RESET, Kind.RESET_AFTER, Kind.SLOW_DOWN, Kind.TRUNCATED, Kind.GA
 STAYING = (Kind.ERROR, Kind.REFUSED, Kind.TRUNCATED, Kind.LIE, Kind.GARBAGE)
 SIZES, SMALL = {"create": 9 << 20}, 100_000
 """Bytes of a model by verb: packs from 8 MiB on are sent in parts. The other verbs take small ones."""
-PATIENCE: Mapping[str, timedelta] = {
+PATIENCE: Mapping[str, Any] = {
     "timeout": timedelta(seconds=2),
     "retry_within": timedelta(seconds=0.2),
     "backoff": timedelta(milliseconds=1),

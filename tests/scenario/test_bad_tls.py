@@ -106,7 +106,7 @@ async def ask_all(base: str, timeout_s: float) -> list[str]:
         said += await asyncio.gather(*(_error(api.load("m", {}, timeout_s)) for _ in range(3)))
     remote = RemoteClient(base, None, {}, max_reply_bytes=1000)
     said += await asyncio.gather(
-        *(_error(remote.request("POST", "api/v1/query", timeout_s, form={"query": "1"})) for _ in range(3))
+        *(_error(remote.request("POST", "api/v1/query", timeout_s, form=[("query", "1")])) for _ in range(3))
     )
     await remote.close()
     return said

@@ -56,7 +56,7 @@ class Machine:
     def __init__(self, folder: Path, target: str) -> None:
         self.folder, self.log = folder, folder / "log"
         self.rc = folder / "clock"
-        self.set(0)
+        self.set_clock(0)
         (folder / "fleet.yaml").write_text(FLEET.format(target=target))
         (folder / "rules.yml").write_text(RULES)
         self.client = httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=HANG_S)
@@ -65,7 +65,7 @@ class Machine:
         self.readiness: Any = None
         """The last answer about it."""
 
-    def set(self, by_s: float) -> None:
+    def set_clock(self, by_s: float) -> None:
         """Set the clock to the real time plus `by_s` seconds."""
         draft = self.rc.with_suffix(".new")
         draft.write_text(f"{by_s:+g}\n")
@@ -176,7 +176,7 @@ async def test_a_clock_that_is_set_stops_nothing(tmp_path: Path, by: int) -> Non
 
         await machine.until(judged)
         before, scrapes = await machine.evaluations(), gpu.scrapes
-        machine.set(by)
+        machine.set_clock(by)
         await machine.until(machine.not_ready_for_the_clock)
 
         async def counted() -> bool:
@@ -220,7 +220,7 @@ async def test_a_process_that_starts_with_an_earlier_clock_waits_for_no_dead_one
 
         await machine.until(firing)
         await machine.stop(kill=True)
-        machine.set(-3600)
+        machine.set_clock(-3600)
         await machine.start()
         assert "the clock was set back by " in machine.said()
         assert "alerting: " in machine.said()

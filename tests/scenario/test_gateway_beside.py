@@ -66,6 +66,6 @@ async def test_the_gateway_beside_survives_and_is_found_again(tmp_path: Path) ->
             assert holder(folder) == second
             await serves(port)
         finally:
-            if pid := holder(folder):
-                os.kill(pid, signal.SIGTERM)
+            if (left := holder(folder)) is not None:
+                os.kill(left, signal.SIGTERM)
         await until(lambda: holder(folder) is None, PROCESS_S)

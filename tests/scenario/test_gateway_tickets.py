@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -181,7 +182,7 @@ def test_the_split_holds_while_workers_are_killed_and_stopped_at_random(hammers:
     disturbed = 0
     for round_ in range(16):
         before = hammers.taken()
-        wait_until(lambda before=before: hammers.taken() > before + 1000)
+        wait_until(partial(lambda before: hammers.taken() > before + 1000, before))
         one = running.pop(rng.randrange(len(running)))
         disturbed += 1
         if round_ % 2:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,7 @@ async def test_the_verb_tests_every_kind_of_a_running_control_plane(
     monkeypatch.setenv("KEY", KEY)
     monkeypatch.setenv("SECRET", SECRET)
     monkeypatch.setenv("BOT", "xoxb-right")
-    notifiers, arrived = [], {}
+    notifiers, arrived = list[str](), dict[str, Callable[[], int]]()
     async with AsyncExitStack() as stack:
         for kind, (reply, fields) in OVER_HTTP.items():
             receiver = await stack.enter_async_context(receiving(reply))

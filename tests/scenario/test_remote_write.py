@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -267,7 +268,7 @@ async def test_a_kill_loses_at_most_the_last_second_and_repeats_at_most_what_was
                 sys.executable, "-c", text, stdout=asyncio.subprocess.PIPE, cwd=root
             )
             before = len(server.samples)
-            await server.until(lambda before=before: len(server.samples) > before + 1000)
+            await server.until(partial(lambda before: len(server.samples) > before + 1000, before))
             before_ms = time.time() * 1000
             process.kill()
             output, _ = await process.communicate()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.metrics.promql.values import QueryValue, Vector, VectorSample
+from alerts.interfaces import VectorSample
+from controlplane.metrics.promql.values import QueryValue, Vector
 from controlplane.rollout.findings import Finding, Outcome, Work, WorkKind
 from controlplane.rollout.model import Rollout
 from controlplane.rollout.work.golden import GoldenWorker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.fakes.rollouts.strategy_world import StrategyWorld
 STEPS = {"steps": ["5%", "pause 5s"]}
 
 
-async def promoted(world: StrategyWorld, strategy: str = "", **options: object) -> None:
+async def promoted(world: StrategyWorld, strategy: str = "", **options: Any) -> None:
     await world.promote(strategy, **options)
     assert (await world.finish()).ok is True
 

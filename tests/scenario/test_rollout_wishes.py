@@ -67,7 +67,7 @@ DISTURBANCES = {
 }
 
 
-@pytest.fixture(params=DISTURBANCES.values(), ids=DISTURBANCES)
+@pytest.fixture(params=[*DISTURBANCES.values()], ids=[*DISTURBANCES])
 def disturbed(request: pytest.FixtureRequest) -> Callable[[StrategyWorld], Any]:
     """Something that happens to the clock or to the control plane."""
     return request.param  # type: ignore[no-any-return]

@@ -72,6 +72,7 @@ class _Exchange(asyncio.Protocol):
 async def post(url: str, body: bytes) -> Answered:
     """Send JSON to a URL of http and return the whole answer. Raises Cut."""
     address = urlsplit(url)
+    assert address.hostname is not None and address.port is not None
     head = f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     try:

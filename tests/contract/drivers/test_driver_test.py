@@ -89,11 +89,11 @@ async def test_the_old_share_comes_back_on_every_real_target(weighted: Case) -> 
 
 async def test_a_large_share_is_counted_on_every_real_target_while_clients_ask(weighted: Case) -> None:
     assert weighted.clients is not None
-    going = True
+    going, clients = True, weighted.clients
 
     async def crowd() -> None:
         while going:
-            await weighted.clients(20)
+            await clients(20)
 
     asking = asyncio.create_task(crowd())
     found = [each async for each in exercise(weighted.driver, "chat", "v2", 0.5, asyncio.get_running_loop().time)]

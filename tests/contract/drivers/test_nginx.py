@@ -12,6 +12,7 @@ import pytest
 from controlplane.errors import Refused, Unavailable
 from controlplane.traffic.driver import BackendObservation, Driver, EngineRefused, Placement
 from controlplane.traffic.nginx import proxy as nginx_proxy
+from controlplane.traffic.nginx.workers import workers
 from tests.contract.drivers.cases import made
 from tests.contract.drivers.real_nginx import RealNginx
 from tests.contract.drivers.versions import Versions, clients
@@ -75,9 +76,9 @@ async def test_the_file_says_what_it_is_and_equal_weights_reload_nothing(rig: Ri
         f"  server {rig.versions.address('v2')} weight=1;",
         "}",
     ]
-    before = nginx_proxy.workers(rig.nginx.folder / "nginx.pid")
+    before = workers(rig.nginx.folder / "nginx.pid")
     await driver.place("nginx", to("v2", "v1", share=0.05))
-    assert nginx_proxy.workers(rig.nginx.folder / "nginx.pid").serving.keys() == before.serving.keys()
+    assert workers(rig.nginx.folder / "nginx.pid").serving.keys() == before.serving.keys()
 
 
 async def test_a_configuration_that_nginx_refuses_leaves_the_old_file_and_the_old_weights(rig: Rig) -> None:
@@ -160,9 +161,9 @@ async def test_a_reload_by_somebody_else_during_a_refused_order_is_not_taken_for
     refusing.write_text(f"#!/bin/sh\n{reload}; until test -e {refusing}.go; do sleep 0.02; done; echo no >&2; exit 1\n")
     refusing.chmod(0o755)
     pid_file = rig.nginx.folder / "nginx.pid"
-    old = set(nginx_proxy.workers(pid_file).serving)
+    old = set(workers(pid_file).serving)
     order = asyncio.create_task(driver.place("nginx", to("v2")))
-    await until(lambda: bool(now := nginx_proxy.workers(pid_file).serving) and not old & set(now))
+    await until(lambda: bool(now := workers(pid_file).serving) and not old & set(now))
     refusing.with_suffix(".go").touch()
     with pytest.raises(EngineRefused, match=r"the old file is back: .*no$"):
         await order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.patience import HANG_S
 REQUESTS = 400
 
 
-def has(share: float, version: str = "v2") -> object:
+def has(share: float, version: str = "v2") -> Callable[[BackendObservation], bool]:
     def reached(seen: BackendObservation) -> bool:
         return not seen.pending and abs(seen.weights.get(version, 0.0) - share) < 0.0005
 

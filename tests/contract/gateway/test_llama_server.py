@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import openai
@@ -77,13 +78,13 @@ async def test_messages(gateway: SpokenGateway) -> None:
 
 
 async def test_another_path_of_the_engine(gateway: SpokenGateway, client: openai.AsyncOpenAI) -> None:
-    by_model = {"headers": {"x-model": "chat"}}
+    by_model: Any = {"headers": {"x-model": "chat"}}
     answer = await client.post("../tokenize", cast_to=object, body={"content": "hi", "model": "chat"})
     assert answer == {"tokens": [74, 75]}
-    infill = await client.post("../completion", cast_to=object, body={"prompt": "hi", "n_predict": 3}, options=by_model)  # type: ignore[arg-type]
+    infill = await client.post("../completion", cast_to=object, body={"prompt": "hi", "n_predict": 3}, options=by_model)
     assert isinstance(infill, dict) and infill["tokens_predicted"] == 3
     with pytest.raises(openai.PermissionDeniedError):
-        await client.get("../slots", cast_to=object, options=by_model)  # type: ignore[arg-type]
+        await client.get("../slots", cast_to=object, options=by_model)
 
 
 async def test_a_bad_request_has_the_engines_words(gateway: SpokenGateway, client: openai.AsyncOpenAI) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -85,7 +86,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await triton.stop()
 
 
-def inputs(binary: bool) -> list[tritonclient.InferInput]:
+def inputs(binary: bool) -> list[Any]:
     """Return two tensors, as JSON or as bytes after it."""
     numbers = tritonclient.InferInput("numbers", [5], "FP32")
     numbers.set_data_from_numpy(NUMBERS, binary_data=binary)
@@ -106,7 +107,7 @@ async def test_one_server_is_asked_in_every_way(world: World) -> None:
     await _generates(world)
 
 
-async def _is_asked_about_itself(world: World, client: tritonclient.InferenceServerClient) -> None:
+async def _is_asked_about_itself(world: World, client: Any) -> None:
     assert await client.is_server_live() and await client.is_server_ready()
     assert "binary_tensor_data" in (await client.get_server_metadata())["extensions"]
     assert await client.is_model_ready("my echo") and not await client.is_model_ready("gone")
@@ -114,7 +115,7 @@ async def _is_asked_about_itself(world: World, client: tritonclient.InferenceSer
     assert (await client.get_model_config("my echo"))["name"] == "echo"
 
 
-async def _infers(world: World, client: tritonclient.InferenceServerClient) -> None:
+async def _infers(world: World, client: Any) -> None:
     before = len(world.gateway.recorder.records)
     for compression in (None, "gzip", "deflate"):
         for binary in (True, False):
@@ -134,7 +135,7 @@ async def _infers(world: World, client: tritonclient.InferenceServerClient) -> N
     }
 
 
-async def _refuses(world: World, client: tritonclient.InferenceServerClient) -> None:
+async def _refuses(world: World, client: Any) -> None:
     with pytest.raises(tritonclient.InferenceServerException, match="there is no model other"):
         await client.infer("other", inputs(True))
     with pytest.raises(tritonclient.InferenceServerException, match="unknown model: 'gone'"):

@@ -12,7 +12,7 @@ HOSTILE = "chat\r\nBcc: all@example\n• ~all is well~ <!channel> @all <at id=al
 """A label with line breaks, mentions, markup and characters that cannot be printed."""
 
 
-def alert(model: str, state: AlertState = AlertState.FIRING, **labels: str) -> AlertInstance:
+def alert(model: str, state: AlertState = AlertState.FIRING, /, **labels: str) -> AlertInstance:
     own = {"alertname": "LLMErrorRateHigh", "model": model, "severity": "critical", **labels}
     return AlertInstance(
         rule="builtin:llm;llm-requests;LLMErrorRateHigh",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ ROUTE = root("ops", ("alertname", "model"), wait_s=10, interval_s=60, repeat_s=3
 KEY = "ops{alertname='Slow',model='chat'}"
 
 
-def alert(version: str, *, model: str = "chat", severity: str = "warning", **fields: object) -> AlertInstance:
+def alert(version: str, *, model: str = "chat", severity: str = "warning", **fields: Any) -> AlertInstance:
     labels = labels_of({"alertname": "Slow", "model": model, "version": version, "severity": severity})
     return replace(AlertInstance("f;g;Slow", labels, (), AlertState.FIRING, 1.0, 0.0, fired_at=0.0), **fields)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +12,7 @@ from alerts.dispatch.routing import Sorted, sort
 from alerts.holds import Acknowledgement, Holds, Silence
 from alerts.interfaces import AlertInstance, AlertState, MessageRef
 from alerts.routing.config import read_alertmanager
-from alerts.routing.matchers import Matcher
+from alerts.routing.matchers import Matcher, Op
 from collectors.samples import labels_of
 
 EVENING = 64_800.0
@@ -42,10 +42,10 @@ class Memory:
         self.groups |= {step.state.key: step.state for step in steps}
         return steps
 
-    def root(self, key: str, generation: int) -> MessageRef | None:
-        return None
+    def roots(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], MessageRef]:
+        return {}
 
-    def remember(self, key: str, generation: int, ref: MessageRef) -> None: ...
+    def remember(self, places: Mapping[tuple[str, int], MessageRef]) -> None: ...
 
 
 def alert(name: str, team: str = "day") -> AlertInstance:
@@ -98,7 +98,7 @@ async def test_other_alerts_are_sorted_anew(world: World) -> None:
 
 async def test_a_silence_and_an_acknowledgement_count_at_once_and_at_their_end(world: World) -> None:
     alerts = (alert("A"),)
-    matchers = (Matcher("alertname", "=", "A"),)
+    matchers = (Matcher("alertname", Op.EQUAL, "A"),)
     silence = Silence("1", matchers, EVENING, EVENING + 10, "ann", "why", EVENING)
     world.log.picture = Picture(alerts, holds=Holds((silence,)))
     assert await world.tick(0) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from alerts.dispatch import Deliveries, Picture, decide, explain
 from alerts.holds import Acknowledgement, Holds, Silence
@@ -17,7 +18,7 @@ STAGES = stages(root("ops", ("alertname",)), DOWN_HOLDS)
 KEY = "ops{alertname='Slow'}"
 
 
-def alert(name: str = "Slow", **fields: object) -> AlertInstance:
+def alert(name: str = "Slow", **fields: Any) -> AlertInstance:
     labels = labels_of({"alertname": name, "severity": "warning"})
     return replace(AlertInstance(f"f;g;{name}", labels, (), AlertState.FIRING, 1.0, 0.0, fired_at=0.0), **fields)
 

@@ -142,7 +142,7 @@ def test_a_text_is_no_list() -> None:
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (lambda: {}["a"], "KeyError: 'a'"),
+        (lambda: dict[str, str]()["a"], "KeyError: 'a'"),
         (lambda: int("a"), "ValueError: invalid literal"),
         (lambda: None.items(), "AttributeError: 'NoneType'"),  # type: ignore[attr-defined]
         (lambda: int(float("inf")), "OverflowError: cannot convert"),

@@ -219,7 +219,7 @@ def test_what_may_be_right_is_not_doubted(text: str) -> None:
     assert Template(text).doubts() == ()
 
 
-def test_a_rendered_template_leaves_no_cycle_for_the_garbage_collector():
+def test_a_rendered_template_leaves_no_cycle_for_the_garbage_collector() -> None:
     gc.disable()
     try:
         answers = Answers({"up": ()})

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from controlplane import whole_file
 from controlplane.whole_file import replace_file, write_whole
 
 
@@ -26,7 +25,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatc
 
     path = tmp_path / "a.json"
     write_whole(path, b"old")
-    monkeypatch.setattr(whole_file.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
@@ -56,7 +55,7 @@ def test_a_file_whose_group_cannot_be_kept_stays_as_it_is(tmp_path: Path, monkey
         assert (uid, gid) == (-1, theirs)
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(whole_file.os, "chown", refused)
+    monkeypatch.setattr(os, "chown", refused)
     with pytest.raises(PermissionError):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"

@@ -173,7 +173,7 @@ def test_every_query_and_variable_is_of_the_chosen_fleets(dashboard: dict[str, A
 
 
 def test_limits_are_those_of_fleet_yaml() -> None:
-    mine = Settings(SETTINGS.thresholds | {"latency_p99": 3.5, "temperature": 70.0})
+    mine = Settings({**SETTINGS.thresholds, "latency_p99": 3.5, "temperature": 70.0})
     assert limits_of("fleet", "P99 latency", mine) == [None, 3.5]
     assert limits_of("gpu", "Temperature", mine) == [None, 70.0]
     assert limits_of("fleet", "P99 latency", SETTINGS) == [None, 2.0]

@@ -50,7 +50,7 @@ def run(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env | environment, capture_output=True, text=True, timeout=PROCESS_S)
 
 
-def test_it_unpacks_both_from_the_mirror_of_this_machine_and_installs_nothing(checkout: Path):
+def test_it_unpacks_both_from_the_mirror_of_this_machine_and_installs_nothing(checkout: Path) -> None:
     told = run(checkout)
     assert (told.returncode, told.stdout) == (0, "prometheus, version 3.5.3\n"), told.stderr
     assert {p.name for p in (checkout / ".cache/prometheus/usr/bin").iterdir()} == {"prometheus", "promtool"}
@@ -64,7 +64,7 @@ def test_it_unpacks_both_from_the_mirror_of_this_machine_and_installs_nothing(ch
     assert sorted(p.name for p in checkout.iterdir()) == [".cache", "bin", "deploy", "log", "log.sources"]
 
 
-def test_what_is_there_is_not_fetched_again(checkout: Path):
+def test_what_is_there_is_not_fetched_again(checkout: Path) -> None:
     run(checkout)
     (checkout / "log").unlink()
     told = run(checkout)
@@ -81,7 +81,9 @@ def test_what_is_there_is_not_fetched_again(checkout: Path):
         ({"BROKEN": "1"}, "unstable's Prometheus does not run on this machine"),
     ],
 )
-def test_what_cannot_be_had_is_said_and_nothing_is_left(checkout: Path, environment: dict[str, str], reason: str):
+def test_what_cannot_be_had_is_said_and_nothing_is_left(
+    checkout: Path, environment: dict[str, str], reason: str
+) -> None:
     told = run(checkout, **environment)
     assert told.returncode == 1
     assert told.stderr.startswith(f"newer-prometheus: {reason}")

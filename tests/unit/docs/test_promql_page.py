@@ -41,12 +41,12 @@ def first_column(heading: str) -> list[str]:
     return [word for row in rows(heading) for word in re.findall(r"`([^`]+)`", row[0])]
 
 
-def test_every_operator_aggregation_and_function_is_named_once():
+def test_every_operator_aggregation_and_function_is_named_once() -> None:
     for heading, names in (("Operators", OPERATORS), ("Aggregations", AGGREGATIONS), ("Functions", FUNCTIONS)):
         assert sorted(first_column(heading)) == sorted(names)
 
 
-def test_everything_refused_is_named():
+def test_everything_refused_is_named() -> None:
     refused = EXPERIMENTAL_FUNCTIONS | NATIVE_HISTOGRAM_FUNCTIONS | EXPERIMENTAL_AGGREGATIONS
     assert sorted(first_column("Refused")) == sorted(
         refused | FILL_MODIFIERS | EXPERIMENTAL_MODIFIERS | set(REMOVED_FUNCTIONS)
@@ -55,7 +55,7 @@ def test_everything_refused_is_named():
 
 
 @pytest.mark.parametrize("row", rows("Refused"), ids=lambda row: row[0])
-def test_what_is_refused_is_refused_by_its_name_and_for_that_reason(row: list[str]):
+def test_what_is_refused_is_refused_by_its_name_and_for_that_reason(row: list[str]) -> None:
     form, example, why = row
     with pytest.raises(QueryError) as caught:
         PromqlEngine(SeriesStore()).instant(example.strip("`"), 0)
@@ -64,11 +64,11 @@ def test_what_is_refused_is_refused_by_its_name_and_for_that_reason(row: list[st
 
 
 @pytest.mark.parametrize("row", rows("Selectors and literals"), ids=lambda row: row[1])
-def test_the_examples_of_selectors_are_queries(row: list[str]):
+def test_the_examples_of_selectors_are_queries(row: list[str]) -> None:
     PromqlEngine(SeriesStore()).instant(row[1].strip("`"), 0)
 
 
-def test_the_errors_shown_are_the_errors_given():
+def test_the_errors_shown_are_the_errors_given() -> None:
     shown = re.findall(r"\$ cp query '(.*)'\ncontrolplane: invalid parameter \"query\": (.*)", PAGE)
     assert len(shown) == 2
     for query, error in shown:
@@ -77,14 +77,14 @@ def test_the_errors_shown_are_the_errors_given():
         assert str(caught.value) == error
 
 
-def test_the_bounds_are_those_of_the_code():
+def test_the_bounds_are_those_of_the_code() -> None:
     limits = EngineLimits()
     for bound in (f"{MAX_EXPRESSION:,} characters", f"{MAX_OPERATORS:,} operators", f"{limits.max_points:,}"):
         assert bound in section("Differences from Prometheus 3")
     assert f"({limits.max_samples // 10**6} million)" in PAGE and f"{limits.timeout_s:g} s" in PAGE
 
 
-def test_the_pattern_said_to_be_too_large_is():
+def test_the_pattern_said_to_be_too_large_is() -> None:
     assert f"may take {LARGE_BYTES >> 20} MiB of memory: `\\pL{{1000}}` is too large" in PAGE
     with pytest.raises(QueryError, match="too large"):
         PromqlEngine(SeriesStore()).instant(r"x{a=~`\pL{1000}`}", 0)

@@ -45,12 +45,12 @@ def inside(text: str) -> tuple[float, str]:
         ("(((5m)))", 300),
     ],
 )
-def test_a_duration_is_calculated(text: str, seconds: float):
+def test_a_duration_is_calculated(text: str, seconds: float) -> None:
     assert inside(text) == (seconds, "")
 
 
 @pytest.mark.parametrize(("text", "seconds", "left"), [("5m:1m", 300, ":1m"), ("1m+1m:", 120, ":"), ("5m 3", 300, "3")])
-def test_it_ends_where_it_ends(text: str, seconds: float, left: str):
+def test_it_ends_where_it_ends(text: str, seconds: float, left: str) -> None:
     assert inside(text) == (seconds, left)
 
 
@@ -70,7 +70,9 @@ def test_it_ends_where_it_ends(text: str, seconds: float, left: str):
         ("-min_of(10s, step())", -10, ""),
     ],
 )
-def test_an_offset_ends_at_an_operator_unless_it_begins_with_parentheses(text: str, seconds: float, behind: str):
+def test_an_offset_ends_at_an_operator_unless_it_begins_with_parentheses(
+    text: str, seconds: float, behind: str
+) -> None:
     tokens = tokenize(f"x offset {text}")
     found = calculate_offset(tokens, 2, TIMES)
     assert found.seconds == seconds
@@ -93,7 +95,7 @@ def test_an_offset_ends_at_an_operator_unless_it_begins_with_parentheses(text: s
         ("'5m'", "'5m'"),
     ],
 )
-def test_what_fits_no_duration_is_pointed_at(text: str, at: str):
+def test_what_fits_no_duration_is_pointed_at(text: str, at: str) -> None:
     tokens = tokenize(f"x[{text}]")
     with pytest.raises(Unfit) as caught:
         calculate(tokens, 2, TIMES)
@@ -111,18 +113,18 @@ def test_what_fits_no_duration_is_pointed_at(text: str, at: str):
         ("^".join("1" * (MAX_DEPTH + 3)), "nested too deeply", "^"),
     ],
 )
-def test_what_has_no_value_says_why_and_where(text: str, reason: str, at: str):
+def test_what_has_no_value_says_why_and_where(text: str, reason: str, at: str) -> None:
     tokens = tokenize(f"x[{text}]")
     with pytest.raises(Impossible, match=reason) as caught:
         calculate(tokens, 2, TIMES)
     assert tokens[caught.value.index].text == at
 
 
-def test_infinity_has_no_remainder():
+def test_infinity_has_no_remainder() -> None:
     assert str(inside("Inf % 5m")[0]) == "nan"
 
 
-def test_the_words_of_durations_are_told_from_functions():
+def test_the_words_of_durations_are_told_from_functions() -> None:
     tokens = tokenize("step() + rate(x[step() : range()] offset max_of(1m, step())) + y[step() offset step(")
     found = of_durations(tokens)
     assert "".join(token.text for number, token in enumerate(tokens) if number in found) == (

@@ -8,7 +8,7 @@ from promql.nodes import AggregateExpr, BinaryExpr, Call, Node, ParenExpr, Subqu
 from promql.parser import parse_tree
 
 
-def test_each_node_says_where_it_is_written():
+def test_each_node_says_where_it_is_written() -> None:
     expr = "sum by (a) (-rate(x{b='c'}[5m] offset 1m) * (2 + +y))"
     found = []
     waiting: list[Node] = [parse_tree(expr)]
@@ -38,16 +38,16 @@ def _children(node: Node) -> list[Node]:
 
 
 @pytest.mark.parametrize("expr", ["(" * 20_000, "(" * 1_400 + "x" + ")" * 1_400, "abs(" * 1_400, "x" + "^x" * 1_400])
-def test_what_is_nested_too_deeply_is_refused(expr: str):
+def test_what_is_nested_too_deeply_is_refused(expr: str) -> None:
     with pytest.raises(ExpressionError, match=r"nested too deeply|operators and brackets"):
         parse_tree(expr)
 
 
-def test_a_long_sum_is_no_deep_one():
+def test_a_long_sum_is_no_deep_one() -> None:
     assert parse_tree("x" + " + x" * 1_400).end == len("x" + " + x" * 1_400)
 
 
-def test_of_two_wrong_arguments_the_first_is_blamed():
+def test_of_two_wrong_arguments_the_first_is_blamed() -> None:
     with pytest.raises(ExpressionError, match=r"^1:10: parse error: expected type scalar"):
         parse_tree("clamp(x, y, z)")
 
@@ -66,7 +66,7 @@ def test_of_two_wrong_arguments_the_first_is_blamed():
         ("\udfff", "^1:1: parse error: invalid UTF-8$"),
     ],
 )
-def test_errors_say_where_and_why(expr: str, message: str):
+def test_errors_say_where_and_why(expr: str, message: str) -> None:
     with pytest.raises(ExpressionError, match=message) as caught:
         parse_tree(expr)
     assert isinstance(caught.value, PromqlError) and isinstance(caught.value, ValueError)
@@ -75,11 +75,11 @@ def test_errors_say_where_and_why(expr: str, message: str):
 @pytest.mark.parametrize(
     "expr", ["x > 1_000", "rate(x[300]) > 5m", "x @ -5", '{"a.b"}', "sum by ('a.b') (x)", "limitk(2, x)"]
 )
-def test_rules_may_use_what_queries_may(expr: str):
+def test_rules_may_use_what_queries_may(expr: str) -> None:
     check_expr(expr)
 
 
 @pytest.mark.parametrize("expr", ["x[1e300]", "x offset 1e300", "x[5m]", "'text'", " "])
-def test_rules_may_not_use_what_has_no_answer(expr: str):
+def test_rules_may_not_use_what_has_no_answer(expr: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         check_expr(expr)

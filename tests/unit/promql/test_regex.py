@@ -35,7 +35,7 @@ from promql.regex import Regex, compile_regex, expand, groups_of
         (".*" * 12 + "X", "a" * 5000, False),
     ],
 )
-def test_a_pattern_matches_a_whole_value(pattern: str, value: str, expected: bool):
+def test_a_pattern_matches_a_whole_value(pattern: str, value: str, expected: bool) -> None:
     assert compile_regex(pattern).matches(value) is expected
     assert compile_regex(pattern).matching(["", "zz", value]) == {
         one for one in ("", "zz", value) if compile_regex(pattern).matches(one)
@@ -62,18 +62,18 @@ def test_a_pattern_matches_a_whole_value(pattern: str, value: str, expected: boo
         ("\udcff", "invalid UTF-8: `\ufffd`"),
     ],
 )
-def test_faults_are_worded_as_prometheus_words_them(pattern: str, reason: str):
+def test_faults_are_worded_as_prometheus_words_them(pattern: str, reason: str) -> None:
     with pytest.raises(PatternError) as caught:
         compile_regex(pattern)
     assert str(caught.value) == f"error parsing regexp: {reason}"
 
 
-def test_a_pattern_that_only_looks_like_one_of_cs_is_taken():
+def test_a_pattern_that_only_looks_like_one_of_cs_is_taken() -> None:
     assert compile_regex(r"\\C").matches(r"\C")
     assert compile_regex(r"\Q\C\E").matches(r"\C")
 
 
-def test_many_values_are_matched_as_each_is():
+def test_many_values_are_matched_as_each_is() -> None:
     dice = random.Random(20)
     atoms = ["a", "b", ".", "[ab]", "[^a]", r"\d", r"\W", "(?:a|b)", "(ab|a|)", "(?i:A)", r"\.", "[a-c0-3]", r"\s", "é"]
     atoms += ["^", "$", r"\b", r"\z", r"[\n1]", r"\n", "|", r"\^", r"[^\]$]", r"\Qa\E", "(?m)", "(?U)", "[[:^alpha:]]"]
@@ -92,14 +92,14 @@ def test_many_values_are_matched_as_each_is():
     assert compared > 2000 and batched > 500
 
 
-def test_values_are_matched_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch):
+def test_values_are_matched_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex, "BATCH", 3)
     values = [f"node-{number}" for number in range(20)]
     assert compile_regex("node-1.*").matching(values) == {v for v in values if v.startswith("node-1")}
     assert compile_regex("x").matching([]) == frozenset()
 
 
-def test_a_large_pattern_takes_more_memory_and_a_larger_one_is_refused():
+def test_a_large_pattern_takes_more_memory_and_a_larger_one_is_refused() -> None:
     letters = r"\pL{100}"
     assert compile_regex(letters).matches("é" * 100)
     with pytest.raises(PatternError, match="too large"):
@@ -120,7 +120,7 @@ def test_a_large_pattern_takes_more_memory_and_a_larger_one_is_refused():
         ("$", "$"),
     ],
 )
-def test_templates_are_expanded_as_go_does(template: str, expanded: str):
+def test_templates_are_expanded_as_go_does(template: str, expanded: str) -> None:
     pattern = "(.):(?P<name>.)"
     groups = groups_of(pattern, "a:b")
     assert groups == ("a:b", "a", "b")
@@ -128,5 +128,5 @@ def test_templates_are_expanded_as_go_does(template: str, expanded: str):
     assert groups_of(pattern, "ab") is None
 
 
-def test_a_group_that_took_no_part_is_empty():
+def test_a_group_that_took_no_part_is_empty() -> None:
     assert groups_of("(a)|(b)", "b") == ("b", "", "b")

@@ -19,7 +19,7 @@ from promql.strings import quote, readable, unquoted
         (r'"\x00"', "\0"),
     ],
 )
-def test_a_literal_is_read_as_go_reads_it(literal: str, value: str):
+def test_a_literal_is_read_as_go_reads_it(literal: str, value: str) -> None:
     assert unquoted(literal) == value
 
 
@@ -40,13 +40,13 @@ def test_a_literal_is_read_as_go_reads_it(literal: str, value: str):
         (r'"\U00110000"', "escape sequence is an invalid Unicode code point"),
     ],
 )
-def test_a_wrong_escape_is_worded_as_prometheus_words_it(literal: str, reason: str):
+def test_a_wrong_escape_is_worded_as_prometheus_words_it(literal: str, reason: str) -> None:
     with pytest.raises(ValueError, match="escape") as caught:
         unquoted(literal)
     assert str(caught.value) == reason
 
 
-def test_each_byte_that_is_no_utf8_is_shown_as_a_character():
+def test_each_byte_that_is_no_utf8_is_shown_as_a_character() -> None:
     assert readable(unquoted(r'"a\xe2\x82b\xff"')) == "a\ufffd\ufffdb\ufffd"
 
 
@@ -60,6 +60,6 @@ def test_each_byte_that_is_no_utf8_is_shown_as_a_character():
         ("\0\x7f\u200b\U000e0001\udcff", r'"\x00\x7f\u200b\U000e0001\xff"'),
     ],
 )
-def test_a_value_is_quoted_as_go_quotes_it(value: str, literal: str):
+def test_a_value_is_quoted_as_go_quotes_it(value: str, literal: str) -> None:
     assert quote(value) == literal
     assert unquoted(literal) == value

@@ -25,7 +25,7 @@ from promql.tokens import Token, place, seconds, tokenize
         ("1x + 1", ["1x"]),
     ],
 )
-def test_words(expr: str, words: list[str]):
+def test_words(expr: str, words: list[str]) -> None:
     tokens = tokenize(expr)
     assert [token.text for token in tokens] == words
     assert all(expr[token.start : token.end] == token.text for token in tokens)
@@ -56,16 +56,16 @@ def test_words(expr: str, words: list[str]):
         ("1.2.3", "bad", None),
     ],
 )
-def test_numbers_and_durations(text: str, kind: str, value: float | None):
+def test_numbers_and_durations(text: str, kind: str, value: float | None) -> None:
     (token,) = tokenize(text)
     assert token.kind == kind
     if value is not None:
         assert seconds(token) == value
 
 
-def test_a_place_counts_lines_and_columns_from_one():
+def test_a_place_counts_lines_and_columns_from_one() -> None:
     assert [place("ab\ncd\n", index) for index in (0, 1, 3, 4, 6)] == ["1:1", "1:2", "2:1", "2:2", "3:1"]
 
 
-def test_a_token_knows_its_end():
+def test_a_token_knows_its_end() -> None:
     assert Token("word", "abc", 2).end == 5

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from alerts.changes import all_changes, earlier_changes
-from alerts.dispatch import GroupState, Picture, decide, explain, next_due, steadied
+from alerts.dispatch import GroupState, Picture, Stages, decide, explain, next_due, steadied
 from alerts.dispatch.flapping import flap_of
 from alerts.holds import Acknowledgement, Holds, Silence
 from alerts.interfaces import AlertInstance, AlertState, Flap, Message
@@ -62,7 +62,7 @@ class Timeline:
         held = {} if self.acknowledged is None else {self.acknowledged.fingerprint: self.acknowledged}
         return Picture(alerts, self.groups, holds=Holds(self.silences, held))
 
-    def stages(self):
+    def stages(self) -> Stages:
         return stages(ROUTE, *self.inhibit_rules, flapping=self.flapping)
 
     def until(self, end: int, *episodes: Sequence[tuple[float, float]]) -> list[tuple[int, Message]]:

@@ -124,7 +124,7 @@ async def test_another_server_at_its_name_hangs_and_floods_are_told(world: World
 async def test_an_external_account_changes_its_token_for_one_of_googles(world: World) -> None:
     tokens = world.external()
     assert await tokens.current() == "token-1"
-    form = dict(await world.issuers.seen[0].post())  # type: ignore[attr-defined]
+    form = dict(await world.issuers.seen[0].post())
     assert (form["scope"], form["requested_token_type"]) == (
         MONITORING,
         "urn:ietf:params:oauth:token-type:access_token",

@@ -160,7 +160,7 @@ async def test_anthropics_reports_give_cents_and_parts_of_the_input(world: World
     async with closing(world.account("anthropic")) as source:
         found = samples(await source.read(SLOW_S))
 
-    assert found == {
+    expected: dict[tuple[str, ...], float] = {
         **{("tokens", "wrk_1", "claude-x", "input", window): 200 for window in ("month", "day")},
         **{("tokens", "wrk_1", "claude-x", "output", window): 40 for window in ("month", "day")},
         **{("tokens", "wrk_1", "claude-x", "input_cached", window): 75 for window in ("month", "day")},
@@ -168,6 +168,7 @@ async def test_anthropics_reports_give_cents_and_parts_of_the_input(world: World
         ("cost_usd", "Web Search Usage", "month"): 10.0,
         ("read_timestamp_seconds",): world.now,
     }
+    assert found == expected
     assert ("starting_at", "2026-11-01T00:00:00Z") in world.provider.queries[0]
     assert ("group_by[]", "workspace_id") in world.provider.queries[1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ async def test_a_socket_that_cannot_be_used_is_told_with_the_cure(
 
 async def test_a_daemon_over_tcp_that_is_not_there_is_told_without_its_secrets() -> None:
     for host in ("tcp://127.0.0.1:1", "https://u:s3cret@127.0.0.1:1"):
-        async with heard_of(lambda means, host=host: docker_follower(DockerSd(host), means)) as heard:
+        async with heard_of(partial(docker_follower, DockerSd(host))) as heard:
             assert heard.error == f"{host.replace('u:s3cret@', '')}: connection refused"
 
 

@@ -91,14 +91,14 @@ def test_a_group_without_targets_is_told_with_its_owner() -> None:
     found = Discovery((), groups_sources=[Source()])
     entries: Mapping[SdConfig, Answer] = {MONITORS: Answer(1, objects=jobs(x="b", y="d", z="a")), LIST: Answer()}
     found.refresh(entries.__getitem__)
-    assert found.remarks == ("a remark",)  # nothing is known yet
+    assert list(found.remarks) == ["a remark"]  # nothing is known yet
     found.refresh({**entries, LIST: Answer(1, ENTRIES)}.__getitem__)
     assert found.remarks == (
         "a remark",
         "Monitor x selects nothing: its rules drop all 1 addresses there; `cp targets --dropped --search x` says why",
         "Monitor x selects nothing: there is no address in its namespaces",
     )
-    wrong = (*ENTRIES, Entry(("d:port",), ENTRIES[0].labels | {"team": "d"}))
+    wrong = (*ENTRIES, Entry(("d:port",), {**ENTRIES[0].labels, "team": "d"}))
     found.refresh({**entries, LIST: Answer(2, wrong)}.__getitem__)
     assert [remark for remark in found.remarks if "no address" in remark] == []
     assert "d:port" in str(found.errors[0])

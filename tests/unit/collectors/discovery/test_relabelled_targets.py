@@ -83,7 +83,7 @@ def test_dropped_addresses_are_listed_until_they_are_kept_again(tmp_path: Path) 
     file.write_text(json.dumps(entries))
     kept = group(rule("keep", "env", regex="prod"), addresses=(), file_sd=("a.json",))
     found = Discovery([kept], tmp_path)
-    assert found.dropped == ()
+    assert not found.dropped
     assert [t.instance for t in found.refresh()] == ["a:1"]
     assert [dict(each.discovered)["__address__"] for each in found.dropped] == ["b:1", "c:1"]
     assert found.dropped[0] == DroppedTarget(
@@ -108,7 +108,7 @@ def test_dropped_addresses_are_listed_until_they_are_kept_again(tmp_path: Path) 
     assert [t.instance for t in after.refresh()] == ["b:1", "c:1"]
     assert len(after.dropped) == 1
     file.write_text("[]")
-    assert (after.refresh(), after.dropped) == ([], ())
+    assert (after.refresh(), list(after.dropped)) == ([], [])
 
 
 def test_addresses_that_become_equal_are_one_target() -> None:

@@ -22,12 +22,12 @@ def with_names(series: Series) -> tuple[tuple[str, str], ...]:
 
 
 @given(SERIES)
-def test_any_list_of_series_reads_back(series: tuple[Series, ...]):
+def test_any_list_of_series_reads_back(series: tuple[Series, ...]) -> None:
     views = tuple(View(one, (n, 0)[: 1 + n % 2], 0.5 * n) for n, one in enumerate(series))
     layout = packed(Layout(series, views, {"a": Metadata("gauge", "")}), Interner())
     raw, viewed = layout.raw, layout.views
     assert isinstance(raw, SeriesList) and isinstance(viewed, ViewList)
-    assert (raw, viewed) == (series, views)
+    assert raw == series and viewed == views
     assert (tuple(raw), [raw[n] for n in range(-3, 3)], raw[1:3]) == (
         series,
         [series[n] for n in range(-3, 3)],
@@ -54,14 +54,15 @@ def test_any_list_of_series_reads_back(series: tuple[Series, ...]):
     assert {pair: positions.tolist() for pair, positions in raw.by_pair()} == carriers
 
 
-def test_other_series_are_not_equal():
+def test_other_series_are_not_equal() -> None:
     series = tuple(Series("a", (("n", str(n)),)) for n in range(8))
     one, other = (packed(Layout(of), Interner()).raw for of in (series, (*series[:7], Series("b", ()))))
     assert one == series and series == one
-    assert one != other and one != series[:7] and one != list(series)
+    listed: object = list(series)
+    assert one != other and one != series[:7] and one != listed
 
 
-def test_targets_of_the_same_lines_share_the_shape_whatever_their_models_are_called():
+def test_targets_of_the_same_lines_share_the_shape_whatever_their_models_are_called() -> None:
     interner = Interner()
 
     def of_target(name: str, bounds: int) -> SeriesList:
@@ -78,7 +79,7 @@ def test_targets_of_the_same_lines_share_the_shape_whatever_their_models_are_cal
     assert one.shape.flat.dtype == np.int32
 
 
-def test_short_lists_stay_as_they_are():
+def test_short_lists_stay_as_they_are() -> None:
     series = tuple(Series("a", (("n", str(n)),)) for n in range(packed_series.LEAST - 1))
     layout = packed(Layout(series, (View(series[0], (0,)),)), Interner())
     assert (type(layout.raw), type(layout.views)) == (tuple, tuple)

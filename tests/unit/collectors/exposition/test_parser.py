@@ -204,7 +204,7 @@ def test_bounds_are_written_one_way(text: str, normal: str) -> None:
 
 @given(st.floats(min_value=1e-12, max_value=1e10))
 def test_bounds_are_written_as_client_libraries_write_them(number: float) -> None:
-    assert normalised_float(repr(number)) == floatToGoString(number)
+    assert normalised_float(repr(number)) == floatToGoString(number)  # type: ignore[no-untyped-call]  # prometheus_client does not say
 
 
 def test_only_buckets_and_quantiles_are_normalised() -> None:

@@ -22,7 +22,8 @@ from collectors.errors import (
     UnexpectedStatus,
     Unreachable,
 )
-from collectors.http.fetch import ACCEPT, HttpSource, authorization
+from collectors.http.credentials import authorization
+from collectors.http.fetch import ACCEPT, HttpSource
 from collectors.target import Auth
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

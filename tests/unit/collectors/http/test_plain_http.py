@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import uvloop
@@ -13,7 +13,8 @@ import uvloop
 from collectors.errors import ExpositionError, ScrapeError, UnexpectedStatus, Unreachable
 from collectors.http.fetch import HttpSource
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
 LOOPS = (asyncio.new_event_loop, uvloop.new_event_loop)
 OK = b"HTTP/1.1 200 OK\r\n"
 FIVE = OK + b"Content-Length: 5\r\n\r\n"

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,7 +145,7 @@ async def test_a_certificate_and_its_key_may_be_texts(
     mutual: ssl.SSLContext, certificate: tuple[Path, Path], texts: tuple[str, ...]
 ) -> None:
     files = dict(zip(("cert", "key"), certificate, strict=True))
-    own = {name: file.read_text() for name, file in files.items() if name in texts}
+    own: dict[str, Any] = {name: file.read_text() for name, file in files.items() if name in texts}
     own |= {f"{name}_file": str(file) for name, file in files.items() if name not in texts}
     async with serving(answering(b"up 1\n"), mutual) as url:
         assert await read(url, Auth(ca=files["cert"].read_text(), **own)) == b"up 1\n"

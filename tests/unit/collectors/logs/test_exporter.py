@@ -22,6 +22,7 @@ from collectors.http.exporter import run_exporter
 from collectors.logs import reader
 from collectors.logs.exporter import LogSource, routes
 from collectors.logs.patterns import LogCatalogue, load_patterns
+from collectors.logs.places import LogPlace
 from collectors.logs.settings import LogSettings
 from collectors.logs.sink import Fault
 from collectors.logs.tally import STALLED_S, Shown, Tally
@@ -209,6 +210,9 @@ def test_a_bug_in_a_reader_does_not_end_it(known: LogCatalogue, monkeypatch: pyt
             if self.polls == 1:
                 raise ZeroDivisionError
             return False
+
+        def place(self) -> LogPlace:
+            return LogPlace()
 
         def stop(self) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -173,5 +174,5 @@ async def test_closing_writes_what_is_left_where_it_can(rig: Rig, caplog: pytest
     assert len(rig.refusals()) == 1
 
 
-def _fails() -> None:
+def _fails() -> NoReturn:
     raise Unavailable("database is locked")

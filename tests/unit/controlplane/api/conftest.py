@@ -70,10 +70,12 @@ from controlplane.store.revision import RevisionStore
 from controlplane.store.usage import UsageStore
 from controlplane.store.version_files import VersionFileStore
 from controlplane.traffic.driver import (
+    Answer,
     BackendObservation,
     Capabilities,
     Placement,
     Preparation,
+    Question,
     TrafficObservation,
     VersionState,
     all_to,
@@ -188,6 +190,9 @@ class FakeDriver:
 
     async def place(self, backend: str, placement: Placement) -> None:
         raise AssertionError("the API never moves anything by itself")
+
+    async def ask(self, backend: str, version: str, question: Question) -> Answer:
+        raise AssertionError("the API asks no model anything by itself")
 
     async def commit(self, placement: Placement) -> Sequence[str]:
         raise AssertionError("the API never moves anything by itself")

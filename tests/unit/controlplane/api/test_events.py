@@ -85,7 +85,7 @@ def change(rig: Any, kind: str, ref: str = "") -> None:
 
 @pytest.fixture
 def app(rig: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    built = rig.app()
+    built: FastAPI = rig.app()
     built.state.events = EventHub(rig.revisions, rig.gatekeeper, rig.clock, poll_s=0.01)
     return built
 
@@ -272,8 +272,9 @@ class LetsIn:
 ANYBODY = Principal("ann", Role.VIEWER, "0123456789ab")
 
 
-def hub_of(revisions: FakeRevisions, **options: Any) -> EventHub:
-    return EventHub(revisions, LetsIn(), FakeClock(), **options)
+def hub_of(revisions: Any, **options: Any) -> EventHub:
+    lets_in: Any = LetsIn()
+    return EventHub(revisions, lets_in, FakeClock(), **options)
 
 
 @pytest.fixture
@@ -290,6 +291,7 @@ async def test_a_slow_client_costs_a_bounded_queue_and_is_told_to_resync(
     for number in range(1, 11):
         slow.offer(Revision(number, "alerts", "", 0.0))
     kept = await slow.take(1.0)
+    assert kept is not None
     assert [(r.id, r.kind) for r in kept] == [(9, "resync"), (10, "alerts")]
     hub.close()
 
@@ -319,7 +321,7 @@ async def test_one_poller_serves_all_clients_and_survives_the_database(revisions
     revisions.broken = False
     revisions.add(3)
     for subscription in (first, second):
-        assert [r.id for r in await subscription.take(HANG_S)] == [1, 2, 3]
+        assert [r.id for r in await subscription.take(HANG_S) or ()] == [1, 2, 3]
     hub.unsubscribe(first)
     hub.unsubscribe(second)
 

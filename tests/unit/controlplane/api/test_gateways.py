@@ -196,7 +196,12 @@ async def test_a_gateway_hears_what_it_spent_before_it_lost_its_disk(
 ) -> None:
     monkeypatch.setattr(gateways, "database_now", lambda session: 1_773_144_000.0)
     seen: list[Any] = []
-    rig.config, rig.gateways._divide = CONFIG, lambda demands, limits: seen.append(demands) or {}
+
+    def divide(demands: Any, limits: Any) -> dict[str, Any]:
+        seen.append(demands)
+        return {}
+
+    rig.config, rig.gateways._divide = CONFIG, divide
     spent = {"model/chat/daily_tokens": 40.0}
     async with rig.client(Role.GATEWAY) as client:
         await client.post(REPORT, json={**sent, "demand": spent})

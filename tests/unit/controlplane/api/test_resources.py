@@ -155,7 +155,7 @@ async def test_an_unknown_rollout_is_not_found(operator: httpx.AsyncClient) -> N
 
 @pytest.mark.parametrize("key", ["", "a b", "a" * 129, "schlüssel", "a\tb", "a;b"])
 async def test_a_bad_idempotency_key_is_refused(operator: httpx.AsyncClient, key: str) -> None:
-    headers = {"Idempotency-Key": key.encode()}
+    headers = {b"Idempotency-Key": key.encode()}
     answer = await operator.post("/cp/v1/rollouts", json={"model": "chat", "version": "v2"}, headers=headers)
     assert answer.status_code == 400
     assert await rollouts_of(operator) == []

@@ -30,7 +30,7 @@ async def measured(rig: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     querier.close()
 
 
-async def tried(rig: Any, status: int = 200, role: Role = Role.VIEWER, **body: Any) -> Any:
+async def tried(rig: Any, status: int = 200, role: Role = Role.VIEWER, /, **body: Any) -> Any:
     async with rig.client(role) as client:
         answer = await client.post(PATH, json=body)
     assert answer.status_code == status, answer.text

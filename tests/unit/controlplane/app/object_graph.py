@@ -49,7 +49,7 @@ def graph(root: object, skipped: tuple[type, ...]) -> Graph:
     while todo:
         path, owner, value = todo.popleft()
         kind = type(value)
-        way = _way(kind, skipped)
+        way = _way(kind, skipped)  # type: ignore[arg-type]  # for mypy a class has the hash of its objects
         if way == "plain":
             values[path], owners[path] = value, owner
         elif way == "array":
@@ -88,7 +88,7 @@ def _parts(value: object) -> Iterator[tuple[str, str, object]]:
             yield from sorted(((f"[{_key(key)}]", "", inner) for key, inner in value.items()), key=lambda part: part[0])
         case set() | frozenset():
             yield "{}", "", repr(sorted(map(repr, value)))
-        case tuple() if hasattr(value, "_fields"):
+        case tuple() if hasattr(value, "_asdict"):
             name = type(value).__name__
             yield from ((f".{key}", f"{name}.{key}", inner) for key, inner in value._asdict().items())
         case list() | tuple():

@@ -13,6 +13,19 @@ _OTHERS = (
     "service_monitor_namespace_selector", "pod_monitor_selector", "pod_monitor_namespace_selector",
     "probe_selector", "scrape_config_selector",
 )  # fmt: skip
+_SCRAPE_CLASSES: dict[str, dict[str, Any]] = {
+    "name": {},
+    "default": {"default": True},
+    "authorization": {"authorization": {"credentials_env": "E"}},
+    "basic_auth": {"basic_auth": {"username": "u", "password_file": "/p"}},
+    "oauth2": {"oauth2": OAUTH2},
+    "proxy_url": {"proxy_url": PROXY},
+    "no_proxy": {"proxy_url": PROXY, "no_proxy": ".svc"},
+    "proxy_from_environment": {"proxy_from_environment": True},
+    "tls": {"tls": {"insecure_skip_verify": True}},
+    "relabel_configs": {"relabel_configs": [{"target_label": "a", "replacement": "b"}]},
+    "metric_relabel_configs": {"metric_relabel_configs": [{"target_label": "a", "replacement": "b"}]},
+}
 _FIELDS: dict[str, dict[str, Any]] = {
     "api_server": {"api_server": "http://127.0.0.1:2"},
     "kubeconfig_file": {"kubeconfig_file": "/kubeconfig", "api_server": None},
@@ -27,19 +40,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     **{name: {name: _SELECTOR} for name in _OTHERS},
     **{
         f"scrape_classes[].{field}": {"scrape_classes": [{"name": "mesh", **new}]}
-        for field, new in {
-            "name": {},
-            "default": {"default": True},
-            "authorization": {"authorization": {"credentials_env": "E"}},
-            "basic_auth": {"basic_auth": {"username": "u", "password_file": "/p"}},
-            "oauth2": {"oauth2": OAUTH2},
-            "proxy_url": {"proxy_url": PROXY},
-            "no_proxy": {"proxy_url": PROXY, "no_proxy": ".svc"},
-            "proxy_from_environment": {"proxy_from_environment": True},
-            "tls": {"tls": {"insecure_skip_verify": True}},
-            "relabel_configs": {"relabel_configs": [{"target_label": "a", "replacement": "b"}]},
-            "metric_relabel_configs": {"metric_relabel_configs": [{"target_label": "a", "replacement": "b"}]},
-        }.items()
+        for field, new in _SCRAPE_CLASSES.items()
     },
     "pod_monitor_selector (none)": {"pod_monitor_selector": None},
     **{

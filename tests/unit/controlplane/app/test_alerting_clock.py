@@ -195,7 +195,7 @@ async def test_rules_are_evaluated_again_soon(db: Database, by: float) -> None:
     world = World(db, HOT, route())
     await world.run(40)
     await world.set_clock(by)
-    at = []
+    at: list[tuple[float, float]] = []
     for _ in range(90):
         await world.run(1)
         last = world.alerting.reports()[0].last_evaluation

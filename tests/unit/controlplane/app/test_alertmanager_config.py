@@ -31,7 +31,7 @@ receivers:
   - name: "null"
 """
 FLEET = "fleet: {name: t}\nnotifications: {alertmanager_config: am.yml}\n"
-Load = Callable[[str, str], LoadedFleet]
+Load = Callable[..., LoadedFleet]
 
 
 @pytest.fixture

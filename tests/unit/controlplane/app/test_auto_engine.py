@@ -258,7 +258,7 @@ async def test_a_running_control_plane_recognises_and_remembers(fleet: Write, tm
         await part.discover()
         if health == "down":
             assert [one.engine for one in part.health()] == ["vllm"], "before the first scrape"
-        await until(lambda part=part, health=health: [one.health for one in part.health()] == [health])
+        await until(partial(lambda part, health: [one.health for one in part.health()] == [health], part, health))
         assert [(one.engine, one.target.engine) for one in part.health()] == [("vllm", "auto")]
         await part.close()
         assert isinstance(store.space, Folder)

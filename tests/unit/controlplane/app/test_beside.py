@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class World:
         self.started: list[FakeProcess] = []
         self.running: int | None = None
         """Process id that the lock of the folder names."""
-        monkeypatch.setattr(beside.subprocess, "Popen", self.popen)
+        monkeypatch.setattr(subprocess, "Popen", self.popen)
         monkeypatch.setattr(beside, "holder", lambda folder: self.running)
 
     def popen(self, command: list[str], **options: Any) -> FakeProcess:

@@ -22,6 +22,7 @@ FLEET = {**_REST, "models": _MODELS, "rules": ["builtin:gpu", "mine.yml"]}
 """With the smallest of the built-in packs, because the whole file is checked for each value."""
 ROLLED = {"fleet": RICH["fleet"], "rules": [], "models": [_SPLIT], "rollouts": RICH["rollouts"]}
 """The options of rollouts alone: the whole file is read for each of its values."""
+WRONG: dict[str, Any]
 WRONG = {"nothing": None, "a text": "abc", "a number": -1, "a list": [], "a map": {}, "a map in a list": [{"a": 1}]}
 DRIVER: Place = ("models", 0, "traffic", "driver")
 DROPPED = object()

@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -111,7 +112,8 @@ def test_the_time_of_json_is_rfc_3339_in_utc() -> None:
 
 
 def test_a_notification_has_its_parts_as_fields() -> None:
-    fields = {"group": {"model": "m"}, "firing": ("a", "b"), "repeat": False, "why": ValueError("x"), "since": object}
+    fields: dict[str, Any] = {"group": {"model": "m"}, "firing": ("a", "b"), "repeat": False}
+    fields |= {"why": ValueError("x"), "since": object}
     told = json.loads(JsonFormatter().format(record("FIRING", **fields)))["fields"]
     assert told == {
         "group": {"model": "m"},
@@ -169,7 +171,7 @@ def test_a_running_control_plane_logs_as_it_was_told(tmp_path: Path, form: str) 
     (tmp_path / "fleet.yaml").write_text(
         "fleet: {name: a}\ntargets: [{engine: vllm, file_sd: ['x*.json']}]\nrules: []\n"
     )
-    command = [sys.executable, "-m", "controlplane", "up", "-c", tmp_path / "fleet.yaml", "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "controlplane", "up", "-c", f"{tmp_path}/fleet.yaml", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--data-dir", tmp_path / "data", "--log-format", form, "--log-level", "info"],
         stderr=subprocess.PIPE,

@@ -57,12 +57,12 @@ BACKEND = (*TRAFFIC, "backends", 0)
 WRITE = ("metrics", "remote_write", 0)
 QUEUE = (*WRITE, "queue_config")
 OPS, THRESHOLD = ("notifiers", 0), ("thresholds", "temperature")
-PROCESS = ("gateway",)
+PROCESS: tuple[str | int, ...] = ("gateway",)
 TENANT = (*PROCESS, "tenants", "research")
 REPORT = ("usage_report", "schedule")
 ANA = ("slack", "people", "U0123ABCD")
 SPLIT = ("models", 2)
-GATEWAY = (*SPLIT, "gateway")
+GATEWAY: tuple[str | int, ...] = (*SPLIT, "gateway")
 GATEWAYS: dict[str, Any] = {
     "aliases": ["gpt", "gpt-4"],
     "balance": "prefix",

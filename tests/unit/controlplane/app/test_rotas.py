@@ -18,9 +18,10 @@ from controlplane.app.rotas import part
 from controlplane.app.rotas.fetching import Fetched
 from controlplane.app.rotas.part import LATE, Rotas, RotaSettings, rota_settings
 from controlplane.config.loader import load_fleet
+from controlplane.config.model import Fleet
 from controlplane.errors import ConfigErrors, Unavailable
 from controlplane.fleet.alerting.route import stages_of
-from controlplane.fleet.rota.calendar import CalendarError, Names, Reading
+from controlplane.fleet.rota.calendar import CalendarError, Names, Reading, read_calendar
 from controlplane.fleet.rota.desk import RotaDesk, RotaReading
 from controlplane.store.alerting.rotas import RotaStore, StoredCalendar
 from controlplane.store.database import Database
@@ -403,7 +404,7 @@ async def test_a_process_that_does_not_fetch_says_when_the_other_one_cannot(worl
 
 def _during_the_first_reading(monkeypatch: pytest.MonkeyPatch, rotas: Rotas, settings: RotaSettings) -> None:
     """Apply settings to a process while the first calendar is read from now on."""
-    loop, read, first = asyncio.get_running_loop(), part.read_calendar, [True]
+    loop, read, first = asyncio.get_running_loop(), read_calendar, [True]
 
     def reading(text: str, zone: str, names: Names, now: float) -> Reading:
         found = read(text, zone, names, now)
@@ -422,7 +423,7 @@ async def test_a_calendar_that_was_never_read_is_as_old_as_the_wait_for_it(world
     assert RotaDesk(lambda: rotas.states, world.clock.now).readings() == (RotaReading("primary", 3600, None, None),)
 
 
-def _fleet(world: World, place: str) -> object:
+def _fleet(world: World, place: str) -> Fleet:
     (world.folder / "fleet.yaml").write_text(FLEET.replace("PLACE", place))
     return load_fleet(world.folder / "fleet.yaml").fleet
 

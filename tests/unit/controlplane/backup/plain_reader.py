@@ -7,6 +7,7 @@ import base64
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import zstandard
 from blake3 import blake3
@@ -29,7 +30,7 @@ class PlainReader:
             epoch, zero, data_key = struct.unpack("<II32s", plain)
             assert (f"{epoch:08x}", zero) == (path.parent.name, 0)
             self.data_keys[epoch] = data_key
-        self.chunks = {}
+        self.chunks: dict[bytes, bytes] = {}
         for pack in sorted((folder / "packs").glob("*/*")):
             self.read_pack(pack)
 
@@ -65,7 +66,7 @@ class PlainReader:
             assert blake3(blake3(body).digest(), key=self.chunk_secret).digest() == identity
             self.chunks[identity] = body
 
-    def snapshots(self) -> list[dict]:
+    def snapshots(self) -> list[dict[str, Any]]:
         heads = []
         for path in sorted((self.folder / "snapshots").iterdir()):
             data = path.read_bytes()
@@ -73,11 +74,11 @@ class PlainReader:
             heads.append(json.loads(zstandard.decompress(body, max_output_size=1 << 26)))
         return heads
 
-    def entries(self, head: dict) -> list[dict]:
+    def entries(self, head: dict[str, Any]) -> list[dict[str, Any]]:
         tree = b"".join(self.chunks[bytes.fromhex(chunk)] for chunk in head["tree"])
         return [json.loads(line) for line in tree.splitlines()]
 
-    def content(self, entry: dict) -> bytes:
+    def content(self, entry: dict[str, Any]) -> bytes:
         joined = bytes.fromhex(entry["chunks"])
         parts = [self.chunks[joined[at : at + 32]] for at in range(0, len(joined), 32)]
         digest = blake3(len(b"".join(parts)).to_bytes(8, "little"), derive_key_context="llm-controlplane backup 1 file")
@@ -86,7 +87,7 @@ class PlainReader:
         assert digest.hexdigest() == entry["digest"]
         return b"".join(parts)
 
-    def tree_digest(self, head: dict) -> str:
+    def tree_digest(self, head: dict[str, Any]) -> str:
         digest = blake3(derive_key_context="llm-controlplane backup 1 tree")
         files = {entry["path"]: entry["digest"] for entry in self.entries(head) if entry["type"] == "file"}
         for path in sorted(files):

@@ -29,7 +29,7 @@ from tests.unit.controlplane.backup.world import (
 )
 
 pytestmark = pytest.mark.usefixtures("small_packs")
-Act = Callable[[MemoryStore], None]
+Act = Callable[[MemoryStore], object]
 
 
 class Beside:
@@ -92,7 +92,7 @@ def test_a_prune_between_any_two_calls_of_a_backup_that_reuses_what_the_prune_de
     beside = Beside(start)
     expected = content(models)
     refused = 0
-    for at in range(beside.operations(lambda store: create(store, models, "kept") and None)):
+    for at in range(beside.operations(lambda store: create(store, models, "kept"))):
         made = True
 
         def backup(store: MemoryStore) -> None:
@@ -114,7 +114,7 @@ def test_a_backup_between_any_two_calls_of_a_prune(models: Path, tmp_path: Path)
     beside = Beside(start)
     expected = content(models)
     for at in range(beside.operations(forgotten_and_pruned)):
-        store = beside.run(forgotten_and_pruned, lambda inside: create(inside, models, "kept") and None, at)
+        store = beside.run(forgotten_and_pruned, lambda inside: create(inside, models, "kept"), at)
         check(store, tmp_path / f"{at}", expected, {"kept"})
         pruned(store)
         check(store, tmp_path / f"again-{at}", expected, {"kept"})
@@ -235,8 +235,8 @@ def test_the_end_of_an_earlier_prune_between_any_two_calls_of_a_backup(models: P
     assert any(name.startswith("garbage/") for name in start.objects)
     beside = Beside(start)
     expected = content(models)
-    for at in range(beside.operations(lambda store: create(store, models, "kept") and None)):
-        store = beside.run(lambda store: create(store, models, "kept") and None, pruned, at)
+    for at in range(beside.operations(lambda store: create(store, models, "kept"))):
+        store = beside.run(lambda store: create(store, models, "kept"), pruned, at)
         check(store, tmp_path / f"{at}", expected, {"kept"})
 
 
@@ -244,5 +244,5 @@ def test_a_backup_of_new_bytes_between_any_two_calls_of_a_prune(models: Path, tm
     beside = Beside(new_store())
     expected = content(models)
     for at in range(beside.operations(pruned)):
-        store = beside.run(pruned, lambda inside: create(inside, models, "kept") and None, at)
+        store = beside.run(pruned, lambda inside: create(inside, models, "kept"), at)
         check(store, tmp_path / f"{at}", expected, {"kept"})

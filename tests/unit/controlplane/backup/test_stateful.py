@@ -181,5 +181,5 @@ def _judged(reader: PlainReader, entry: dict[str, str]) -> object:
 
 
 @pytest.mark.usefixtures("small_packs")
-class TestRepositories(Repositories.TestCase):
+class TestRepositories(Repositories.TestCase):  # type: ignore[valid-type,misc]  # a class made at run time
     settings = settings(max_examples=40, stateful_step_count=18, deadline=None, suppress_health_check=list(HealthCheck))

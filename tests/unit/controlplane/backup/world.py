@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from controlplane.backup.format.envelope import Sealing
 from controlplane.backup.format.snapshot import Snapshot, read_tree
@@ -49,7 +50,7 @@ def same_bucket(store: MemoryStore) -> MemoryStore:
     return MemoryStore(store.objects)
 
 
-def create(store: Store, root: Path, subject: str = "chat", *, clock: Clock | None = None, **about: str) -> Snapshot:
+def create(store: Store, root: Path, subject: str = "chat", *, clock: Clock | None = None, **about: Any) -> Snapshot:
     clock = clock or Clock()
     options = Options(lanes=1, now=clock, pause=clock.pause)
     repository = Repository.open(store, [KEY])

@@ -10,7 +10,7 @@ import pytest
 from controlplane.cli.main import run
 
 ID = "9d08cd7da24ac3ba"
-LEG = {
+LEG: dict[str, Any] = {
     "stage": "silence",
     "sentence": "silenced by s1 of ann: works",
     "route": "route.routes[0]",
@@ -25,7 +25,7 @@ LEG = {
     "due_at": None,
     "delivery": None,
 }
-SENT = {
+SENT: dict[str, Any] = {
     **LEG,
     "stage": "sent",
     "sentence": "the last message has it; it is repeated after 4h",
@@ -43,7 +43,7 @@ SENT = {
         "error": "as plain",
     },
 }
-FOUND = {
+FOUND: dict[str, Any] = {
     "alert": {
         "name": "Slow",
         "state": "firing",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from controlplane.cli import query
 from controlplane.cli.main import run
 
 NOW = 1_800_000_000.0
@@ -63,7 +63,7 @@ def test_a_name_without_an_end_pushes_no_other_row_apart(trail: Any, capsys: pyt
 def test_every_filter_reaches_the_control_plane(
     trail: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(query.time, "time", lambda: NOW)
+    monkeypatch.setattr(time, "time", lambda: NOW)
     words = ["--actor", "ana", "--action", "token.create", "--action=token.revoke", "--subject", "token/3f"]
     assert run(["audit", *words, "--since", "2h", "--until", "2027-01-15T08:00:00Z", "--before", "9"]) == 0
     assert trail.requests[-1].query == {

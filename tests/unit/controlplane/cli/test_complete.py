@@ -19,7 +19,7 @@ from controlplane.cli.verbs.tree import VERBS
 from controlplane.rollout.options import Metric
 from controlplane.rollout.strategies import STRATEGIES
 
-MODELS = {
+MODELS: dict[str, Any] = {
     "items": [
         {
             "name": "chat",

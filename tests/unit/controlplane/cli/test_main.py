@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ import pytest
 
 from controlplane import __version__
 from controlplane.cli.main import load, run
-from controlplane.cli.rollouts import follow
 from controlplane.cli.verbs.tree import GROUPS, VERBS
 
 
 @pytest.mark.parametrize("words", VERBS)
 def test_a_verbs_function_takes_what_the_verb_declares(words: str) -> None:
     verb = VERBS[words]
-    declared = [o.name for o in (*verb.operands, *verb.options)]
+    declared = [*(o.name for o in verb.operands), *(o.name for o in verb.options)]
     assert sorted(inspect.signature(load(verb)).parameters) == sorted(declared)
 
 
@@ -187,7 +187,7 @@ def test_an_interrupted_promote_says_that_the_rollout_goes_on(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(follow.time, "sleep", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     assert run(["promote", "m", "v2"]) == 130
     assert capsys.readouterr().err == (
         f"fleet prod-eu at {current.url} (context prod)\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import time
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_the_bar_is_full_at_the_end_only(fraction: float, words: int) -> None:
 def test_a_watch_survives_a_restart_of_the_control_plane(
     current: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(follow.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     later = {"at": "2026-11-27T06:50:00.000Z", "phase": "succeeded", "sentence": "v2 serves"}
     ended = VIEW | {"finished": True, "ok": True, "phase": "succeeded", "events": [*VIEW["events"], later]}
     unavailable = {"detail": "the database cannot be reached", "reasons": []}
@@ -187,8 +188,8 @@ def test_a_watch_gives_up_after_its_patience(
     current: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = itertools.count(0.0, follow.PATIENCE_S / 2)
-    monkeypatch.setattr(follow.time, "sleep", lambda _: None)
-    monkeypatch.setattr(follow.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     answers = itertools.chain([(200, VIEW)], itertools.repeat((503, {"detail": "away", "reasons": []})))
     current.replies["GET /cp/v1/rollouts/r-1a"] = lambda _: next(answers)
     assert run(["rollouts", "watch", "r-1a"]) == 3

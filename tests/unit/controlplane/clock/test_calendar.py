@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -137,7 +138,7 @@ def test_times_ascend_and_each_is_shown_by_a_clock(minute: int, hour: str, zone:
     assert "*" not in hour or not skipped
 
 
-def _moved(at: float, zone: str, minute: int, hours: range | list[int]) -> bool:
+def _moved(at: float, zone: str, minute: int, hours: Sequence[int]) -> bool:
     """Tell whether a time is one that clocks skipped, moved behind the gap."""
     clock = datetime.fromtimestamp(at, ZoneInfo(zone))
     return not (clock.minute == minute and clock.hour in hours)

@@ -179,7 +179,7 @@ JUNK = st.one_of(
 
 
 def changed(loc: Loc, value: Any) -> dict[str, Any]:
-    data = copy.deepcopy(DATA)
+    data: dict[str, Any] = copy.deepcopy(DATA)
     at: Any = data
     for part in loc[:-1]:
         at = at[part]
@@ -221,7 +221,7 @@ def _depends(loc: Loc) -> bool:
     name=st.sampled_from(["zzz", "Naem", "a b", "x\ny"]),
 )
 def test_an_unknown_field_is_told_on_its_line(loc: Loc, name: str) -> None:
-    data = copy.deepcopy(DATA)
+    data: dict[str, Any] = copy.deepcopy(DATA)
     at: Any = data
     for part in loc[:-1]:
         at = at[part]
@@ -551,7 +551,8 @@ def test_a_value_is_shown_short_and_without_credentials() -> None:
     assert shown("http://user:secret@host/x") == "'http://…@host/x'"
     assert shown("http://user:se cr/et@x@host/x") == "'http://…@host/x'"
     assert shown(10**400) == "the number of more than 60 digits"
-    assert [shown(v) for v in (None, True, [], {}, 1.5)] == ["nothing", "true", "a list", "a map", "the number 1.5"]
+    values: tuple[object, ...] = (None, True, [], {}, 1.5)
+    assert [shown(v) for v in values] == ["nothing", "true", "a list", "a map", "the number 1.5"]
 
 
 def sections(annotation: Any, above: tuple[Any, ...] = ()) -> Iterator[type[BaseModel]]:

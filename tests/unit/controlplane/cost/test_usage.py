@@ -76,5 +76,6 @@ def test_a_large_fleet_is_summed_up() -> None:
 def test_totals_survive_as_notes_and_what_is_damaged_is_left_out() -> None:
     totals = {"chat": LedgerTotal(1.5, 2.5), "embed": LedgerTotal(0.0, 0.0)}
     assert totals_from_notes(totals_to_notes(totals)) == totals
-    for notes in (None, [], "x", {"chat": 1, "embed": [1], "e": [1, "2"], "f": {"a": 1}}):
+    damaged: tuple[object, ...] = (None, [], "x", {"chat": 1, "embed": [1], "e": [1, "2"], "f": {"a": 1}})
+    for notes in damaged:
         assert totals_from_notes(notes) == {}

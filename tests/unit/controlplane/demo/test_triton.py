@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 import sys
+import sysconfig
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +80,7 @@ def test_a_wheel_without_a_server_is_said(wheel: Path) -> None:
 
 
 def test_a_static_python_is_said_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton.sysconfig, "get_config_var", lambda name: None)
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: None)
     monkeypatch.setattr(sys, "base_prefix", "/nowhere")
     with pytest.raises(TritonUnavailable, match=r"needs libpython9\.9\.so\.1\.0.*apt install libpython9\.9"):
         libpython_folder("9.9")
@@ -87,7 +88,7 @@ def test_a_static_python_is_said_with_its_cure(monkeypatch: pytest.MonkeyPatch) 
 
 def test_libpython_is_looked_for_where_python_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "libpython9.9.so.1.0").touch()
-    monkeypatch.setattr(triton.sysconfig, "get_config_var", {"LIBDIR": str(tmp_path)}.get)
+    monkeypatch.setattr(sysconfig, "get_config_var", {"LIBDIR": str(tmp_path)}.get)
     assert libpython_folder("9.9") == tmp_path
 
 

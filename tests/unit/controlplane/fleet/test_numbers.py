@@ -16,7 +16,7 @@ def sample(value: float, **labels: str) -> VectorSample:
     return VectorSample(labels_of(labels), value)
 
 
-def outcomes(source: str, version: str = "v1", **rates: float) -> list[VectorSample]:
+def outcomes(source: str, version: str = "v1", /, **rates: float) -> list[VectorSample]:
     return [sample(r, model="chat", version=version, source=source, outcome=o) for o, r in rates.items()]
 
 

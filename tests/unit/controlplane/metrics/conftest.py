@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,10 @@ def ranged(
     return {shown(s.labels): list(zip(s.times.tolist(), s.values.tolist(), strict=True)) for s in value.series}
 
 
+Ask = Callable[..., Any]
+"""Loads series and evaluates; its answer is that of `instant`, and a test knows which of both it asked for."""
+
+
 class Promql:
     """The helpers, as one fixture."""
 
@@ -94,7 +99,7 @@ def promql() -> type[Promql]:
 
 
 @pytest.fixture
-def ask(promql: type[Promql]) -> Callable[..., dict[str, float] | float]:
+def ask(promql: type[Promql]) -> Ask:
     """Return a function that loads series at one-minute steps and evaluates one instant query."""
 
     def call(text: str, expr: str, at: float = 600.0) -> dict[str, float] | float:

@@ -163,7 +163,7 @@ UNSET: dict[str, Any] = {
 }
 
 
-def stored(rollout: Rollout = ROLLOUT, **state: Any) -> RolloutRecord:
+def stored(rollout: Rollout = ROLLOUT, /, **state: Any) -> RolloutRecord:
     """The record as a database gives it back."""
     record = to_record(rollout)
     return replace(record, state=json.loads(json.dumps(record.state)) | state)

@@ -14,6 +14,7 @@ from alerts.interfaces import AlertInstance, AlertState, Transition
 from collectors.samples import labels_of
 from controlplane.access.roles import Role
 from controlplane.web.alerting import board
+from controlplane.web.alerting.asked import Asked
 from tests.unit.controlplane.api.conftest import NOW
 from tests.unit.controlplane.web.reading import words
 
@@ -199,7 +200,7 @@ async def test_the_list_is_a_csv_file_that_no_spreadsheet_evaluates(console: Any
 
 
 def test_the_address_of_another_filter_is_that_of_its_first_page() -> None:
-    asked = board.Asked(state="firing", q="a b", group="model", open=("x", "y"), page=4)
+    asked = Asked(state="firing", q="a b", group="model", open=("x", "y"), page=4)
     assert asked.address() == "/alerts?state=firing&q=a+b&group=model&open=x&open=y"
     assert asked.address(page=5).endswith("&page=5")
     assert replace(asked, open=()).address() == "/alerts?state=firing&q=a+b&group=model&open="

@@ -52,12 +52,16 @@ def test_a_catalogue_has_every_text_and_no_other(code: str) -> None:
     assert translated - set(wanted) == set(), f"no template has these: delete them in languages/{code}/"
 
 
+def placeholders(text: object) -> list[str]:
+    return sorted(PLACEHOLDER.findall(str(text)))
+
+
 @pytest.mark.parametrize("code", OTHERS)
 def test_a_translation_has_the_values_and_tags_of_the_text(code: str) -> None:
     wrong = {
         message.id: message.string
         for message in catalogue(code)
-        if message.id and sorted(PLACEHOLDER.findall(message.id)) != sorted(PLACEHOLDER.findall(str(message.string)))
+        if message.id and placeholders(message.id) != placeholders(message.string)
     }
     assert wrong == {}
 

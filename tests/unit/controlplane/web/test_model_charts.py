@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ MINUTE = {0: 0.0, 15: 15.0, 30: 30.0, 45: 45.0, 60: 60.0}
 """A counter that grows by one a second."""
 
 
-def drawn(chart: Chart, *counters: dict[str, str]) -> list[tuple[dict[str, str], float]]:
+def drawn(chart: Chart, *counters: dict[str, str]) -> list[tuple[dict[str, str], Any]]:
     """Return what a chart draws after a minute in which counters with these labels grew by one a second."""
     store = SeriesStore(retention_s=1e9)
     for counter in counters:

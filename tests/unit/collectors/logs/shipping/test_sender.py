@@ -190,7 +190,7 @@ async def test_lines_without_room_in_memory_go_to_the_spool_and_are_sent_in_thei
         for name in rest:
             world.put(name)
             if int(name) % 10 == 9:
-                await world.sender._make_room()  # type: ignore[attr-defined]
+                await world.sender._make_room()
 
     await fill()
     assert world.sender.spool and world.sender.spool.files > 40
@@ -216,16 +216,16 @@ async def test_lines_stay_in_memory_while_the_disk_is_full_and_the_oldest_are_lo
     world.put(*"abcdef")
     waiting = world.sender.queue.bytes
     for _ in range(3):
-        await world.sender._make_room()  # type: ignore[attr-defined]
+        await world.sender._make_room()
     assert (dropped(world), world.sender.queue.lines, world.sender.queue.bytes) == ({}, 6, waiting)
     assert caplog.text.count("the spool cannot be written: No space left on device") == 1
     world.put(*"ghijklmnopqrstuvwxyz")  # more than the memory takes: the oldest go
-    await world.sender._make_room()  # type: ignore[attr-defined]
+    await world.sender._make_room()
     lost = dropped(world)["queue_full"]
     assert lost and dropped(world) == {"queue_full": lost}
     disk["full"] = False
     while made.files * 3 + world.sender.queue.lines > 0:
-        await world.sender._make_room()  # type: ignore[attr-defined]
+        await world.sender._make_room()
         await world.sent()
     names = "abcdefghijklmnopqrstuvwxyz"
     assert "".join(name for batch in world.posted for name in batch) == names[lost:]
@@ -253,7 +253,7 @@ def test_a_spool_is_bounded_and_leaves_out_broken_files(tmp_path: Path) -> None:
 async def test_a_bug_costs_its_batch_and_not_the_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(batch_lines=1)
     world.put("a", "b")
-    judge, calls = world.sender._dialect.verdict, [0]  # type: ignore[attr-defined]
+    judge, calls = world.sender._dialect.verdict, [0]
 
     def buggy(answer: Answer, records: object) -> object:
         calls[0] += 1

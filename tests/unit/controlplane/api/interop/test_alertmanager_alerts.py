@@ -80,7 +80,8 @@ async def test_times_that_are_left_out_are_alertmanagers(
         answer = await asked.post("/api/v2/alerts", json=[alert(**times)])
     assert (answer.status_code, answer.content) == (200, b"")
     (taken,) = desk.taken
-    assert (taken.starts_at, taken.ends_at, taken.timeout) == (pytest.approx(starts_at), ends_at, is_assumed)
+    assert taken.starts_at == pytest.approx(starts_at)
+    assert (taken.ends_at, taken.timeout) == (ends_at, is_assumed)
     assert (taken.sender, taken.updated_at) == ("test-alert-sender", NOW)
 
 

@@ -78,8 +78,8 @@ async def test_dropped_targets_and_the_labels_before_relabelling(rig: Any, viewe
 async def test_why_an_endpoint_is_not_scraped(rig: Any, viewer: httpx.AsyncClient) -> None:
     rules = (RelabelRule(Action.DROP, ("env",), regex="dev"),)
     for name, env in (("b", "dev"), ("c", "dev"), ("d", "dev")):
-        labels = labels_of({"__address__": f"{name}:8000", "env": env, "pod": f"chat-{name}"})
-        rig.dropped_targets.append(DroppedTarget("vllm" if name != "d" else "dcgm", labels, rules))
+        discovered = labels_of({"__address__": f"{name}:8000", "env": env, "pod": f"chat-{name}"})
+        rig.dropped_targets.append(DroppedTarget("vllm" if name != "d" else "dcgm", discovered, rules))
     reason = 'relabel_configs[0] (drop): env must not match "dev", and is "dev"'
     found = (await viewer.get("/cp/v1/targets/dropped?search=chat-c")).json()
     labels = {"__address__": "c:8000", "env": "dev", "pod": "chat-c"}

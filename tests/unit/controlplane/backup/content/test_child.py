@@ -198,7 +198,7 @@ async def test_snapshots_and_their_folders(world: World) -> None:
     world.act(f"print({json.dumps(json.dumps([row]))})")
     head = Head("s1", 1_800_000_000.0, "chat", "", "file:///models", "a", "ann", {"format": "GGUF"})
     assert await world.reader.snapshots(place) == [head]
-    folder = {"folder": "chat/1", "digest": "ab", "files": 1, "bytes": 2, "unknown": ""}
+    folder: dict[str, Any] = {"folder": "chat/1", "digest": "ab", "files": 1, "bytes": 2, "unknown": ""}
     world.act(f"print({json.dumps(json.dumps([folder]))})")
     assert await world.reader.in_snapshot(place, "s1", ["chat/*", "."]) == [FolderContent(**folder)]
     listed, looked = world.calls()

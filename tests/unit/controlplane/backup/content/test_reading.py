@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from controlplane.backup.content import marks, reading
-from controlplane.backup.content.files import content_files
+from controlplane.backup.content.files import ContentFile, content_files
 from controlplane.backup.content.reading import PAUSE_S, ROUNDS, Reading, read_content
 from controlplane.backup.errors import BackupError, SourceIncomplete, SourceMoving
+from controlplane.backup.sources import spans
 from controlplane.backup.tally import Tally
 from tests.unit.controlplane.backup.content.model_files import MIB, cached, model
 from tests.unit.controlplane.backup.world import write_files
@@ -47,7 +48,7 @@ def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     whole = reading._read
 
-    def read(one: reading.ContentFile, buffer: memoryview, tally: Tally) -> bytes | None:
+    def read(one: ContentFile, buffer: memoryview, tally: Tally) -> bytes | None:
         found.append(one.path)
         return whole(one, buffer, tally)
 
@@ -163,7 +164,7 @@ def test_a_copy_that_ends_during_the_reading_is_read_again(tmp_path: Path, monke
     whole = reading._hashed
     acts = [lambda: write_files(tmp_path, model(seed=2)), lambda: write_files(tmp_path, {"added.json": b"{}"})]
 
-    def hashed(one: reading.ContentFile, handle: int, buffer: memoryview, tally: Tally) -> bytes | None:
+    def hashed(one: ContentFile, handle: int, buffer: memoryview, tally: Tally) -> bytes | None:
         found = whole(one, handle, buffer, tally)
         if one.path == "model.safetensors" and acts:
             acts.pop(0)()
@@ -183,7 +184,7 @@ def test_files_that_never_rest_are_refused(tmp_path: Path, monkeypatch: pytest.M
     write_files(tmp_path, model())
     whole, grown = reading._hashed, tmp_path / "model.safetensors"
 
-    def hashed(one: reading.ContentFile, handle: int, buffer: memoryview, tally: Tally) -> bytes | None:
+    def hashed(one: ContentFile, handle: int, buffer: memoryview, tally: Tally) -> bytes | None:
         if one.path == grown.name:
             with grown.open("ab") as file:
                 file.write(b"more")
@@ -202,7 +203,7 @@ def test_files_that_never_rest_are_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_file_that_shrinks_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(tmp_path, {"a.bin": bytes(9 * MIB)})
-    whole, acts = reading.read_span, [lambda: os.truncate(tmp_path / "a.bin", 5 * MIB)]
+    whole, acts = spans.read_span, [lambda: os.truncate(tmp_path / "a.bin", 5 * MIB)]
 
     def read_span(*arguments: object) -> memoryview:
         if acts:

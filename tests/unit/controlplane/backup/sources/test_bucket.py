@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_a_listing_that_stays_stale_makes_no_snapshot(world: World) -> None:
 
 def test_an_object_that_became_shorter_is_read_again(world: World, tmp_path: Path) -> None:
     world.server.ignores_conditions = True
-    done = []
+    done: list[str] = []
 
     def before(operation: Operation, key: str) -> None:
         if operation is Operation.GET and key == "t/chat/1/model.bin" and not done:
@@ -263,7 +264,7 @@ def test_a_store_that_sends_the_whole_object_for_a_range_is_refused(world: World
 
 
 def test_a_store_that_hangs_ends_by_the_deadline(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    patience = {"timeout": timedelta(seconds=0.5), "retry_within": timedelta(seconds=0.1)}
+    patience: dict[str, Any] = {"timeout": timedelta(seconds=0.5), "retry_within": timedelta(seconds=0.1)}
     monkeypatch.setattr(bucket_module, "cloud_store", lambda address: cloud_store(address, **patience))
     for kind in (Kind.HANG, Kind.HANG_AFTER_HEAD):
         world.server.faults = [Fault(kind, Operation.GET, key="model.bin")]

@@ -92,7 +92,7 @@ def test_a_wrong_key_file_and_a_wrong_word_are_said_with_the_cure(ready: Machine
     assert "does not open this repository" in ready.backup("key", "list", "--key-file", stranger.key).stderr
     other = ready.backup("key", "rotate", "--other", stranger.key, code=1).stderr
     assert f"{stranger.key} does not open" in other and "add it first" in other
-    for words, says in (
+    for wrong, says in (
         (("add",), "needs the new key file"),
         (("remove",), "needs the id of a key"),
         (("list", "x"), "takes no further word"),
@@ -100,7 +100,7 @@ def test_a_wrong_key_file_and_a_wrong_word_are_said_with_the_cure(ready: Machine
         (("list", "--name", "x"), "--name is for backup key add"),
         (("turn",), "expected one of list, add, remove, rotate"),
     ):
-        assert says in ready.backup("key", *words, code=2).stderr
+        assert says in ready.backup("key", *wrong, code=2).stderr
     nowhere = ready.backup("key", "add", ready.home / "etc" / "x.key", code=2).stderr
     assert "its folder does not exist; make it with `mkdir -p -m 700" in nowhere
     assert "holds no repository" in ready.backup("key", "list", "--repository", ready.home / "no", code=1).stderr

@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controlplane.cli import history
 from controlplane.cli.look import gpu_name, latency
 from controlplane.cli.main import run
 from controlplane.cli.query import shown
-from controlplane.cli.screens import screen
 from controlplane.cli.screens.screen import framed, repeat
 
 VERSION = {
@@ -151,7 +150,7 @@ def test_what_is_odd_about_a_query_is_told_beside_its_result(
     fleet: Any, capsys: pytest.CaptureFixture[str], over_time: tuple[str, ...]
 ) -> None:
     told = {"warnings": ["results truncated due to limit"], "infos": ["PromQL info: \x1bodd (1:6)"]}
-    result = {"resultType": "matrix" if over_time else "vector", "result": []}
+    result: dict[str, Any] = {"resultType": "matrix" if over_time else "vector", "result": []}
     path = "GET /api/v1/query_range" if over_time else "GET /api/v1/query"
     fleet.replies[path] = (200, {"status": "success", "data": result, **told})
     assert run(["query", "rate(x[5m])", *over_time, "-o", "json"]) == 0
@@ -223,7 +222,7 @@ def test_a_watch_outlasts_a_control_plane_that_is_away(
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(screen.time, "sleep", wait)
+    monkeypatch.setattr(time, "sleep", wait)
     assert run(["status", "--watch"]) == 0
     out = capsys.readouterr().out
     assert out.count("fleet prod-eu at") == 2
@@ -235,7 +234,7 @@ def test_on_a_terminal_the_first_frame_clears_and_colours_stay(monkeypatch: pyte
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(screen.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     repeat(lambda: print("x", sys.stdout.isatty()), 1.0, rounds=2)
     assert terminal.getvalue() == "\x1b[2J" + 2 * "\x1b[Hx True\x1b[K\n\x1b[J"
 
@@ -301,7 +300,7 @@ def test_followed_events_go_on_where_they_were_and_an_outage_is_told_once(
         if not pages:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(history.time, "sleep", wait)
+    monkeypatch.setattr(time, "sleep", wait)
     assert run(["events", "--follow"]) == 0
     out, err = capsys.readouterr()
     assert (out.splitlines(), err) == (LINES[:2], "away; trying again\n")

@@ -300,7 +300,7 @@ def test_a_certificate_that_is_shown_comes_from_the_monitors_namespace() -> None
     assert group.auth == Auth(cert="-----BEGIN CERTIFICATE----- configMap c", key="s-tls.key")
 
 
-LEFT_OUT = (
+LEFT_OUT: tuple[tuple[dict[str, Any], str], ...] = (
     (
         {"oauth2": {"tokenUrl": "i"}},
         "endpoints[1].oauth2.tokenUrl: expected an address that begins with http:// or https://, has a host and no"

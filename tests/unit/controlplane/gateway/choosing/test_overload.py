@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def caller(tenant: str, priority: int = 0) -> Caller:
 
 def drain(world: World, waiting: dict[str, Request]) -> list[str]:
     """Serve one request after the other, and return their names in the order in which they were served."""
-    order = []
+    order: list[str] = []
     while True:
         held = [name for name, one in waiting.items() if one.answer is not None and name not in order]
         if not held:
@@ -41,9 +42,7 @@ def drain(world: World, waiting: dict[str, Request]) -> list[str]:
         world.turn()
 
 
-def queue_up(
-    world: World, *names: str, priority: dict[str, int] | None = None, **changes: object
-) -> dict[str, Request]:
+def queue_up(world: World, *names: str, priority: dict[str, int] | None = None, **changes: Any) -> dict[str, Request]:
     """Occupy the backend, and let requests wait that are named TENANT+NUMBER. The first is the one in service."""
     return {
         name: world.request(ask(**changes), caller(name.rstrip("0123456789"), (priority or {}).get(name, 0)))

@@ -261,7 +261,12 @@ def test_a_body_is_read_as_its_parsed_document_is(document: dict[str, object], c
 
 def test_a_body_that_came_whole_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     decode, decoded = body_module._decoded, list[bytes]()
-    monkeypatch.setattr(body_module, "_decoded", lambda body: decoded.append(body) or decode(body))
+
+    def noted(body: bytes) -> object:
+        decoded.append(body)
+        return decode(body)
+
+    monkeypatch.setattr(body_module, "_decoded", noted)
     for path, file in ((CHAT, "llama-server-chat.json"), ("/v1/messages", "llama-server-messages.json")):
         body, found = (STREAMS / file).read_bytes(), reader(path)
         assert found.first(body, done=True) is True and found.feed(body) + found.end() == body

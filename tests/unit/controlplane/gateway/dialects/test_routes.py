@@ -87,7 +87,7 @@ def test_anthropics_clients_get_their_own_list_of_models() -> None:
 
 @pytest.mark.parametrize("engine", ["vllm-0.32", "sglang-0.5.23"])
 def test_every_route_of_the_engines_is_known_or_refused_or_must_be_listed(engine: str) -> None:
-    passed, listable = set(), set()
+    passed, listable = set[str](), set[str]()
     for line in (ROUTES / f"{engine}-routes.txt").read_text().splitlines():
         method, path = line.split()
         found = DIALECTS.recognise(head(method, path.replace("{", "").replace("}", ""), x_model="chat"))

@@ -23,7 +23,7 @@ class Watched:
     """Memory that calls back before each read, and may keep writes to itself."""
 
     def __init__(
-        self, floats: memoryview, before_read: Callable[[], None] = lambda: None, *, keep: bool = False
+        self, floats: memoryview[float], before_read: Callable[[], None] = lambda: None, *, keep: bool = False
     ) -> None:
         self.floats = floats
         self.before_read = before_read

@@ -145,17 +145,17 @@ def test_a_damaged_file_is_kept_and_said(damaged: bytes, tmp_path: Path, caplog:
 
 def test_a_share_scales_requests_tokens_and_concurrency() -> None:
     shares = {"key/ab12": 0.25}
-    world = World(document(LimitSpec(requests_per_minute=60), **shares))
+    world = World(document(LimitSpec(requests_per_minute=60), shares=shares))
     assert world.admitted() == 15
     world.sleep(4.0)
     assert world.admitted() == 1
     world.sleep(60.0)
 
-    world.apply(document(LimitSpec(tokens_per_minute=100), revision="2", **shares))
+    world.apply(document(LimitSpec(tokens_per_minute=100), revision="2", shares=shares))
     world.admit(25)
     world.refused(1)
 
-    world.apply(document(LimitSpec(concurrent=8), revision="3", **shares))
+    world.apply(document(LimitSpec(concurrent=8), revision="3", shares=shares))
     world.admit()  # one is open
     world.refused()
 
@@ -163,25 +163,25 @@ def test_a_share_scales_requests_tokens_and_concurrency() -> None:
 def test_a_share_changes_at_once_for_all_workers_without_a_new_document() -> None:
     limits = LimitSpec(requests_per_minute=60)
     world = World(document(limits), workers=2)
-    world.keeper.apply(document(limits, **{"key/ab12": 0.5}), world.now)
+    world.keeper.apply(document(limits, shares={"key/ab12": 0.5}), world.now)
     assert world.admitted(worker=0) + world.admitted(worker=1) == 30
     world.keeper.apply(document(limits), world.now)
     assert world.admitted(worker=1) == 30
 
 
 def test_a_limit_that_is_not_named_has_the_share_of_the_others() -> None:
-    world = World(document(LimitSpec(requests_per_minute=60), **{"*": 0.5, "tenant/acme": 0.1}))
+    world = World(document(LimitSpec(requests_per_minute=60), shares={"*": 0.5, "tenant/acme": 0.1}))
     assert world.admitted() == 30
 
 
 def test_the_smallest_share_of_concurrency_is_one_request() -> None:
-    world = World(document(LimitSpec(concurrent=2), **{"*": 0.0}))
+    world = World(document(LimitSpec(concurrent=2), shares={"*": 0.0}))
     world.admit()
     world.refused()
 
 
 def test_a_small_share_lets_single_requests_through() -> None:
-    world = World(document(LimitSpec(requests_per_minute=10), **{"*": 0.05}))
+    world = World(document(LimitSpec(requests_per_minute=10), shares={"*": 0.05}))
     assert world.admitted() == 1
     world.sleep(119.0)
     assert world.admitted() == 0
@@ -190,14 +190,14 @@ def test_a_small_share_lets_single_requests_through() -> None:
 
 
 def test_budgets_have_shares_of_their_own() -> None:
-    world = World(document(LimitSpec(daily_tokens=100), **{"key/ab12": 0.1, "key/ab12/daily_tokens": 0.6}))
+    world = World(document(LimitSpec(daily_tokens=100), shares={"key/ab12": 0.1, "key/ab12/daily_tokens": 0.6}))
     world.admit(60)
     world.refused(1)
 
 
 def test_demand_counts_refused_requests_and_forgets_old_ones() -> None:
     limits = LimitSpec(requests_per_minute=60)
-    world = World(document(limits, **{"*": 0.5}))
+    world = World(document(limits, shares={"*": 0.5}))
     world.keeper.demand(world.now)
     for _ in range(60):
         for _ in range(2):
@@ -212,7 +212,9 @@ def test_demand_counts_refused_requests_and_forgets_old_ones() -> None:
 
 
 def test_demand_of_tokens_and_concurrency_is_that_of_the_scarcest() -> None:
-    world = World(document(LimitSpec(requests_per_minute=6000, tokens_per_minute=6000, concurrent=10), **{"*": 0.5}))
+    world = World(
+        document(LimitSpec(requests_per_minute=6000, tokens_per_minute=6000, concurrent=10), shares={"*": 0.5})
+    )
     world.keeper.demand(world.now)
     for _ in range(5):
         world.admit(10)

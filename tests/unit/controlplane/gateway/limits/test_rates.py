@@ -148,7 +148,7 @@ def test_requests_at_once() -> None:
 @pytest.mark.parametrize("which", ["key", "tenant", "model"])
 def test_the_tightest_of_the_three_decides_and_the_others_keep_nothing(which: str) -> None:
     wide, tight = LimitSpec(requests_per_minute=100), LimitSpec(requests_per_minute=2)
-    world = World(document(**{f"of_{name}": tight if name == which else wide for name in ("key", "tenant", "model")}))
+    world = World(document(*(tight if name == which else wide for name in ("key", "tenant", "model"))))
     assert world.admitted() == 2
     for _ in range(200):
         world.refused()

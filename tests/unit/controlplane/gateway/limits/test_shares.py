@@ -69,7 +69,7 @@ def test_shares_never_sum_up_to_more_than_one(reports: list[tuple[float, float]]
 def test_gateways_converge_on_the_demand_and_admit_the_limit_together() -> None:
     """120 requests a minute for a limit of 60, 5 of 6 of them at one of two gateways; reports once a second."""
     limits = LimitSpec(requests_per_minute=60)
-    busy, calm = World(document(limits, **{"*": 0.5})), World(document(limits, **{"*": 0.5}))
+    busy, calm = World(document(limits, shares={"*": 0.5})), World(document(limits, shares={"*": 0.5}))
     admitted = {"busy": 0, "calm": 0}
     for second in range(360):
         if second == 300:
@@ -83,6 +83,6 @@ def test_gateways_converge_on_the_demand_and_admit_the_limit_together() -> None:
         demands = {"busy": busy.keeper.demand(busy.now), "calm": calm.keeper.demand(calm.now)}
         for name, world in (("busy", busy), ("calm", calm)):
             divided = shares(demands, {"key/ab12": limits})[name]
-            world.keeper.apply(document(limits, **divided), world.now)
+            world.keeper.apply(document(limits, shares=divided), world.now)
     assert 58 <= sum(admitted.values()) <= 61
     assert 46 <= admitted["busy"] <= 49  # floor of 3, and 5/6 of the 54 beside the floors

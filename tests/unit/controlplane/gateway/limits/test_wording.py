@@ -61,7 +61,7 @@ def test_a_budget_that_open_requests_hold_says_so() -> None:
 
 
 def test_a_shared_limit_says_what_this_gateway_has_of_it() -> None:
-    world = World(document(LimitSpec(requests_per_minute=60), revision="1", **{"key/ab12": 0.25}))
+    world = World(document(LimitSpec(requests_per_minute=60), revision="1", shares={"key/ab12": 0.25}))
     world.admitted()
     assert "60 requests a minute, of which this gateway gives out 15; 15 have been sent" in world.refused().message
 

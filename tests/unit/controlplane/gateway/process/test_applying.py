@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,10 +129,11 @@ async def test_shares_reach_the_disk_without_a_new_state(tmp_path: Path, monkeyp
     keeping = asyncio.create_task(world.applying.keep())
     for shares in ({"*": 0.5}, {"*": 0.25, "key/a": 0.125}, {}):
         world.applying.share(shares)
-        await until(lambda shares=shares: (stored := world.stored()) is not None and stored.shares == shares)
+        await until(partial(lambda shares: (stored := world.stored()) is not None and stored.shares == shares, shares))
         stored = world.stored()
         assert stored is not None and stored.revision == ONE.revision
     keeping.cancel()
+    assert stored is not None
     again = World(tmp_path)
     await again.applying.apply(stored, "disk", keep=False)
     assert again.keeper.applied == [(ONE.revision, {})]

@@ -36,6 +36,8 @@ def state(desired: Desired) -> Reply:
 class Server:
     """Gives scripted answers, one a request."""
 
+    name = "http://cp"
+
     def __init__(self, *answers: Reply | Exception) -> None:
         self.answers = list(answers)
         self.asked: list[dict[str, str]] = []

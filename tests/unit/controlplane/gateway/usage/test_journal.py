@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ async def test_a_long_journal_has_several_files_and_they_are_deleted_once_acknow
     for number in range(1, 61):
         journal.append(record())
         if number % 10 == 0:
-            await until(lambda number=number: meters.records == number)
+            await until(partial(lambda number: meters.records == number, number))
     files = sorted((tmp_path / "0").iterdir())
     assert len(files) > 3
     segments = Segments(tmp_path, meters.damaged)
@@ -116,7 +117,7 @@ async def test_a_journal_at_its_bound_loses_new_records_and_goes_on_when_there_i
     journal = Journal(tmp_path / "0", 8000, meters)
     for number in range(1, 101):
         journal.append(record())
-        await until(lambda number=number: meters.records + meters.losses["full"] == number)
+        await until(partial(lambda number: meters.records + meters.losses["full"] == number, number))
     kept = meters.records
     assert 20 < kept < 60
     assert sum(path.stat().st_size for path in (tmp_path / "0").iterdir()) <= 8000
@@ -204,6 +205,7 @@ from pathlib import Path
 from controlplane.gateway.usage.journal import Journal
 from tests.fakes.usage_meters import Meters
 from tests.fakes.usage_records import record
+from functools import partial
 
 async def main():
     meters = Meters()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from controlplane.gateway.usage.batch import Batch
 from controlplane.gateway.usage.journal import Journal
 from controlplane.gateway.usage.lines import Entry
 from controlplane.gateway.usage.shipper import Shipper
-from controlplane.remote_client import RemoteClient
+from controlplane.remote_client import RemoteClient, Reply
 from tests.fakes.usage_ledger import Ledger
 from tests.fakes.usage_meters import Meters
 from tests.fakes.usage_records import record
@@ -151,8 +152,8 @@ async def test_an_answer_that_acknowledges_less_is_a_failure(tmp_path: Path, rep
     class Client:
         name = "http://cp"
 
-        async def request(self, *_: object, **__: object) -> module.Reply:
-            return module.Reply(200, "application/json", reply)
+        async def request(self, *_: object, **__: object) -> Reply:
+            return Reply(200, "application/json", reply)
 
     assert await Shipper(tmp_path, "g1", Client(), Meters()).ship() is False
     assert len(files(tmp_path)) == 1
@@ -169,7 +170,7 @@ async def test_run_ships_what_a_worker_writes_meanwhile(
     for number in range(1, 201):
         journal.append(record())
         if number % 20 == 0:
-            await until(lambda number=number: ledger.requests == number)
+            await until(partial(lambda number: ledger.requests == number, number))
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.gateway.wire.timer import STEP_S, Deadline, TimerWheel
+from controlplane.gateway.wire.timer import STEP_S, Deadline, TimerWheel, WheelTimer
 from tests.fakes.hand_clock import HandClock, wheel_of
 from tests.patience import until
 
@@ -68,7 +68,7 @@ def test_after_a_pause_of_the_process_all_that_is_due_fires_in_order(clock: Hand
 
 def test_one_may_cancel_another_of_the_same_step(clock: HandClock, wheel: TimerWheel) -> None:
     fired: list[str] = []
-    timers = {}
+    timers: dict[str, WheelTimer] = {}
 
     def fire(name: str, other: str) -> None:
         fired.append(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ class Log:
     def load(self, rule: str) -> tuple[AlertInstance, ...]:
         return self.rules.get(rule, ())
 
-    def record(self, rule: str, instances: tuple[AlertInstance, ...], transitions: tuple[Transition, ...]) -> None:
+    def record(self, rule: str, instances: Sequence[AlertInstance], transitions: Sequence[Transition]) -> None:
         self.rules[rule] = tuple(instances)
         self.sentences += [t.sentence for t in transitions]
 

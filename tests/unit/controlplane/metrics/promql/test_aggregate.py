@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.errors import QueryError
+from tests.unit.controlplane.metrics.conftest import Ask, Promql
 
 FLEET = """
 r{job="a",i="1"} 1
@@ -52,11 +53,11 @@ r{job="b",i="1"} 6
         ('count_values("v", nope)', {}),
     ],
 )
-def test_value(ask, expr: str, result: dict[str, float]):
+def test_value(ask: Ask, expr: str, result: dict[str, float]) -> None:
     assert ask(PLAIN, expr, 0) == result
 
 
-def test_nan_counts_only_where_there_is_nothing_else(ask):
+def test_nan_counts_only_where_there_is_nothing_else(ask: Ask) -> None:
     assert ask(FLEET, "min(r)", 0) == {"{}": 1}
     assert ask(FLEET, "max(r)", 0) == {"{}": 5}
     assert math.isnan(ask(FLEET, "sum(r)", 0)["{}"])
@@ -66,21 +67,21 @@ def test_nan_counts_only_where_there_is_nothing_else(ask):
     assert ask(FLEET, 'count_values("v", r)', 0)['{v="NaN"}'] == 1
 
 
-def test_the_mean_does_not_overflow_where_the_sum_does(ask):
+def test_the_mean_does_not_overflow_where_the_sum_does(ask: Ask) -> None:
     text = 'g{a="1"} 1e308\ng{a="2"} 1e308'
     assert ask(text, "avg(g)", 0) == {"{}": 1e308}
 
 
-def test_topk_orders_an_instant_result_by_value(ask):
+def test_topk_orders_an_instant_result_by_value(ask: Ask) -> None:
     assert list(ask(PLAIN, "topk(3, r)", 0)) == ['r{i="1",job="b"}', 'r{i="2",job="a"}', 'r{i="1",job="a"}']
 
 
-def test_topk_over_time_chooses_at_each_step(promql):
+def test_topk_over_time_chooses_at_each_step(promql: type[Promql]) -> None:
     engine = promql.load('g{a="x"} 1 5 1\ng{a="y"} 2 2 2')
     assert promql.range(engine, "topk(1, g)", 0, 120, 60) == {'g{a="x"}': [(60, 5)], 'g{a="y"}': [(0, 2), (120, 2)]}
 
 
-def test_aggregation_over_series_that_come_and_go(promql):
+def test_aggregation_over_series_that_come_and_go(promql: type[Promql]) -> None:
     engine = promql.load('g{a="x"} 1 2 stale\ng{a="y"} _ 10 10 10')
     result = promql.range(engine, "sum(g)", 0, 180, 60)
     assert result == {"{}": [(0, 1), (60, 12), (120, 10), (180, 10)]}
@@ -89,7 +90,7 @@ def test_aggregation_over_series_that_come_and_go(promql):
 
 
 @pytest.mark.parametrize(("k", "kind"), [("NaN", "execution"), ("1e30", "execution")])
-def test_a_k_that_is_no_integer(ask, k: str, kind: str):
+def test_a_k_that_is_no_integer(ask: Ask, k: str, kind: str) -> None:
     with pytest.raises(QueryError) as caught:
         ask(PLAIN, f"topk({k}, r)", 0)
     assert caught.value.kind == kind
@@ -117,20 +118,20 @@ def test_a_k_that_is_no_integer(ask, k: str, kind: str):
         ("avg(huge)", {"{}": -math.inf}),
     ],
 )
-def test_corners(ask, expr: str, result: dict[str, float]):
+def test_corners(ask: Ask, expr: str, result: dict[str, float]) -> None:
     zeros = 'z{i="1"} 0\nz{i="2"} -0\nz{i="3"} nan\nz{i="4"} nan\ninf{i="1"} inf\ninf{i="2"} 1\n'
     huge = 'huge{i="1"} 1e308\nhuge{i="2"} 1e308\nhuge{i="3"} -inf'
     expr = expr.replace("(inf)", '({__name__="inf"})')
     assert ask(PLAIN + zeros.replace("inf{", '{__name__="inf",') + huge, expr, 0) == pytest.approx(result, nan_ok=True)
 
 
-def test_the_parameter_may_vary_over_time(promql):
+def test_the_parameter_may_vary_over_time(promql: type[Promql]) -> None:
     engine = promql.load('g{i="1"} 1x3\ng{i="2"} 2x3\ng{i="3"} 3x3')
     assert promql.range(engine, "count(topk(time() / 60, g))", 0, 180, 60) == {"{}": [(60, 1), (120, 2), (180, 3)]}
     assert promql.range(engine, "quantile(time() / 120, g)", 0, 120, 60) == {"{}": [(0, 1), (60, 2), (120, 3)]}
 
 
-def test_counting_values_that_would_take_too_much_memory_is_refused_before_it_does(promql):
+def test_counting_values_that_would_take_too_much_memory_is_refused_before_it_does(promql: type[Promql]) -> None:
     """Each series has a value of its own at each step, and each value is a series with every step."""
     engine = promql.load("\n".join(f'g{{n="{n}"}} {n * 1000}+1x99' for n in range(50)))
     engine.limits = replace(engine.limits, max_samples=200_000)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from controlplane.errors import QueryError
+from tests.unit.controlplane.metrics.conftest import Ask, Promql
 
 DATA = """
 req{m="get",code="200"} 10
@@ -35,7 +36,7 @@ info{m="put",version="v2"} 1
         ("1 atan2 1", math.pi / 4),
     ],
 )
-def test_scalars(ask, expr: str, value: float):
+def test_scalars(ask: Ask, expr: str, value: float) -> None:
     assert ask(DATA, expr, 0) == value
 
 
@@ -92,7 +93,7 @@ def test_scalars(ask, expr: str, value: float):
         ("sum(cap) + on () sum(info)", {"{}": 26}),
     ],
 )
-def test_vectors(ask, expr: str, result: dict[str, float]):
+def test_vectors(ask: Ask, expr: str, result: dict[str, float]) -> None:
     assert ask(DATA, expr, 0) == result
 
 
@@ -107,13 +108,13 @@ def test_vectors(ask, expr: str, result: dict[str, float]):
         ('abs({__name__=~"cap|dup"})', "same labelset"),
     ],
 )
-def test_ambiguous_matches_are_errors_of_execution(ask, expr: str, message: str):
+def test_ambiguous_matches_are_errors_of_execution(ask: Ask, expr: str, message: str) -> None:
     with pytest.raises(QueryError, match=message) as caught:
         ask(DATA, expr, 0)
     assert caught.value.kind == "execution"
 
 
-def test_partners_that_take_turns_are_no_ambiguity(promql):
+def test_partners_that_take_turns_are_no_ambiguity(promql: type[Promql]) -> None:
     engine = promql.load("""
     v{m="a"} 1x5
     info{m="a",version="1"} 1 1 stale
@@ -128,13 +129,13 @@ def test_partners_that_take_turns_are_no_ambiguity(promql):
     }
 
 
-def test_an_overlap_of_partners_is_an_error_even_if_brief(promql):
+def test_an_overlap_of_partners_is_an_error_even_if_brief(promql: type[Promql]) -> None:
     engine = promql.load('v{m="a"} 1x5\ninfo{m="a",n="1"} 1 1 1 stale\ninfo{m="a",n="2"} _ _ 2 2 2')
     with pytest.raises(QueryError, match="many-to-many"):
         promql.range(engine, "v * on (m) info", 0, 240, 60)
 
 
-def test_filters_and_set_operators_work_at_each_step(promql):
+def test_filters_and_set_operators_work_at_each_step(promql: type[Promql]) -> None:
     engine = promql.load("a 1 2 3 4\nb 4 3 2 1")
     assert promql.range(engine, "a > on () b", 0, 180, 60) == {"{}": [(120, 3), (180, 4)]}
     assert promql.range(engine, "a > 2 or on () b", 0, 180, 60) == {
@@ -144,6 +145,6 @@ def test_filters_and_set_operators_work_at_each_step(promql):
     assert promql.range(engine, "a unless on () b > 2", 0, 180, 60) == {"a": [(120, 3), (180, 4)]}
 
 
-def test_a_scalar_side_may_vary_over_time(promql):
+def test_a_scalar_side_may_vary_over_time(promql: type[Promql]) -> None:
     engine = promql.load("a 100x3")
     assert promql.range(engine, "a > time()", 0, 180, 60) == {"a": [(0, 100), (60, 100)]}

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from controlplane.errors import QueryError
+from tests.unit.controlplane.metrics.conftest import Ask, Promql
 
 NAN, INF = math.nan, math.inf
 
@@ -59,17 +60,17 @@ NAN, INF = math.nan, math.inf
         ("g 0", "vector(time())", 30),
     ],
 )
-def test_value(promql, series: str, expr: str, value: float):
+def test_value(promql: type[Promql], series: str, expr: str, value: float) -> None:
     at = 30 if len(series.split()) == 2 else 420
     result = promql.instant(promql.load(series), expr, at)
-    assert result == {"{}": pytest.approx(value, rel=1e-15, nan_ok=True)}
+    assert result == pytest.approx({"{}": value}, rel=1e-15, nan_ok=True)
 
 
-def test_clamp_with_the_bounds_crossed_is_empty(ask):
+def test_clamp_with_the_bounds_crossed_is_empty(ask: Ask) -> None:
     assert ask("g 3x10", "clamp(g, 5, 1)") == {}
 
 
-def test_last_over_time_keeps_the_name(ask):
+def test_last_over_time_keeps_the_name(ask: Ask) -> None:
     assert ask("g 1 2 3", "last_over_time(g[20m])") == {"g": 3}
 
 
@@ -86,25 +87,25 @@ def test_last_over_time_keeps_the_name(ask):
         ("year", 2024),
     ],
 )
-def test_calendar(ask, function: str, value: float):
+def test_calendar(ask: Ask, function: str, value: float) -> None:
     moment = 1_709_248_020  # Thursday 2024-02-29 23:07:00 UTC
     assert ask("g 1", f"{function}(vector({moment}))") == {"{}": value}
     assert ask("g 1", f"{function}()", moment) == {"{}": value}
 
 
-def test_calendar_before_1970_and_beyond_any_calendar(ask):
+def test_calendar_before_1970_and_beyond_any_calendar(ask: Ask) -> None:
     assert ask("g 1", "year(vector(-1))") == {"{}": 1969}
     assert ask("g 1", "day_of_week(vector(-1))") == {"{}": 3}
     assert math.isnan(ask("g 1", "year(vector(1e18))")["{}"])
 
 
-def test_sort_puts_nan_last_both_ways(ask):
+def test_sort_puts_nan_last_both_ways(ask: Ask) -> None:
     text = 'g{a="x"} 2\ng{a="y"} nan\ng{a="z"} 9'
     assert list(ask(text, "sort(g)", 0)) == ['g{a="x"}', 'g{a="z"}', 'g{a="y"}']
     assert list(ask(text, "sort_desc(g)", 0)) == ['g{a="z"}', 'g{a="x"}', 'g{a="y"}']
 
 
-def test_scalar_of_one_of_many_and_of_none(ask):
+def test_scalar_of_one_of_many_and_of_none(ask: Ask) -> None:
     text = 'g{a="x"} 2\ng{a="y"} 3'
     assert ask(text, 'scalar(g{a="x"})', 0) == 2
     assert math.isnan(ask(text, "scalar(g)", 0))
@@ -124,11 +125,11 @@ def test_scalar_of_one_of_many_and_of_none(ask):
         ("absent_over_time(rate(nope[1m])[1h:1m])", {"{}": 1}),
     ],
 )
-def test_absence(ask, expr: str, result: dict[str, float]):
+def test_absence(ask: Ask, expr: str, result: dict[str, float]) -> None:
     assert ask("g 1x10", expr) == result
 
 
-def test_absent_over_a_range_query_answers_only_where_nothing_is(promql):
+def test_absent_over_a_range_query_answers_only_where_nothing_is(promql: type[Promql]) -> None:
     engine = promql.load("g 1 stale _ 1")
     assert promql.range(engine, "absent(g)", 0, 240, 60) == {"{}": [(60, 1), (120, 1)]}
 
@@ -147,11 +148,11 @@ def test_absent_over_a_range_query_answers_only_where_nothing_is(promql):
         ('"__name__", "h", "src", ".*"', 'h{src="a-b"}'),
     ],
 )
-def test_label_replace(ask, args: str, labels: str):
+def test_label_replace(ask: Ask, args: str, labels: str) -> None:
     assert ask('g{src="a-b"} 1', f"label_replace(g, {args})", 0) == {labels: 1}
 
 
-def test_label_join(ask):
+def test_label_join(ask: Ask) -> None:
     text = 'g{a="1",b="2"} 1'
     assert ask(text, 'label_join(g, "c", "-", "a", "nope", "b")', 0) == {'g{a="1",b="2",c="1--2"}': 1}
     assert ask(text, 'label_join(g, "a", "-")', 0) == {'g{b="2"}': 1}
@@ -171,7 +172,7 @@ def test_label_join(ask):
         ("nope(g)", "bad_data", "nope"),
     ],
 )
-def test_refusals(ask, expr: str, kind: str, message: str):
+def test_refusals(ask: Ask, expr: str, kind: str, message: str) -> None:
     with pytest.raises(QueryError, match=message) as caught:
         ask('g{a="1"} 1\ng{a="2"} 1', expr, 0)
     assert caught.value.kind == kind

@@ -10,6 +10,7 @@ import math
 import pytest
 
 from controlplane.errors import QueryError
+from tests.unit.controlplane.metrics.conftest import Ask, Promql
 
 NAN, INF = math.nan, math.inf
 
@@ -26,7 +27,7 @@ NAN, INF = math.nan, math.inf
         ("count_over_time(c[2m1ms])", 3),
     ],
 )
-def test_a_range_leaves_out_the_sample_on_its_left_edge(ask, expr: str, count: int):
+def test_a_range_leaves_out_the_sample_on_its_left_edge(ask: Ask, expr: str, count: int) -> None:
     assert ask("c 0+1x20", expr, 300) == {"{}": count}
 
 
@@ -42,22 +43,23 @@ def test_a_range_leaves_out_the_sample_on_its_left_edge(ask, expr: str, count: i
         (600, 180 * (180 + 30) / 180),
     ],
 )
-def test_a_counter_is_extrapolated_back_to_its_zero_or_by_half_a_distance(ask, start: float, rise: float):
+def test_a_counter_is_extrapolated_back_to_its_zero_or_by_half_a_distance(ask: Ask, start: float, rise: float) -> None:
     assert ask(f"c _x3 {start}+60x3", "increase(c[6m])", 360) == {"{}": pytest.approx(rise, rel=1e-12)}
 
 
 @pytest.mark.parametrize("at", [0, 300, 3000])
-def test_predict_linear_under_an_at_modifier_goes_on_along_the_same_line(promql, at: float):
+def test_predict_linear_under_an_at_modifier_goes_on_along_the_same_line(promql: type[Promql], at: float) -> None:
     engine = promql.load("g 0+60x20")
-    assert promql.instant(engine, "predict_linear(g[5m] @ 600, 60)", at) == {"{}": pytest.approx(at + 60, rel=1e-12)}
+    value = promql.instant(engine, "predict_linear(g[5m] @ 600, 60)", at)
+    assert value == pytest.approx({"{}": at + 60}, rel=1e-12)
 
 
-def test_atan2_drops_the_metric_name(ask):
+def test_atan2_drops_the_metric_name(ask: Ask) -> None:
     assert ask("g 1", "g atan2 1", 0) == {"{}": math.pi / 4}
     assert ask("g 1", "1 atan2 g", 0) == {"{}": math.pi / 4}
 
 
-def test_a_dot_in_a_regex_matches_a_newline(ask):
+def test_a_dot_in_a_regex_matches_a_newline(ask: Ask) -> None:
     assert ask('g{a="x\\ny"} 1', 'count(g{a=~"x.y"})', 0) == {"{}": 1}
     assert ask('g{a="x\\ny"} 1', 'count(label_replace(g, "b", "$1", "a", "(.*)") == 1)', 0) == {"{}": 1}
 
@@ -83,7 +85,7 @@ UTF_8 = """
         ('{__name__=~"http[.].*", "server.address"!="a:1"}', {'http.requests{server.address="b:2"}': 4}),
     ],
 )
-def test_names_may_be_any_text(ask, expr: str, result: dict[str, float]):
+def test_names_may_be_any_text(ask: Ask, expr: str, result: dict[str, float]) -> None:
     assert ask(UTF_8, expr, 0) == result
 
 
@@ -99,7 +101,7 @@ def test_names_may_be_any_text(ask, expr: str, result: dict[str, float]):
         ('a=""', "{}"),
     ],
 )
-def test_absent_says_what_its_selector_says_for_sure(ask, matchers: str, labels: str):
+def test_absent_says_what_its_selector_says_for_sure(ask: Ask, matchers: str, labels: str) -> None:
     assert ask("g 1", f"absent(nope{{{matchers}}})", 0) == {labels: 1}
     assert ask("g 1", f"absent_over_time(nope{{{matchers}}}[1m])", 0) == {labels: 1}
 
@@ -110,7 +112,7 @@ b{i="1"} _ _ _ 2 2
 """
 
 
-def test_series_that_become_one_take_turns_or_are_an_error(promql):
+def test_series_that_become_one_take_turns_or_are_an_error(promql: type[Promql]) -> None:
     engine = promql.load(TURNS)
     both = '{__name__=~"a|b"}'
     turns = [(0, 1), (60, 1), (180, 2), (240, 2)]
@@ -126,7 +128,7 @@ def test_series_that_become_one_take_turns_or_are_an_error(promql):
     assert len(promql.range(engine, f"last_over_time({both}[90s])", 0, 240, 60)) == 2
 
 
-def test_an_ambiguous_match_is_an_error_even_if_a_filter_drops_it(ask):
+def test_an_ambiguous_match_is_an_error_even_if_a_filter_drops_it(ask: Ask) -> None:
     text = 'a{i="1",j="1"} 1\na{i="1",j="2"} 5\nb{i="1"} 3\nc{i="1",j="1"} 1'
     for expr in ("a > on (i) b", "a > on (i) group_left b or b > on (i) a", 'b < on (i) {__name__=~"a|b"}'):
         with pytest.raises(QueryError, match=r"multiple matches|duplicate series"):
@@ -174,7 +176,9 @@ h_bucket{s="negative",le="+Inf"} 4
         ("0", "NaN", NAN, NAN),
     ],
 )
-def test_histogram_fraction_of_classic_histograms(ask, lower: str, upper: str, positive: float, negative: float):
+def test_histogram_fraction_of_classic_histograms(
+    ask: Ask, lower: str, upper: str, positive: float, negative: float
+) -> None:
     result = ask(FRACTIONS, f"histogram_fraction({lower}, {upper}, h_bucket)", 0)
     assert result == pytest.approx({'{s="negative"}': negative, '{s="positive"}': positive}, rel=1e-12, nan_ok=True)
 
@@ -191,7 +195,7 @@ def test_histogram_fraction_of_classic_histograms(ask, lower: str, upper: str, p
         ('h{le="1"} 8\nh{le="+Inf"} 4', 1),
     ],
 )
-def test_histogram_fraction_of_odd_histograms(ask, text: str, value: float):
+def test_histogram_fraction_of_odd_histograms(ask: Ask, text: str, value: float) -> None:
     assert ask(text, "histogram_fraction(0, 1, h)", 0) == {"{}": pytest.approx(value, nan_ok=True)}
 
 
@@ -211,7 +215,7 @@ def test_histogram_fraction_of_odd_histograms(ask, text: str, value: float):
         ("clamp_min(nan, -Inf)", NAN),
     ],
 )
-def test_clamping_what_is_no_number(ask, expr: str, value: float):
+def test_clamping_what_is_no_number(ask: Ask, expr: str, value: float) -> None:
     expr = (
         expr.replace("(inf", '({__name__="inf"}')
         .replace("(-inf", '(-{__name__="inf"}')
@@ -221,12 +225,12 @@ def test_clamping_what_is_no_number(ask, expr: str, value: float):
     assert ask(text, expr, 0) == {"{}": pytest.approx(value, nan_ok=True)}  # fmt: skip
 
 
-def test_the_deviation_of_infinity_is_unknown(ask):
+def test_the_deviation_of_infinity_is_unknown(ask: Ask) -> None:
     assert ask("g inf", "stddev(g)", 0) == {"{}": pytest.approx(NAN, nan_ok=True)}
     assert ask("g inf", "stdvar_over_time(g[5m])", 0) == {"{}": pytest.approx(NAN, nan_ok=True)}
 
 
-def test_count_values_by_three_labels_counts_the_same_at_every_step(promql):
+def test_count_values_by_three_labels_counts_the_same_at_every_step(promql: type[Promql]) -> None:
     engine = promql.load('g{a="1",b="2",c="3"} 7x3')
     assert promql.range(engine, 'count_values by (a, b, c) ("v", g)', 0, 120, 60) == {
         '{a="1",b="2",c="3",v="7"}': [(0, 1), (60, 1), (120, 1)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collectors.samples import Layout, Series, labels_of
+from collectors.samples import Labels, Layout, Series, labels_of
 from controlplane.errors import QueryError
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.promql.syntax.tree import parse
@@ -55,7 +56,10 @@ DATA = st.dictionaries(
 )
 
 
-def engine_over(data: dict[tuple[str, tuple[tuple[str, str], ...]], list[float | None]]) -> PromqlEngine:
+Data = Mapping[tuple[str, Labels], Sequence[float | None]]
+
+
+def engine_over(data: Data) -> PromqlEngine:
     """Return an engine over series of samples every 15 s from 0; None marks a series stale."""
     store = SeriesStore(retention_s=1e9)
     for number, ((name, labels), values) in enumerate(data.items()):
@@ -83,7 +87,7 @@ def answer(engine: PromqlEngine, expr: str, at: float = END) -> object:
 
 @BOUNDED
 @given(st.text(max_size=60))
-def test_random_text_is_a_query_or_bad_data(text: str):
+def test_random_text_is_a_query_or_bad_data(text: str) -> None:
     try:
         parse(text)
     except QueryError as error:
@@ -92,13 +96,13 @@ def test_random_text_is_a_query_or_bad_data(text: str):
 
 @BOUNDED
 @given(st.lists(SCRAPS, max_size=12), st.booleans())
-def test_scraps_of_promql_are_a_query_or_a_typed_error(scraps: list[str], spaced: bool):
+def test_scraps_of_promql_are_a_query_or_a_typed_error(scraps: list[str], spaced: bool) -> None:
     answer(FIXED, (" " if spaced else "").join(scraps))
 
 
 @BOUNDED
 @given(st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 300), st.integers(0, 3), SCRAPS), max_size=4))
-def test_mutated_queries_are_answered_or_refused(seed: int, edits: list[tuple[int, int, str]]):
+def test_mutated_queries_are_answered_or_refused(seed: int, edits: list[tuple[int, int, str]]) -> None:
     expr = Grammar(seed).any(3)
     for at, length, scrap in edits:
         expr = expr[:at] + scrap + expr[at + length :]
@@ -107,7 +111,7 @@ def test_mutated_queries_are_answered_or_refused(seed: int, edits: list[tuple[in
 
 @BOUNDED
 @given(DATA, st.integers(0, 10_000))
-def test_queries_over_any_data_are_answered_or_refused(data, seed: int):
+def test_queries_over_any_data_are_answered_or_refused(data: Data, seed: int) -> None:
     answer(engine_over(data), Grammar(seed).any(3))
 
 
@@ -123,12 +127,12 @@ FIXED = engine_over(
 )
 
 
-def numbers(value: object) -> dict[object, float]:
+def numbers(value: object) -> dict[Labels, float]:
     assert isinstance(value, Vector), value
     return {sample.labels: sample.value for sample in value.samples}
 
 
-def same(left: dict[object, float], right: dict[object, float]) -> bool:
+def same(left: dict[Labels, float], right: dict[Labels, float]) -> bool:
     return left.keys() == right.keys() and all(
         a == b or (math.isnan(a) and math.isnan(b)) for a, b in ((left[key], right[key]) for key in left)
     )
@@ -136,7 +140,7 @@ def same(left: dict[object, float], right: dict[object, float]) -> bool:
 
 @BOUNDED
 @given(DATA, st.sampled_from([0, 15, 60, 300, -15, -300]), st.integers(0, int(END)))
-def test_an_offset_is_the_past(data, offset: int, at: int):
+def test_an_offset_is_the_past(data: Data, offset: int, at: int) -> None:
     engine = engine_over(data)
     for name in ("requests_total", "special"):
         moved = numbers(engine.instant(f"{name} offset {offset}", at))
@@ -172,7 +176,7 @@ COLUMNS = (
 
 @BOUNDED
 @given(DATA, st.sampled_from(COLUMNS))
-def test_a_column_of_a_range_query_is_the_instant_query_at_that_step(data, expr: str):
+def test_a_column_of_a_range_query_is_the_instant_query_at_that_step(data: Data, expr: str) -> None:
     engine = engine_over(data)
     try:
         matrix = engine.range(expr, 0, END, 60)
@@ -191,7 +195,7 @@ def test_a_column_of_a_range_query_is_the_instant_query_at_that_step(data, expr:
 
 @BOUNDED
 @given(DATA)
-def test_counting_together_is_counting_apart(data):
+def test_counting_together_is_counting_apart(data: Data) -> None:
     engine = engine_over(data)
     for name in ("requests_total", "special", "info"):
         everything = numbers(engine.instant(f"count({name})", END))
@@ -203,7 +207,7 @@ def test_counting_together_is_counting_apart(data):
 
 @BOUNDED
 @given(DATA)
-def test_set_operators_split_a_vector(data):
+def test_set_operators_split_a_vector(data: Data) -> None:
     engine = engine_over(data)
     left = numbers(engine.instant("requests_total", END))
     kept = numbers(engine.instant("requests_total and on (job) special", END))
@@ -216,8 +220,8 @@ def test_set_operators_split_a_vector(data):
 
 @BOUNDED
 @given(DATA)
-def test_order_is_the_same_whatever_came_first(data):
-    forward, backward = engine_over(data), engine_over(dict(reversed(data.items())))
+def test_order_is_the_same_whatever_came_first(data: Data) -> None:
+    forward, backward = engine_over(data), engine_over(dict(reversed([*data.items()])))
     for expr in ("special", "sum by (job) (info)", "info or special", "max_over_time(late[5m])"):
         one, other = forward.instant(expr, END), backward.instant(expr, END)
         assert isinstance(one, Vector) and isinstance(other, Vector)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.controlplane.metrics.conftest import Ask, Promql
+
 
 @pytest.mark.parametrize(
     ("series", "expr", "at", "value"),
@@ -38,22 +40,22 @@ import pytest
         ("c 3x10", "predict_linear(c[5m], 3600)", 300, 3),
     ],
 )
-def test_value(ask, series: str, expr: str, at: float, value: float):
+def test_value(ask: Ask, series: str, expr: str, at: float, value: float) -> None:
     result = ask(series, expr, at)
     assert result == {"{}": pytest.approx(value, rel=1e-12)}
 
 
 @pytest.mark.parametrize("function", ["rate", "increase", "delta", "irate", "idelta", "deriv"])
-def test_one_sample_says_nothing_of_change(ask, function: str):
+def test_one_sample_says_nothing_of_change(ask: Ask, function: str) -> None:
     assert ask("c 1", f"{function}(c[5m])", 60) == {}
 
 
 @pytest.mark.parametrize("sign", ["inf", "-inf"])
-def test_an_infinite_constant_has_no_slope(ask, sign: str):
+def test_an_infinite_constant_has_no_slope(ask: Ask, sign: str) -> None:
     assert str(ask(f"c {sign}x5", "deriv(c[5m])", 300)["{}"]) == "nan"
 
 
-def test_rate_over_time_for_series_that_come_and_go(promql):
+def test_rate_over_time_for_series_that_come_and_go(promql: type[Promql]) -> None:
     engine = promql.load("""
     c{i="1"} 0+60x9
     c{i="2"} _ _ 0+60x3 stale
@@ -63,7 +65,7 @@ def test_rate_over_time_for_series_that_come_and_go(promql):
     assert result['{i="2"}'] == [(180, 0.5), (240, 1.0), (300, 1.0)]
 
 
-def test_two_names_that_become_one_series_are_an_error(ask):
+def test_two_names_that_become_one_series_are_an_error(ask: Ask) -> None:
     from controlplane.errors import QueryError
 
     with pytest.raises(QueryError, match="same labelset") as caught:

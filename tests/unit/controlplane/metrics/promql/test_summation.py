@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from tests.unit.controlplane.metrics.conftest import Ask, Promql
+
 
 @pytest.mark.parametrize(
     ("values", "total"),
@@ -19,7 +21,7 @@ import pytest
         ("-1 -2", -3.0),
     ],
 )
-def test_sums_do_not_lose_what_cancels(ask, values: str, total: float):
+def test_sums_do_not_lose_what_cancels(ask: Ask, values: str, total: float) -> None:
     expected = {"{}": pytest.approx(total, rel=1e-15, abs=0, nan_ok=True)}
     assert ask(f"g {values}", "sum_over_time(g[10m])", 300) == expected
     series = "\n".join(f'g{{i="{n}"}} {value}' for n, value in enumerate(values.split()))
@@ -29,7 +31,7 @@ def test_sums_do_not_lose_what_cancels(ask, values: str, total: float):
     assert ask(series, "avg(g)", 0) == mean
 
 
-def test_only_the_group_and_step_that_lost_something_is_added_up_again(promql):
+def test_only_the_group_and_step_that_lost_something_is_added_up_again(promql: type[Promql]) -> None:
     engine = promql.load("""
     g{j="a",i="1"} 1e100 1
     g{j="a",i="2"} 1 2
@@ -43,7 +45,7 @@ def test_only_the_group_and_step_that_lost_something_is_added_up_again(promql):
 
 
 @pytest.mark.parametrize("value", ["0.1", "1e-9", "123456.789", "1e300"])
-def test_equal_values_deviate_by_nothing(ask, value: str):
+def test_equal_values_deviate_by_nothing(ask: Ask, value: str) -> None:
     assert ask(f"g {value}x9", "stddev_over_time(g[20m])", 600) == {"{}": 0}
     series = "\n".join(f'g{{i="{n}"}} {value}' for n in range(7))
     assert ask(series, "stddev(g)", 0) == {"{}": 0}

@@ -111,7 +111,7 @@ PLAIN = VectorMatching(False, (), "none", ())
         ("x offset step()", named("x")),
     ],
 )
-def test_tree(expr: str, node: object):
+def test_tree(expr: str, node: object) -> None:
     assert parse(expr) == node
 
 
@@ -152,17 +152,17 @@ def test_tree(expr: str, node: object):
         ("x{a='\ud800'}", "1:6: parse error: invalid UTF-8"),
     ],
 )
-def test_bad_data(expr: str, message: str):
+def test_bad_data(expr: str, message: str) -> None:
     with pytest.raises(QueryError, match=message) as caught:
         parse(expr)
     assert caught.value.kind == "bad_data"
 
 
-def test_operators_in_strings_and_comments_do_not_count():
+def test_operators_in_strings_and_comments_do_not_count() -> None:
     assert isinstance(parse('label_replace(x, "a", "' + "+" * 2000 + '", "b", "") # ' + "(" * 2000), Call)
 
 
-def test_series_selectors():
+def test_series_selectors() -> None:
     assert parse_selector('x{a!="b"}') == (*X.matchers, Matcher("a", MatchOp.NOT_EQUAL, "b"))
     for expr in ("x offset 5m", "x @ 1", "sum(x)", "x[5m]", "1"):
         with pytest.raises(QueryError, match="selector"):
@@ -186,14 +186,14 @@ def test_series_selectors():
         ("min_of(1, 2)", '^1:1: parse error: function "min_of" is experimental'),
     ],
 )
-def test_what_is_experimental_is_refused_by_its_name(expr: str, message: str):
+def test_what_is_experimental_is_refused_by_its_name(expr: str, message: str) -> None:
     with pytest.raises(QueryError, match=message) as caught:
         parse(expr)
     assert caught.value.kind == "bad_data"
 
 
 @pytest.mark.parametrize("expr", ["x @ -1", "x[1e300]", "x offset 1e300", "x[9223372037s]", "x @ 1e300", "x @ -Inf"])
-def test_nothing_panics(expr: str, capfd: pytest.CaptureFixture[str]):
+def test_nothing_panics(expr: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A panic in the parser prints a stack trace that anybody with a query could fill the log with."""
     with contextlib.suppress(QueryError):
         parse(expr)

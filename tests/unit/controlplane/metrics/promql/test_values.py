@@ -33,18 +33,18 @@ from controlplane.metrics.promql.values import Matrix, MatrixSeries, Scalar, Str
         (-math.inf, "-Inf"),
     ],
 )
-def test_numbers_are_written_as_prometheus_does(value: float, shown: str):
+def test_numbers_are_written_as_prometheus_does(value: float, shown: str) -> None:
     assert format_value(value) == shown
 
 
 @pytest.mark.parametrize(
     ("value", "shown"), [(1e21, "1000000000000000000000"), (1e-7, "0.0000001"), (2.5, "2.5"), (math.nan, "NaN")]
 )
-def test_label_values_never_have_an_exponent(value: float, shown: str):
+def test_label_values_never_have_an_exponent(value: float, shown: str) -> None:
     assert format_value(value, exponents=False) == shown
 
 
-def test_json_of_every_kind():
+def test_json_of_every_kind() -> None:
     assert Scalar(1.5, 2).to_prometheus_json() == {"resultType": "scalar", "result": [1.5, "2"]}
     assert Scalar(1, 1e-7).to_prometheus_json()["result"] == [1, "0.0000001"]  # a vector's would be 1e-07
     assert StringValue(3, "x").to_prometheus_json() == {"resultType": "string", "result": [3, "x"]}

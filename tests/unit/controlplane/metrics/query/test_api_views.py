@@ -24,7 +24,7 @@ UP_A = {"__name__": "up", "job": "a"}
 UP_B = {"__name__": "up", "job": "b", "n": "1"}
 
 
-def test_series(store: SeriesStore):
+def test_series(store: SeriesStore) -> None:
     assert api_views.series(store, ["up"]) == [UP_A, UP_B]
     assert api_views.series(store, ['{job="a"}', "up", "b_total"]) == [{"__name__": "b_total"}, UP_A, UP_B]
     assert api_views.series(store, ["up"], start=150) == [UP_B]
@@ -33,14 +33,14 @@ def test_series(store: SeriesStore):
     assert api_views.series(store, ["up"], start=-1e300, end=1e300) == [UP_A, UP_B]
 
 
-def test_series_needs_a_selector(store: SeriesStore):
+def test_series_needs_a_selector(store: SeriesStore) -> None:
     for selectors in ([], ["sum(up)"], ["{"]):
         with pytest.raises(QueryError) as caught:
             api_views.series(store, selectors)
         assert caught.value.kind == "bad_data"
 
 
-def test_labels(store: SeriesStore):
+def test_labels(store: SeriesStore) -> None:
     assert api_views.label_names(store) == ["__name__", "job", "n"]
     assert api_views.label_names(store, ['{job="a"}']) == ["__name__", "job"]
     assert api_views.label_values(store, "__name__") == ["b_total", "up"]
@@ -48,7 +48,7 @@ def test_labels(store: SeriesStore):
     assert api_views.label_values(store, "nope") == []
 
 
-def test_metadata(store: SeriesStore):
+def test_metadata(store: SeriesStore) -> None:
     bees = {"b_total": [{"type": "counter", "help": "Bees.", "unit": ""}]}
     assert api_views.metadata(store, "b_total") == bees
     assert api_views.metadata(store, limit=1) == bees

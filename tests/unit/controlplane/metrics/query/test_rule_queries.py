@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.controlplane.metrics.conftest import Ask
+
 FLEET = """
 vllm:e2e_request_latency_seconds_bucket{model_name="chat",le="1.0"} 0+5x40
 vllm:e2e_request_latency_seconds_bucket{model_name="chat",le="2.0"} 0+90x40
@@ -114,5 +116,5 @@ P95 = "histogram_quantile(0.95, sum by (le, model_name) (rate(vllm:e2e_request_l
         ("vector(1)", {"{}": 1}),
     ],
 )
-def test_rule(ask, expr: str, result: dict[str, float]):
+def test_rule(ask: Ask, expr: str, result: dict[str, float]) -> None:
     assert ask(FLEET, expr, 2400) == {series: pytest.approx(value, rel=1e-12) for series, value in result.items()}

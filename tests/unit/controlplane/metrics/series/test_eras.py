@@ -19,7 +19,7 @@ from controlplane.metrics.series.tidy import Tidy
 from controlplane.metrics.storage.eras import OPEN_END_MS, Era, Eras
 from controlplane.metrics.storage.folder import Folder
 from controlplane.metrics.write.ingest import Ingest
-from controlplane.metrics.write.remote_write_codec import WriteRequest
+from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest
 from tests.fakes.machine_clock import Machine
 
 START, EVERY = 1_700_000_000, 15
@@ -210,7 +210,7 @@ async def test_written_samples_go_on_too_and_repetitions_stay_repetitions(world:
     labels = (("__name__", "w"), ("a", "b"))
 
     async def write(at: int, value: float) -> tuple[int, int, int]:
-        report = await ingest.write(WriteRequest(((labels, ((at * 1000, value),)),), (), 0))
+        report = await ingest.write(WriteRequest((TimeSeries(labels, ((at * 1000, value),)),), (), 0))
         return report.stored, report.repeated, report.refused.total()
 
     assert await write(START, 1) == (1, 0, 0)

@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from collectors.samples import Layout, Metadata, Series, View
+from collectors.samples import FloatArray, Layout, Metadata, Series, View
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.series.follower import Follower
 from controlplane.metrics.series.series_store import SeriesStore, StoreLimits
 from controlplane.metrics.series.tidy import REWRITE_BYTES, Tidy
+from controlplane.metrics.storage.chunk import PackedChunk
 from controlplane.metrics.storage.errors import Overtaken, StorageError
 from controlplane.metrics.storage.folder import Folder
+from tests.unit.controlplane.metrics.answers import as_matrix, as_vector
 
 A, B = Series("a", (("job", "x"),)), Series("b", (("job", "x"),))
 MINUTE = 60_000
 
 
-def row(*values: float) -> np.ndarray:
+def row(*values: float) -> FloatArray:
     return np.array(values, dtype=np.float64)
 
 
@@ -42,7 +44,7 @@ def follower(store: SeriesStore, tmp_path: Path) -> Iterator[Follower]:
 
 def seen(store: SeriesStore | Follower, expr: str, at: float) -> dict[str, list[float]]:
     value = PromqlEngine(store).instant(expr, at)
-    return {dict(s.labels)["__name__"]: s.values.tolist() for s in value.series}
+    return {dict(s.labels)["__name__"]: s.values.tolist() for s in as_matrix(value).series}
 
 
 def test_rows_are_seen_as_they_are_written(store: SeriesStore, follower: Follower) -> None:
@@ -63,10 +65,10 @@ def test_a_change_of_layout_and_the_end_of_a_source_are_seen(store: SeriesStore,
     store.append("t", both, 1000, row(1, 2))
     assert seen(follower, '{job="x"}[1m]', 1) == {"a": [1], "b": [2]}
     store.append("t", one, 2000, row(3))
-    assert PromqlEngine(follower).instant("a", 2).samples == []
+    assert as_vector(PromqlEngine(follower).instant("a", 2)).samples == []
     assert seen(follower, '{job="x"}[1m]', 2) == {"a": [1], "b": [2, 3]}
     store.end("t", 3000)
-    assert PromqlEngine(follower).instant('{job="x"}', 3).samples == []
+    assert as_vector(PromqlEngine(follower).instant('{job="x"}', 3)).samples == []
     store.append("t", both, 4000, row(5, 6))
     assert seen(follower, '{job="x"}[1m]', 4) == {"a": [1, 5], "b": [2, 3, 6]}
 
@@ -77,7 +79,7 @@ def test_staleness_markers_within_a_row_are_left_out(store: SeriesStore, followe
     for n, values in enumerate((row(1), marker, row(3)), 1):
         store.append("write:1", layout, n * 1000, values)
     assert seen(follower, "a[1m]", 3) == {"a": [1, 3]}
-    assert PromqlEngine(follower).instant("a", 2).samples == []
+    assert as_vector(PromqlEngine(follower).instant("a", 2)).samples == []
 
 
 def test_packed_chunks_take_the_place_of_the_others(store: SeriesStore, follower: Follower, tmp_path: Path) -> None:
@@ -87,7 +89,8 @@ def test_packed_chunks_take_the_place_of_the_others(store: SeriesStore, follower
     assert len(seen(follower, "a[1h]", 400)["a"]) == 400
     assert tidy.turn(400_000 + 10 * MINUTE).packed == 7
     assert seen(follower, "a[1h]", 400) == {"a": [float(n) for n in range(400)]}
-    assert follower.table.blocks[1].chunks[0].file == 1
+    (first, *_) = follower.table.blocks[1].chunks
+    assert isinstance(first, PackedChunk) and first.file == 1
     # A follower that starts now finds the arenas of packed chunks gone.
     late = Follower(tmp_path)
     assert seen(late, "a[1h]", 400) == seen(follower, "a[1h]", 400)
@@ -102,8 +105,8 @@ def test_what_expires_or_is_evicted_is_gone_here_too(store: SeriesStore, followe
     assert seen(follower, '{job="x"}[1d]', 2) == {"b": [2]}
     for n in range(8):
         store.append("churn", Layout((Series("c", (("n", str(n)),)),)), 2000 + n, row(n))
-    count = PromqlEngine(follower).instant("count(count_over_time(c[1d]))", 100).samples[0].value
-    assert count == PromqlEngine(store).instant("count(count_over_time(c[1d]))", 100).samples[0].value
+    count = as_vector(PromqlEngine(follower).instant("count(count_over_time(c[1d]))", 100)).samples[0].value
+    assert count == as_vector(PromqlEngine(store).instant("count(count_over_time(c[1d]))", 100)).samples[0].value
     assert count <= 4
     assert len(follower.table) == len(store.table)
 

@@ -40,7 +40,7 @@ def uneven() -> PromqlEngine:
     return PromqlEngine(store)
 
 
-def test_one_source_with_many_rows_does_not_widen_those_of_all_others(uneven: PromqlEngine):
+def test_one_source_with_many_rows_does_not_widen_those_of_all_others(uneven: PromqlEngine) -> None:
     def work() -> object:
         return uneven.instant("sum_over_time(x[1h])", 3000)
 
@@ -52,7 +52,7 @@ def test_one_source_with_many_rows_does_not_widen_those_of_all_others(uneven: Pr
     assert peak_of(work) < 8 * MIB
 
 
-def test_uneven_sources_are_read_as_even_ones_are(uneven: PromqlEngine):
+def test_uneven_sources_are_read_as_even_ones_are(uneven: PromqlEngine) -> None:
     for expr in ("rate(x[10m])", "max_over_time(x[2m])", "last_over_time(x[1h])", "count_over_time(x[50m])"):
         value = uneven.range(expr, 0, 3600, 300)
         together = {dict(series.labels)["n"]: series for series in value.series}
@@ -64,7 +64,7 @@ def test_uneven_sources_are_read_as_even_ones_are(uneven: PromqlEngine):
                 assert np.array_equal(one.values, together[number].values)
 
 
-def test_many_steps_over_many_chunks_are_looked_at_piece_by_piece(monkeypatch: pytest.MonkeyPatch):
+def test_many_steps_over_many_chunks_are_looked_at_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     store = SeriesStore(retention_s=1e9)
     for number in range(100):
         layout = Layout((Series("x", (("n", str(number)),)),))
@@ -85,7 +85,7 @@ def test_many_steps_over_many_chunks_are_looked_at_piece_by_piece(monkeypatch: p
     assert peak_of(work) < 4 * result
 
 
-def test_a_limit_is_named_with_what_to_do(uneven: PromqlEngine):
+def test_a_limit_is_named_with_what_to_do(uneven: PromqlEngine) -> None:
     uneven.limits = EngineLimits(max_samples=1000)
     with pytest.raises(QueryError) as caught:
         uneven.instant("sum_over_time(x[1h])", 3000)

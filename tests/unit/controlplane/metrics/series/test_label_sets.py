@@ -5,6 +5,7 @@ import weakref
 
 import numpy as np
 
+from controlplane.metrics.arrays import IntArray
 from controlplane.metrics.series import label_sets
 from controlplane.metrics.series.label_sets import LabelSets, LabelTable
 
@@ -21,11 +22,11 @@ FLEET = (
 )
 
 
-def rows(*numbers: int) -> np.ndarray:
+def rows(*numbers: int) -> IntArray:
     return np.array(numbers, dtype=np.int64)
 
 
-def test_rows_of_a_table_are_a_sequence():
+def test_rows_of_a_table_are_a_sequence() -> None:
     sets = LabelSets.of(FLEET)
     assert list(sets) == list(FLEET) and len(sets) == 4 and sets[1] == FLEET[1]
     some = sets.take(rows(3, 0)).take(rows(1, 0, 1))
@@ -34,12 +35,12 @@ def test_rows_of_a_table_are_a_sequence():
     assert LabelSets.of(some) is some
 
 
-def grouped(sets: LabelSets) -> tuple[LabelSets, np.ndarray]:
+def grouped(sets: LabelSets) -> tuple[LabelSets, IntArray]:
     found = sets.grouping("by", frozenset({"i"}))
     return found.keys, found.of_series
 
 
-def test_groups_are_numbered_by_first_appearance():
+def test_groups_are_numbered_by_first_appearance() -> None:
     sets = LabelSets.of(FLEET)
     keys, of_series = grouped(sets)
     assert list(keys) == [(("i", "1"),), (("i", "2"),)] and of_series.tolist() == [0, 1, 1, 0]
@@ -51,7 +52,7 @@ def test_groups_are_numbered_by_first_appearance():
     assert list(keys) == [] and of_series.tolist() == []
 
 
-def test_what_makes_a_group():
+def test_what_makes_a_group() -> None:
     sets = LabelSets.of(FLEET[:1])
     names = frozenset({"le"})
     assert list(sets.grouping("by", names).keys) == [(("le", "2"),)]
@@ -59,14 +60,14 @@ def test_what_makes_a_group():
     assert list(sets.grouping("except", names).keys) == [(("__name__", "b"), ("i", "1"))]
 
 
-def test_sets_that_are_equal_without_their_names():
+def test_sets_that_are_equal_without_their_names() -> None:
     sets = LabelSets.of((series("a", i="1"), series("b", i="1"), series("b", i="2")))
     assert len(sets.same().keys) == 3
     assert len(sets.nameless().same().keys) == 2
     assert len(sets.take(rows(0, 2)).nameless().same().keys) == 2
 
 
-def test_order_is_by_name_and_then_by_labels():
+def test_order_is_by_name_and_then_by_labels() -> None:
     sets = LabelSets.of(FLEET)
     assert [sets[row] for row in sets.order()] == [FLEET[3], FLEET[1], FLEET[0], FLEET[2]]
     some = sets.take(rows(2, 1))
@@ -76,7 +77,7 @@ def test_order_is_by_name_and_then_by_labels():
     assert other.order().tolist() == [1, 0]
 
 
-def test_numbers_of_a_label():
+def test_numbers_of_a_label() -> None:
     def parse(text: str) -> float | None:
         return None if text in ("", "x") else float(text)
 
@@ -85,7 +86,7 @@ def test_numbers_of_a_label():
     assert str(sets.take(rows(1, 0)).numbers("le", parse).tolist()) == "[inf, 2.0]"
 
 
-def test_what_is_derived_is_kept_beside_the_labels():
+def test_what_is_derived_is_kept_beside_the_labels() -> None:
     first = LabelSets.of(FLEET)
     grouping = first.grouping("by", frozenset({"i"}))
     assert first.grouping("by", frozenset({"i"})) is grouping
@@ -94,14 +95,14 @@ def test_what_is_derived_is_kept_beside_the_labels():
     assert LabelSets.of([*FLEET]).grouping("by", frozenset({"i"})) is not grouping
 
 
-def test_a_grouping_lays_series_out_group_after_group():
+def test_a_grouping_lays_series_out_group_after_group() -> None:
     grouping = LabelSets.of(FLEET).grouping("by", frozenset({"i"}))
     assert (grouping.order.tolist(), grouping.starts.tolist(), grouping.in_order) == ([0, 3, 1, 2], [0, 2], False)
     alone = LabelSets.of(FLEET).same()
     assert (alone.order.tolist(), alone.starts.tolist(), alone.in_order) == ([0, 1, 2, 3], [0, 1, 2, 3], True)
 
 
-def test_what_queries_derive_is_bounded():
+def test_what_queries_derive_is_bounded() -> None:
     table = LabelTable([series("a", i=str(n), j=str(n % 3)) for n in range(50)])
     sets = LabelSets(table)
     for n in range(200):
@@ -121,7 +122,7 @@ def reachable(table: LabelTable) -> int:
     return 1 + sum(reachable(one) for one in below)
 
 
-def test_tables_end_with_their_last_user_and_not_with_a_search_for_cycles():
+def test_tables_end_with_their_last_user_and_not_with_a_search_for_cycles() -> None:
     gc.disable()
     try:
         table = LabelTable(FLEET)

@@ -47,13 +47,13 @@ def store() -> SeriesStore:
         ('down{job="api"}', []),
     ],
 )
-def test_selection(store: SeriesStore, selector: str, jobs: list[str]):
+def test_selection(store: SeriesStore, selector: str, jobs: list[str]) -> None:
     labels = store.plan(parse_selector(selector)).labels
     assert [dict(one).get("job", "") for one in labels] == jobs
 
 
 @pytest.mark.parametrize("pattern", ["(", "a**", r"(.)\1", "(?=a)b", "a{2,1}", r"\pL{1000}"])
-def test_patterns_that_are_refused(pattern: str):
+def test_patterns_that_are_refused(pattern: str) -> None:
     with pytest.raises(QueryError, match=r"^error parsing regexp: ") as caught:
         compile_regex(pattern)
     assert caught.value.kind == "bad_data"
@@ -61,10 +61,10 @@ def test_patterns_that_are_refused(pattern: str):
 
 @pytest.mark.parametrize("op", list(MatchOp))
 @pytest.mark.parametrize("value", ["a", "a|b", "a.*", "", ".*"])
-def test_many_values_are_matched_as_each_is(op: MatchOp, value: str):
+def test_many_values_are_matched_as_each_is(op: MatchOp, value: str) -> None:
     matcher = Matcher("n", op, value)
     assert matcher.matching(JOBS) == {job for job in JOBS if matcher.matches(job)}
 
 
-def test_a_matcher_reads_like_promql():
+def test_a_matcher_reads_like_promql() -> None:
     assert str(Matcher("job", MatchOp.NOT_RE, "a.*")) == 'job!~"a.*"'

@@ -5,16 +5,17 @@ import threading
 import numpy as np
 import pytest
 
-from collectors.samples import Layout, Metadata, Series, View
+from collectors.samples import FloatArray, Layout, Metadata, Series, View
 from controlplane.metrics.promql.engine import PromqlEngine
 from controlplane.metrics.series.budget import Budget, EngineLimits
 from controlplane.metrics.series.matchers import Matcher, MatchOp
 from controlplane.metrics.series.series_store import DAY_S, SeriesStore, StoreLimits
+from tests.unit.controlplane.metrics.answers import as_matrix, as_vector
 
 A, B, C = (Series(name, (("job", "x"),)) for name in "abc")
 
 
-def row(*values: float) -> np.ndarray:
+def row(*values: float) -> FloatArray:
     return np.array(values, dtype=np.float64)
 
 
@@ -24,14 +25,14 @@ def chunk_bytes(rows: int, columns: int) -> int:
 
 def vector(store: SeriesStore, expr: str, at: float) -> dict[str, float]:
     value = PromqlEngine(store).instant(expr, at)
-    return {dict(s.labels)["__name__"]: s.value for s in value.samples}
+    return {dict(s.labels)["__name__"]: s.value for s in as_vector(value).samples}
 
 
 def everything(store: SeriesStore, at: float) -> dict[str, float]:
     return vector(store, '{__name__!=""}', at)
 
 
-def test_a_row_is_read_back_by_every_series_of_its_layout():
+def test_a_row_is_read_back_by_every_series_of_its_layout() -> None:
     store = SeriesStore()
     layout = Layout((A, B))
     store.append("t", layout, 1000, row(1, 2))
@@ -40,7 +41,7 @@ def test_a_row_is_read_back_by_every_series_of_its_layout():
     assert everything(store, 16) == {"a": 3, "b": 4}
 
 
-def test_series_missing_from_the_next_layout_go_stale_and_the_others_go_on():
+def test_series_missing_from_the_next_layout_go_stale_and_the_others_go_on() -> None:
     store = SeriesStore()
     store.append("t", Layout((A, B)), 1000, row(1, 2))
     store.append("t", Layout((C, A)), 16_000, row(5, 3))
@@ -49,7 +50,7 @@ def test_series_missing_from_the_next_layout_go_stale_and_the_others_go_on():
     assert vector(store, "last_over_time(a[1m])", 20) == {"a": 3}
 
 
-def test_a_layout_that_returns_continues_its_series_with_the_same_block():
+def test_a_layout_that_returns_continues_its_series_with_the_same_block() -> None:
     store = SeriesStore()
     for minute, names in enumerate(["AB", "A", "AB", "A", "AB"]):
         layout = Layout(tuple({"A": A, "B": B}[n] for n in names))
@@ -58,22 +59,22 @@ def test_a_layout_that_returns_continues_its_series_with_the_same_block():
     assert (stats.series, stats.blocks) == (2, 2)
     assert everything(store, 300) == {"a": 4, "b": 5}
     matrix = PromqlEngine(store).instant('{__name__=~"a|b"}[10m]', 300)
-    assert [(dict(s.labels)["__name__"], s.times.tolist(), s.values.tolist()) for s in matrix.series] == [
+    assert [(dict(s.labels)["__name__"], s.times.tolist(), s.values.tolist()) for s in as_matrix(matrix).series] == [
         ("a", [60, 120, 180, 240, 300], [0, 1, 2, 3, 4]),
         ("b", [60, 180, 300], [1, 3, 5]),
     ]
     assert everything(store, 240) == {"a": 3}
 
 
-def test_an_equal_layout_in_another_object_is_the_same_layout():
+def test_an_equal_layout_in_another_object_is_the_same_layout() -> None:
     store = SeriesStore()
     store.append("t", Layout((A,)), 1000, row(1))
     store.append("t", Layout((Series(*A),)), 2000, row(2))
     assert store.stats().blocks == 1
-    assert PromqlEngine(store).instant("a[1m]", 2).series[0].values.tolist() == [1, 2]
+    assert as_matrix(PromqlEngine(store).instant("a[1m]", 2)).series[0].values.tolist() == [1, 2]
 
 
-def test_end_marks_the_last_layout_stale_once():
+def test_end_marks_the_last_layout_stale_once() -> None:
     store = SeriesStore()
     layout = Layout((A,))
     store.append("t", layout, 1000, row(1))
@@ -84,26 +85,26 @@ def test_end_marks_the_last_layout_stale_once():
     assert everything(store, 16) == {}
     store.append("t", layout, 46_000, row(2))
     assert everything(store, 46) == {"a": 2}
-    assert PromqlEngine(store).instant("a[1m]", 46).series[0].times.tolist() == [1, 46]
+    assert as_matrix(PromqlEngine(store).instant("a[1m]", 46)).series[0].times.tolist() == [1, 46]
 
 
-def test_a_scraped_nan_is_a_value_and_no_staleness_marker():
+def test_a_scraped_nan_is_a_value_and_no_staleness_marker() -> None:
     store = SeriesStore()
     store.append("t", Layout((A,)), 1000, row(np.nan))
     assert np.isnan(everything(store, 1)["a"])
 
 
-def test_one_series_written_by_two_sources_is_one_series():
+def test_one_series_written_by_two_sources_is_one_series() -> None:
     store = SeriesStore()
     store.append("old", Layout((A,)), 1000, row(1))
     store.end("old", 16_000)
     store.append("new", Layout((B, A)), 16_000, row(9, 2))
     store.append("new", Layout((B, A)), 31_000, row(9, 3))
     assert everything(store, 16) == {"a": 2, "b": 9}
-    assert PromqlEngine(store).instant("a[1m]", 31).series[0].values.tolist() == [1, 2, 3]
+    assert as_matrix(PromqlEngine(store).instant("a[1m]", 31)).series[0].values.tolist() == [1, 2, 3]
 
 
-def test_views_scale_and_add_columns_without_copying_them():
+def test_views_scale_and_add_columns_without_copying_them() -> None:
     store = SeriesStore()
     seconds, total = Series("seconds", ()), Series("total", ())
     layout = Layout((A, B), (View(seconds, (0,), 1e-6), View(total, (0, 1), 1024.0)))
@@ -115,14 +116,14 @@ def test_views_scale_and_add_columns_without_copying_them():
     assert everything(store, 2) == {}
 
 
-def test_the_first_of_two_columns_with_the_same_series_wins():
+def test_the_first_of_two_columns_with_the_same_series_wins() -> None:
     store = SeriesStore()
     store.append("t", Layout((A, A), (View(A, (1,)),)), 1000, row(1, 2))
     assert everything(store, 1) == {"a": 1}
     assert store.stats().series_dropped == 2
 
 
-def test_rows_out_of_order_are_dropped_and_counted():
+def test_rows_out_of_order_are_dropped_and_counted() -> None:
     store = SeriesStore()
     layout = Layout((A,))
     store.append("t", layout, 2000, row(1))
@@ -141,7 +142,9 @@ def test_rows_out_of_order_are_dropped_and_counted():
         (StoreLimits(max_series=2), {"a", "b"}),
     ],
 )
-def test_beyond_a_cardinality_limit_known_series_are_kept_and_new_ones_dropped(limits: StoreLimits, kept: set[str]):
+def test_beyond_a_cardinality_limit_known_series_are_kept_and_new_ones_dropped(
+    limits: StoreLimits, kept: set[str]
+) -> None:
     store = SeriesStore(limits=limits)
     store.append("t", Layout((A, B)), 1000, row(1, 2))
     store.append("t", Layout((C, A, B)), 2000, row(7, 8, 9))
@@ -150,7 +153,7 @@ def test_beyond_a_cardinality_limit_known_series_are_kept_and_new_ones_dropped(l
     assert store.stats().series_dropped == 1
 
 
-def test_a_source_that_changes_its_series_at_every_scrape_loses_its_oldest_layouts_first():
+def test_a_source_that_changes_its_series_at_every_scrape_loses_its_oldest_layouts_first() -> None:
     store = SeriesStore(limits=StoreLimits(max_columns_per_source=40))
     other = Layout((Series("other", ()),))
     store.append("other", other, 1000, row(1))
@@ -163,12 +166,12 @@ def test_a_source_that_changes_its_series_at_every_scrape_loses_its_oldest_layou
     assert stats.layouts_evicted == 1000 - (stats.blocks - 1)
     assert stats.bytes == chunk_bytes(8, 1) + (stats.blocks - 1) * chunk_bytes(8, 11)
     assert vector(store, "a", 1000) == {"a": 0}
-    assert PromqlEngine(store).instant("count(churn)", 1000).samples[0].value == 10
+    assert as_vector(PromqlEngine(store).instant("count(churn)", 1000)).samples[0].value == 10
     assert vector(store, "last_over_time(other[1h])", 1000) == {"other": 1}
-    assert PromqlEngine(store).instant("count_over_time(a[2s])", 1000).samples[0].value == 2
+    assert as_vector(PromqlEngine(store).instant("count_over_time(a[2s])", 1000)).samples[0].value == 2
 
 
-def test_made_up_families_are_forgotten(monkeypatch: pytest.MonkeyPatch):
+def test_made_up_families_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controlplane.metrics.series.series_table.MAX_FAMILIES", 5)
     store = SeriesStore()
     store.append("other", Layout((A,), metadata={"a": Metadata("gauge", "kept")}), 1000, row(1))
@@ -178,7 +181,7 @@ def test_made_up_families_are_forgotten(monkeypatch: pytest.MonkeyPatch):
     assert len(store.metadata()) <= 6
 
 
-def test_families_without_a_layout_are_described_up_to_a_bound(monkeypatch: pytest.MonkeyPatch):
+def test_families_without_a_layout_are_described_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controlplane.metrics.series.series_table.MAX_FAMILIES", 2)
     store = SeriesStore()
     store.describe({"a": Metadata("gauge", "old")})
@@ -186,13 +189,13 @@ def test_families_without_a_layout_are_described_up_to_a_bound(monkeypatch: pyte
     assert store.metadata() == {"a": Metadata("gauge", "new"), "b": Metadata("counter", "")}
 
 
-def test_zero_keeps_its_sign():
+def test_zero_keeps_its_sign() -> None:
     store = SeriesStore()
     store.append("t", Layout((A, B)), 1000, row(-0.0, 0.0))
     assert {name: str(value) for name, value in everything(store, 1).items()} == {"a": "-0.0", "b": "0.0"}
 
 
-def test_a_source_tells_its_newest_row():
+def test_a_source_tells_its_newest_row() -> None:
     store = SeriesStore()
     assert store.newest_ms("t") is None
     store.append("t", Layout((A,)), 1000, row(1))
@@ -200,14 +203,14 @@ def test_a_source_tells_its_newest_row():
     assert store.newest_ms("t") == 1000
 
 
-def test_there_is_room_for_series_that_are_there_and_for_others_below_the_limit():
+def test_there_is_room_for_series_that_are_there_and_for_others_below_the_limit() -> None:
     store = SeriesStore(limits=StoreLimits(max_series=1))
     assert store.has_room_for(A)
     store.append("t", Layout((A,)), 1000, row(1))
     assert (store.has_room_for(A), store.has_room_for(B)) == (True, False)
 
 
-def test_retention_drops_whole_chunks_then_blocks_then_series():
+def test_retention_drops_whole_chunks_then_blocks_then_series() -> None:
     store = SeriesStore(retention_s=3600)
     layout = Layout((A,))
     store.append("gone", Layout((B,)), 0, row(1))
@@ -215,14 +218,14 @@ def test_retention_drops_whole_chunks_then_blocks_then_series():
         store.append("t", layout, n * 15_000, row(n))
     stats = store.stats()
     assert (stats.series, stats.blocks, stats.sources) == (1, 1, 1)
-    oldest = PromqlEngine(store).instant("a[100d]", 30_000).series[0].times[0]
+    oldest = as_matrix(PromqlEngine(store).instant("a[100d]", 30_000)).series[0].times[0]
     assert 1999 * 15 - 3600 - 64 * 15 < oldest <= 1999 * 15 - 3600
     assert stats.oldest_ms == oldest * 1000
     assert stats.bytes in (5 * chunk_bytes(64, 1), 6 * chunk_bytes(64, 1))
     assert everything(store, 1999 * 15) == {"a": 1999}
 
 
-def test_recorded_series_are_kept_longer_than_scraped_ones():
+def test_recorded_series_are_kept_longer_than_scraped_ones() -> None:
     store = SeriesStore(retention_s=DAY_S, retention_recorded_s=35 * DAY_S)
     for source, series in (("t", A), ("rule:g:r", B), ("ledger:m", C)):
         store.append(source, Layout((series,)), 0, row(1))
@@ -233,7 +236,7 @@ def test_recorded_series_are_kept_longer_than_scraped_ones():
     assert (stats.series, stats.bytes, stats.oldest_ms) == (0, 0, None)
 
 
-def test_an_expired_series_may_come_back():
+def test_an_expired_series_may_come_back() -> None:
     store = SeriesStore(retention_s=60)
     store.append("t", Layout((A,)), 1000, row(1))
     store.expire(3_600_000)
@@ -242,14 +245,14 @@ def test_an_expired_series_may_come_back():
     assert everything(store, 3700) == {"a": 2}
 
 
-def test_metadata_of_the_latest_layout_wins():
+def test_metadata_of_the_latest_layout_wins() -> None:
     store = SeriesStore()
     store.append("t", Layout((A,), metadata={"a": Metadata("gauge", "old")}), 1000, row(1))
     store.append("t", Layout((A, B), metadata={"a": Metadata("counter", "new")}), 2000, row(1, 2))
     assert store.metadata() == {"a": Metadata("counter", "new")}
 
 
-def test_plans_are_cached_until_the_index_changes():
+def test_plans_are_cached_until_the_index_changes() -> None:
     store = SeriesStore()
     store.append("t", Layout((A,)), 1000, row(1))
     matchers = (Matcher("job", MatchOp.RE, "x|y"),)
@@ -259,7 +262,7 @@ def test_plans_are_cached_until_the_index_changes():
     assert len(store.plan(matchers).labels) == 2
 
 
-def test_readers_beside_the_writer_never_lose_a_living_series():
+def test_readers_beside_the_writer_never_lose_a_living_series() -> None:
     """Layouts flip at every row; each read must find `a`, whose samples never stop."""
     store = SeriesStore(retention_s=1e9)
     layouts = [Layout((A, B)), Layout((C, A)), Layout((A,))]
@@ -291,7 +294,7 @@ def test_readers_beside_the_writer_never_lose_a_living_series():
 
 
 @pytest.mark.parametrize("at", [1 << 62, -(1 << 62), 1 << 70, 253_402_300_800_000])
-def test_a_time_that_no_calendar_has_is_dropped_and_the_source_goes_on(at: int):
+def test_a_time_that_no_calendar_has_is_dropped_and_the_source_goes_on(at: int) -> None:
     store = SeriesStore()
     layout = Layout((A,))
     store.append("t", layout, 1000, row(1))
@@ -301,10 +304,10 @@ def test_a_time_that_no_calendar_has_is_dropped_and_the_source_goes_on(at: int):
     store.append("t", layout, 2000, row(3))
     stats = store.stats()
     assert (stats.rows_out_of_order, stats.newest_ms, stats.sources) == (3, 2000, 1)
-    assert PromqlEngine(store).instant("a[1h]", 2).series[0].values.tolist() == [1, 3]
+    assert as_matrix(PromqlEngine(store).instant("a[1h]", 2)).series[0].values.tolist() == [1, 3]
 
 
-def test_times_before_1970_and_up_to_the_year_9999():
+def test_times_before_1970_and_up_to_the_year_9999() -> None:
     store = SeriesStore(retention_s=1e12)
     for at in (-5000, 5000, 253_402_300_799_999):
         store.append("t", Layout((A,)), at, row(at))
@@ -317,14 +320,14 @@ def test_times_before_1970_and_up_to_the_year_9999():
     assert newest.values.tolist() == [[253_402_300_799_999]]
 
 
-def test_minus_zero_stays_what_it_is():
+def test_minus_zero_stays_what_it_is() -> None:
     store = SeriesStore()
     store.append("t", Layout((A,)), 1000, row(-0.0))
     assert np.signbit(everything(store, 1)["a"])
-    assert PromqlEngine(store).instant("1 / a", 1).samples[0].value == -np.inf
+    assert as_vector(PromqlEngine(store).instant("1 / a", 1)).samples[0].value == -np.inf
 
 
-def test_a_source_that_flips_between_two_wide_layouts_evicts_none_of_its_own():
+def test_a_source_that_flips_between_two_wide_layouts_evicts_none_of_its_own() -> None:
     """Both fit; a third one pushes the older of them out, never the current one."""
     store = SeriesStore(limits=StoreLimits(max_columns_per_source=25))
     wide = [Layout(tuple(Series("w", (("n", f"{n}-{i}"),)) for i in range(10))) for n in range(3)]
@@ -333,10 +336,10 @@ def test_a_source_that_flips_between_two_wide_layouts_evicts_none_of_its_own():
     assert store.stats().layouts_evicted == 0
     store.append("t", wide[2], 11_000, np.arange(10.0))
     assert store.stats().layouts_evicted == 1
-    assert PromqlEngine(store).instant("count(count_over_time(w[1m]))", 11).samples[0].value == 20
+    assert as_vector(PromqlEngine(store).instant("count(count_over_time(w[1m]))", 11)).samples[0].value == 20
 
 
-def test_a_layout_beyond_every_limit_costs_the_others_nothing():
+def test_a_layout_beyond_every_limit_costs_the_others_nothing() -> None:
     store = SeriesStore(limits=StoreLimits(max_series=30, max_series_per_source=20, max_columns_per_source=50))
     store.append("other", Layout((A,)), 1000, row(1))
     for n in range(20):

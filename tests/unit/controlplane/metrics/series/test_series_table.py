@@ -69,7 +69,7 @@ def planned(table: SeriesTable, selector: tuple[Matcher, ...]) -> ReadPlan:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_table_that_lived_is_like_one_made_anew(seed: int, monkeypatch: pytest.MonkeyPatch):
+def test_a_table_that_lived_is_like_one_made_anew(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (packed_series, "LEAST", 1),
         (series_numbers, "RECENT", 10),
@@ -112,7 +112,7 @@ def test_a_table_that_lived_is_like_one_made_anew(seed: int, monkeypatch: pytest
     assert (dict(table._index._gone), len(table._elsewhere), table._order, list(table._starts)) == ({}, 0, [], [])
 
 
-def test_series_whose_hashes_meet_are_told_apart():
+def test_series_whose_hashes_meet_are_told_apart() -> None:
     class Same(str):
         __slots__ = ()
 
@@ -133,7 +133,7 @@ def test_series_whose_hashes_meet_are_told_apart():
     assert (table.id_of(one), table.id_of(two), len(table)) == (None, None, 0)
 
 
-def test_a_layout_without_series_stands_in_nobody_s_way():
+def test_a_layout_without_series_stands_in_nobody_s_way() -> None:
     table, names = SeriesTable(), dict[int, tuple[str, ...]]()
     for number, of_layout in enumerate(((), ("a",), (), (), ("b", "c"), ()), 1):
         names[number] = of_layout
@@ -143,7 +143,7 @@ def test_a_layout_without_series_stands_in_nobody_s_way():
         assert {s for s in "abc" if table.id_of(Series(s, ())) is not None} == {s for of in names.values() for s in of}
 
 
-def test_a_plan_outlives_series_that_were_in_the_table_with_its_own():
+def test_a_plan_outlives_series_that_were_in_the_table_with_its_own() -> None:
     table = SeriesTable()
     kept = Series("kept", ())
     table.add(Description(1, "t", Layout((Series("x", ()), kept))))
@@ -156,7 +156,7 @@ def test_a_plan_outlives_series_that_were_in_the_table_with_its_own():
     assert content(plan) == before == content(planned(table, (Matcher("__name__", MatchOp.EQUAL, "kept"),)))
 
 
-def test_positions_that_were_refused_have_no_series():
+def test_positions_that_were_refused_have_no_series() -> None:
     table = SeriesTable()
     layout = Layout((Series("a", ()), Series("b", ())), (View(Series("v", ()), (0,)),))
     table.add(Description(1, "t", layout, (1, 2)))
@@ -165,7 +165,7 @@ def test_positions_that_were_refused_have_no_series():
     assert table.remove([1]) == {"a"}
 
 
-def test_the_index_forgets_what_nobody_carries(monkeypatch: pytest.MonkeyPatch):
+def test_the_index_forgets_what_nobody_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "FEW", 1)
     index, gone = LabelIndex(), set[int]()
 
@@ -189,7 +189,7 @@ def test_the_index_forgets_what_nobody_carries(monkeypatch: pytest.MonkeyPatch):
     assert select(Matcher("half", MatchOp.NOT_EQUAL, "0")) == [0, 2, 4]
 
 
-def test_ids_beyond_four_bytes_are_kept_as_they_are():
+def test_ids_beyond_four_bytes_are_kept_as_they_are() -> None:
     index = LabelIndex()
     for first in (2**32 - 2, 2**32, 2**40):
         index.add_all(np.arange(first, first + 2))
@@ -213,7 +213,7 @@ class Fixed:
         self.plans.drop({name})
 
 
-def test_a_plan_is_dropped_when_a_series_of_its_metric_comes_or_goes_and_no_sooner():
+def test_a_plan_is_dropped_when_a_series_of_its_metric_comes_or_goes_and_no_sooner() -> None:
     world = Fixed()
     named = Matcher("__name__", MatchOp.EQUAL, "a")
     either = Matcher("__name__", MatchOp.RE, "a|b")
@@ -232,7 +232,7 @@ def test_a_plan_is_dropped_when_a_series_of_its_metric_comes_or_goes_and_no_soon
     assert [dict(labels)["__name__"] for labels in world.find(either).labels] == ["b"]
 
 
-def test_plans_are_bounded_in_number_and_in_series(monkeypatch: pytest.MonkeyPatch):
+def test_plans_are_bounded_in_number_and_in_series(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "MAX_PLANS", 10)
     world = Fixed()
     world.add(1, "a")
@@ -251,7 +251,7 @@ def test_plans_are_bounded_in_number_and_in_series(monkeypatch: pytest.MonkeyPat
     assert (world.plans._series, dict(world.plans._plans), world.plans._of_name) == (0, {}, {})
 
 
-def test_a_series_that_comes_while_a_pattern_is_tried_does_not_leave_a_plan_without_it():
+def test_a_series_that_comes_while_a_pattern_is_tried_does_not_leave_a_plan_without_it() -> None:
     world = Fixed()
     world.add(1, "a")
 
@@ -266,7 +266,7 @@ def test_a_series_that_comes_while_a_pattern_is_tried_does_not_leave_a_plan_with
     assert len(world.find(slow).labels) == 2
 
 
-def test_count_series_counts_a_series_of_many_blocks_once():
+def test_count_series_counts_a_series_of_many_blocks_once() -> None:
     table = SeriesTable()
     for number in range(1, 5):
         raw = tuple(Series("m", (("n", str(n)),)) for n in range(number, number + 10))

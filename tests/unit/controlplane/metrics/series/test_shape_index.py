@@ -105,7 +105,9 @@ def single_entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_table_with_shared_shapes_says_what_one_of_single_entries_says(seed: int, single_entries: pytest.MonkeyPatch):
+def test_a_table_with_shared_shapes_says_what_one_of_single_entries_says(
+    seed: int, single_entries: pytest.MonkeyPatch
+) -> None:
     single_entries.setattr(series_slots, "RECENT", 10)
     rng = random.Random(seed)
     table, other = SeriesTable(), SeriesTable()
@@ -139,7 +141,7 @@ def test_a_table_with_shared_shapes_says_what_one_of_single_entries_says(seed: i
     assert (table._shapes._groups, table._shapes._lists, table._shapes._anchors) == ({}, {}, {})
 
 
-def test_only_the_first_lists_of_a_shape_have_entries_for_every_series():
+def test_only_the_first_lists_of_a_shape_have_entries_for_every_series() -> None:
     table = SeriesTable()
     for n in range(200):
         table.add(Description(n + 1, f"t{n}", page(f"p{n}")))
@@ -150,7 +152,7 @@ def test_only_the_first_lists_of_a_shape_have_entries_for_every_series():
     assert sorted(table.label_values("pod")) == sorted(f"p{n}" for n in range(200))
 
 
-def test_lists_that_one_pair_would_find_by_the_dozen_keep_single_entries(monkeypatch: pytest.MonkeyPatch):
+def test_lists_that_one_pair_would_find_by_the_dozen_keep_single_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_index, "SHARED", 0)
     table = SeriesTable()
     for n in range(30):  # the pod is the only label that all series of a list have, and it stays the same
@@ -160,7 +162,7 @@ def test_lists_that_one_pair_would_find_by_the_dozen_keep_single_entries(monkeyp
     assert len(planned(table, (Matcher("pod", MatchOp.EQUAL, "p"),))) == 300
 
 
-def test_series_outlive_their_list_with_the_same_numbers(monkeypatch: pytest.MonkeyPatch):
+def test_series_outlive_their_list_with_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_index, "SHARED", 0)
     table, first, more = SeriesTable(), page("p1"), page("p1", more=2)
     table.add(Description(1, "t", first))
@@ -247,7 +249,7 @@ def timeline(folder: Path, seed: int) -> list[object]:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_fleet_with_shared_shapes_gets_the_answers_of_one_with_single_entries(
     seed: int, tmp_path: Path, single_entries: pytest.MonkeyPatch
-):
+) -> None:
     for name in ("single", "shared"):
         (tmp_path / name).mkdir()
     wanted = timeline(tmp_path / "single", seed)
@@ -257,7 +259,7 @@ def test_a_fleet_with_shared_shapes_gets_the_answers_of_one_with_single_entries(
         assert one == other, number
 
 
-def test_a_target_that_comes_back_goes_on_with_its_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_target_that_comes_back_goes_on_with_its_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_index, "SHARED", 0)
     fleet = Fleet(tmp_path / "store")
     for n in range(3):
@@ -273,7 +275,7 @@ def test_a_target_that_comes_back_goes_on_with_its_series(tmp_path: Path, monkey
     fleet.close()
 
 
-def test_limits_count_series_that_share_a_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_limits_count_series_that_share_a_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_index, "SHARED", 0)
     each = len(series_of(page("p0")))
     fleet = Fleet(tmp_path / "store", StoreLimits(max_series=3 * each + 5))
@@ -290,7 +292,7 @@ def test_limits_count_series_that_share_a_shape(tmp_path: Path, monkeypatch: pyt
 
 def test_one_damaged_description_takes_no_other_target_s_series(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr(shape_index, "SHARED", 0)
     fleet = Fleet(tmp_path / "store")
     for n in range(4):
@@ -312,7 +314,7 @@ def test_one_damaged_description_takes_no_other_target_s_series(
     fleet.close()
 
 
-def test_a_target_that_comes_while_the_disk_is_full_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_target_that_comes_while_the_disk_is_full_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_index, "SHARED", 0)
     fleet = Fleet(tmp_path / "store")
     fleet.scrape("p0", page("p0"))
@@ -334,7 +336,7 @@ def test_a_target_that_comes_while_the_disk_is_full_is_found(tmp_path: Path, mon
     fleet.close()
 
 
-def test_layouts_of_rules_are_kept_packed_and_go_on_with_their_rows(tmp_path: Path):
+def test_layouts_of_rules_are_kept_packed_and_go_on_with_their_rows(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path / "store")
     layout = Layout(tuple(Series("r", labels_of({"pod": f"p{n}"})) for n in range(20)))
     few = Layout(layout.raw[:3])
@@ -349,7 +351,7 @@ def test_layouts_of_rules_are_kept_packed_and_go_on_with_their_rows(tmp_path: Pa
     fleet.close()
 
 
-def test_further_slots_are_found_before_and_after_they_are_sorted_in(monkeypatch: pytest.MonkeyPatch):
+def test_further_slots_are_found_before_and_after_they_are_sorted_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(series_slots, "RECENT", 4)
     slots, gone = series_slots.SeriesSlots(), set[int]()
 

@@ -36,7 +36,7 @@ class Crew:
         self.done, self.failed = threading.Event(), list[BaseException]()
         self.rounds: dict[str, int] = {}
 
-    def run(self, append: Callable[[], None], **jobs: Callable[[], None]) -> None:
+    def run(self, append: Callable[[], None], **jobs: Callable[[], object]) -> None:
         threads = [threading.Thread(target=self._loop, args=job) for job in jobs.items()]
         for thread in threads:
             thread.start()
@@ -63,7 +63,7 @@ class Crew:
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_readers_beside_appending_packing_and_dropping(durable: bool, tmp_path: Path):
+def test_readers_beside_appending_packing_and_dropping(durable: bool, tmp_path: Path) -> None:
     kept_s = 6 * 3600.0
     store = SeriesStore.in_folder(tmp_path, kept_s, None, kept_s) if durable else SeriesStore(kept_s, None, kept_s)
     tidy, crew = Tidy(store), Crew()
@@ -116,7 +116,7 @@ def test_readers_beside_appending_packing_and_dropping(durable: bool, tmp_path: 
         store.space.close()
 
 
-def test_evictions_beside_packing_and_syncing(tmp_path: Path):
+def test_evictions_beside_packing_and_syncing(tmp_path: Path) -> None:
     """A target that changes its labels at every scrape: the appending thread deletes files that tidying looks at."""
     store = SeriesStore.in_folder(tmp_path, 1e6, StoreLimits(max_columns_per_source=60), 1e6)
     tidy, crew = Tidy(store, max_bytes=6 << 20), Crew()
@@ -150,7 +150,7 @@ def test_evictions_beside_packing_and_syncing(tmp_path: Path):
     again.space.close()
 
 
-def test_a_source_whose_rows_all_expire_while_it_writes(tmp_path: Path):
+def test_a_source_whose_rows_all_expire_while_it_writes(tmp_path: Path) -> None:
     """Expiry with a clock that is ahead takes every row as soon as it is there; the source goes on regardless."""
     store, crew = SeriesStore.in_folder(tmp_path, 1.0, None, 1.0), Crew()
     layouts = [Layout((Series("a", ()),)), Layout((Series("b", ()),))]
@@ -159,7 +159,7 @@ def test_a_source_whose_rows_all_expire_while_it_writes(tmp_path: Path):
         for row in range(1, 2 * ROWS):
             store.append("t", layouts[row // 5 % 2], START + row, np.array([float(row)]))
 
-    crew.run(append, expire=lambda: store.expire(START + 10**9) and None, stats=lambda: store.stats() and None)
+    crew.run(append, expire=lambda: store.expire(START + 10**9), stats=lambda: store.stats())
     store.append("t", layouts[0], START + 10 * ROWS, np.array([7.0]))
     (found,) = series_model.newest(store, "a", [(0, START + 20 * ROWS)])
     assert list(found.values()) == [(START + 10 * ROWS, 7.0)]
@@ -171,7 +171,7 @@ def test_a_source_whose_rows_all_expire_while_it_writes(tmp_path: Path):
     store.space.close()
 
 
-def test_an_expiry_of_many_layouts_leaves_the_lock_to_others_in_between(monkeypatch: pytest.MonkeyPatch):
+def test_an_expiry_of_many_layouts_leaves_the_lock_to_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     store = SeriesStore(retention_s=1.0)
     for n in range(25):
         store.append(f"t{n % 3}", Layout((Series("m", (("n", str(n)),)),)), 1000 + n, np.ones(1))

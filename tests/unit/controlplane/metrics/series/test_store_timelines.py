@@ -218,7 +218,7 @@ def agree_newest(got: dict[Labels, tuple[int, float]], expected: dict[Labels, tu
 @pytest.mark.parametrize(("seed", "steps"), [*((n, 0) for n in range(12)), *((n, 6) for n in range(12, 20))])
 def test_a_store_in_files_says_what_the_model_says(
     seed: int, steps: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     timeline = Timeline(seed, tmp_path / "store-0", steps)
     for _ in range(60):
         timeline.step()
@@ -237,7 +237,7 @@ def test_a_store_in_files_says_what_the_model_says(
 @pytest.mark.parametrize(("seed", "steps"), [*((n, 0) for n in range(200, 206)), *((n, 6) for n in range(206, 209))])
 def test_sources_that_share_the_shape_of_their_series_say_what_the_model_says(
     seed: int, steps: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(packed_series, "LEAST", 1)
     monkeypatch.setattr(shape_index, "SHARED", seed % 2)
     timeline = Timeline(seed, tmp_path / "store-0", steps, pack=True)
@@ -255,7 +255,7 @@ def test_sources_that_share_the_shape_of_their_series_say_what_the_model_says(
 
 
 @pytest.mark.parametrize(("seed", "steps"), [*((n, 0) for n in range(100, 104)), *((n, 6) for n in range(104, 107))])
-def test_a_store_in_memory_says_what_the_model_says(seed: int, steps: int):
+def test_a_store_in_memory_says_what_the_model_says(seed: int, steps: int) -> None:
     timeline = Timeline(seed, None, steps)
     for _ in range(50):
         timeline.step()
@@ -276,6 +276,7 @@ def assert_accounts_hold(store: SeriesStore, space: Folder) -> None:
     assert {n: arena.live for n, arena in space.arenas.used.items() if arena.live} == in_arenas
     assert {n: file.live for n, file in space.files.items()} == in_files
     assert space.nbytes == sum(chunk.nbytes for chunk in chunks)
+    assert space.journal is not None
     names = {path.name for path in space.path.iterdir()}
     spare = [space.arenas.spare] if space.arenas.spare else []
     kept = {arena.path.name for arena in [*space.arenas.used.values(), *spare] if arena.path}

@@ -77,7 +77,7 @@ def wide(columns: int, name: str = "w") -> Layout:
     return Layout(tuple(Series(name, (("n", str(n)),)) for n in range(columns)))
 
 
-def test_full_chunks_are_packed_once_they_are_six_minutes_old(folder: Path, opened: list[Days]):
+def test_full_chunks_are_packed_once_they_are_six_minutes_old(folder: Path, opened: list[Days]) -> None:
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     days.go_on(1, {"t": A})
@@ -94,7 +94,7 @@ def test_full_chunks_are_packed_once_they_are_six_minutes_old(folder: Path, open
     assert days.span("a") == (1, 0)
 
 
-def test_a_layout_that_got_no_row_for_ten_minutes_gives_its_arena_back(folder: Path, opened: list[Days]):
+def test_a_layout_that_got_no_row_for_ten_minutes_gives_its_arena_back(folder: Path, opened: list[Days]) -> None:
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     days.go_on(0.1, {"t": A})
@@ -108,7 +108,7 @@ def test_a_layout_that_got_no_row_for_ten_minutes_gives_its_arena_back(folder: P
     assert days.span("b")[1] == 3
 
 
-def test_scraped_and_recorded_samples_go_when_their_time_is_over(folder: Path, opened: list[Days]):
+def test_scraped_and_recorded_samples_go_when_their_time_is_over(folder: Path, opened: list[Days]) -> None:
     days = Days(folder, 3 * 3600.0, 9 * 3600.0)
     opened.append(days)
     used = []
@@ -131,7 +131,7 @@ def test_scraped_and_recorded_samples_go_when_their_time_is_over(folder: Path, o
 
 def test_the_oldest_scraped_samples_go_first_where_the_size_is_limited(
     folder: Path, opened: list[Days], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setitem(FILE_MS, False, HOUR)
     limit = 10 << 20
     days = Days(folder, 86_400, 86_400, limit)
@@ -152,7 +152,7 @@ def test_the_oldest_scraped_samples_go_first_where_the_size_is_limited(
     assert not [path for path in folder.iterdir() if path.suffix in (".raw", ".rec")]
 
 
-def test_a_file_without_chunks_does_not_hold_the_size_limit_up(folder: Path, opened: list[Days]):
+def test_a_file_without_chunks_does_not_hold_the_size_limit_up(folder: Path, opened: list[Days]) -> None:
     """Were the accounts ever wrong, tidying must end all the same."""
     days = Days(folder, 86_400, 86_400, 1)
     opened.append(days)
@@ -164,7 +164,7 @@ def test_a_file_without_chunks_does_not_hold_the_size_limit_up(folder: Path, ope
     assert days.folder.files == {file.number: file}
 
 
-def test_arenas_are_deleted_when_what_they_hold_is_packed(folder: Path, opened: list[Days]):
+def test_arenas_are_deleted_when_what_they_hold_is_packed(folder: Path, opened: list[Days]) -> None:
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     most = 0
@@ -183,7 +183,7 @@ def test_arenas_are_deleted_when_what_they_hold_is_packed(folder: Path, opened: 
 
 def test_a_journal_that_grew_is_rewritten_with_all_that_holds(
     folder: Path, opened: list[Days], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(tidying, "REWRITE_BYTES", 5_000)
     days = Days(folder, 1800.0, 1800.0)
     opened.append(days)
@@ -202,12 +202,12 @@ def test_a_journal_that_grew_is_rewritten_with_all_that_holds(
 
 def test_a_journal_of_many_chunks_is_not_rewritten_at_every_turn(
     folder: Path, opened: list[Days], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Most of it says where chunks lie, and that is needed."""
     monkeypatch.setattr(tidying, "REWRITE_BYTES", 1)
-    rewrites = []
-    monkeypatch.setattr(tidying, "rewrite", lambda *_: rewrites.append(days.now))
+    rewrites: list[int] = []
     days = Days(folder, 86_400, 86_400)
+    monkeypatch.setattr(tidying, "rewrite", lambda *_: rewrites.append(days.now))
     opened.append(days)
     days.go_on(8, {"t": A})
     assert rewrites == []
@@ -215,7 +215,7 @@ def test_a_journal_of_many_chunks_is_not_rewritten_at_every_turn(
 
 def test_a_rewrite_that_fails_pauses_nothing_and_is_not_tried_at_every_turn(
     folder: Path, opened: list[Days], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr(tidying, "REWRITE_BYTES", 1)
     monkeypatch.setattr(tidying, "RECORD_BYTES", 0)
     tries = []
@@ -235,14 +235,17 @@ def test_a_rewrite_that_fails_pauses_nothing_and_is_not_tried_at_every_turn(
 
 def test_all_is_brought_to_the_disk_every_fifteen_seconds(
     folder: Path, opened: list[Days], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     days.go_on(0.1, {"t": A})
-    synced, real = [], os.fdatasync
-    monkeypatch.setattr(
-        os, "fdatasync", lambda file: synced.append(str(Path(f"/proc/self/fd/{file}").readlink())) or real(file)
-    )
+    synced, real = list[str](), os.fdatasync
+
+    def fdatasync(file: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
     for seconds in (1, 14, 15, 16, 30, -100):
         del synced[:]
         days.tidy.turn(days.now + seconds * 1000)
@@ -250,7 +253,7 @@ def test_all_is_brought_to_the_disk_every_fifteen_seconds(
         assert names == ([] if seconds in (1, 14, 16) else ["00000001.arena", "journal.1"]), seconds
 
 
-def test_the_next_arena_is_made_before_it_is_needed(folder: Path, opened: list[Days]):
+def test_the_next_arena_is_made_before_it_is_needed(folder: Path, opened: list[Days]) -> None:
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     days.go_on(0.25, {"t": wide(300)})
@@ -264,7 +267,7 @@ def test_the_next_arena_is_made_before_it_is_needed(folder: Path, opened: list[D
     days.open()
 
 
-def test_three_hundred_targets_of_a_day_take_less_than_one_and_a_half_gigabytes(fixtures: Path, tmp_path: Path):
+def test_three_hundred_targets_of_a_day_take_less_than_one_and_a_half_gigabytes(fixtures: Path, tmp_path: Path) -> None:
     """Reckoned from one target of the vLLM capture over three hours, with its values moving as under load.
 
     What is packed grows with targets and hours: a day of 300 takes 300 * 24 / h times the pack files of h packed hours.
@@ -302,7 +305,7 @@ def test_three_hundred_targets_of_a_day_take_less_than_one_and_a_half_gigabytes(
     assert day + waiting + journal < 1.5e9, (day, waiting, journal)
 
 
-def test_a_day_that_is_packed_at_once_is_a_file_for_every_two_hours(folder: Path, opened: list[Days]):
+def test_a_day_that_is_packed_at_once_is_a_file_for_every_two_hours(folder: Path, opened: list[Days]) -> None:
     days = Days(folder, 2 * 86_400, 2 * 86_400)
     opened.append(days)
     for source in range(20):  # one after another, as packing reads them
@@ -316,7 +319,9 @@ def test_a_day_that_is_packed_at_once_is_a_file_for_every_two_hours(folder: Path
     assert len(list(folder.glob("*.raw"))) <= 13
 
 
-def test_a_file_is_finished_some_turns_after_its_last_chunk_and_never_changes_again(folder: Path, opened: list[Days]):
+def test_a_file_is_finished_some_turns_after_its_last_chunk_and_never_changes_again(
+    folder: Path, opened: list[Days]
+) -> None:
     days = Days(folder, 86_400, 86_400)
     opened.append(days)
     days.go_on(4.5, {"t": A, "u": B})

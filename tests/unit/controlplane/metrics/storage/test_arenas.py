@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_an_arena_in_a_file_has_its_disk_reserved_and_is_read_by_others(tmp_path: Path):
+def test_an_arena_in_a_file_has_its_disk_reserved_and_is_read_by_others(tmp_path: Path) -> None:
     path = tmp_path / "00000001.arena"
     arena = Arena.make(1, 1000, path)
     assert (path.stat().st_size, path.stat().st_mode & 0o777) == (8000, 0o600)
@@ -38,7 +38,7 @@ def test_an_arena_in_a_file_has_its_disk_reserved_and_is_read_by_others(tmp_path
 
 def test_an_arena_never_takes_the_place_of_a_file_and_leaves_none_when_it_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     path = tmp_path / "00000001.arena"
     path.write_bytes(b"something")
     with pytest.raises(FileExistsError):
@@ -55,13 +55,13 @@ def test_an_arena_never_takes_the_place_of_a_file_and_leaves_none_when_it_cannot
 
 
 @pytest.mark.parametrize("size", [0, 7, 8, 20])
-def test_a_file_of_any_length_can_be_opened(tmp_path: Path, size: int):
+def test_a_file_of_any_length_can_be_opened(tmp_path: Path, size: int) -> None:
     path = tmp_path / "00000001.arena"
     path.write_bytes(bytes(size))
     assert len(Arena.open(1, path, writable=True).words) == size // 8
 
 
-def test_chunks_are_cut_and_arenas_go_with_their_last_chunk(tmp_path: Path):
+def test_chunks_are_cut_and_arenas_go_with_their_last_chunk(tmp_path: Path) -> None:
     arenas = Arenas(tmp_path)
     rows = SMALLEST // 24
     chunks = [arenas.cut(n, rows, 8) for n in range(5)]
@@ -78,7 +78,7 @@ def test_chunks_are_cut_and_arenas_go_with_their_last_chunk(tmp_path: Path):
     assert names(tmp_path) == ["00000004.arena"]
 
 
-def test_arenas_of_many_short_runs_stay_small(tmp_path: Path):
+def test_arenas_of_many_short_runs_stay_small(tmp_path: Path) -> None:
     """A service that is started again every few seconds: nothing is packed for minutes, and each run has its own."""
     for run in range(1, 21):
         arenas = Arenas(tmp_path)
@@ -88,7 +88,7 @@ def test_arenas_of_many_short_runs_stay_small(tmp_path: Path):
     assert arenas.reserved == 20 * 8 * SMALLEST
 
 
-def test_a_cut_that_is_taken_back_leaves_no_trace_even_if_it_took_a_new_arena(tmp_path: Path):
+def test_a_cut_that_is_taken_back_leaves_no_trace_even_if_it_took_a_new_arena(tmp_path: Path) -> None:
     arenas = Arenas(tmp_path)
     first = arenas.cut(1, SMALLEST // 10 - 100, 8)
     undone = arenas.cut(2, SMALLEST // 10 - 100, 8)
@@ -102,7 +102,7 @@ def test_a_cut_that_is_taken_back_leaves_no_trace_even_if_it_took_a_new_arena(tm
     assert names(tmp_path) == ["00000001.arena", "00000003.arena"]
 
 
-def test_a_chunk_larger_than_the_largest_arena_gets_its_own(tmp_path: Path):
+def test_a_chunk_larger_than_the_largest_arena_gets_its_own(tmp_path: Path) -> None:
     arenas = Arenas(None)
     columns = 100_000
     chunk = arenas.cut(1, 128, columns)
@@ -113,7 +113,7 @@ def test_a_chunk_larger_than_the_largest_arena_gets_its_own(tmp_path: Path):
     assert arenas.nbytes == 0
 
 
-def test_the_spare_is_used_if_it_is_large_enough(tmp_path: Path):
+def test_the_spare_is_used_if_it_is_large_enough(tmp_path: Path) -> None:
     arenas = Arenas(tmp_path)
     assert arenas.wanted() is None
     arenas.cut(1, SMALLEST // 20, 10)
@@ -129,7 +129,7 @@ def test_the_spare_is_used_if_it_is_large_enough(tmp_path: Path):
     assert arenas.spare is None
 
 
-def test_a_sync_beside_a_release_is_no_error_but_a_file_that_somebody_deleted_is(tmp_path: Path):
+def test_a_sync_beside_a_release_is_no_error_but_a_file_that_somebody_deleted_is(tmp_path: Path) -> None:
     arenas = Arenas(tmp_path)
     chunk = arenas.cut(1, 10, 3)
     path = chunk.arena.path
@@ -153,7 +153,7 @@ def test_a_sync_beside_a_release_is_no_error_but_a_file_that_somebody_deleted_is
 
 def test_a_file_that_cannot_be_deleted_is_said_and_no_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     arenas = Arenas(tmp_path)
     chunk = arenas.cut(1, SMALLEST // 10, 8)
     arenas.cut(2, SMALLEST // 10, 8)
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_deleted_is_said_and_no_matter(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what of a file is in a process's memory")
-def test_a_chunk_that_is_no_longer_needed_takes_no_memory_and_is_still_read(tmp_path: Path):
+def test_a_chunk_that_is_no_longer_needed_takes_no_memory_and_is_still_read(tmp_path: Path) -> None:
     arenas = Arenas(tmp_path)
     chunks = [arenas.cut(n, 64, 100) for n in range(20)]
     arena = chunks[0].arena

@@ -27,7 +27,7 @@ def packed(chunk: Chunk) -> PackedChunk:
     return PackedChunk(chunk.number, Packed(pack(times, values, (flags & END_ROW) != 0), "here"), 1, 0)
 
 
-def test_rows_are_counted_once_they_are_whole():
+def test_rows_are_counted_once_they_are_whole() -> None:
     chunk = chunk_of(3, 2)
     assert (chunk.count, chunk.full) == (0, False)
     with pytest.raises(ValueError, match="broadcast"):
@@ -57,7 +57,9 @@ def test_rows_are_counted_once_they_are_whole():
         (-(1 << 62), 1 << 62, [100, 101, 102, 103, 104]),
     ],
 )
-def test_a_window_is_open_on_the_left(made: Chunk | PackedChunk, after: int, until: int, times: list[int] | None):
+def test_a_window_is_open_on_the_left(
+    made: Chunk | PackedChunk, after: int, until: int, times: list[int] | None
+) -> None:
     rows = made.read(np.array([2, 0]), after, until)
     assert (rows and rows.times.tolist()) == times
     if rows is not None and times is not None:
@@ -67,7 +69,7 @@ def test_a_window_is_open_on_the_left(made: Chunk | PackedChunk, after: int, unt
 
 @pytest.mark.parametrize("broken", range(5))
 @pytest.mark.parametrize("part", ["time", "meta", "value"])
-def test_mending_leaves_out_the_row_that_is_broken(broken: int, part: str):
+def test_mending_leaves_out_the_row_that_is_broken(broken: int, part: str) -> None:
     chunk = chunk_of(8, 3, 5)
     row = {"time": chunk._times, "meta": chunk._meta, "value": chunk.arena.words[1 + 16 :].reshape(8, 3)[:, 1]}[part]
     row[broken] ^= 1 << 20
@@ -84,7 +86,7 @@ def test_mending_leaves_out_the_row_that_is_broken(broken: int, part: str):
     assert rows.values.tolist() == [[*(t - 100.0 for t in left), 0.0]]
 
 
-def test_mending_does_not_bring_back_rows_that_were_cut_off_before():
+def test_mending_does_not_bring_back_rows_that_were_cut_off_before() -> None:
     chunk = chunk_of(8, 3, 5)
     chunk._values[1] = 0
     chunk._values[4] = 0
@@ -95,7 +97,7 @@ def test_mending_does_not_bring_back_rows_that_were_cut_off_before():
 
 @pytest.mark.parametrize("columns", [0, 3])
 @pytest.mark.parametrize(("claimed", "lost"), [(-1, 0), (1 << 50, 0), (8, 3), (0, 0), (4, 0)])
-def test_a_count_that_is_wrong(columns: int, claimed: int, lost: int):
+def test_a_count_that_is_wrong(columns: int, claimed: int, lost: int) -> None:
     """Rows of no columns check whatever they are, but for their times: there the count must be believed."""
     chunk = chunk_of(8, columns, 5)
     chunk.arena.words[chunk.at] = claimed
@@ -103,7 +105,7 @@ def test_a_count_that_is_wrong(columns: int, claimed: int, lost: int):
     assert chunk.count == (5 if columns or claimed == 8 else max(0, claimed) if claimed <= 8 else 0)
 
 
-def test_a_block_starts_small_and_grows():
+def test_a_block_starts_small_and_grows() -> None:
     block = Block(1, "t", 2)
     arena = Arena.make(1, 10_000, None)
     sizes = []
@@ -125,6 +127,7 @@ def test_a_block_starts_small_and_grows():
     assert block.has_data(199, 200)
     assert not block.has_data(200, 500)
     old = block.chunks[0]
+    assert isinstance(old, Chunk)
     block.replace(old, packed(old))
     assert [rows.times[0] for rows in block.read(np.array([0]), -1, 1000)] == [0, 8, 40, 104, 168]
     gone = block.drop(lambda chunk: chunk.last_ms < 168)
@@ -133,7 +136,7 @@ def test_a_block_starts_small_and_grows():
     assert block.drop(lambda chunk: False) == []
 
 
-def test_a_block_leaves_a_damaged_chunk_out_and_remembers_it():
+def test_a_block_leaves_a_damaged_chunk_out_and_remembers_it() -> None:
     data = bytearray(pack(np.array([1, 2]), np.ones((2, 3)), np.array([False, True])))
     data[-1] ^= 1
     block = Block(1, "t", 3)

@@ -78,7 +78,7 @@ def recover(rig: Any) -> None:
 
 @pytest.mark.parametrize("torn", [False, True])
 @pytest.mark.parametrize("allowed", range(28))
-def test_a_disk_that_fails_at_any_write_costs_nothing(rig: Any, disk: Disk, allowed: int, torn: bool):
+def test_a_disk_that_fails_at_any_write_costs_nothing(rig: Any, disk: Disk, allowed: int, torn: bool) -> None:
     rig.write(100)
     disk.left, disk.torn = allowed, torn
     rig.write(100)
@@ -111,13 +111,13 @@ def killed(rig: Any) -> dict[str, list[int]]:
     there = rig.path.with_name("after")
     shutil.copytree(rig.path, there)
     other = type(rig)(there)
-    found = other.held()
+    found: dict[str, list[int]] = other.held()
     other.close()
     shutil.rmtree(there)
     return found
 
 
-def test_what_was_in_files_before_stays_in_files_while_the_disk_is_full(rig: Any, disk: Disk):
+def test_what_was_in_files_before_stays_in_files_while_the_disk_is_full(rig: Any, disk: Disk) -> None:
     """Packing would free arenas: not while what is packed can only be kept in memory."""
     rig.write(168)
     disk.left = 0
@@ -127,7 +127,7 @@ def test_what_was_in_files_before_stays_in_files_while_the_disk_is_full(rig: Any
     assert killed(rig) == everything(168)
 
 
-def test_what_is_in_memory_is_packed_there_while_the_disk_is_full(rig: Any, disk: Disk):
+def test_what_is_in_memory_is_packed_there_while_the_disk_is_full(rig: Any, disk: Disk) -> None:
     rig.write(10)
     disk.left = 0
     rig.write(400)
@@ -144,7 +144,7 @@ def test_what_is_in_memory_is_packed_there_while_the_disk_is_full(rig: Any, disk
 
 def test_memory_is_bounded_while_the_disk_is_full_for_long(
     rig: Any, disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     rig.write(168)
     monkeypatch.setattr(tidying, "MEMORY_BYTES", 20_000)
     disk.left = 0
@@ -172,7 +172,7 @@ def test_memory_is_bounded_while_the_disk_is_full_for_long(
 )
 def test_the_log_says_once_why_and_once_that_it_is_over(
     rig: Any, disk: Disk, caplog: pytest.LogCaptureFixture, number: int, text: str, cure: str
-):
+) -> None:
     disk.number, disk.text, disk.left = number, text, 0
     rig.write(50)
     for _ in range(3):
@@ -187,7 +187,7 @@ def test_the_log_says_once_why_and_once_that_it_is_over(
     assert caplog.messages == [f"metrics: {rig.path} can be written again"]
 
 
-def test_it_is_tried_again_every_so_often_also_when_the_clock_was_set_back(rig: Any, disk: Disk):
+def test_it_is_tried_again_every_so_often_also_when_the_clock_was_set_back(rig: Any, disk: Disk) -> None:
     disk.left = 0
     rig.write(10)
     rig.tidy.turn(rig.now)
@@ -198,7 +198,7 @@ def test_it_is_tried_again_every_so_often_also_when_the_clock_was_set_back(rig: 
     assert not rig.folder.paused
 
 
-def test_what_is_dropped_meanwhile_does_not_come_back(rig: Any, disk: Disk):
+def test_what_is_dropped_meanwhile_does_not_come_back(rig: Any, disk: Disk) -> None:
     rig.write(10)
     disk.left = 0
     rig.store._forget([rig.store.sources["a"].current])
@@ -208,7 +208,7 @@ def test_what_is_dropped_meanwhile_does_not_come_back(rig: Any, disk: Disk):
     assert killed(rig) == {"b": list(range(11)), "c": list(range(11))}
 
 
-def test_a_sync_that_fails_keeps_what_was_packed_from(rig: Any, disk: Disk, monkeypatch: pytest.MonkeyPatch):
+def test_a_sync_that_fails_keeps_what_was_packed_from(rig: Any, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.write(168)
 
     def fail(self: packfile.PackFile) -> None:
@@ -235,7 +235,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_real_limit_on_the_size_of_files(rig: Any):
+def test_a_real_limit_on_the_size_of_files(rig: Any) -> None:
     rig.write(20)
     with largest_file(1 << 20):
         rig.write(300)
@@ -299,7 +299,7 @@ print(json.dumps(said))
 """
 
 
-def test_a_real_disk_that_is_full(tmp_path: Path):
+def test_a_real_disk_that_is_full(tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root and unshare to mount a small file system")
     mount = f'mount -t tmpfs -o size=48m tmpfs {tmp_path} && exec {sys.executable} -c "$SCRIPT" {tmp_path}'

@@ -18,7 +18,7 @@ def said(data: bytes) -> list[tuple[int, bytes]]:
 
 
 @given(PAYLOADS, st.integers(0, 1000))
-def test_records_read_back_with_their_places(written: list[tuple[Kind, bytes]], offset: int):
+def test_records_read_back_with_their_places(written: list[tuple[Kind, bytes]], offset: int) -> None:
     data = b"".join(frame(kind, payload) for kind, payload in written)
     found = list(records(data, offset))
     assert [(r.kind, r.payload) for r in found] == written
@@ -30,7 +30,7 @@ def test_records_read_back_with_their_places(written: list[tuple[Kind, bytes]], 
 @given(PAYLOADS, st.data())
 def test_damage_never_makes_a_record_and_never_hides_one_that_it_did_not_hit(
     written: list[tuple[Kind, bytes]], data: st.DataObject
-):
+) -> None:
     whole = b"".join(frame(kind, payload) for kind, payload in written)
     broken = bytearray(whole)
     hits = data.draw(st.lists(st.integers(0, max(0, len(whole) - 1)), max_size=3)) if whole else []
@@ -54,12 +54,12 @@ def test_damage_never_makes_a_record_and_never_hides_one_that_it_did_not_hit(
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_without_an_error(data: bytes):
+def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
     stretches = damage(data)
     assert list(records(data)) == [] or not stretches or stretches[0][0] > 0
 
 
-def test_a_damaged_stretch_is_masked_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_damaged_stretch_is_masked_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "journal.1"
     journal = Journal(path)
     for payload in (b"one", b"two" * 1000, b"three"):
@@ -80,7 +80,7 @@ def test_a_damaged_stretch_is_masked_in_place(tmp_path: Path, monkeypatch: pytes
     journal.close()
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path / "journal.1")
     journal.append(Kind.GONE, b"one")
     before, real = journal.read(), os.pwrite

@@ -12,6 +12,7 @@ import pytest
 
 from controlplane.metrics.series.series_store import SeriesStore
 from controlplane.metrics.storage.errors import StorageLocked
+from controlplane.metrics.storage.folder import Folder
 from tests.fakes import series_model
 
 WRITER = """
@@ -42,7 +43,7 @@ for row in range(1, 1_000_000):
 
 
 @pytest.mark.parametrize("rows", [3, 150, 700])
-def test_a_killed_writer_loses_at_most_the_row_that_it_was_writing(rows: int, tmp_path: Path):
+def test_a_killed_writer_loses_at_most_the_row_that_it_was_writing(rows: int, tmp_path: Path) -> None:
     reported: set[int] = set()
     for generation in range(1, 3):
         written = killed_after(rows, tmp_path)
@@ -58,6 +59,7 @@ def test_a_killed_writer_loses_at_most_the_row_that_it_was_writing(rows: int, tm
             assert max(found) in (written[-1], written[-1] + 15_000)
             assert reported <= set(found)
             assert len(set(found) - reported) <= generation
+        assert isinstance(store.space, Folder)
         store.space.close()
 
 

@@ -10,7 +10,7 @@ from controlplane.metrics.storage.errors import StorageError, StorageLocked
 from controlplane.metrics.storage.lock import lock_folder
 
 
-def test_a_folder_is_made_and_locked_until_its_descriptor_is_closed(tmp_path: Path):
+def test_a_folder_is_made_and_locked_until_its_descriptor_is_closed(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "metrics"
     lock = lock_folder(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -22,7 +22,7 @@ def test_a_folder_is_made_and_locked_until_its_descriptor_is_closed(tmp_path: Pa
 
 def test_a_file_system_that_cannot_lock_is_not_taken_for_another_control_plane(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     def refuse(file: int, how: int) -> None:
         raise OSError(37, "No locks available")
 

@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> PackFile:
     return PackFile(1, tmp_path / "00000001.raw", recorded=False)
 
 
-def test_chunks_lie_one_behind_the_other_and_are_read_while_the_file_grows(file: PackFile):
+def test_chunks_lie_one_behind_the_other_and_are_read_while_the_file_grows(file: PackFile) -> None:
     written = [data(5, seed=n) for n in range(20)]
     read: list[Packed] = []
     for n, one in enumerate(written):
@@ -45,7 +45,7 @@ def test_chunks_lie_one_behind_the_other_and_are_read_while_the_file_grows(file:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what of a file is in a process's memory")
-def test_chunks_that_nobody_asked_for_take_no_memory(file: PackFile):
+def test_chunks_that_nobody_asked_for_take_no_memory(file: PackFile) -> None:
     written = [data(64, 300, seed=n) for n in range(30)]
     read = [file.packed(file.append(one, 1), len(one), "chunk") for one in written]
     assert file.end > 2**20
@@ -55,7 +55,7 @@ def test_chunks_that_nobody_asked_for_take_no_memory(file: PackFile):
     assert resident(file.path) >= file.end
 
 
-def test_a_chunk_larger_than_a_file_and_those_behind_it(file: PackFile, monkeypatch: pytest.MonkeyPatch):
+def test_a_chunk_larger_than_a_file_and_those_behind_it(file: PackFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packfile, "FILE_BYTES", 3000)
     written = [data(4, 10), data(9, 100), data(4, 10), data(9, 100)]
     read = []
@@ -68,7 +68,7 @@ def test_a_chunk_larger_than_a_file_and_those_behind_it(file: PackFile, monkeypa
 
 
 @pytest.mark.parametrize("torn", [False, True])
-def test_a_write_that_fails_adds_nothing(file: PackFile, monkeypatch: pytest.MonkeyPatch, torn: bool):
+def test_a_write_that_fails_adds_nothing(file: PackFile, monkeypatch: pytest.MonkeyPatch, torn: bool) -> None:
     first, second = data(5), data(5, seed=2)
     file.append(first, 1)
     real = os.pwrite
@@ -87,7 +87,7 @@ def test_a_write_that_fails_adds_nothing(file: PackFile, monkeypatch: pytest.Mon
     assert bytes(file.packed(offset, len(second), "chunk").data) == second
 
 
-def test_what_is_not_there_is_corrupt_and_says_where(file: PackFile):
+def test_what_is_not_there_is_corrupt_and_says_where(file: PackFile) -> None:
     with pytest.raises(CorruptData, match=r"00000001.raw: .*No such file"):
         file.packed(0, 10, "chunk 3")
     with pytest.raises(FileNotFoundError):
@@ -100,7 +100,7 @@ def test_what_is_not_there_is_corrupt_and_says_where(file: PackFile):
         file.packed(0, 100, "chunk 3")
 
 
-def test_the_length_behind_what_is_needed_is_given_back(file: PackFile):
+def test_the_length_behind_what_is_needed_is_given_back(file: PackFile) -> None:
     file.append(data(5), 1)
     size = file.end
     other = PackFile(1, file.path, recorded=False)
@@ -114,7 +114,7 @@ def test_the_length_behind_what_is_needed_is_given_back(file: PackFile):
     file.remove()
 
 
-def test_a_file_that_a_copy_shares_is_never_cut(file: PackFile, tmp_path: Path):
+def test_a_file_that_a_copy_shares_is_never_cut(file: PackFile, tmp_path: Path) -> None:
     first, second = data(5, seed=1), data(5, seed=2)
     file.append(first, 5)
     file.append(second, 9)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.exposition.parser import parse
-from controlplane.metrics.arrays import STALE_BITS
+from collectors.samples import FloatArray
+from controlplane.metrics.arrays import STALE_BITS, BoolArray, IntArray
 from controlplane.metrics.storage import packing
 from controlplane.metrics.storage.errors import CorruptData
 from controlplane.metrics.storage.packing import Packed, pack
@@ -35,16 +36,17 @@ SPECIAL = [
 ]
 
 
-def bits(values: np.ndarray) -> list[list[int]]:
-    return values.view(np.uint64).tolist()
+def bits(values: FloatArray) -> list[list[int]]:
+    found: list[list[int]] = values.view(np.uint64).tolist()
+    return found
 
 
-def read(packed: Packed) -> tuple[list[int], np.ndarray, list[bool]]:
+def read(packed: Packed) -> tuple[list[int], FloatArray, list[bool]]:
     times, ends = packed.times_and_ends()
     return times.tolist(), packed.values(np.arange(packed.columns), ends), ends.tolist()
 
 
-def sample(rows: int = 9, columns: int = 70, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sample(rows: int = 9, columns: int = 70, seed: int = 1) -> tuple[IntArray, FloatArray, BoolArray]:
     random = np.random.default_rng(seed)
     values = random.normal(size=(rows, columns))
     values[:, ::3] = np.cumsum(random.integers(0, 1000, values[:, ::3].shape), axis=0)
@@ -55,7 +57,7 @@ def sample(rows: int = 9, columns: int = 70, seed: int = 1) -> tuple[np.ndarray,
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_any_rows_read_back_bit_for_bit(data: st.DataObject):
+def test_any_rows_read_back_bit_for_bit(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 20), label="rows")
     columns = data.draw(st.integers(0, 40), label="columns")
     word = st.one_of(
@@ -97,13 +99,13 @@ def test_any_rows_read_back_bit_for_bit(data: st.DataObject):
         [3.0, 3.0, 3.0],
     ],
 )
-def test_every_kind_of_column_at_its_limits(column: list[float]):
+def test_every_kind_of_column_at_its_limits(column: list[float]) -> None:
     values = np.array([column], dtype=np.float64).T
     packed = Packed(pack(np.array([1, 2, 3]), values, np.zeros(3, dtype=np.bool_)), "here")
     assert bits(read(packed)[1]) == bits(np.ascontiguousarray(values.T))
 
 
-def test_some_columns_are_read_without_the_others_in_the_order_asked_for():
+def test_some_columns_are_read_without_the_others_in_the_order_asked_for() -> None:
     times, values, ends = sample()
     ends[4] = True
     packed = Packed(pack(times, values, ends), "here")
@@ -114,7 +116,7 @@ def test_some_columns_are_read_without_the_others_in_the_order_asked_for():
     assert packed.values(np.empty(0, dtype=np.int64), ends).shape == (0, 9)
 
 
-def test_a_buffer_may_go_on_behind_what_is_packed():
+def test_a_buffer_may_go_on_behind_what_is_packed() -> None:
     times, values, ends = sample()
     data = pack(times, values, ends)
     packed = Packed(data + b"something else", "here")
@@ -124,7 +126,7 @@ def test_a_buffer_may_go_on_behind_what_is_packed():
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
-def test_a_damaged_byte_is_found_wherever_it_is(flip: int):
+def test_a_damaged_byte_is_found_wherever_it_is(flip: int) -> None:
     times, values, ends = sample(rows=5, columns=40)
     data = pack(times, values, ends)
     for at in range(len(data)):
@@ -144,7 +146,7 @@ def test_a_damaged_byte_is_found_wherever_it_is(flip: int):
         assert (got_times.tolist(), bits(got)) == (times.tolist(), bits(np.ascontiguousarray(values.T[3:4])))
 
 
-def test_whatever_is_cut_off_is_found():
+def test_whatever_is_cut_off_is_found() -> None:
     data = pack(*sample(rows=5, columns=40))
     for size in range(len(data)):
         with pytest.raises(CorruptData):
@@ -153,13 +155,13 @@ def test_whatever_is_cut_off_is_found():
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
-def test_bytes_that_are_not_ours_are_refused(data: bytes):
+def test_bytes_that_are_not_ours_are_refused(data: bytes) -> None:
     for whole in (data, b"CPK1" + data):
         with pytest.raises(CorruptData):
             read(Packed(whole, "here"))
 
 
-def test_a_false_frame_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
+def test_a_false_frame_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame that inflates to far more than its rows can take is refused while it inflates."""
     bomb = packing._compress(bytes(50_000_000))
     monkeypatch.setattr(packing, "_compress", lambda data: bomb)
@@ -170,7 +172,7 @@ def test_a_false_frame_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch):
         packed.values(np.array([0]), np.zeros(5, dtype=np.bool_))
 
 
-def moving(fixtures: Path, rows: int, seed: int = 7) -> np.ndarray:
+def moving(fixtures: Path, rows: int, seed: int = 7) -> FloatArray:
     """Return the vLLM capture as it would go on: counters and buckets grow, gauges wander, the rest stays."""
     parsed = parse((fixtures / "vllm-0.32-llm.prom").read_bytes())
     random = np.random.default_rng(seed)
@@ -186,7 +188,7 @@ def moving(fixtures: Path, rows: int, seed: int = 7) -> np.ndarray:
     return np.ascontiguousarray(table)
 
 
-def test_the_vllm_capture_with_its_values_moving_takes_less_than_a_byte_and_a_half_a_sample(fixtures: Path):
+def test_the_vllm_capture_with_its_values_moving_takes_less_than_a_byte_and_a_half_a_sample(fixtures: Path) -> None:
     rows = 128
     values = moving(fixtures, rows)
     times = 1_700_000_000_000 + np.arange(rows) * 15_000 + np.random.default_rng(3).integers(-4, 4, rows)

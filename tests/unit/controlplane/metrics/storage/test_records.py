@@ -36,7 +36,7 @@ def layouts(draw: st.DrawFn) -> Layout:
 
 @settings(max_examples=150)
 @given(layouts(), TEXT, st.lists(st.integers(0, 9), max_size=3))
-def test_any_layout_reads_back(layout: Layout, source: str, refused: list[int]):
+def test_any_layout_reads_back(layout: Layout, source: str, refused: list[int]) -> None:
     """Surrogates without their other half too: JSON files of targets may hold them."""
     body = layout_body(layout)
     description, key = decode_layout(encode_layout(Description(7, source, layout, tuple(refused), 3), body), Interner())
@@ -52,14 +52,14 @@ def test_any_layout_reads_back(layout: Layout, source: str, refused: list[int]):
     assert description.columns == len(layout.raw)
 
 
-def test_what_a_layout_is_does_not_depend_on_its_metadata_or_its_object():
+def test_what_a_layout_is_does_not_depend_on_its_metadata_or_its_object() -> None:
     one = Layout((Series("a", (("k", "v"),)),), metadata={"a": Metadata("gauge", "x")})
     two = Layout((Series("a", (("k", "v"),)),))
     other = Layout((Series("a", (("k", "w"),)),))
     assert layout_body(one) == layout_body(two) != layout_body(other)
 
 
-def test_layouts_of_the_same_lines_share_all_but_what_names_the_target():
+def test_layouts_of_the_same_lines_share_all_but_what_names_the_target() -> None:
     interner = Interner()
 
     def read_back(instance: str) -> Layout:
@@ -80,12 +80,12 @@ def test_layouts_of_the_same_lines_share_all_but_what_names_the_target():
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_layout_are_refused(data: bytes):
+def test_bytes_that_are_no_layout_are_refused(data: bytes) -> None:
     with pytest.raises(CorruptData, match="a layout record is damaged"):
         decode_layout(data, Interner())
 
 
-def test_other_records():
+def test_other_records() -> None:
     assert Place(*decode(encode(Place(1, 2, 3, 4, 5)))) == Place(1, 2, 3, 4, 5)
     assert decode(encode(Gone((1,), (2, 3)))) == [[1], [2, 3]]
     for data in (b"", b"{", b"{}", b"\xff", b"7"):

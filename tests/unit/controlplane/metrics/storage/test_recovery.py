@@ -26,7 +26,7 @@ FIRST_FRAME = 32 + 2 * 8 + 4 + 1
 NAMES_OF_A = (("__name__", "m0"), ("source", "a"))
 
 
-def test_a_store_goes_on_where_the_last_run_stopped(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_a_store_goes_on_where_the_last_run_stopped(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     rig.write(200)
     rig.pack()
     for _ in range(3):
@@ -42,7 +42,7 @@ def test_a_store_goes_on_where_the_last_run_stopped(rig: Any, caplog: pytest.Log
     assert caplog.messages == []
 
 
-def test_an_empty_folder_is_made_and_a_file_in_its_place_is_refused(tmp_path: Path, rig: Any):
+def test_an_empty_folder_is_made_and_a_file_in_its_place_is_refused(tmp_path: Path, rig: Any) -> None:
     assert rig.held() == {}
     assert rig.path.stat().st_mode & 0o777 == 0o700
     (tmp_path / "file").write_text("")
@@ -50,12 +50,12 @@ def test_an_empty_folder_is_made_and_a_file_in_its_place_is_refused(tmp_path: Pa
         type(rig)(tmp_path / "file")
 
 
-def test_two_processes_cannot_use_one_folder(rig: Any):
+def test_two_processes_cannot_use_one_folder(rig: Any) -> None:
     with pytest.raises(StorageLocked, match="another control plane keeps its metrics here; stop it, or give this one"):
         type(rig)(rig.path)
 
 
-def test_a_folder_that_could_not_be_opened_is_given_free(rig: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_could_not_be_opened_is_given_free(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.write(5)
     rig.close()
     with monkeypatch.context() as patched:
@@ -66,7 +66,9 @@ def test_a_folder_that_could_not_be_opened_is_given_free(rig: Any, monkeypatch: 
     assert rig.held() == {source: list(range(5)) for source in "abc"}
 
 
-def test_a_thread_that_is_late_touches_no_file_of_a_store_that_was_closed(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_a_thread_that_is_late_touches_no_file_of_a_store_that_was_closed(
+    rig: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """The folder may be another process's by then."""
     rig.write(168)
     old, tidy, folder = rig.store, rig.tidy, rig.folder
@@ -90,7 +92,9 @@ def test_a_thread_that_is_late_touches_no_file_of_a_store_that_was_closed(rig: A
 # -- the journal ----------------------------------------------------------------------------------------------------
 
 
-def test_a_journal_cut_off_at_any_byte_costs_what_its_last_records_said_and_nothing_else(rig: Any, tmp_path: Path):
+def test_a_journal_cut_off_at_any_byte_costs_what_its_last_records_said_and_nothing_else(
+    rig: Any, tmp_path: Path
+) -> None:
     rig.write(10)
     journal = rig.folder.journal.path
     ends = [record.end for record in records(journal.read_bytes())]
@@ -116,7 +120,7 @@ def test_a_journal_cut_off_at_any_byte_costs_what_its_last_records_said_and_noth
 
 def test_a_record_that_is_damaged_costs_what_it_said_and_those_behind_it_hold(
     rig: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     rig.write(30)
     journal = rig.folder.journal.path
     found = list(records(journal.read_bytes()))
@@ -150,7 +154,7 @@ def test_a_record_that_is_damaged_costs_what_it_said_and_those_behind_it_hold(
     rig.open()
 
 
-def test_a_record_of_a_later_version_is_passed_over(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_a_record_of_a_later_version_is_passed_over(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     rig.write(5)
     journal = rig.folder.journal.path
     rig.die()
@@ -165,7 +169,7 @@ def rewritten(rig: Any) -> None:
     rewrite(rig.folder, rig.store.writing, rig.tidy._blocks, rig.store.table.eras)
 
 
-def test_a_draft_of_a_journal_and_an_older_one_are_no_matter(rig: Any):
+def test_a_draft_of_a_journal_and_an_older_one_are_no_matter(rig: Any) -> None:
     rig.write(20)
     rig.die()
     (rig.path / "journal.2.new").write_bytes(b"half of")
@@ -184,7 +188,7 @@ def test_a_draft_of_a_journal_and_an_older_one_are_no_matter(rig: Any):
 @pytest.mark.parametrize("few", [0, 1 << 20])
 def test_what_comes_while_the_journal_is_rewritten_is_in_the_new_one(
     rig: Any, monkeypatch: pytest.MonkeyPatch, few: int
-):
+) -> None:
     """`few` decides whether it is copied beside the writer or, at the end, under its lock."""
     monkeypatch.setattr(rewriting, "FEW_BYTES", few)
     rig.write(20, "ab")
@@ -220,7 +224,7 @@ def test_what_comes_while_the_journal_is_rewritten_is_in_the_new_one(
 
 def test_a_store_that_is_closed_while_its_journal_is_rewritten_keeps_the_old_one(
     rig: Any, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     rig.write(20)
 
     def closing(*_: object) -> Iterator[tuple[Kind, bytes]]:
@@ -236,7 +240,7 @@ def test_a_store_that_is_closed_while_its_journal_is_rewritten_keeps_the_old_one
     assert rig.held() == {source: list(range(20)) for source in "abc"}
 
 
-def test_a_rewrite_that_fails_at_any_write_leaves_the_old_journal(rig: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_rewrite_that_fails_at_any_write_leaves_the_old_journal(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.write(20)
     real = os.pwrite
     for allowed in range(8):

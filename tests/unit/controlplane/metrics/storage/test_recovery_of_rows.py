@@ -25,7 +25,7 @@ NAMES_OF_A = (("__name__", "m0"), ("source", "a"))
 # -- arenas ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_that_is_damaged_is_left_out_alone(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_a_row_that_is_damaged_is_left_out_alone(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     rig.write(30)
     chunk = rig.chunks("b")[1]
     assert isinstance(chunk, Chunk)
@@ -45,7 +45,7 @@ def test_a_row_that_is_damaged_is_left_out_alone(rig: Any, caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("count", [0, 1, 21, 33, -1, 1 << 40])
-def test_a_damaged_count_costs_nothing(rig: Any, count: int):
+def test_a_damaged_count_costs_nothing(rig: Any, count: int) -> None:
     rig.write(30)
     chunk = rig.chunks("b")[1]
     chunk.arena.words[chunk.at] = count
@@ -55,7 +55,7 @@ def test_a_damaged_count_costs_nothing(rig: Any, count: int):
 
 
 @pytest.mark.parametrize("word", range(5))
-def test_a_row_that_was_torn_when_it_was_written_is_cut_off(rig: Any, word: int):
+def test_a_row_that_was_torn_when_it_was_written_is_cut_off(rig: Any, word: int) -> None:
     """The process died with the last row half there: its time, its checksum or a value is missing."""
     rig.write(10)
     chunk = rig.chunks("a")[1]
@@ -70,7 +70,7 @@ def test_a_row_that_was_torn_when_it_was_written_is_cut_off(rig: Any, word: int)
 
 def test_an_arena_that_is_gone_costs_its_rows_and_its_number_is_not_used_again(
     rig: Any, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     rig.write(30)
     arena = rig.file("*.arena")
     rig.die()
@@ -88,7 +88,7 @@ def test_an_arena_that_is_gone_costs_its_rows_and_its_number_is_not_used_again(
 
 
 @pytest.mark.parametrize("size", [0, 8, 1000])
-def test_an_arena_that_is_cut_off_costs_the_chunks_behind(rig: Any, size: int):
+def test_an_arena_that_is_cut_off_costs_the_chunks_behind(rig: Any, size: int) -> None:
     rig.write(30)
     arena = rig.file("*.arena")
     rig.die()
@@ -102,7 +102,7 @@ def test_an_arena_that_is_cut_off_costs_the_chunks_behind(rig: Any, size: int):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_file_that_cannot_be_read_now_is_left_alone(rig: Any, monkeypatch: pytest.MonkeyPatch, packed: bool):
+def test_a_file_that_cannot_be_read_now_is_left_alone(rig: Any, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
     rig.write(200)
     if packed:
         assert rig.pack() > 0
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_read_now_is_left_alone(rig: Any, monkeypatch: pyt
 # -- pack files -----------------------------------------------------------------------------------------------------
 
 
-def test_damage_in_a_pack_file_costs_the_chunk_that_it_hits(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_damage_in_a_pack_file_costs_the_chunk_that_it_hits(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     rig.write(200)
     assert rig.pack() == 12
     first, second = [c for c in rig.chunks("b") if isinstance(c, PackedChunk)][:2]
@@ -139,7 +139,7 @@ def test_damage_in_a_pack_file_costs_the_chunk_that_it_hits(rig: Any, caplog: py
     assert caplog.messages == [f"metrics: {file}, chunk {first.number}: these are no packed samples: it is left out"]
 
 
-def test_a_pack_file_that_is_gone_or_cut_off(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_a_pack_file_that_is_gone_or_cut_off(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     rig.write(200)
     rig.pack()
     file = rig.file("*.raw")
@@ -163,7 +163,7 @@ def test_a_pack_file_that_is_gone_or_cut_off(rig: Any, caplog: pytest.LogCapture
 
 def test_a_crash_between_packing_and_the_journal_uses_the_rows_that_were_packed_from(
     rig: Any, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     rig.write(200)
     monkeypatch.setattr(rig.tidy, "_replace", lambda *args: 0)
     rig.pack()
@@ -174,7 +174,9 @@ def test_a_crash_between_packing_and_the_journal_uses_the_rows_that_were_packed_
     assert list(rig.path.glob("*.raw")) == []
 
 
-def test_a_crash_between_the_journal_and_the_arena_uses_what_was_packed(rig: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_crash_between_the_journal_and_the_arena_uses_what_was_packed(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig.write(168)
     arena = rig.file("*.arena")
     monkeypatch.setattr(rig.folder, "release", lambda chunk: None)
@@ -186,7 +188,7 @@ def test_a_crash_between_the_journal_and_the_arena_uses_what_was_packed(rig: Any
     assert rig.held() == {source: list(range(168)) for source in "abc"}
 
 
-def test_arenas_go_only_when_the_journal_is_on_the_disk(rig: Any, monkeypatch: pytest.MonkeyPatch):
+def test_arenas_go_only_when_the_journal_is_on_the_disk(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut must not find the arena deleted and the journal not saying where its rows are now."""
     rig.write(168)
     arena = rig.file("*.arena")
@@ -212,7 +214,7 @@ def test_arenas_go_only_when_the_journal_is_on_the_disk(rig: Any, monkeypatch: p
     assert synced[1] == rig.folder.journal.end or len(synced) > 2
 
 
-def test_a_chunk_of_another_shape_than_its_layout_is_left_out(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_a_chunk_of_another_shape_than_its_layout_is_left_out(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     rig.write(200)
     rig.pack()
     journal = rig.folder.journal.path
@@ -239,7 +241,7 @@ def test_a_chunk_of_another_shape_than_its_layout_is_left_out(rig: Any, caplog: 
 # -- what the journal forgot ------------------------------------------------------------------------------------------
 
 
-def test_a_layout_that_came_back_under_another_number_counts_once(rig: Any):
+def test_a_layout_that_came_back_under_another_number_counts_once(rig: Any) -> None:
     """Its first number was dropped while the journal could not be written."""
     rig.write(10)
     journal = rig.folder.journal.path
@@ -255,7 +257,7 @@ def test_a_layout_that_came_back_under_another_number_counts_once(rig: Any):
     assert old.payload in [r.payload for r in records(data)]
 
 
-def test_numbers_are_never_given_twice(rig: Any):
+def test_numbers_are_never_given_twice(rig: Any) -> None:
     rig.write(10)
     rig.store._forget([rig.store.sources[source].current for source in "abc"])
     journal = rig.folder.journal.path
@@ -267,7 +269,7 @@ def test_numbers_are_never_given_twice(rig: Any):
     assert min(rig.folder.layouts) > 3
 
 
-def test_an_end_row_that_was_lost_with_the_process_is_made_up_for(rig: Any):
+def test_an_end_row_that_was_lost_with_the_process_is_made_up_for(rig: Any) -> None:
     """The process died between the first row of a new layout and the end row of the old one."""
     one, two = Layout((Series("one", ()),)), Layout((Series("two", ()),))
     rig.store.append("t", one, 1000, np.array([1.0]))
@@ -283,7 +285,7 @@ def test_an_end_row_that_was_lost_with_the_process_is_made_up_for(rig: Any):
     assert series_model.newest(rig.store, "", [(0, 5000)]) == [{}]
 
 
-def test_a_source_that_ended_its_new_layout_after_a_restart_ends_it(rig: Any):
+def test_a_source_that_ended_its_new_layout_after_a_restart_ends_it(rig: Any) -> None:
     """Old and new block have a row at the same time; the new one is the current one."""
     one, two = Layout((Series("one", ()),)), Layout((Series("two", ()),))
     rig.store.append("t", one, 1000, np.array([1.0]))
@@ -295,7 +297,7 @@ def test_a_source_that_ended_its_new_layout_after_a_restart_ends_it(rig: Any):
     assert labels == (("__name__", "one"),)
 
 
-def test_a_damaged_last_chunk_does_not_stop_the_start(rig: Any):
+def test_a_damaged_last_chunk_does_not_stop_the_start(rig: Any) -> None:
     rig.write(39)
     rig.store.end("a", rig.now)
     rig.tidy.turn(rig.now + 3 * 3_600_000)
@@ -310,7 +312,7 @@ def test_a_damaged_last_chunk_does_not_stop_the_start(rig: Any):
     assert series_model.newest(rig.store, "m0", [(0, 1 << 45)])[0].keys().isdisjoint({NAMES_OF_A})
 
 
-def test_a_folder_with_nothing_to_say_says_nothing(rig: Any, caplog: pytest.LogCaptureFixture):
+def test_a_folder_with_nothing_to_say_says_nothing(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
     rig.folder.write_off([], [])
     rig.die()
     rig.open()

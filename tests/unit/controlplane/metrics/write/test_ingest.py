@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from controlplane.metrics.promql.values import Matrix
 from controlplane.metrics.series.series_store import SeriesStore, StoreLimits
 from controlplane.metrics.write.ingest import AHEAD_MS, REFUSALS, SLICE, Ingest, WriteReport
 from controlplane.metrics.write.remote_write_codec import TimeSeries, WriteRequest, decode, encode
+from tests.unit.controlplane.metrics.answers import as_vector
 
 NOW = 1_800_000_000.0
 NOW_MS = int(NOW * 1000)
@@ -43,7 +45,7 @@ class Rig:
         """A new process over what the store kept."""
         self.ingest = Ingest(self.store, self.clock, RETENTION_S, self.max_series)
 
-    async def write(self, *series: tuple[dict[str, str], list[tuple[float, float]]], **more: Any) -> WriteReport:
+    async def write(self, *series: tuple[dict[str, str], Sequence[tuple[float, float]]], **more: Any) -> WriteReport:
         """Write samples given as (seconds from NOW, value)."""
         request = WriteRequest(
             tuple(
@@ -79,7 +81,7 @@ async def test_series_of_one_request_do_not_end_each_other() -> None:
     await rig.write((UP, [(-60, 1.0)]))
     await rig.write(({**UP, "job": "b"}, [(-30, 1.0)]))
     found = PromqlEngine(rig.store).instant("count(up)", NOW)
-    assert [s.value for s in found.samples] == [2.0]
+    assert [s.value for s in as_vector(found).samples] == [2.0]
 
 
 @pytest.mark.parametrize(
@@ -141,8 +143,8 @@ async def test_a_staleness_marker_ends_a_series_and_keeps_its_bits() -> None:
     body = encode(WriteRequest((TimeSeries(tuple(UP.items()), ((NOW_MS - 60_000, 1.0), (NOW_MS - 30_000, STALE))),)))
     assert (await rig.ingest.write(decode(body))).stored == 2
     engine = PromqlEngine(rig.store)
-    assert len(engine.instant("up", NOW - 31).samples) == 1
-    assert engine.instant("up", NOW).samples == []
+    assert len(as_vector(engine.instant("up", NOW - 31)).samples) == 1
+    assert as_vector(engine.instant("up", NOW)).samples == []
     assert rig.samples("up") == [(-60, 1.0)]
 
 

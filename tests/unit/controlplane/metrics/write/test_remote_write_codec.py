@@ -189,9 +189,11 @@ about = st.lists(st.tuples(names, st.sampled_from(METADATA_TYPES), names), max_s
 
 
 @given(requests, about)
-def test_any_request_survives(series: list[tuple[dict[str, str], list[tuple[int, float]]]], told: list[object]) -> None:
+def test_any_request_survives(
+    series: list[tuple[dict[str, str], list[tuple[int, float]]]], told: list[tuple[str, str, str]]
+) -> None:
     request = WriteRequest(
         tuple(TimeSeries(tuple(sorted(labels.items())), tuple(values)) for labels, values in series),
-        tuple((name, Metadata(kind, text)) for name, kind, text in told),  # type: ignore[attr-defined]
+        tuple((name, Metadata(kind, text)) for name, kind, text in told),
     )
     assert decode(encode(request)) == request

@@ -37,7 +37,7 @@ def test_the_stable_versions_requests_count_as_many_as_the_candidates_of_the_sam
     effect = Effect().after(share(1, 10), share(100, 1000)).after(share(0, 90), share(0, 10))
     assert effect.candidate_requests == 100
     assert effect.stable_requests == 1010
-    assert effect.stable.counts == (pytest.approx(99), pytest.approx(1)), "1% and not 9.9%"
+    assert effect.stable.counts == pytest.approx((99, 1)), "1% and not 9.9%"
     assert effect.mean_rank == pytest.approx(0)
 
 

@@ -173,7 +173,7 @@ def test_a_rollback_has_no_gate() -> None:
 
 
 def test_gates_of_all_models_hold_beside_a_models_own() -> None:
-    shared = {
+    shared: dict[str, Any] = {
         "hooks": [
             {"name": "backup", "at": "start", "url": "http://h/all"},
             {"name": "log", "at": "end", "url": "http://h/l"},

@@ -195,7 +195,7 @@ def test_the_default_steps_and_analysis_of_a_canary_are_gates_too() -> None:
 
 
 async def test_only_an_admin_may_and_the_story_and_the_audit_trail_say_so(tmp_path: Path) -> None:
-    given = {"steps": "50%", "golden": None}
+    given: dict[str, Any] = {"steps": "50%", "golden": None}
     async with rig(tmp_path) as it:
         it.options(golden=STRICT["golden"])
         assert await it.refused(overrides=Overrides({"golden": None})) == [

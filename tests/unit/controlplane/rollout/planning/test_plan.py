@@ -50,7 +50,7 @@ CAN = Capabilities(weights=False, prewarm=False, notes=("it cannot split traffic
     ],
 )
 def test_refusals_name_every_reason(changes: dict[str, Any], expected: list[str]) -> None:
-    given = {"version": "v2", "strategy": "blue-green", "capabilities": CAN, "observe_only": False} | changes
+    given = {"version": "v2", "strategy": "blue-green", "capabilities": CAN, "observe_only": False, **changes}
     request = Request("chat", given["version"])
     found = reasons(request, SECTION, "v1", given["capabilities"], given["strategy"], given["observe_only"])
     assert [reason[: len(start)] for reason, start in zip(found, expected, strict=True)] == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ async def test_a_candidate_with_long_prompts_only_is_compared_with_long_prompts(
         ("output-tokens", {"completion_tokens": 900}),
     ],
 )
-async def test_each_fault_is_found_by_its_metric(fleet: Fleet, metric: str, changes: dict[str, object]) -> None:
+async def test_each_fault_is_found_by_its_metric(fleet: Fleet, metric: str, changes: dict[str, Any]) -> None:
     for _ in range(3):
         fleet.answer("v1", 200)
         fleet.answer("v2", 50)

@@ -155,7 +155,7 @@ def test_setup_without_a_canary_has_no_revision_to_go_back_to() -> None:
 
 def test_setup_of_a_canary() -> None:
     state = service(0)
-    fields = {"f:spec": {"f:predictor": {"f:canaryTrafficPercent": {}}}}
+    fields: dict[str, Any] = {"f:spec": {"f:predictor": {"f:canaryTrafficPercent": {}}}}
     state["metadata"]["managedFields"] = [{"manager": "argocd-controller", "operation": "Update", "fieldsV1": fields}]
     found = SPLIT.setup({CHAT: state})
     assert (found.reasons, found.whole_only, found.least_share) == ((), "", 0.01)

@@ -93,7 +93,7 @@ def test_member_without_a_weight() -> None:
 
 def test_setup_tells_that_two_weights_are_two_writes_and_who_writes_them_too() -> None:
     members = states(100, 0)
-    fields = {"f:spec": {"f:router": {"f:route": {"f:weight": {}}}}}
+    fields: dict[str, Any] = {"f:spec": {"f:router": {"f:route": {"f:weight": {}}}}}
     members[V2]["metadata"]["managedFields"] = [{"manager": "flux", "operation": "Apply", "fieldsV1": fields}]
     found = SPLIT.setup(members)
     assert (found.reasons, found.least_share) == ((), 0.0001)

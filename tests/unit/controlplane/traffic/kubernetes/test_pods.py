@@ -201,7 +201,7 @@ async def test_pod_of_a_dual_stack_service_counts_once() -> None:
     cluster = Cluster()
     found = endpoints_in([sliced("10.0.0.1"), sliced("fd00::1", family="IPv6")])
     assert found.ready == {"10.0.0.1:8000", "[fd00::1]:8000"}
-    cluster.listed = lambda *_: _both()  # type: ignore[method-assign,assignment]
+    cluster.listed = lambda *_: _both()  # type: ignore[method-assign]
     await cluster.pods().counted(SPLIT)
     assert cluster.reads == ["http://10.0.0.1:8000", "https://10.0.0.1:8000"]
 

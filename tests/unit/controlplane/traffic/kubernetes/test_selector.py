@@ -78,7 +78,7 @@ def test_setup_names_the_labels_that_are_expected() -> None:
 
 def test_setup_names_who_applies_the_selector_too() -> None:
     states = selecting({"version": "v1"})
-    fields = {"f:spec": {"f:selector": {}}}
+    fields: dict[str, Any] = {"f:spec": {"f:selector": {}}}
     states[CHAT]["metadata"]["managedFields"] = [{"manager": "flux", "operation": "Apply", "fieldsV1": fields}]
     found = SPLIT.setup(states)
     assert (found.reasons, found.known) == (

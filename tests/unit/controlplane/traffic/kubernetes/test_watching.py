@@ -356,9 +356,14 @@ async def test_state_of_a_failed_watch_is_not_believed() -> None:
 async def test_watch_that_works_again_is_no_fault() -> None:
     server = Server()
     server.faults, server.most_pauses = {"watch": FORBIDDEN}, 2
-    faults = []
+    faults: list[str] = []
+
+    def in_pause() -> None:
+        faults.append(watched.fault)
+        server.faults.clear()
+
     async with watching_of(server) as watched:
-        server.in_pause = lambda: (faults.append(watched.fault), server.faults.clear())
+        server.in_pause = in_pause
         await watched.settle()
         await settled()
         assert (faults, watched.fault) == ([str(FORBIDDEN)], "")

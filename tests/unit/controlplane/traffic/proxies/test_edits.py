@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from controlplane import whole_file
 from controlplane.errors import Unavailable
 from controlplane.traffic.proxies.edits import TRIES, edit_file, turn
 from tests.patience import HANG_S, PROCESS_S, until
@@ -90,14 +90,14 @@ def test_a_file_that_an_editor_saved_meanwhile_is_read_again(tmp_path: Path, mon
     path = tmp_path / "haproxy.cfg"
     path.write_bytes(b"old ")
     saves = [b"saved once ", b"saved twice "]
-    fsync = whole_file.os.fsync
+    fsync = os.fsync
 
     def saved_while_waiting_for_the_disk(fd: int) -> None:
         fsync(fd)
         if saves:
             path.write_bytes(saves.pop(0))
 
-    monkeypatch.setattr(whole_file.os, "fsync", saved_while_waiting_for_the_disk)
+    monkeypatch.setattr(os, "fsync", saved_while_waiting_for_the_disk)
     assert edit_file(path, path.read_bytes, lambda data: data + b"edited") == (b"saved twice ", b"saved twice edited")
     assert path.read_bytes() == b"saved twice edited"
     assert files_in(tmp_path) == [path]

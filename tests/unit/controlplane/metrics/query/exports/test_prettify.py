@@ -31,10 +31,10 @@ from controlplane.metrics.query.exports.prettify import prettify
         (" x[5m*2] ", "x[5m*2]"),
     ],
 )
-def test_pretty(expr: str, pretty: str):
+def test_pretty(expr: str, pretty: str) -> None:
     assert prettify(expr) == pretty
 
 
-def test_what_is_no_promql_is_bad_data():
+def test_what_is_no_promql_is_bad_data() -> None:
     with pytest.raises(QueryError, match=r"1:4: parse error"):
         prettify("x +")

@@ -399,7 +399,7 @@ class FullDisk:
             self.room -= taken
             return real(file, bytes(data[:taken]))
 
-        monkeypatch.setattr(queue_module.os, "write", write)
+        monkeypatch.setattr(os, "write", write)
 
 
 @pytest.mark.parametrize("room", [0, 3, 8, 100, 150, 400])
@@ -457,7 +457,8 @@ def test_however_it_is_written_read_and_restarted_everything_comes_once_and_in_o
     shards: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("q")
-    queue, found, expected = opened(folder, max_bytes=2**20), [], []
+    queue, found = opened(folder, max_bytes=2**20), list[Any]()
+    expected: list[tuple[str, int, float | str]] = []
     live: dict[str, tuple[str, ...]] = {}
     for at, (source, names, restart) in enumerate(events):
         known = live.get(source, ())
