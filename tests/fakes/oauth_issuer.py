@@ -31,6 +31,8 @@ class OAuthIssuer:
         """Forms of the questions."""
         self.given = 0
         """Number of tokens: the last one is token-N."""
+        self.prefix = ""
+        """What tokens begin with."""
         self.accepted: set[str] = set()
         """Tokens that the server's pages accept."""
         self.keys: list[str] = []
@@ -64,8 +66,9 @@ class OAuthIssuer:
         if not self._knows(request.headers.get("Authorization", ""), form):
             return web.json_response({"error": "invalid_client", "error_description": f"not {form}"}, status=401)
         self.given += 1
-        self.accepted.add(f"token-{self.given}")
-        return web.json_response({"access_token": f"token-{self.given}", **self.answer})
+        token = f"{self.prefix}token-{self.given}"
+        self.accepted.add(token)
+        return web.json_response({"access_token": token, **self.answer})
 
     def _knows(self, header: str, form: dict[str, str]) -> bool:
         shown = {}
