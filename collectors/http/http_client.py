@@ -61,8 +61,8 @@ class HttpClient:
 async def request_options(url: str | URL, auth: Auth | None, user_agent: str = "llm-controlplane") -> dict[str, Any]:
     """Return aiohttp's keyword arguments for a request: credentials read anew, TLS verification, proxy, no redirects.
 
-    Raises ScrapeError when a secret or a file of certificates cannot be read, when an issuer gives no token, and for a
-    proxy that is not supported.
+    Raises Unreachable for an address that is none, and ScrapeError when a secret or a file of certificates cannot be
+    read, when an issuer gives no token, and for a proxy that is not supported.
     """
     try:
         address, headers = URL(url), {"User-Agent": user_agent}

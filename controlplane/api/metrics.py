@@ -334,13 +334,13 @@ def _each(
 
 
 def _leases(services: Services) -> Iterable[Metric]:
-    held = [((lease,), float(holds)) for lease, holds in services.leases().items()]
+    held = [((lease,), float(holds)) for lease, holds in services.sharing.leases().items()]
     help_text = "1 while this process holds a lease: of all replicas one runs the loop of that name."
     yield _labelled("controlplane_lease_held", help_text, ("lease",), held)
 
 
 def _slack(services: Services) -> Iterable[Metric]:
-    if (count := services.slack_connections()) is not None:
+    if (count := services.slack.connections()) is not None:
         yield GaugeMetricFamily("controlplane_slack_connections", "Open connections of Socket Mode.", value=count)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple, Protocol
 
 from fastapi import Depends, Request
@@ -197,6 +197,30 @@ async def _no_changes() -> Sequence[Change]:
 
 
 @dataclass(frozen=True)
+class Sharing:
+    """Leases and replicas, for the status of this process."""
+
+    leases: Callable[[], Mapping[str, bool]] = dict
+    """Whether this process holds each lease, by name."""
+    lease_holders: Callable[[], Sequence[LeaseStatus]] = tuple
+    """Returns the stored leases of all replicas. Blocking. Raises Unavailable."""
+    holder: str = ""
+    """This process's name in the leases."""
+    replicas: Callable[[], Sequence[ReplicaStatus]] = tuple
+    """Returns the running replicas that share the database. Blocking. Raises Unavailable."""
+
+
+@dataclass(frozen=True)
+class SlackWays:
+    """Ways on which clicks in Slack come in."""
+
+    door: Callable[[], SlackDoor | None] = lambda: None
+    """Returns the receiver of clicks over HTTP; None: fleet.yaml names no signing secret."""
+    connections: Callable[[], int | None] = lambda: None
+    """Returns the number of open connections of Socket Mode; None: fleet.yaml names no app-level token."""
+
+
+@dataclass(frozen=True)
 class Services:
     """Everything that routes use."""
 
@@ -275,14 +299,7 @@ class Services:
     """Returns the steps and the creep of the machine's clock; None: they are not measured."""
     querying: Callable[[], QueryReport] = QueryReport
     """Returns the status of the HTTP API's queries."""
-    leases: Callable[[], Mapping[str, bool]] = dict
-    """Whether this process holds each lease, by name."""
-    lease_holders: Callable[[], Sequence[LeaseStatus]] = tuple
-    """Returns the stored leases of all replicas. Blocking. Raises Unavailable."""
-    holder: str = ""
-    """This process's name in the leases."""
-    replicas: Callable[[], Sequence[ReplicaStatus]] = tuple
-    """Returns the running replicas that share the database. Blocking. Raises Unavailable."""
+    sharing: Sharing = field(default_factory=Sharing)
     costs: Callable[[], Sequence[BudgetReport]] = tuple
     """Returns the ledger's month of each model. Blocking. Raises Unavailable."""
     on_disk: Callable[[], Awaitable[Sequence[Change]]] = _no_changes
@@ -291,10 +308,7 @@ class Services:
     """Returns the status of each endpoint of remote_write."""
     received: ReceivedDesk | None = None
     """Takes alerts of other senders; None: nothing takes them."""
-    slack: Callable[[], SlackDoor | None] = lambda: None
-    """Returns the receiver of clicks in Slack over HTTP; None: fleet.yaml names no signing secret."""
-    slack_connections: Callable[[], int | None] = lambda: None
-    """Returns the number of open connections of Socket Mode; None: fleet.yaml names no app-level token."""
+    slack: SlackWays = field(default_factory=SlackWays)
 
     @property
     def observe_only(self) -> bool:

@@ -39,7 +39,7 @@ async def interactions(request: Request, services: ServicesDep) -> Response:
 
     Raises NotFound without a signing secret.
     """
-    door = services.slack()
+    door = services.slack.door()
     if door is None:
         raise NotFound("clicks in Slack are not received over HTTP: set slack.signing_secret_env in fleet.yaml")
     # The headers are checked before the body is read: a stranger's request costs nothing then.

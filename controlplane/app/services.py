@@ -7,7 +7,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from controlplane import __version__
-from controlplane.api.services import Services
+from controlplane.api.services import Services, Sharing, SlackWays
 from controlplane.app.check import accepted
 from controlplane.app.schedules import BACKUP, backup_timetables, timetables
 from controlplane.app.wiring import ControlPlane
@@ -42,8 +42,7 @@ from controlplane.store.usage import UsageStore
 
 def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: LogRing) -> Services:
     """Return the services of the HTTP API for a control plane."""
-    alerts = SqlAlertLog(db)
-    unread, desk = partial(_unread, plane, db), _backups(plane, db)
+    alerts, unread, desk = SqlAlertLog(db), partial(_unread, plane, db), _backups(plane, db)
     return Services(
         version=__version__,
         clock=plane.clock,
@@ -79,10 +78,7 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         keys=plane.keys,
         sessions=plane.gatekeeper.sessions,
         pools=plane.pools,
-        leases=plane.loops.leases,
-        lease_holders=lambda: LeaseStore(db).list(),
-        holder=plane.holder,
-        replicas=lambda: running_replicas(db),
+        sharing=_sharing(plane, db),
         costs=partial(_costs, plane, db),
         on_disk=partial(_on_disk, plane),
         gatekeeper=plane.gatekeeper,
@@ -101,9 +97,12 @@ def build_services(plane: ControlPlane, db: Database, listen_host: str, ring: Lo
         backups=lambda: desk,
         snapshots=lambda: snapshot_list(plane.backups.snapshots()),
         received=plane.alerting.receiving,
-        slack=lambda: plane.slack.door,
-        slack_connections=lambda: plane.slack.connections,
+        slack=SlackWays(lambda: plane.slack.door, lambda: plane.slack.connections),
     )
+
+
+def _sharing(plane: ControlPlane, db: Database) -> Sharing:
+    return Sharing(plane.loops.leases, lambda: LeaseStore(db).list(), plane.holder, lambda: running_replicas(db))
 
 
 def _unread(plane: ControlPlane, db: Database) -> list[UnreadRow]:

@@ -168,14 +168,10 @@ def _row(message: Queued, at: float) -> dict[str, Any]:
     }
 
 
-def _as_it_is(at: float) -> float:
-    return at
-
-
 class OutboxStore:
     """The outbox for senders."""
 
-    def __init__(self, db: Database, shared: Callable[[float], float] = _as_it_is) -> None:
+    def __init__(self, db: Database, shared: Callable[[float], float] = lambda at: at) -> None:
         """`shared` converts this process's time to a clock that all senders share. Claims expire by that clock.
 
         With separate clocks, a sender whose clock is ahead would claim messages that another sender is sending.

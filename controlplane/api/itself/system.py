@@ -80,15 +80,15 @@ async def on_disk(services: ServicesDep) -> Compared:
 
 def _leases(services: Services, now: float) -> tuple[LeaseView, ...]:
     try:
-        stored = services.lease_holders()
+        stored = services.sharing.lease_holders()
     except ControlPlaneError:
         stored = ()
-    return lease_views(services.leases(), stored, now)
+    return lease_views(services.sharing.leases(), stored, now)
 
 
 def _replicas(services: Services, leases: Sequence[LeaseView]) -> tuple[ReplicaView, ...] | None:
     try:
-        return replica_views(services.holder, services.replicas(), leases)
+        return replica_views(services.sharing.holder, services.sharing.replicas(), leases)
     except ControlPlaneError:
         return None
 

@@ -79,11 +79,10 @@ class Alerting(Part[AlertingSettings]):
         charts: ChartSource = NO_CHARTS,
         rosters: Callable[[], Mapping[str, Roster]] = nobody_knows,
     ) -> None:
-        """Create the part.
+        """Create the part. `querier` answers the rules' queries.
 
-        `since`: Unix seconds from which on there are samples; by default now.
-        `own`: given when `querier` is another server. It evaluates the groups that read only this process's own
-        metrics, because such a rule reports that the other server does not answer.
+        `since`: Unix seconds from which on there are samples; by default now. `own`: given when `querier` is another
+        server: groups that read only this process's own metrics report that the other one does not answer.
         `origins`: the origins of series in targets. With it an alert outlives its data; without it, it resolves.
         `known`: whether the targets have been read. Until then, and for settle_s at most, no rule is evaluated: the
         series of removed targets would still look alive.

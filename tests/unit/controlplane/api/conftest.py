@@ -26,7 +26,7 @@ from controlplane.access.roles import Role
 from controlplane.access.sessions import SessionStore
 from controlplane.access.tokens import TokenStore
 from controlplane.api.app import create_api
-from controlplane.api.services import Run, Services
+from controlplane.api.services import Run, Services, Sharing, SlackWays
 from controlplane.clock.system import ClockReport, ClockStep
 from controlplane.config.difference import differences
 from controlplane.config.model import Fleet
@@ -307,7 +307,7 @@ class Rig:
             keys=self.keys,
             sessions=self.sessions,
             pools=self.pools,
-            leases=lambda: {"alerting": True, "rollouts": False},
+            sharing=Sharing(leases=lambda: {"alerting": True, "rollouts": False}),
             gatekeeper=self.gatekeeper,
             revisions=self.revisions,
             reload=self._reload,
@@ -321,8 +321,7 @@ class Rig:
             not_ready=lambda: self.not_ready,
             notifiers=lambda: {"ops": self.notifier},
             shipping=lambda: self.shipping,
-            slack=lambda: self.slack,
-            slack_connections=lambda: 1,
+            slack=SlackWays(lambda: self.slack, lambda: 1),
             clock_report=lambda: ClockReport(1, 2, ClockStep(-300.0, NOW, 3), 0.25),
         )
 
