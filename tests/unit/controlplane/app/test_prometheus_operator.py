@@ -286,16 +286,17 @@ async def test_check_reads_the_monitors_and_what_they_select(tmp_path: Path) -> 
     async with ApiServer(namespaces=("llm",)) as api:
         api.put(pod("a", "10.0.0.1"))
         api.put(pod("b", "10.0.0.2", port="other"))
-        api.put(pod_monitor(podMetricsEndpoints=[{"port": "http"}, {"port": "http", "proxyUrl": "http://p"}]))
+        api.put(pod_monitor(podMetricsEndpoints=[{"port": "http"}, {"port": "http", "proxyConnectHeader": {"a": []}}]))
         api.put(pod_monitor("unlabelled", podMetricsEndpoints=[{"port": "http"}]))
-        (labelled := pod_monitor(podMetricsEndpoints=[{"port": "http"}, {"proxyUrl": "http://p"}]))["metadata"][
-            "labels"
-        ] = {"release": "prom"}
+        (labelled := pod_monitor(podMetricsEndpoints=[{"port": "http"}, {"proxyConnectHeader": {"a": []}}]))[
+            "metadata"
+        ]["labels"] = {"release": "prom"}
         api.put(labelled)
         more = ", pod_monitor_selector: {match_labels: {release: prom}}"
         beside = "    engines: {podMonitor/llm/test/9: vllm}\n"
         assert await told(tmp_path, entry(api, more, beside)) == [
-            AT + "PodMonitor llm/test: podMetricsEndpoints[1].proxyUrl: is not supported, so this endpoint is left out",
+            AT + "PodMonitor llm/test: podMetricsEndpoints[1].proxyConnectHeader: is not supported, so this endpoint is"
+            " left out",
             AT + "pod_monitor_selector: and pod_monitor_namespace_selector: do not select PodMonitor llm/unlabelled",
             "fleet.yaml:5: warning: targets[0].engines.'podMonitor/llm/test/9': 'podMonitor/llm/test/9' is not one "
             "of the jobs of the monitors: podMonitor/llm/test/0; did you mean 'podMonitor/llm/test/0'?",

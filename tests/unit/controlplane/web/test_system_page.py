@@ -31,6 +31,11 @@ def app_with(console: Any, **services: Any) -> FastAPI:
     return app
 
 
+def sharing(console: Any, **changes: Any) -> FastAPI:
+    """Return the app of a console with other leases and replicas."""
+    return app_with(console, sharing=replace(console.rig.services().sharing, **changes))
+
+
 async def test_it_tells_health_leases_clock_and_schedules(console: Any) -> None:
     rig = console.rig
     last = RunView(
@@ -51,7 +56,7 @@ async def test_it_tells_health_leases_clock_and_schedules(console: Any) -> None:
         )
     ]
     holders = [LeaseStatus("alerting", "me:1:a", 1, NOW + 9), LeaseStatus("rollouts", "node-2:7:b", 4, NOW + 9)]
-    app = app_with(console, lease_holders=lambda: holders)
+    app = sharing(console, lease_holders=lambda: holders)
     async with console.browser(Role.VIEWER, app) as browser:
         page = await browser.page("/system")
     shown = words(page)
@@ -67,9 +72,7 @@ async def test_every_running_replica_is_there_with_what_it_holds(console: Any) -
     holders = [LeaseStatus("alerting", "b:7:x", 4, NOW + 9), LeaseStatus("rollouts", "old:9:z", 2, NOW - 1)]
     running = [ReplicaStatus("a:1:y", 2.0, 0.25), ReplicaStatus("b:7:x", 1.0, 0.0), ReplicaStatus("c:3:w", 90.0, -2.0)]
     here = {"alerting": False, "rollouts": True}
-    app = app_with(
-        console, leases=lambda: here, lease_holders=lambda: holders, holder="a:1:y", replicas=lambda: running
-    )
+    app = sharing(console, leases=lambda: here, lease_holders=lambda: holders, holder="a:1:y", replicas=lambda: running)
     async with console.browser(Role.VIEWER, app) as browser:
         shown = words(await browser.page("/system"))
         found = (await browser.client.get("/cp/v1/system")).json()["replicas"]
@@ -87,7 +90,7 @@ async def test_every_running_replica_is_there_with_what_it_holds(console: Any) -
 
 
 async def test_without_others_this_process_is_the_only_replica(console: Any) -> None:
-    async with console.browser(Role.VIEWER, app_with(console, holder="a:1:y")) as browser:
+    async with console.browser(Role.VIEWER, sharing(console, holder="a:1:y")) as browser:
         shown = words(await browser.page("/system"))
     assert "Replica State Holds Clock ahead a:1:y here alerting –" in shown
 
@@ -96,7 +99,7 @@ async def test_replicas_are_unknown_while_the_database_is_away(console: Any) -> 
     def away() -> Sequence[ReplicaStatus]:
         raise Unavailable("no route to db:5432")
 
-    async with console.browser(Role.VIEWER, app_with(console, holder="a:1:y", replicas=away)) as browser:
+    async with console.browser(Role.VIEWER, sharing(console, holder="a:1:y", replicas=away)) as browser:
         assert "the running processes of this control plane Not known now." in words(await browser.page("/system"))
         assert (await browser.client.get("/cp/v1/system")).json()["replicas"] is None
 
