@@ -14,8 +14,11 @@ import socket
 import tempfile
 from pathlib import Path
 
-FIRST, BLOCK, BLOCKS = 10_000, 200, 110
-"""First port, ports of one process, and number of such blocks: 10000 to 31999. Linux gives clients 32768 and above."""
+FIRST, BLOCK, BLOCKS = 10_200, 200, 109
+"""First port, ports of one process, and number of such blocks: 10200 to 31999. Linux gives clients 32768 and above.
+
+Browsers refuse some ports, of which 10080 is the highest (https://fetch.spec.whatwg.org/#port-blocking).
+"""
 
 
 class Ports:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 LAST_FAILED = Path(".pytest_cache/v/cache/lastfailed")
 MOST = 5
-"""Number of failures above which none is tried again. Chosen: a busy machine fails one or two of 20,000 tests."""
+"""Number of files with failures above which none is tried again. Chosen: a busy machine fails tests of one or two.
+Tests of one file share servers and a browser, so that all may fail with them."""
 REAL = ("contract", "e2e", "engines", "image", "scenario")
 """Folders of tests that use real servers or real time."""
 
@@ -27,8 +28,8 @@ def once_more(failed: Sequence[str], run: Callable[[Sequence[str]], int]) -> tup
     """
     if not failed:
         return 1, "No second try: no test is known to have failed."
-    if len(failed) > MOST:
-        return 1, f"No second try: {len(failed)} tests failed, more than {MOST}."
+    if (files := len({name.partition("::")[0] for name in failed})) > MOST:
+        return 1, f"No second try: tests of {files} files failed, more than {MOST}."
     if unreal := [name for name in failed if name.split("/")[1] not in REAL]:
         return 1, "No second try: these tests wait for nothing real:\n  " + "\n  ".join(unreal)
     if code := run(failed):

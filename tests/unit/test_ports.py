@@ -39,6 +39,10 @@ def test_another_process_has_other_ports_until_this_one_has_ended(tmp_path: Path
     assert other_process(tmp_path) // BLOCK * BLOCK == FIRST + BLOCK, "its block is free again"
 
 
+def test_no_port_is_one_that_browsers_refuse() -> None:
+    assert FIRST > 10_080
+
+
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ports:
     """The only block of a folder: three ports of this process, which nobody else takes."""

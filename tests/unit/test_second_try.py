@@ -32,6 +32,13 @@ def test_tests_beside_real_servers_are_tried_again_and_named_when_they_pass() ->
     assert said == f"UNSTEADY: these tests failed, and passed alone. Find out why:\n  {PAGE}\n  {PROXY}"
 
 
+def test_all_tests_of_a_file_whose_browser_died_are_tried_again() -> None:
+    runs = Runs()
+    failed = [f"tests/e2e/test_pages.py::test_{n}" for n in range(30)]
+    assert once_more(failed, runs)[0] == 0
+    assert runs.asked == [failed]
+
+
 def test_a_test_that_fails_twice_fails_the_run() -> None:
     assert once_more([PAGE], Runs(1)) == (1, "The second try failed too.")
 
@@ -40,7 +47,10 @@ def test_a_test_that_fails_twice_fails_the_run() -> None:
     ("failed", "said"),
     [
         ([PAGE, PURE], f"No second try: these tests wait for nothing real:\n  {PURE}"),
-        ([PAGE] * (MOST + 1), f"No second try: {MOST + 1} tests failed, more than {MOST}."),
+        (
+            [f"tests/e2e/test_{n}.py::test_a" for n in range(MOST + 1)],
+            f"No second try: tests of {MOST + 1} files failed, more than {MOST}.",
+        ),
         ([], "No second try: no test is known to have failed."),
         (["tests/conftest.py"], "No second try: these tests wait for nothing real:\n  tests/conftest.py"),
     ],
