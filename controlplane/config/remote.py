@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from controlplane.config.checking import Fault, check
-from controlplane.config.vocabulary import HttpUrl, Interval, IssuedAccess, Model, Name, Text
+from controlplane.config.vocabulary import HttpUrl, Interval, IssuedAccess, Model, Name, Text, has_user
 
 
 def _server_url(value: str) -> str:
-    if "@" in value.partition("://")[2].partition("/")[0]:
+    if has_user(value):
         raise ValueError("credentials do not belong in the address; use basic_auth: or authorization:")
     return value
 

@@ -111,6 +111,11 @@ def http_url(value: str) -> str:
     return value
 
 
+def has_user(url: str) -> bool:
+    """Return whether an address has a user, and perhaps a password, before its host."""
+    return "@" in url.partition("://")[2].partition("/")[0]
+
+
 def number_or_duration(value: Any) -> Any:
     """Return a number or a text unchanged. The rule pack checks later which durations and ranges fit.
 
@@ -272,13 +277,13 @@ class Access(Model):
 
 
 def _without_user(value: str) -> str:
-    if "@" in value.partition("://")[2].partition("/")[0]:
+    if has_user(value):
         raise ValueError("credentials do not belong in the address; use client_id: and client_secret_file:")
     return value
 
 
 def _proxy_url(value: str) -> str:
-    if "@" in value.partition("://")[2].partition("/")[0]:
+    if has_user(value):
         raise ValueError(
             "credentials do not belong in the address; put the proxy into the environment (https_proxy), and set"
             " proxy_from_environment: true"

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, PrivateAttr, SecretStr
 
 from controlplane.config.checking import Fault, check
 from controlplane.config.remote import RemoteAccess
-from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Name, ProxySection, Text, TlsSection
+from controlplane.config.vocabulary import FilePath, HttpUrl, Model, Name, ProxySection, Text, TlsSection, has_user
 
 INLINE = "(in alertmanager.yml)"
 """Stands in `X_env` of a section that was made of an `alertmanager.yml` with the secret in it."""
@@ -17,7 +17,7 @@ Language = Literal["en", "zh"]
 
 
 def _base_url(value: str) -> str:
-    if "?" in value or "#" in value or "@" in value.partition("://")[2].partition("/")[0]:
+    if "?" in value or "#" in value or has_user(value):
         raise ValueError("expected an address without credentials, ? and #: paths are appended to it")
     return value
 

@@ -56,10 +56,7 @@ def _proxy(of: Fields) -> Proxy | None:
         raise of.error("proxyConnectHeader", "is not supported")
     if of.flag("proxyFromEnvironment", False):
         raise of.error("proxyFromEnvironment", "is not supported: the environment of this process is its owner's")
-    url = of.text("proxyUrl")
-    if url and not is_http(url):
-        raise of.error("proxyUrl", "expected an address that begins with http:// or https://, has a host and no user")
-    return Proxy(url, of.text("noProxy")) if url else None
+    return Proxy(http_url(of, "proxyUrl"), of.text("noProxy")) if of.text("proxyUrl") else None
 
 
 def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
@@ -86,9 +83,7 @@ def _credentials(endpoint: Fields, secret: Secret) -> dict[str, object]:
 
 def _issuer(of: Fields, secret: Secret) -> ClientCredentials:
     proxy = _proxy(of)
-    url, client = of.text("tokenUrl"), of.fields("clientId")
-    if not is_http(url):
-        raise of.error("tokenUrl", "expected an address that begins with http:// or https://, has a host and no user")
+    url, client = http_url(of, "tokenUrl"), of.fields("clientId")
     given = [name for name in ("secret", "configMap") if client.fields(name)]
     if len(given) != 1:
         raise of.error("clientId", "needs one of secret and configMap")
@@ -100,6 +95,14 @@ def _issuer(of: Fields, secret: Secret) -> ClientCredentials:
         of.texts("scopes"),
         tuple(sorted((name, params.text(name)) for name in params.names())),
     )
+
+
+def http_url(of: Fields, name: str) -> str:
+    """Return the address in a field. Raises FieldError for another one than `is_http` takes."""
+    url = of.text(name)
+    if not is_http(url):
+        raise of.error(name, "expected an address that begins with http:// or https://, has a host and no user")
+    return url
 
 
 def is_http(url: str) -> bool:

@@ -31,9 +31,7 @@ _MAX_NAMES = 100
 def http(entry: Fields, defaults: Defaults, secret: access.Secret, tell: access.Tell) -> SdConfig:
     """Return the settings of an entry of `httpSDConfigs`."""
     _tell_unread(entry, _HTTP, tell)
-    url = entry.text("url")
-    if not access.is_http(url):
-        raise entry.error("url", "expected an address that begins with http:// or https://, has a host and no user")
+    url = access.http_url(entry, "url")
     return HttpSd(url, entry.seconds("refreshInterval", 60.0), access.auth_of(entry, secret, tell))
 
 
