@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.fakes.served import Served
 
 KEY = "sk-admin-1"
 DAY_S = 86_400
@@ -21,7 +23,7 @@ def moment(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
-class FakeAccounts:
+class FakeAccounts(Served):
     """One server on a free loopback port with accounts at both providers: `async with FakeAccounts() as provider`."""
 
     def __init__(self) -> None:
@@ -34,19 +36,11 @@ class FakeAccounts:
         self.asked: list[str] = []
         """Paths of all requests, in order."""
         self.queries: list[list[tuple[str, str]]] = []
-        self.url = ""
 
-    async def __aenter__(self) -> Self:
+    def _app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        return app
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)

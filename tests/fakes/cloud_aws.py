@@ -11,9 +11,11 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from aiohttp import web
+
+from tests.fakes.served import Served
 
 KEY_ID, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG", "eu-west-1"
 TARGETS = {
@@ -40,7 +42,7 @@ def refusal(code: str, message: str = "", status: int = 400, /, **headers: str) 
     return web.json_response(body, status=status, headers=headers)
 
 
-class FakeAws:
+class FakeAws(Served):
     """One server on a free loopback port: `async with FakeAws() as aws`."""
 
     def __init__(self) -> None:
@@ -64,23 +66,15 @@ class FakeAws:
         """State of the last page's results."""
         self.asked: list[str] = []
         self.bodies: list[dict[str, Any]] = []
-        self.url = ""
 
     def count(self, series: Series, at: float, total: float, samples: int = 1) -> None:
         """Add a number of one minute."""
         self.minutes.setdefault(series, {})[at] = (total, samples)
 
-    async def __aenter__(self) -> Self:
+    def _app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        return app
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         target, _, action = request.headers["X-Amz-Target"].partition(".")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 from yarl import URL
+
+from tests.fakes.served import Served
 
 TENANT, CLIENT, SECRET = "tenant-1", "client-1", "azure~secret"
 RESOURCE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.CognitiveServices/accounts/a"
@@ -16,7 +18,7 @@ PERIODS = {"PT5M": 300, "PT1H": 3600}
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
-class FakeAzure:
+class FakeAzure(Served):
     """One server on a free loopback port: `async with FakeAzure() as azure`."""
 
     def __init__(self) -> None:
@@ -39,28 +41,20 @@ class FakeAzure:
         """token or metrics -> status, or what answers instead."""
         self.asked: list[str] = []
         self.queries: list[dict[str, str]] = []
-        self.url = ""
 
     def count(self, metric: str, model: str, at: float, total: float, status: str = "") -> None:
         """Add a number of one minute."""
         names = (("modeldeploymentname", model), *((("statuscode", status),) if status else ()))
         self.minutes.setdefault((metric, names), {})[at] = total
 
-    async def __aenter__(self) -> Self:
+    def _app(self) -> web.Application:
         app = web.Application()
         app.router.add_post(f"/{TENANT}/oauth2/v2.0/token", self._token)
         app.router.add_get(f"{RESOURCE}/providers/Microsoft.Insights/metrics", self._metrics)
         app.router.add_get(f"{RESOURCE}/deployments", self._deployments)
         group = RESOURCE.partition("/providers/")[0]
         app.router.add_post(f"{group}/providers/Microsoft.CostManagement/query", self._costs)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        return app
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         self.asked.append("token")

@@ -7,7 +7,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -15,13 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.fakes.served import Served
+
 PROJECT, ACCOUNT = "my-project", "watcher@my-project.iam.gserviceaccount.com"
 TABLE = "billing.export.gcp_billing_export_v1_1"
 PREFIX = "aiplatform.googleapis.com/publisher/online_serving/"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class FakeGoogle:
+class FakeGoogle(Served):
     """One server on a free loopback port: `async with FakeGoogle() as google`."""
 
     def __init__(self) -> None:
@@ -39,7 +41,6 @@ class FakeGoogle:
         """token or metrics -> status, or what answers instead."""
         self.asked: list[str] = []
         self.queries: list[list[tuple[str, str]]] = []
-        self.url = ""
         self._key = generate_private_key(65537, 2048)
 
     def count(self, metric: str, model: str, label: str, at: float, count: float, mean: float = 0.0) -> None:
@@ -52,20 +53,13 @@ class FakeGoogle:
         found = {"type": "service_account", "private_key_id": "k1", "private_key": pem, "client_email": ACCOUNT}
         file.write_text(json.dumps({**found, "token_uri": f"{self.url}/token"}))
 
-    async def __aenter__(self) -> Self:
+    def _app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/token", self._token)
         app.router.add_get(f"/v3/projects/{PROJECT}/timeSeries", self._metrics)
         app.router.add_post(f"/bigquery/v2/projects/{PROJECT}/queries", self._query)
         app.router.add_get(f"/bigquery/v2/projects/{PROJECT}/queries/job-1", self._query_page)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        return app
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         self.asked.append("token")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.fakes.served import Served
 
 ROLE, ROLE_ARN = "llm-reader", "arn:aws:iam::1:role/llm-reader"
 WEB_TOKEN, AGENT_TOKEN, APP_HEADER = "web.token.1", "agent-token-1", "app-header-1"
@@ -27,7 +29,7 @@ _XML = (
 )
 
 
-class FakeIssuers:
+class FakeIssuers(Served):
     """One server on a free loopback port: `async with FakeIssuers() as issuers`."""
 
     def __init__(self) -> None:
@@ -43,9 +45,8 @@ class FakeIssuers:
         self.seen: list[web.BaseRequest] = []
         self.given = 0
         """Number of credentials: the last one is key-N or token-N."""
-        self.url = ""
 
-    async def __aenter__(self) -> Self:
+    def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._watched])
         roles = "/latest/meta-data/iam/security-credentials/"
         app.router.add_put("/latest/api/token", self._session, name="session")
@@ -59,14 +60,7 @@ class FakeIssuers:
         app.router.add_get(metadata, self._google, name="google")
         app.router.add_post("/v1/token", self._exchange, name="exchange")
         app.router.add_post("/impersonate", self._impersonate, name="impersonate")
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        return app
 
     @property
     def _watched(self) -> Any:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import unquote_plus
 
 from aiohttp import web
+
+from tests.fakes.served import Served
 
 CLIENT, SECRET = "cp:one", "s3cret +/%"
 """Both have characters that the header must carry encoded."""
 PAGE = "vllm:num_requests_running 1\n"
 
 
-class OAuthIssuer:
+class OAuthIssuer(Served):
     """One server on a free loopback port: `async with OAuthIssuer() as issuer`."""
 
     def __init__(self) -> None:
@@ -39,22 +41,14 @@ class OAuthIssuer:
         """What requests had in X-Api-Key."""
         self.lists: list[dict[str, Any]] = []
         """Lists of targets at /list, which wants a token too."""
-        self.url = ""
 
-    async def __aenter__(self) -> Self:
+    def _app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/token", self._token)
         app.router.add_route("*", "/metrics", self._page)
         app.router.add_get("/list", self._list)
         app.router.add_get("/never", self._never)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        return app
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}
