@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from collectors.engines.kinds import AUTO
 from collectors.relabel import RelabelRule
@@ -102,6 +102,13 @@ class IssuedAuth(Auth):
     def issuer(self) -> Issuer | None:
         """Issuer of the credentials."""
         return self.oauth2
+
+
+def auth_with(fields: Mapping[str, Any]) -> Auth | None:
+    """Return the Auth with some fields, an IssuedAuth where `oauth2` is one; None without any."""
+    if not fields:
+        return None
+    return IssuedAuth(**fields) if "oauth2" in fields else Auth(**fields)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from collectors.clouds.client_credentials import ClientCredentials
-from collectors.target import Auth, IssuedAuth, Proxy
+from collectors.target import Auth, Proxy, auth_with
 from controlplane.config.vocabulary import host_name
 from controlplane.discovery.monitors.fields import Fields
 
@@ -47,8 +47,7 @@ def auth_of(endpoint: Fields, secret: Secret, tell: Tell) -> Auth | None:
     parts = {**_tls(endpoint.fields("tlsConfig"), secret), **_credentials(endpoint, secret)}
     if proxy:
         parts["proxy"] = proxy
-    kind = IssuedAuth if "oauth2" in parts else Auth
-    return kind(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
+    return auth_with(parts)
 
 
 def _proxy(of: Fields) -> Proxy | None:

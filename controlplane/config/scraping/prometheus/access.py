@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from collectors.clouds.client_credentials import ClientCredentials
-from collectors.target import Auth, IssuedAuth, Proxy
+from collectors.target import Auth, Proxy, auth_with
 from controlplane.config.scraping.prometheus.sections import Section, check_url
 from controlplane.config.vocabulary import host_name
 
@@ -59,8 +59,7 @@ def auth_of(section: Section, folder: Path, leave_out: Tell, tell: Tell) -> Auth
         parts["proxy"] = proxy
     if issuer := section.at("oauth2"):
         parts["oauth2"] = _issuer(Section(issuer, f"{section.path}.oauth2", _OAUTH2), folder, leave_out, tell)
-    kind = IssuedAuth if "oauth2" in parts else Auth
-    return kind(**parts) if parts else None  # type: ignore[arg-type]  # the functions name only its fields
+    return auth_with(parts)
 
 
 def _check_together(section: Section) -> None:
